@@ -1,0 +1,44 @@
+# make serve | test | check | format    (TORCH_INDEX=URL takes torch from another index)
+
+PYTHON ?= python3
+BIN := .venv/bin
+TORCH_INDEX ?=
+TORCH := torch==2.13.0
+
+.PHONY: serve test check format clean
+
+serve: .venv/.serving
+	@exec $(BIN)/gimefive serve
+
+test: .venv/.developing check
+	$(BIN)/python -m pytest
+
+check: .venv/.developing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.developing
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+# torch goes first and by itself, so that an index given for it serves nothing else.
+.venv/.torch: $(BIN)/python Makefile
+	$(BIN)/pip install --quiet --upgrade "pip>=25"
+	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"
+	@touch $@
+
+.venv/.serving: .venv/.torch pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+.venv/.developing: .venv/.torch pyproject.toml
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch $@ .venv/.serving

@@ -1,0 +1,1 @@
+"""HTTP: routes, wire models, problems. Everything below knows nothing of it."""

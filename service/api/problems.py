@@ -1,0 +1,134 @@
+"""Errors as ``application/problem+json`` (RFC 9457): THE table from error to status."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from math import ceil
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from service import errors
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """What is said of a kind of error.
+
+    Attributes:
+        status: the HTTP status.
+        slug: the last part of the problem's type.
+        title: the same for every occurrence.
+    """
+
+    status: int
+    slug: str
+    title: str
+
+
+TABLE: dict[type[Exception], ProblemKind] = {
+    errors.NotAnImage: ProblemKind(400, "not-an-image", "Not a readable image"),
+    errors.UnsupportedMedia: ProblemKind(415, "unsupported-media", "Unsupported content type"),
+    errors.TooLarge: ProblemKind(413, "too-large", "Over a size limit"),
+    errors.BadParameter: ProblemKind(422, "bad-parameter", "A parameter cannot be used"),
+    errors.BadInput: ProblemKind(400, "bad-input", "The request cannot be used"),
+    errors.NotFound: ProblemKind(404, "not-found", "No such model or version"),
+    errors.Overloaded: ProblemKind(503, "overloaded", "Too much is waiting"),
+    errors.NotReady: ProblemKind(503, "not-ready", "Starting or draining"),
+    errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),
+    errors.ModelFailure: ProblemKind(500, "model-failure", "The model could not answer"),
+    errors.ServiceError: ProblemKind(500, "internal", "The service failed"),
+}
+"""Looked up along an error's ancestors, nearest first."""
+
+
+class Problem(BaseModel):
+    """What went wrong, and what to do about it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "urn:gimefive:not-an-image",
+                    "title": "Not a readable image",
+                    "status": 400,
+                    "detail": "the body is no JPEG, PNG, WebP, BMP, TIFF or GIF: send one of these",
+                    "request_id": "7f8a1c9e5d2b4f60",
+                }
+            ]
+        }
+    )
+
+    type: str = Field(description="A stable name of the kind of problem.")
+    title: str = Field(description="The kind in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened here, and what to do.")
+    request_id: str = Field(description="The value of X-Request-ID.")
+
+
+def kind_of(error: Exception) -> ProblemKind:
+    """The table's row for an error."""
+    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error that leaves `app` a problem."""
+
+    @app.exception_handler(errors.ServiceError)
+    async def service_error(request: Request, error: errors.ServiceError) -> JSONResponse:
+        headers = {}
+        if isinstance(error, errors.Overloaded | errors.NotReady):
+            headers["Retry-After"] = str(ceil(error.retry_after))
+        return _response(request, kind_of(error), str(error), headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _response(request, TABLE[errors.BadParameter], _first_fault(error))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        title = HTTPStatus(error.status_code).phrase
+        kind = ProblemKind(error.status_code, title.lower().replace(" ", "-"), title)
+        detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"
+        return _response(request, kind, detail, dict(error.headers or {}))
+
+
+def unexpected(request_id: str) -> JSONResponse:
+    """What a client is told of an error that nobody foresaw."""
+    detail = "an unexpected error; it stands in the service's log under this request id"
+    return _problem(TABLE[errors.ServiceError], detail, request_id)
+
+
+def responses(*kinds: type[errors.ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The OpenAPI entries of a route that may fail in these ways."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    rows = [TABLE[kind] for kind in kinds]
+    return {row.status: {"description": row.title, "content": content} for row in rows}
+
+
+def _response(
+    request: Request, kind: ProblemKind, detail: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    return _problem(kind, detail, request.state.request_id, headers)
+
+
+def _problem(
+    kind: ProblemKind, detail: str, request_id: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    problem = {
+        "type": f"urn:gimefive:{kind.slug}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "request_id": request_id,
+    }
+    return JSONResponse(problem, kind.status, headers, media_type="application/problem+json")
+
+
+def _first_fault(error: RequestValidationError) -> str:
+    fault = error.errors()[0]
+    name = ".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0])
+    return f"{name}: {fault['msg']}"

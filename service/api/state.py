@@ -1,0 +1,26 @@
+"""What every request can reach: typed lifespan state, no globals."""
+
+from typing import Annotated, TypedDict
+
+from fastapi import Depends, Request
+
+from service.engine import Engine
+
+
+class State(TypedDict):
+    """The lifespan's state.
+
+    Attributes:
+        engine: the opened engine.
+    """
+
+    engine: Engine
+
+
+def _engine(request: Request) -> Engine:
+    engine: Engine = request.state.engine
+    return engine
+
+
+EngineOf = Annotated[Engine, Depends(_engine)]
+"""The engine, as a route's argument."""

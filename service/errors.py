@@ -1,0 +1,88 @@
+"""Every error the service raises on purpose.
+
+::
+
+    ServiceError
+    |- BadInput                  what was sent cannot be used
+    |  |- NotAnImage             no known format, or broken
+    |  |- UnsupportedMedia       a content type that is no image or form
+    |  |- TooLarge               more bytes, pixels or faces than allowed
+    |  `- BadParameter           a value that is not among the allowed ones
+    |- NotFound                  no such model or version
+    |- Overloaded                the queue is full; has `retry_after`
+    |- NotReady                  starting or draining; has `retry_after`
+    |- DeadlineExceeded          the answer would have come too late
+    |- ModelFailure              the model could not answer for this item
+    |  `- WorkerLost             its process died or hung
+    `- StoreError                model_store is missing something, or it was altered
+
+Nothing here knows HTTP: ``service.api.problems`` holds the one table from error to status.
+"""
+
+
+class ServiceError(Exception):
+    """The root; its message is fit to be shown to whoever called."""
+
+
+class BadInput(ServiceError):
+    """What was sent cannot be used; the message says what to send instead."""
+
+
+class NotAnImage(BadInput):
+    """The bytes are no image in a known format, or a broken one."""
+
+
+class UnsupportedMedia(BadInput):
+    """The content type is neither an image's nor a form's."""
+
+
+class TooLarge(BadInput):
+    """More bytes, pixels or faces than the limits allow."""
+
+
+class BadParameter(BadInput):
+    """A parameter is out of range or not among the allowed values."""
+
+
+class NotFound(ServiceError):
+    """There is no such model or version."""
+
+
+class Overloaded(ServiceError):
+    """The queue is full.
+
+    Attributes:
+        retry_after: seconds until it is worth trying again.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotReady(ServiceError):
+    """The service is starting or draining.
+
+    Attributes:
+        retry_after: seconds until it is worth trying again.
+    """
+
+    def __init__(self, message: str, retry_after: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(ServiceError):
+    """The deadline passed before the answer was there."""
+
+
+class ModelFailure(ServiceError):
+    """The model could not answer for this item."""
+
+
+class WorkerLost(ModelFailure):
+    """The worker process died, hung, or broke the protocol."""
+
+
+class StoreError(ServiceError):
+    """The model store lacks something, or a file in it was altered."""

@@ -1,0 +1,122 @@
+"""Prometheus metrics, in a registry of their own."""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from service.records import EMOTIONS, ModelInfo
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+LANE = "interactive"
+
+
+class WatchedWorker(Protocol):
+    """What is scraped of a model process."""
+
+    @property
+    def up(self) -> bool:
+        """Whether it can be asked now."""
+
+    @property
+    def restarts(self) -> int:
+        """How often it was replaced."""
+
+
+class Metrics:
+    """What the service counts; the batcher's observer."""
+
+    def __init__(self, model: ModelInfo, workers: Sequence[WatchedWorker]) -> None:
+        """Make all metrics, so that each is there, at zero, from the first scrape on."""
+        self.registry = CollectorRegistry()
+        self.registry.register(_Workers(workers))
+        self._model = {"model": model.name, "version": model.version}
+        self.requests = self._counter(
+            "requests", "Requests answered.", ("route", "method", "status")
+        )
+        self.request_seconds = self._histogram(
+            "request_duration_seconds", "Time to answer a request.", ("route",)
+        )
+        self._queue_seconds = self._histogram(
+            "queue_duration_seconds", "Time a face waited.", ("model", "version", "lane")
+        ).labels(**self._model, lane=LANE)
+        self._model_seconds = self._histogram(
+            "inference_duration_seconds", "Time of a model pass.", ("model", "version", "kind")
+        ).labels(**self._model, kind="scores")
+        self._batch_size = Histogram(
+            "gimefive_batch_size",
+            "Faces in a model pass.",
+            ("model", "version", "lane"),
+            buckets=BATCH_SIZES,
+            registry=self.registry,
+        ).labels(**self._model, lane=LANE)
+        self._depth = self._gauge("queue_depth", "Faces that wait.", ("lane",)).labels(lane=LANE)
+        self._rejected = self._counter("rejected", "Requests refused at admission.", ("reason",))
+        self._dropped = self._counter("dropped", "Faces dropped before the model.", ("reason",))
+        self._faces = self._counter("faces", "Faces classified.", ("emotion",))
+        info = ("name", "version", "precision", "device", "sha256")
+        self._gauge("model_info", "The model in use.", info).labels(
+            **{name: getattr(model, name) for name in info}
+        ).set(1)
+        for emotion in EMOTIONS:
+            self._faces.labels(emotion=emotion)
+
+    def waiting(self, items: int) -> None:
+        """So many items wait now."""
+        self._depth.set(items)
+
+    def batch(self, queue_seconds: Sequence[float], model_seconds: float) -> None:
+        """A batch was answered."""
+        self._batch_size.observe(len(queue_seconds))
+        self._model_seconds.observe(model_seconds)
+        for seconds in queue_seconds:
+            self._queue_seconds.observe(seconds)
+
+    def rejected(self, reason: str) -> None:
+        """A request was refused."""
+        self._rejected.labels(reason=reason).inc()
+
+    def dropped(self, reason: str) -> None:
+        """An item was dropped before it was computed."""
+        self._dropped.labels(reason=reason).inc()
+
+    def classified(self, emotion: str) -> None:
+        """A face was classified."""
+        self._faces.labels(emotion=emotion).inc()
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, help_text: str, labels: Sequence[str]) -> Counter:
+        return Counter(f"gimefive_{name}", help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, labels: Sequence[str]) -> Gauge:
+        return Gauge(f"gimefive_{name}", help_text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, labels: Sequence[str]) -> Histogram:
+        return Histogram(
+            f"gimefive_{name}", help_text, labels, buckets=SECONDS, registry=self.registry
+        )
+
+
+class _Workers(Collector):
+    """Reads the workers' state at each scrape."""
+
+    def __init__(self, workers: Sequence[WatchedWorker]) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "gimefive_worker_up",
+            "Model processes that are up.",
+            value=sum(worker.up for worker in self._workers),
+        )
+        yield CounterMetricFamily(
+            "gimefive_worker_restarts",
+            "Times a model process was replaced.",
+            value=sum(worker.restarts for worker in self._workers),
+        )

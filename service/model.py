@@ -1,0 +1,143 @@
+"""The TorchScript artefact on its device: choose, load, warm up, score."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from service.errors import StoreError
+from service.records import FACE_SIZE, ModelInfo, Scores
+from service.store import ModelCard, StoredModel, read_verified
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a model runs, in which precision, and why.
+
+    Attributes:
+        device: ``cpu`` or ``cuda:N``.
+        precision: ``fp32``, ``int8`` or ``fp16``.
+        reason: one sentence for the log and for /models.
+    """
+
+    device: str
+    precision: str
+    reason: str
+
+    @property
+    def artefact(self) -> str:
+        """The precision whose file is loaded: half precision is made from the full one's."""
+        return "fp32" if self.precision == "fp16" else self.precision
+
+
+def place(card: ModelCard, device: str, precision: str) -> Placement:
+    """Decide device and precision; ``auto`` is decided by the card and by what torch finds here.
+
+    Raises:
+        StoreError: the wish cannot be had here; the message says what can.
+    """
+    found = _device(device)
+    kind = found.partition(":")[0]
+    if precision == "auto":
+        precision, reason = _best(card, kind)
+    else:
+        reason = "chosen by GIMEFIVE_PRECISION"
+    placement = Placement(found, precision, reason)
+    if precision == "int8" and kind != "cpu":
+        raise StoreError("int8 runs on the CPU only: use GIMEFIVE_PRECISION=fp16 or fp32 on CUDA")
+    if precision == "fp16" and kind == "cpu":
+        raise StoreError("fp16 runs on CUDA only: use GIMEFIVE_PRECISION=int8 or fp32 on the CPU")
+    if placement.artefact not in card.precisions:
+        known = ", ".join(card.precisions)
+        raise StoreError(f"{card.name} {card.version} has no {precision} artefact, only {known}")
+    return placement
+
+
+class Model:
+    """A loaded model. Not for use by several threads at once."""
+
+    def __init__(self, stored: StoredModel, placement: Placement) -> None:
+        """Load the artefact, verified, onto its device.
+
+        Raises:
+            StoreError: the file is missing or altered, or torch cannot load it.
+        """
+        artefact = stored.card.precisions[placement.artefact]
+        data = read_verified(stored.folder / artefact.file, artefact.sha256)
+        self._device = torch.device(placement.device)
+        self._temperature = artefact.temperature
+        self._network = _load(data, placement, artefact.engine)
+        self.info = ModelInfo(
+            name=stored.card.name,
+            version=stored.card.version,
+            precision=placement.precision,
+            device=placement.device,
+            sha256=artefact.sha256,
+            reason=placement.reason,
+        )
+
+    def scores(self, faces: NDArray[np.uint8]) -> Scores:
+        """Calibrated probabilities, float32 ``[N, 6]``, of grey faces, uint8 ``[N, 64, 64]``."""
+        batch = torch.from_numpy(faces).to(self._device)
+        with torch.inference_mode():
+            logits = self._network(batch).float()
+            scores = torch.softmax(logits / self._temperature, dim=1)
+        return scores.cpu().numpy()
+
+    def warm_up(self, sizes: Sequence[int]) -> None:
+        """Run each batch size, so that no request pays for torch's first passes."""
+        for size in sizes:
+            for _ in range(2):
+                self.scores(np.zeros((size, FACE_SIZE, FACE_SIZE), dtype=np.uint8))
+
+
+def _device(wish: str) -> str:
+    if wish == "cpu":
+        return "cpu"
+    if not torch.cuda.is_available():
+        if wish == "auto":
+            return "cpu"
+        raise StoreError(f"no CUDA device for GIMEFIVE_DEVICE={wish}: use cpu or auto")
+    index = int(wish.partition(":")[2] or 0)
+    if index >= torch.cuda.device_count():
+        raise StoreError(f"no device {wish}: there are {torch.cuda.device_count()}")
+    return f"cuda:{index}"
+
+
+def _best(card: ModelCard, kind: str) -> tuple[str, str]:
+    precision = card.default_precision[kind]
+    engine = card.precisions[precision].engine if precision in card.precisions else None
+    if engine and engine not in torch.backends.quantized.supported_engines:
+        return "fp32", f"{precision} needs torch's {engine} engine, which this CPU lacks"
+    return precision, f"the model card's default for {kind}"
+
+
+def _load(data: bytes, placement: Placement, engine: str | None) -> torch.jit.ScriptModule:
+    if engine:
+        torch.backends.quantized.engine = engine
+    with warnings.catch_warnings():
+        # TorchScript is what the service is asked to load, whatever torch would rather have.
+        warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        try:
+            network: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]  # torch leaves it untyped
+                io.BytesIO(data), map_location=placement.device
+            )
+        except RuntimeError as error:
+            what = f"the {placement.artefact} artefact"
+            raise StoreError(f"torch cannot load {what}: {error}") from error
+        return _tune(network.eval(), placement)
+
+
+def _tune(network: torch.jit.ScriptModule, placement: Placement) -> torch.jit.ScriptModule:
+    """The module as it runs fastest; the int8 artefact is traced and packed already."""
+    if placement.precision == "int8":
+        return network
+    typed = network.half() if placement.precision == "fp16" else network.float()
+    tuned: torch.jit.ScriptModule = torch.jit.freeze(typed)
+    if placement.device == "cpu":
+        tuned = torch.jit.optimize_for_inference(tuned)
+    return tuned

@@ -1,0 +1,159 @@
+"""The values that travel through the service: frozen, with their own arithmetic only."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+EMOTIONS = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
+"""The classes, in the order of the network's outputs."""
+
+FACE_SIZE = 64
+"""Side of the square grey face that the network reads, in pixels."""
+
+LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+"""The detector's five points; right and left are the person's own."""
+
+Picture = NDArray[np.uint8]
+"""An upright RGB picture, ``[height, width, 3]``."""
+
+FaceImage = NDArray[np.uint8]
+"""A grey face as the network reads it, ``[64, 64]``."""
+
+Scores = NDArray[np.float32]
+"""Calibrated probabilities ``[6]`` in the order of `EMOTIONS`, or ``[N, 6]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in the upright picture, in pixels from its top left; it may reach outside."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def area(self) -> float:
+        """Square pixels."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """A face that was found in a picture.
+
+    Attributes:
+        box: where it is.
+        landmarks: the points named in `LANDMARKS`, x and y in pixels; None if nobody looked.
+        detection_score: the detector's confidence, 0 to 1; None if nobody looked.
+    """
+
+    box: Box
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    detection_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a face shows.
+
+    Attributes:
+        face: the face.
+        scores: float32 ``[6]``, calibrated, summing to 1, not rounded.
+    """
+
+    face: Face
+    scores: Scores
+
+    @property
+    def emotion(self) -> str:
+        """The emotion with the highest score."""
+        return EMOTIONS[int(self.scores.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """The highest score."""
+        return float(self.scores.max())
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time of one request went, in seconds."""
+
+    decode: float = 0.0
+    detect: float = 0.0
+    queue: float = 0.0
+    inference: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """The answer for one picture.
+
+    Attributes:
+        width: of the upright picture, in pixels.
+        height: likewise.
+        predictions: one a face, the largest face first.
+        timings: where the time went.
+    """
+
+    width: int
+    height: int
+    predictions: tuple[Prediction, ...]
+    timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """The model as it is deployed.
+
+    Attributes:
+        name: in the store, ``gimefive``.
+        version: in the store, ``1``.
+        precision: ``fp32``, ``int8`` or ``fp16``.
+        device: ``cpu`` or ``cuda:0``.
+        sha256: of the artefact in use, hexadecimal.
+        reason: why this precision and device, in words.
+    """
+
+    name: str
+    version: str
+    precision: str
+    device: str
+    sha256: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """How a model process is to run.
+
+    Attributes:
+        store: the model store's folder.
+        version: of gimefive; None for the highest.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32``, ``int8`` or ``fp16``.
+        threads: torch's, in this process.
+        max_batch: largest batch that it will be sent; warmed up with the smaller powers of two.
+    """
+
+    store: str
+    version: str | None
+    device: str
+    precision: str
+    threads: int
+    max_batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a model answers for one batch.
+
+    Attributes:
+        scores: float32 ``[N, 6]``, calibrated.
+        seconds: spent in the model.
+    """
+
+    scores: Scores
+    seconds: float

@@ -1,0 +1,115 @@
+"""Every setting, its default and its meaning; the only place that reads the environment."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Precision = Literal["auto", "fp32", "int8", "fp16"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _device(value: str) -> str:
+    kind, _, index = value.partition(":")
+    if value in ("auto", "cpu") or (kind == "cuda" and (not index or index.isdecimal())):
+        return value
+    raise ValueError("use auto, cpu, cuda or cuda:N")
+
+
+def _embedded_store() -> Path:
+    package = Path(__file__).parent
+    installed = package / "model_store"
+    return installed if installed.is_dir() else package.parent / "model_store"
+
+
+class Settings(BaseSettings):
+    """Settings of the service, read from ``GIMEFIVE_*`` environment variables, then frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="GIMEFIVE_", frozen=True, extra="forbid")
+
+    model_store: Path = Field(
+        default_factory=_embedded_store,
+        description="Folder of models, NAME/VERSION/card.json; the one that came with the package.",
+    )
+    model_version: str | None = Field(
+        None, description="Version of gimefive to serve; the highest in the store if unset."
+    )
+    device: Annotated[str, AfterValidator(_device)] = Field(
+        "auto", description="auto, cpu, cuda or cuda:N; auto takes CUDA where there is one."
+    )
+    precision: Precision = Field(
+        "auto",
+        description="auto, fp32, int8 (CPU) or fp16 (CUDA); auto takes the fastest sound one.",
+    )
+    workers: PositiveInt | None = Field(
+        None,
+        description="Model processes; one per core (at most 8) on a CPU, one on a GPU if unset.",
+    )
+    worker_threads: PositiveInt | None = Field(
+        None, description="Torch threads in each model process; the cores shared evenly if unset."
+    )
+    decode_threads: PositiveInt | None = Field(
+        None, description="Threads that decode pictures and find faces; one per core if unset."
+    )
+    max_batch: PositiveInt = Field(32, description="Most faces in one pass of the model.")
+    queue_items: PositiveInt = Field(
+        1024, description="Most faces that may wait; more are refused with 503 and Retry-After."
+    )
+    max_body_bytes: PositiveInt = Field(20 * 2**20, description="Largest request body, in bytes.")
+    max_pixels: PositiveInt = Field(
+        50_000_000, description="Largest picture, width times height, told from its header."
+    )
+    max_faces: PositiveInt = Field(
+        100, description="Most faces answered for one picture, the largest first."
+    )
+    detection_threshold: Fraction = Field(
+        0.7, description="Least score at which the detector's finding counts as a face."
+    )
+    threshold: Fraction | None = Field(
+        None, description="Confidence below which an answer abstains; the model card's if unset."
+    )
+    deadline_ms: PositiveFloat = Field(
+        10_000, description="Longest a request may take unless it says otherwise, in milliseconds."
+    )
+    start_timeout: PositiveFloat = Field(
+        60, description="Longest that loading and warming the model may take, in seconds."
+    )
+    drain_delay: Annotated[float, Field(ge=0)] = Field(
+        0,
+        description="Seconds from SIGTERM, when /readyz turns, to the end of accepting.",
+    )
+    drain_timeout: PositiveFloat = Field(
+        30, description="Longest that accepted requests may take to end after that, in seconds."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="console or json; auto takes console on a terminal."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least level that is logged."
+    )
+
+    @property
+    def decoders(self) -> int:
+        """Threads that decode and detect."""
+        return self.decode_threads or cores()
+
+    def but(self, **changes: object) -> Self:
+        """A copy with `changes`; None leaves a setting as it is. Validated like the original."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        return self.__class__(**{**self.model_dump(), **given})
+
+
+def cores() -> int:
+    """CPU cores this process may use: its affinity, or less where a cgroup's quota says so."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return allowed or 1
+    if quota == "max":
+        return allowed or 1
+    return max(1, min(allowed or 1, round(int(quota) / int(period))))

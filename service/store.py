@@ -1,0 +1,180 @@
+"""The model store on disk: ``NAME/VERSION/card.json`` beside the files that the card names."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import NotFound, StoreError
+from service.records import EMOTIONS
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Artefact(BaseModel):
+    """A file of the model in one precision.
+
+    Attributes:
+        file: its name in the version's folder.
+        sha256: of its bytes, hexadecimal.
+        temperature: what its logits are divided by before the softmax.
+        engine: torch's quantised engine that it was made for; None for floating artefacts.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    file: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    sha256: Sha256
+    temperature: Annotated[float, Field(gt=0)]
+    engine: str | None = None
+
+
+class ModelCard(BaseModel):
+    """What the service needs of ``card.json``; whatever else it holds is for readers.
+
+    Attributes:
+        labels: the classes, in the order of the network's outputs.
+        threshold: confidence below which an answer abstains, unless a setting says otherwise.
+        precisions: the artefacts, by precision.
+        default_precision: by kind of device, ``cpu`` and ``cuda``, what is sound and fast there.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    threshold: Annotated[float, Field(ge=0, le=1)]
+    precisions: Mapping[str, Artefact]
+    default_precision: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A version of a model in the store.
+
+    Attributes:
+        folder: where its files are.
+        card: what the service reads of its card.
+        document: the whole card, as it stands in ``card.json``.
+    """
+
+    folder: Path
+    card: ModelCard
+    document: Mapping[str, Any]
+
+
+class ModelStore:
+    """The models under one folder. Versions never change once they are there."""
+
+    def __init__(self, root: Path) -> None:
+        """Look at `root`.
+
+        Raises:
+            StoreError: there is no such folder.
+        """
+        if not root.is_dir():
+            raise StoreError(f"no model store at {root}: set GIMEFIVE_MODEL_STORE to its folder")
+        self.root = root
+
+    def names(self) -> tuple[str, ...]:
+        """The models, in alphabetical order."""
+        return tuple(sorted({card.parent.parent.name for card in self.root.glob("*/*/card.json")}))
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """The versions of a model, lowest first.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        found = [
+            card.parent.name
+            for card in self.root.glob("*/*/card.json")
+            if card.parent.parent.name == name
+        ]
+        if not found:
+            raise NotFound(f"no model {name!r} here: use one of {', '.join(self.names())}")
+        return tuple(sorted(found, key=_version_key))
+
+    def gimefive(self, version: str | None = None) -> StoredModel:
+        """The emotion model: the given version, or the highest.
+
+        Raises:
+            StoreError: the store lacks it, or its card cannot be used.
+        """
+        try:
+            chosen = version or self.versions("gimefive")[-1]
+        except NotFound as error:
+            raise StoreError(f"{self.root} holds no model gimefive") from error
+        folder = self.root / "gimefive" / chosen
+        document = _read_card(folder / "card.json")
+        try:
+            card = ModelCard.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise StoreError(f"{folder / 'card.json'}: {where}: {first['msg']}") from error
+        if card.labels != EMOTIONS:
+            raise StoreError(f"{folder / 'card.json'}: labels are not {', '.join(EMOTIONS)}")
+        return StoredModel(folder, card, document)
+
+    def document(self, name: str, version: str | None = None) -> Mapping[str, Any]:
+        """The card of any model, as it stands.
+
+        Raises:
+            NotFound: there is no such model or version.
+        """
+        versions = self.versions(name)
+        if version is not None and version not in versions:
+            raise NotFound(f"no version {version!r} of {name}: use one of {', '.join(versions)}")
+        return _read_card(self.root / name / (version or versions[-1]) / "card.json")
+
+    def detector(self) -> bytes:
+        """The face detector's bytes, verified.
+
+        Raises:
+            StoreError: the file is missing or altered.
+        """
+        try:
+            card = self.document("yunet")
+        except NotFound as error:
+            raise StoreError(f"{self.root} holds no model yunet") from error
+        folder = self.root / "yunet" / str(card["version"])
+        return read_verified(folder / str(card["file"]), str(card["sha256"]))
+
+
+def read_verified(path: Path, sha256: str) -> bytes:
+    """The bytes of a file of the store, if they are what the card says.
+
+    Raises:
+        StoreError: the file is missing, truncated or altered.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise StoreError(
+            f"{path}: SHA-256 is {found[:12]}..., the card says {sha256[:12]}...: "
+            "the file is truncated or altered; put the original back"
+        )
+    return data
+
+
+def _read_card(path: Path) -> Mapping[str, Any]:
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: {error}") from error
+    if not isinstance(document, dict):
+        raise StoreError(f"{path}: not a JSON object")
+    return document
+
+
+def _version_key(version: str) -> tuple[int, str]:
+    return (int(version), "") if version.isdecimal() else (-1, version)

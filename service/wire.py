@@ -1,0 +1,56 @@
+"""Messages between the front and a model process: a JSON header and raw bytes, length first.
+
+::
+
+    | header bytes: uint32 | body bytes: uint32 | header: JSON object | body |
+
+The body holds arrays in C order; the header says what they are. Nothing is pickled.
+"""
+
+import asyncio
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+_LENGTHS = struct.Struct("!II")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message.
+
+    Attributes:
+        header: what it is.
+        body: its arrays' bytes.
+    """
+
+    header: dict[str, Any]
+    body: bytes = b""
+
+    def pack(self) -> bytes:
+        """The message as it travels."""
+        header = json.dumps(self.header).encode()
+        return b"".join((_LENGTHS.pack(len(header), len(self.body)), header, self.body))
+
+
+async def receive(stream: asyncio.StreamReader) -> Message:
+    """The next message of an asyncio stream.
+
+    Raises:
+        asyncio.IncompleteReadError: the other side has gone.
+    """
+    header, body = _LENGTHS.unpack(await stream.readexactly(_LENGTHS.size))
+    return Message(json.loads(await stream.readexactly(header)), await stream.readexactly(body))
+
+
+def read(stream: BinaryIO) -> Message | None:
+    """The next message of a blocking stream; None where the other side has gone, midway or not."""
+    lengths = stream.read(_LENGTHS.size)
+    if len(lengths) < _LENGTHS.size:
+        return None
+    header_bytes, body_bytes = _LENGTHS.unpack(lengths)
+    header, body = stream.read(header_bytes), stream.read(body_bytes)
+    if len(header) < header_bytes or len(body) < body_bytes:
+        return None
+    return Message(json.loads(header), body)

@@ -1,0 +1,88 @@
+"""Models that fail in one way each, at the seam where the batcher meets a model."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import ModelFailure, WorkerLost
+from service.records import EMOTIONS, FACE_SIZE, FaceImage, Scored, Scores
+
+POISON = 255
+
+
+def face(value: int) -> FaceImage:
+    """A face that the fakes recognise by its grey value."""
+    return np.full((FACE_SIZE, FACE_SIZE), value, dtype=np.uint8)
+
+
+def scores_of(faces: Sequence[FaceImage] | NDArray[np.uint8]) -> Scores:
+    """What every sound fake answers: a row that tells which face it belongs to."""
+    rows = np.zeros((len(faces), len(EMOTIONS)), dtype=np.float32)
+    rows[:, 0] = [face[0, 0] for face in faces]
+    return rows
+
+
+@dataclass
+class FakeWorker:
+    """Answers as soon as it is let, and remembers what it was asked."""
+
+    seconds: float = 0.001
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    alive: asyncio.Event = field(default_factory=asyncio.Event)
+    batches: list[list[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
+        self.alive.set()
+
+    @property
+    def up(self) -> bool:
+        return self.alive.is_set()
+
+    async def ready(self) -> None:
+        await self.alive.wait()
+
+    async def scores(self, faces: NDArray[np.uint8]) -> Scored:
+        self.batches.append([int(face[0, 0]) for face in faces])
+        await self.gate.wait()
+        return Scored(self.answer(faces), self.seconds)
+
+    def answer(self, faces: NDArray[np.uint8]) -> Scores:
+        return scores_of(faces)
+
+
+class PoisonedWorker(FakeWorker):
+    """Fails every batch that holds a poisonous face."""
+
+    def answer(self, faces: NDArray[np.uint8]) -> Scores:
+        if (faces == POISON).any():
+            raise ModelFailure("cannot compute this")
+        return scores_of(faces)
+
+
+class NotFiniteWorker(FakeWorker):
+    """Answers NaN for poisonous faces."""
+
+    def answer(self, faces: NDArray[np.uint8]) -> Scores:
+        rows = scores_of(faces)
+        rows[rows == POISON] = np.nan
+        return rows
+
+
+class DyingWorker(FakeWorker):
+    """Dies with every batch that holds a poisonous face, and is up again at once."""
+
+    def answer(self, faces: NDArray[np.uint8]) -> Scores:
+        if (faces == POISON).any():
+            raise WorkerLost("gone")
+        return scores_of(faces)
+
+
+class BrokenWorker(FakeWorker):
+    """Raises what no worker should."""
+
+    def answer(self, faces: NDArray[np.uint8]) -> Scores:  # noqa: ARG002  # the seam's signature
+        raise ZeroDivisionError

@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIMEFIVE_PORT", "9001")
+    assert Settings().port == 9001
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0", ""])
+def test_a_device_that_cannot_exist_is_refused(device: str) -> None:
+    with pytest.raises(ValidationError, match="use auto, cpu, cuda or cuda:N"):
+        Settings(device=device)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+def test_a_device_that_can_exist_is_taken(device: str) -> None:
+    assert Settings(device=device).device == device
+
+
+def test_changes_win_over_the_environment_and_none_leaves_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GIMEFIVE_PORT", "9001")
+    monkeypatch.setenv("GIMEFIVE_HOST", "0.0.0.0")  # noqa: S104  # nothing is bound here
+    changed = Settings().but(port=9002, host=None)
+    assert (changed.port, changed.host) == (9002, "0.0.0.0")  # noqa: S104  # likewise
+
+
+def test_a_change_is_validated() -> None:
+    with pytest.raises(ValidationError):
+        Settings().but(port=70_000)
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_the_embedded_store_holds_both_models() -> None:
+    store = Settings().model_store
+    assert {path.name for path in store.iterdir() if path.is_dir()} >= {"gimefive", "yunet"}

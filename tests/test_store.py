@@ -1,0 +1,106 @@
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.errors import NotFound, StoreError
+from service.records import EMOTIONS
+from service.store import ModelStore, read_verified
+
+
+def card(**changes: Any) -> Mapping[str, Any]:  # noqa: ANN401  # any JSON
+    return {
+        "name": "gimefive",
+        "version": "1",
+        "labels": list(EMOTIONS),
+        "threshold": 0.5,
+        "precisions": {"fp32": {"file": "m.pt", "sha256": "0" * 64, "temperature": 1.5}},
+        "default_precision": {"cpu": "fp32", "cuda": "fp16"},
+        **changes,
+    }
+
+
+def put(root: Path, name: str, version: str, document: Mapping[str, Any]) -> None:
+    folder = root / name / version
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text(json.dumps(document))
+
+
+def test_the_highest_version_counts_by_number(tmp_path: Path) -> None:
+    for version in ("9", "10", "2"):
+        put(tmp_path, "gimefive", version, card(version=version))
+    store = ModelStore(tmp_path)
+    assert store.versions("gimefive") == ("2", "9", "10")
+    assert store.gimefive().card.version == "10"
+    assert store.gimefive("2").card.version == "2"
+
+
+def test_all_models_are_listed(tmp_path: Path) -> None:
+    put(tmp_path, "yunet", "1", {})
+    put(tmp_path, "gimefive", "1", card())
+    assert ModelStore(tmp_path).names() == ("gimefive", "yunet")
+
+
+def test_an_unknown_model_or_version_is_not_found(tmp_path: Path) -> None:
+    put(tmp_path, "gimefive", "1", card())
+    store = ModelStore(tmp_path)
+    with pytest.raises(NotFound, match="use one of gimefive"):
+        store.document("resnet")
+    with pytest.raises(NotFound, match="use one of 1"):
+        store.document("gimefive", "7")
+
+
+def test_a_name_cannot_reach_outside_the_store(tmp_path: Path) -> None:
+    put(tmp_path, "secret", "1", card())
+    inner = tmp_path / "store"
+    put(inner, "gimefive", "1", card())
+    with pytest.raises(NotFound):
+        ModelStore(inner).document("../secret")
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"labels": list(reversed(EMOTIONS))}, "labels are not"),
+        ({"threshold": 2}, "threshold"),
+        ({"precisions": {"fp32": {"file": "m.pt", "sha256": "x", "temperature": 1}}}, "sha256"),
+        (
+            {"precisions": {"fp32": {"file": "../m", "sha256": "0" * 64, "temperature": 1}}},
+            r"precisions\.fp32\.file",
+        ),
+    ],
+)
+def test_a_card_that_cannot_be_used_is_refused_by_name(
+    tmp_path: Path, changes: Mapping[str, Any], complaint: str
+) -> None:
+    put(tmp_path, "gimefive", "1", card(**changes))
+    with pytest.raises(StoreError, match=complaint):
+        ModelStore(tmp_path).gimefive()
+
+
+def test_a_missing_store_model_or_version_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="set GIMEFIVE_MODEL_STORE"):
+        ModelStore(tmp_path / "nowhere")
+    store = ModelStore(tmp_path)
+    with pytest.raises(StoreError, match="no model gimefive"):
+        store.gimefive()
+    with pytest.raises(StoreError, match="no model yunet"):
+        store.detector()
+    with pytest.raises(StoreError, match=r"gimefive/3/card\.json"):
+        store.gimefive("3")
+
+
+def test_a_file_is_read_only_if_it_is_what_the_card_says(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"weights")
+    right = hashlib.sha256(b"weights").hexdigest()
+    assert read_verified(path, right) == b"weights"
+    path.write_bytes(b"weight")
+    with pytest.raises(StoreError, match="truncated or altered"):
+        read_verified(path, right)
+    path.unlink()
+    with pytest.raises(StoreError, match="No such file"):
+        read_verified(path, right)

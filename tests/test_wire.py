@@ -1,0 +1,52 @@
+import asyncio
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import wire
+from service.wire import Message
+
+messages = st.builds(
+    Message,
+    st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False)),
+    st.binary(),
+)
+
+
+@given(st.lists(messages))
+def test_a_blocking_reader_gets_back_what_was_packed(sent: list[Message]) -> None:
+    stream = io.BytesIO(b"".join(message.pack() for message in sent))
+    received = list(iter(lambda: wire.read(stream), None))
+    assert received == sent
+
+
+@given(messages)
+def test_an_asyncio_reader_gets_back_what_was_packed(sent: Message) -> None:
+    async def there_and_back() -> Message:
+        stream = asyncio.StreamReader()
+        stream.feed_data(sent.pack())
+        return await wire.receive(stream)
+
+    assert asyncio.run(there_and_back()) == sent
+
+
+def test_a_stream_that_ends_inside_a_message_is_noticed() -> None:
+    async def cut_off() -> None:
+        stream = asyncio.StreamReader()
+        stream.feed_data(Message({"op": "scores"}, b"1234").pack()[:-1])
+        stream.feed_eof()
+        await wire.receive(stream)
+
+    with pytest.raises(asyncio.IncompleteReadError):
+        asyncio.run(cut_off())
+
+
+@given(messages, st.data())
+def test_a_blocking_reader_takes_half_a_message_for_the_end(
+    sent: Message, data: st.DataObject
+) -> None:
+    packed = sent.pack()
+    kept = data.draw(st.integers(0, len(packed) - 1))
+    assert wire.read(io.BytesIO(packed[:kept])) is None

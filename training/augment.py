@@ -1,0 +1,95 @@
+"""Augmentation of whole batches with one generator: no loop over images, no other chance."""
+
+from dataclasses import dataclass
+from math import pi
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a face may be moved and changed; each amount is drawn evenly from -x to +x.
+
+    Attributes:
+        flip: probability of a mirror image.
+        rotation: degrees.
+        scale: as a part of the face's size.
+        shift: as a part of the face's side, in x and y.
+        contrast: as a part of the contrast.
+        brightness: as a part of the full range.
+        erasing: probability that a rectangle (2 to 20 % of the area) is painted over.
+    """
+
+    flip: float = 0.5
+    rotation: float = 12.0
+    scale: float = 0.12
+    shift: float = 0.06
+    contrast: float = 0.3
+    brightness: float = 0.15
+    erasing: float = 0.3
+
+    def __call__(self, faces: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+        """Augment a batch.
+
+        Args:
+            faces: uint8 ``[N, H, W]``.
+            pixels: the side of the result; the change of size is part of the same resampling.
+            generator: the only source of chance, on the device of `faces`.
+
+        Returns:
+            float32 ``[N, pixels, pixels]``, values 0 to 255.
+        """
+
+        def draw(*shape: int) -> Tensor:
+            return torch.rand(*shape, generator=generator, device=faces.device)
+
+        n = len(faces)
+        moved = _resample(faces, self._motion(n, draw(5, n)), pixels)
+        contrast = 1 + self.contrast * (2 * draw(n, 1, 1) - 1)
+        brightness = 255 * self.brightness * (2 * draw(n, 1, 1) - 1)
+        mean = moved.mean(dim=(1, 2), keepdim=True)
+        lit = ((moved - mean) * contrast + mean + brightness).clamp(0, 255)
+        return torch.where(self._erased(pixels, draw(6, n)), 255 * draw(n, 1, 1), lit)
+
+    def _motion(self, n: int, chance: Tensor) -> Tensor:
+        """Affine matrices ``[N, 2, 3]`` from five rows of chances."""
+        angle = (2 * chance[0] - 1) * self.rotation * pi / 180
+        size = 1 + self.scale * (2 * chance[1] - 1)
+        mirror = torch.where(chance[2] < self.flip, -1.0, 1.0)
+        shift = 2 * self.shift * (2 * chance[3:5] - 1)
+        cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
+        rows = [cos * mirror, -sin, shift[0], sin * mirror, cos, shift[1]]
+        return torch.stack(rows, dim=1).view(n, 2, 3)
+
+    def _erased(self, pixels: int, chance: Tensor) -> Tensor:
+        """Masks ``[N, pixels, pixels]``, true where the image is painted over."""
+        area = 0.02 + 0.18 * chance[0]
+        aspect = torch.exp((2 * chance[1] - 1) * 1.1)
+        height, width = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+        top, left = chance[2] * (1 - height), chance[3] * (1 - width)
+        at = (torch.arange(pixels, device=chance.device) + 0.5) / pixels
+        rows = (at > top[:, None]) & (at < (top + height)[:, None])
+        columns = (at > left[:, None]) & (at < (left + width)[:, None])
+        chosen = chance[4] < self.erasing
+        return rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
+
+
+def resize(faces: Tensor, pixels: int) -> Tensor:
+    """Faces ``[N, H, W]`` at another size, float32 ``[N, pixels, pixels]``, values 0 to 255."""
+    if faces.shape[-1] == pixels:
+        return faces.float()
+    size = (pixels, pixels)
+    resized = functional.interpolate(
+        faces[:, None].float(), size, mode="bilinear", align_corners=False, antialias=True
+    )
+    return resized[:, 0]
+
+
+def _resample(faces: Tensor, motion: Tensor, pixels: int) -> Tensor:
+    grid = functional.affine_grid(motion, [len(faces), 1, pixels, pixels], align_corners=False)
+    moved = functional.grid_sample(
+        faces[:, None].float(), grid, padding_mode="border", align_corners=False
+    )
+    return moved[:, 0]

@@ -1,0 +1,157 @@
+"""Reading labelled faces, and splitting them so that no image is both learned and measured."""
+
+import csv
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from training.errors import DataError
+from training.network import EMOTIONS, INPUT_SIZE
+
+Faces = NDArray[np.uint8]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Labelled faces of one origin.
+
+    Attributes:
+        name: what reports call it.
+        faces: uint8 ``[N, 64, 64]``, grey.
+        labels: int64 ``[N]``, indices into `EMOTIONS`.
+        files: the image's file name, for each face.
+    """
+
+    name: str
+    faces: Faces
+    labels: Labels
+    files: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> "FaceSet":
+        """The faces at `indices`, in that order."""
+        files = tuple(self.files[i] for i in indices)
+        return FaceSet(self.name, self.faces[indices], self.labels[indices], files)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One data set cut in three, each with the same share of every emotion.
+
+    Attributes:
+        train: what the network learns from.
+        validation: what choices are made on: curves, temperature, threshold.
+        held_out: what is reported.
+    """
+
+    train: FaceSet
+    validation: FaceSet
+    held_out: FaceSet
+
+
+def read(path: Path) -> FaceSet:
+    """Read a data set in any of the known layouts.
+
+    A folder or a zip file with ``images/`` and ``labels.csv`` (header ``filename,label``), or a CSV
+    file without a header (``filename,label``) whose images lie in the folder beside it that is
+    named like the first word of the file: ``train_RAF_labels.csv`` beside ``train/``.
+
+    Raises:
+        DataError: a file is missing, a label is unknown, an image cannot be read.
+    """
+    if path.is_dir():
+        rows = _rows(_text(path / "labels.csv"), path / "labels.csv", header=True)
+        return _load(path.name, rows, lambda name: (path / "images" / name).read_bytes())
+    if path.suffix == ".zip":
+        return _read_zip(path)
+    if path.suffix == ".csv":
+        images = path.parent / path.stem.split("_")[0]
+        rows = _rows(_text(path), path, header=False)
+        return _load(path.stem, rows, lambda name: (images / name).read_bytes())
+    raise DataError(f"{path}: not a folder, .zip or .csv; training/README.md shows the layouts")
+
+
+def split(faces: FaceSet, seed: int, validation: float = 0.05, held_out: float = 0.1) -> Split:
+    """Cut a data set by emotion, the same way for the same seed."""
+    rng = np.random.default_rng(seed)
+    parts: tuple[list[NDArray[np.int64]], ...] = ([], [], [])
+    for emotion in range(len(EMOTIONS)):
+        indices = rng.permutation(np.flatnonzero(faces.labels == emotion))
+        cuts = np.round(np.cumsum([held_out, validation]) * len(indices)).astype(int)
+        for part, chunk in zip(parts, np.split(indices, cuts), strict=True):
+            part.append(chunk)
+    tenth, twentieth, rest = (faces.take(np.sort(np.concatenate(part))) for part in parts)
+    return Split(train=rest, validation=twentieth, held_out=tenth)
+
+
+def _read_zip(path: Path) -> FaceSet:
+    try:
+        with zipfile.ZipFile(path) as archive:
+
+            def member(name: str) -> bytes:
+                try:
+                    return archive.read(name)
+                except KeyError as error:
+                    raise FileNotFoundError(f"{name} is not in the archive") from error
+
+            rows = _rows(member("labels.csv").decode(), path, header=True)
+            return _load(path.stem, rows, lambda name: member(f"images/{name}"))
+    except (FileNotFoundError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error
+
+
+def _rows(text: str, origin: Path, *, header: bool) -> list[tuple[str, int]]:
+    lines: Iterable[Sequence[str]] = csv.reader(io.StringIO(text))
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if header and number == 1:
+            if line != ["filename", "label"]:
+                raise DataError(f"{origin}:1: the header is {line}, not filename,label")
+            continue
+        if len(line) != 2:
+            raise DataError(f"{origin}:{number}: {len(line)} columns, not filename,label")
+        if not line[1].isdecimal() or int(line[1]) >= len(EMOTIONS):
+            raise DataError(f"{origin}:{number}: label {line[1]!r} is not 0 to {len(EMOTIONS) - 1}")
+        rows.append((line[0], int(line[1])))
+    if not rows:
+        raise DataError(f"{origin}: no image is listed")
+    return rows
+
+
+def _load(name: str, rows: list[tuple[str, int]], open_image: Callable[[str], bytes]) -> FaceSet:
+    faces = np.empty((len(rows), INPUT_SIZE, INPUT_SIZE), dtype=np.uint8)
+    for i, (file, _) in enumerate(rows):
+        try:
+            faces[i] = grey_face(open_image(file))
+        except (OSError, UnidentifiedImageError) as error:
+            raise DataError(f"{name}: image {file}: {error}") from error
+    return FaceSet(name, faces, np.array([label for _, label in rows]), tuple(f for f, _ in rows))
+
+
+def grey_face(data: bytes) -> Faces:
+    """Decode an image as the paper does: bilinear to 64x64, then PIL's greyscale.
+
+    Returns:
+        uint8 ``[64, 64]``.
+    """
+    with Image.open(io.BytesIO(data)) as image:
+        size = (INPUT_SIZE, INPUT_SIZE)
+        rgb = image.convert("RGB")
+        fitted = rgb if rgb.size == size else rgb.resize(size, Image.Resampling.BILINEAR)
+        return np.asarray(fitted.convert("L"))

@@ -1,0 +1,86 @@
+"""What a training run is: every choice in one frozen value, so that a run can be redone."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from math import cos, pi
+from pathlib import Path
+
+from training.augment import Augmentation
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training at one resolution.
+
+    Attributes:
+        share: the part of all image passes spent here; the shares of a recipe sum to 1.
+        pixels: side of the square input.
+    """
+
+    share: float
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All choices of a training run.
+
+    Attributes:
+        images: image passes in all.
+        batch: images a step, over all processes together.
+        learning_rate: peak of the one-cycle schedule (AdamW).
+        weight_decay: on weights of convolutions and linear layers; not on biases and norms.
+        warm_up: part of the steps that the learning rate rises for, before its cosine fall.
+        label_smoothing: mass spread evenly over the classes.
+        ema: decay of the exponential moving average of the weights that is kept, a step.
+        stages: progressive resolution, small to large.
+        augmentation: what is done to the images of each batch.
+        seed: of the split, the order, the augmentation, the initial weights and the dropout.
+    """
+
+    images: int = 450_000
+    batch: int = 128
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warm_up: float = 0.15
+    label_smoothing: float = 0.1
+    ema: float = 0.998
+    stages: tuple[Stage, ...] = (Stage(0.55, 32), Stage(0.27, 48), Stage(0.18, 64))
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    seed: int = 2402
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return self.images // self.batch
+
+    def pixels(self, step: int) -> int:
+        """The input side at `step`."""
+        done = step / self.steps
+        for stage in self.stages:
+            done -= stage.share
+            if done < 0:
+                return stage.pixels
+        return self.stages[-1].pixels
+
+    def rate(self, step: int) -> float:
+        """The learning rate at `step`: a straight rise to the peak, then half a cosine to zero."""
+        done = step / self.steps
+        if done < self.warm_up:
+            return self.learning_rate * (done + 1 / self.steps) / self.warm_up
+        fall = (done - self.warm_up) / (1 - self.warm_up)
+        return self.learning_rate * (1 + cos(pi * fall)) / 2
+
+    def to_json(self) -> str:
+        """The recipe as JSON, for checkpoints and cards."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def load(cls, path: Path) -> "Recipe":
+        """Read a recipe that `to_json` wrote; what it leaves out keeps its default."""
+        values = json.loads(path.read_text())
+        if "stages" in values:
+            values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
+        if "augmentation" in values:
+            values["augmentation"] = Augmentation(**values["augmentation"])
+        return cls(**values)

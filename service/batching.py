@@ -1,7 +1,8 @@
 """Dynamic batching: many requests, few model passes.
 
 Work-conserving: a free worker takes what waits at once, so that batches form only while the
-workers are busy and an idle service adds no delay. Everything waits in one bounded queue.
+workers are busy and an idle service adds no delay. Each lane of work has a bounded queue; free
+workers go to the lane that has used the least of its share.
 """
 
 import asyncio
@@ -9,21 +10,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from service.errors import ModelFailure, NotReady, Overloaded, WorkerLost
-from service.records import FaceImage, Scored, Scores
+from service.lanes import Batch, Cost, ItemT, Lane, ResultT, share
 
 log = structlog.get_logger(__name__)
 
 
 class Worker(Protocol):
-    """What the batcher needs of a model."""
+    """What the batcher needs of whoever does the work."""
 
     @property
     def up(self) -> bool:
@@ -32,17 +30,17 @@ class Worker(Protocol):
     async def ready(self) -> None:
         """Wait until it can be asked."""
 
-    async def scores(self, faces: NDArray[np.uint8]) -> Scored:
-        """Score faces ``[N, 64, 64]``; raises ModelFailure, and WorkerLost if it is down."""
+
+WorkerT = TypeVar("WorkerT", bound=Worker)
 
 
 class Observer(Protocol):
     """Who is told what the batcher does, for metrics."""
 
-    def waiting(self, items: int) -> None:
+    def waiting(self, lane: str, items: int) -> None:
         """So many items wait now."""
 
-    def batch(self, queue_seconds: Sequence[float], model_seconds: float) -> None:
+    def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:
         """A batch was answered: how long each item waited, how long the model took."""
 
     def rejected(self, reason: str) -> None:
@@ -52,169 +50,190 @@ class Observer(Protocol):
         """An item was dropped before it was computed, since nobody waits for it any more."""
 
 
-@dataclass(frozen=True)
-class BatchPolicy:
-    """How batches are formed.
-
-    Attributes:
-        max_batch: most items in one pass.
-        queue_items: most items that may wait.
-    """
-
-    max_batch: int
-    queue_items: int
-
-
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Generic[ResultT]):
     """What became of one item.
 
     Attributes:
-        scores: float32 ``[6]``.
+        result: what the model says.
         queue: seconds it waited.
-        inference: seconds its batch spent in the model.
+        seconds: its batch spent in the model.
     """
 
-    scores: Scores
+    result: ResultT
     queue: float
-    inference: float
+    seconds: float
 
 
 @dataclass(slots=True)
-class _Item:
-    face: FaceImage
+class _Entry(Generic[ItemT, ResultT]):
+    item: ItemT
     enqueued: float
-    future: asyncio.Future[Answer]
+    future: asyncio.Future[Answer[ResultT]]
     retried: bool = False
 
 
-def share(waiting: int, idle: int, max_batch: int) -> int:
-    """How many of the `waiting` items one of `idle` workers takes, so that all have work."""
-    return min(max_batch, ceil(waiting / max(1, idle)))
+class _Queue:
+    """What waits in a lane, and what the lane has had so far."""
+
+    def __init__(self, lane: Lane[Any, Any, Any]) -> None:
+        self.lane = lane
+        self.entries: deque[_Entry[Any, Any]] = deque()
+        self.cost = Cost()
+        self.used = 0.0
+        """Model seconds over weight: the lane's place in virtual time."""
+
+    def wait(self, workers: int) -> float:
+        """How long what waits here will take, in seconds, if no other lane interferes."""
+        return self.cost.seconds(len(self.entries), self.lane.max_batch) / workers
+
+    @property
+    def largest(self) -> int:
+        """The most items that a batch may hold now."""
+        budget = self.lane.budget
+        fitting = self.lane.max_batch if budget is None else self.cost.fitting(budget)
+        return min(self.lane.max_batch, fitting)
 
 
-class Batcher:
-    """Brings the faces of many callers to a few workers, in order of arrival."""
+class Batcher(Generic[WorkerT]):
+    """Brings the items of many callers to a few workers, in order of arrival within a lane."""
 
     def __init__(
         self,
-        workers: Sequence[Worker],
-        policy: BatchPolicy,
+        workers: Sequence[WorkerT],
+        lanes: Sequence[Lane[WorkerT, Any, Any]],
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._workers = workers
-        self._policy = policy
+        self._queues = {lane: _Queue(lane) for lane in lanes}
         self._observer = observer
         self._clock = clock
-        self._queue: deque[_Item] = deque()
         self._filled = asyncio.Event()
         self._idle = 0
-        self._seconds_per_item = 0.0
         self._tasks = [asyncio.create_task(self._drive(worker)) for worker in workers]
 
-    async def submit(self, faces: Sequence[FaceImage]) -> list[Answer]:
-        """Score faces; all are accepted or none.
+    async def submit(
+        self, lane: Lane[WorkerT, ItemT, ResultT], items: Sequence[ItemT]
+    ) -> list[Answer[ResultT]]:
+        """Have items worked on; all are accepted or none.
 
         Cancelling the call drops what has not been computed yet.
 
         Raises:
-            Overloaded: the queue has no room for all of them.
+            Overloaded: the lane's queue has no room for all of them.
             NotReady: no worker is up.
             ModelFailure: the model could not answer for one of them.
         """
-        self._admit(len(faces))
-        loop = asyncio.get_running_loop()
-        now = self._clock()
-        items = [_Item(face, now, loop.create_future()) for face in faces]
-        self._put(items)
+        queue = self._queues[lane]
+        self._admit(queue, len(items))
+        loop, now = asyncio.get_running_loop(), self._clock()
+        entries: list[_Entry[ItemT, ResultT]] = [
+            _Entry(item, now, loop.create_future()) for item in items
+        ]
+        self._put(queue, entries)
         try:
-            return [await item.future for item in items]
+            return [await entry.future for entry in entries]
         finally:
-            for item in items:
-                if not item.future.done():
-                    item.future.cancel()
-                elif not item.future.cancelled():
-                    item.future.exception()  # mark it as seen: the caller gets the first one only
+            for entry in entries:
+                if not entry.future.done():
+                    entry.future.cancel()
+                elif not entry.future.cancelled():
+                    entry.future.exception()  # seen: the caller gets the first error only
 
     async def close(self) -> None:
         """Stop taking batches; whoever still waits is told that the service is draining."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for item in self._queue:
-            _fail(item, NotReady("the service is shutting down: try again"))
-        self._queue.clear()
+        for queue in self._queues.values():
+            for entry in queue.entries:
+                _fail(entry, NotReady("the service is shutting down: try again"))
+            queue.entries.clear()
 
-    def _admit(self, items: int) -> None:
+    def _admit(self, queue: _Queue, items: int) -> None:
         if not any(worker.up for worker in self._workers):
             self._observer.rejected("not_ready")
             raise NotReady("no model process is up: try again shortly")
-        waiting = len(self._queue)
-        if waiting + items > self._policy.queue_items:
+        waiting = len(queue.entries)
+        if waiting + items > queue.lane.max_items:
             self._observer.rejected("queue_full")
-            seconds = max(0.1, waiting * self._seconds_per_item / len(self._workers))
+            seconds = max(0.1, queue.wait(len(self._workers)))
             raise Overloaded(f"{waiting} faces wait already: try again in {seconds:.1f} s", seconds)
 
-    def _put(self, items: Sequence[_Item]) -> None:
-        self._queue.extend(items)
+    def _put(self, queue: _Queue, entries: Sequence[_Entry[Any, Any]]) -> None:
+        if not queue.entries:
+            # A lane that comes back starts level with those that waited; it saved nothing up.
+            busy = [other.used for other in self._queues.values() if other.entries]
+            queue.used = max(queue.used, min(busy, default=queue.used))
+        queue.entries.extend(entries)
+        self._observer.waiting(queue.lane.name, len(queue.entries))
         self._filled.set()
-        self._observer.waiting(len(self._queue))
 
-    async def _drive(self, worker: Worker) -> None:
+    async def _drive(self, worker: WorkerT) -> None:
         while True:
             await worker.ready()
-            batch = await self._take()
+            queue, batch = await self._take()
             try:
-                await self._answer(worker, batch)
+                await self._answer(worker, queue, batch)
             except WorkerLost as error:
-                self._give_back(batch, error)
+                self._give_back(queue, batch, error)
             except BaseException as error:
                 # Whatever went wrong, nobody is left waiting; cancelling is how `close` ends this.
-                for item in batch:
-                    _fail(item, ModelFailure("the service failed while it classified this face"))
+                for entry in batch:
+                    _fail(entry, ModelFailure("the service failed while it worked on this face"))
                 if not isinstance(error, Exception):
                     raise
                 log.exception("a batch failed unexpectedly")
 
-    async def _take(self) -> list[_Item]:
+    async def _take(self) -> tuple[_Queue, list[_Entry[Any, Any]]]:
         self._idle += 1
         try:
-            while not (batch := self._collect()):
-                self._filled.clear()
-                await self._filled.wait()
-            return batch
+            while True:
+                waiting = [queue for queue in self._queues.values() if queue.entries]
+                if not waiting:
+                    self._filled.clear()
+                    await self._filled.wait()
+                    continue
+                queue = min(waiting, key=lambda queue: queue.used)
+                if batch := self._collect(queue):
+                    return queue, batch
         finally:
             self._idle -= 1
 
-    def _collect(self) -> list[_Item]:
+    def _collect(self, queue: _Queue) -> list[_Entry[Any, Any]]:
         """The next batch of items that somebody still waits for."""
-        wanted = share(len(self._queue), self._idle, self._policy.max_batch)
-        batch: list[_Item] = []
-        while self._queue and len(batch) < wanted:
-            item = self._queue.popleft()
-            if item.future.done():
+        entries = queue.entries
+        wanted = share(len(entries), self._idle, queue.largest)
+        batch: list[_Entry[Any, Any]] = []
+        while entries and len(batch) < wanted:
+            entry = entries.popleft()
+            if entry.future.done():
                 self._observer.dropped("cancelled")
             else:
-                batch.append(item)
-        self._observer.waiting(len(self._queue))
+                batch.append(entry)
+        self._observer.waiting(queue.lane.name, len(entries))
         return batch
 
-    def _give_back(self, batch: Sequence[_Item], error: WorkerLost) -> None:
-        """Give what a lost worker had a second chance, first in the queue; fail it after that."""
-        for item in reversed(batch):
-            if item.retried:
-                _fail(item, error)
-            elif not item.future.done():
-                item.retried = True
-                self._queue.appendleft(item)
+    def _give_back(
+        self, queue: _Queue, batch: Sequence[_Entry[Any, Any]], error: WorkerLost
+    ) -> None:
+        """Give what a lost worker had a second chance, first in its queue; fail it after that."""
+        for entry in reversed(batch):
+            if entry.retried:
+                _fail(entry, error)
+            elif not entry.future.done():
+                entry.retried = True
+                queue.entries.appendleft(entry)
         self._filled.set()
 
-    async def _answer(self, worker: Worker, batch: Sequence[_Item]) -> None:
+    async def _answer(
+        self, worker: WorkerT, queue: _Queue, batch: Sequence[_Entry[Any, Any]]
+    ) -> None:
         """Run a batch; one that fails is tried in halves, so that a bad item fails alone."""
         started = self._clock()
         try:
-            scored = await worker.scores(np.stack([item.face for item in batch]))
+            answered = await queue.lane.run(worker, [entry.item for entry in batch])
         except WorkerLost:
             raise
         except ModelFailure as error:
@@ -222,25 +241,29 @@ class Batcher:
                 _fail(batch[0], error)
                 return
             middle = len(batch) // 2
-            await self._answer(worker, batch[:middle])
-            await self._answer(worker, batch[middle:])
+            await self._answer(worker, queue, batch[:middle])
+            await self._answer(worker, queue, batch[middle:])
             return
-        self._resolve(batch, scored, started)
+        self._resolve(queue, batch, answered, started)
 
-    def _resolve(self, batch: Sequence[_Item], scored: Scored, started: float) -> None:
-        self._seconds_per_item = scored.seconds / len(batch)
-        waits = [started - item.enqueued for item in batch]
-        finite = [bool(np.isfinite(row).all()) for row in scored.scores]
-        for item, row, sound, wait in zip(
-            batch, scored.scores, finite, waits, strict=True
-        ):
-            if not sound:
-                _fail(item, ModelFailure("the model gave no finite scores for this face"))
-            elif not item.future.done():
-                item.future.set_result(Answer(row, wait, scored.seconds))
-        self._observer.batch(waits, scored.seconds)
+    def _resolve(
+        self,
+        queue: _Queue,
+        batch: Sequence[_Entry[Any, Any]],
+        answered: Batch[Any],
+        started: float,
+    ) -> None:
+        queue.cost.learn(len(batch), answered.seconds)
+        queue.used += answered.seconds / queue.lane.weight
+        waits = [started - entry.enqueued for entry in batch]
+        for entry, result, wait in zip(batch, answered.results, waits, strict=True):
+            if isinstance(result, ModelFailure):
+                _fail(entry, result)
+            elif not entry.future.done():
+                entry.future.set_result(Answer(result, wait, answered.seconds))
+        self._observer.batch(queue.lane.name, waits, answered.seconds)
 
 
-def _fail(item: _Item, error: Exception) -> None:
-    if not item.future.done():
-        item.future.set_exception(error)
+def _fail(entry: _Entry[Any, Any], error: Exception) -> None:
+    if not entry.future.done():
+        entry.future.set_exception(error)

@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from service import imaging
-from service.batching import Batcher, BatchPolicy
+from service import imaging, work
+from service.batching import Batcher
 from service.errors import DeadlineExceeded, Overloaded, StoreError, WorkerLost
 from service.faces import FaceDetector, crop
 from service.metrics import Metrics
@@ -72,13 +72,19 @@ class Engine:
         )
         self._pool = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
         self._preparing = 0
-        policy = BatchPolicy(settings.max_batch, settings.queue_items)
-        self._batcher = Batcher(workers, policy, self.metrics)
+        self._interactive = work.interactive(settings.max_batch, settings.queue_items)
+        self._batcher = Batcher(workers, [self._interactive], self.metrics)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator["Engine"]:
+    async def open(
+        cls, settings: Settings, command: Callable[[WorkerConfig], Sequence[str]] = worker_argv
+    ) -> AsyncIterator["Engine"]:
         """Start the model processes, and stop them at the end.
+
+        Args:
+            settings: what to serve, and how.
+            command: makes the command line of a model process.
 
         Raises:
             StoreError: a model is missing or altered, or cannot run as the settings wish.
@@ -86,7 +92,7 @@ class Engine:
         store = ModelStore(settings.model_store)
         stored = store.gimefive(settings.model_version)
         async with AsyncExitStack() as stack:
-            workers, infos = await _start_workers(settings, stack)
+            workers, infos = await _start_workers(settings, command, stack)
             engine = cls(settings, store, stored, workers, infos[0])
             stack.push_async_callback(engine._close)
             yield engine
@@ -128,14 +134,14 @@ class Engine:
         try:
             async with asyncio.timeout(limit):
                 prepared = await self._prepare(data, faces)
-                answers = await self._batcher.submit(prepared.crops)
+                answers = await self._batcher.submit(self._interactive, prepared.crops)
         except TimeoutError as error:
             self.metrics.dropped("expired")
             raise DeadlineExceeded(
                 f"no answer within {limit * 1000:.0f} ms: send a later deadline or try again"
             ) from error
         predictions = tuple(
-            Prediction(face, answer.scores)
+            Prediction(face, answer.result)
             for face, answer in zip(prepared.faces, answers, strict=True)
         )
         for prediction in predictions:
@@ -144,7 +150,7 @@ class Engine:
             decode=prepared.decode,
             detect=prepared.detect,
             queue=max((answer.queue for answer in answers), default=0.0),
-            inference=max((answer.inference for answer in answers), default=0.0),
+            inference=max((answer.seconds for answer in answers), default=0.0),
         )
         return Classification(prepared.width, prepared.height, predictions, timings)
 
@@ -182,7 +188,9 @@ class Engine:
 
 
 async def _start_workers(
-    settings: Settings, stack: AsyncExitStack
+    settings: Settings,
+    command: Callable[[WorkerConfig], Sequence[str]],
+    stack: AsyncExitStack,
 ) -> tuple[list[RemoteModel], list[ModelInfo]]:
     count, threads = _worker_plan(settings)
     config = WorkerConfig(
@@ -194,7 +202,7 @@ async def _start_workers(
         max_batch=settings.max_batch,
     )
     workers = [
-        RemoteModel(worker_argv(config), start_timeout=settings.start_timeout) for _ in range(count)
+        RemoteModel(command(config), start_timeout=settings.start_timeout) for _ in range(count)
     ]
     for worker in workers:
         stack.push_async_callback(worker.stop)

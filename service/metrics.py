@@ -11,7 +11,6 @@ from service.records import EMOTIONS, ModelInfo
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-LANE = "interactive"
 
 
 class WatchedWorker(Protocol):
@@ -42,18 +41,18 @@ class Metrics:
         )
         self._queue_seconds = self._histogram(
             "queue_duration_seconds", "Time a face waited.", ("model", "version", "lane")
-        ).labels(**self._model, lane=LANE)
+        )
         self._model_seconds = self._histogram(
             "inference_duration_seconds", "Time of a model pass.", ("model", "version", "kind")
-        ).labels(**self._model, kind="scores")
+        )
         self._batch_size = Histogram(
             "gimefive_batch_size",
             "Faces in a model pass.",
             ("model", "version", "lane"),
             buckets=BATCH_SIZES,
             registry=self.registry,
-        ).labels(**self._model, lane=LANE)
-        self._depth = self._gauge("queue_depth", "Faces that wait.", ("lane",)).labels(lane=LANE)
+        )
+        self._depth = self._gauge("queue_depth", "Faces that wait.", ("lane",))
         self._rejected = self._counter("rejected", "Requests refused at admission.", ("reason",))
         self._dropped = self._counter("dropped", "Faces dropped before the model.", ("reason",))
         self._faces = self._counter("faces", "Faces classified.", ("emotion",))
@@ -64,16 +63,18 @@ class Metrics:
         for emotion in EMOTIONS:
             self._faces.labels(emotion=emotion)
 
-    def waiting(self, items: int) -> None:
+    def waiting(self, lane: str, items: int) -> None:
         """So many items wait now."""
-        self._depth.set(items)
+        self._depth.labels(lane).set(items)
 
-    def batch(self, queue_seconds: Sequence[float], model_seconds: float) -> None:
+    def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:
         """A batch was answered."""
-        self._batch_size.observe(len(queue_seconds))
-        self._model_seconds.observe(model_seconds)
-        for seconds in queue_seconds:
-            self._queue_seconds.observe(seconds)
+        kind = "explain" if lane == "explain" else "scores"
+        self._batch_size.labels(**self._model, lane=lane).observe(len(queue_seconds))
+        self._model_seconds.labels(**self._model, kind=kind).observe(seconds)
+        waited = self._queue_seconds.labels(**self._model, lane=lane)
+        for wait in queue_seconds:
+            waited.observe(wait)
 
     def rejected(self, reason: str) -> None:
         """A request was refused."""

@@ -57,6 +57,11 @@ class RemoteModel:
         return self._up.is_set()
 
     @property
+    def pid(self) -> int | None:
+        """The process's number, once there is one."""
+        return self._process.pid if self._process else None
+
+    @property
     def sound(self) -> bool:
         """False once it could not be restarted several times in a row."""
         return self._failed_starts < FAILED_STARTS

@@ -63,15 +63,6 @@ class PoisonedWorker(FakeWorker):
         return scores_of(faces)
 
 
-class NotFiniteWorker(FakeWorker):
-    """Answers NaN for poisonous faces."""
-
-    def answer(self, faces: NDArray[np.uint8]) -> Scores:
-        rows = scores_of(faces)
-        rows[rows == POISON] = np.nan
-        return rows
-
-
 class DyingWorker(FakeWorker):
     """Dies with every batch that holds a poisonous face, and is up again at once."""
 

@@ -1,0 +1,69 @@
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+
+def command(*arguments: str) -> list[str]:
+    """The command as a user has it: the script beside this Python."""
+    return [str(Path(sys.executable).parent / "gimefive"), *arguments]
+
+
+@contextmanager
+def running_server(**settings: object) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    changes = {f"GIMEFIVE_{name.upper()}": str(value) for name, value in settings.items()}
+    process = subprocess.Popen(
+        command("serve", "--port", str(port)),
+        env={**os.environ, **changes},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if '"ready"' in line:
+                break
+        url = f"http://127.0.0.1:{port}"
+        with httpx.Client(transport=httpx.HTTPTransport(retries=5)) as client:
+            client.get(f"{url}/readyz").raise_for_status()
+        yield Server(process, url)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """The service as `gimefive serve` starts it, with the embedded model."""
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def photograph() -> bytes:
+    """NASA's portrait of Eileen Collins, smiling."""
+    return (ROOT / "examples" / "eileen-collins.jpg").read_bytes()

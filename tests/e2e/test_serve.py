@@ -1,0 +1,149 @@
+"""The service as its users meet it: a real server with the real model, over real HTTP."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import ROOT, Server, command, running_server
+
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def test_the_smiling_portrait_shows_happiness(server: Server, photograph: bytes) -> None:
+    response = httpx.post(f"{server.url}/classify", content=photograph, headers=JPEG)
+    assert response.status_code == 200
+    (face,) = response.json()["faces"]
+    assert face["emotion"] == "happiness"
+    assert face["confidence"] > 0.8
+    assert sum(face["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert face["landmarks"]["right_eye"][0] < face["landmarks"]["left_eye"][0]
+
+
+def test_many_clients_at_once_all_get_the_same_answer(server: Server, photograph: bytes) -> None:
+    with (
+        httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        answers = list(pool.map(lambda _: client.post("/classify", content=photograph), range(64)))
+    assert {answer.status_code for answer in answers} == {200}
+    scores = [answer.json()["faces"][0]["scores"] for answer in answers]
+    assert all(row == pytest.approx(scores[0], abs=0.02) for row in scores)
+
+
+def ended(pid: int) -> bool:
+    """Whether the process is gone, or dead and only not yet collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def wait_for_the_end_of(pids: list[int]) -> None:
+    limit = time.monotonic() + 10
+    while not all(ended(pid) for pid in pids):
+        assert time.monotonic() < limit, "a model process outlived its front"
+        os.sched_yield()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_service_cleanly(sent: signal.Signals) -> None:
+    with running_server(workers=1) as server:
+        workers = server.workers()
+        assert workers
+        server.process.send_signal(sent)
+        assert server.process.wait(20) == 0
+        wait_for_the_end_of(workers)
+
+
+def test_what_was_accepted_before_sigterm_is_answered(photograph: bytes) -> None:
+    async def load(server: Server) -> list[int]:
+        async with httpx.AsyncClient(base_url=server.url, headers=JPEG, timeout=60) as client:
+            requests = [
+                asyncio.create_task(client.post("/classify", content=photograph)) for _ in range(16)
+            ]
+            await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
+            server.process.send_signal(signal.SIGTERM)
+            return [response.status_code for response in await asyncio.gather(*requests)]
+
+    with running_server(workers=1) as server:
+        assert asyncio.run(load(server)) == [200] * 16
+        assert server.process.wait(20) == 0
+
+
+def test_readiness_turns_first_and_requests_are_served_until_the_delay_is_over(
+    photograph: bytes,
+) -> None:
+    with (
+        running_server(workers=1, drain_delay=2) as server,
+        httpx.Client(base_url=server.url, headers=JPEG) as client,
+    ):
+        server.process.send_signal(signal.SIGTERM)
+        while client.get("/readyz").status_code == 200:
+            pass
+        assert client.get("/livez").status_code == 200
+        assert client.post("/classify", content=photograph).status_code == 200
+        assert server.process.wait(20) == 0
+
+
+def test_no_model_process_outlives_a_front_that_was_killed() -> None:
+    with running_server(workers=2) as server:
+        workers = server.workers()
+        assert len(workers) == 2
+        server.process.kill()
+        wait_for_the_end_of(workers)
+
+
+def test_a_killed_model_process_is_replaced_and_the_service_goes_on(photograph: bytes) -> None:
+    with (
+        running_server(workers=2) as server,
+        httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client,
+    ):
+        os.kill(server.workers()[0], signal.SIGKILL)
+        for _ in range(5):
+            assert client.post("/classify", content=photograph).status_code == 200
+        assert client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize("damage", ["altered", "truncated", "missing"])
+def test_a_damaged_artefact_stops_the_start_with_one_clear_line(
+    tmp_path: Path, damage: str
+) -> None:
+    store = tmp_path / "model_store"
+    shutil.copytree(ROOT / "model_store", store)
+    for artefact in store.glob("gimefive/*/model.*.pt"):
+        data = artefact.read_bytes()
+        match damage:
+            case "altered":
+                artefact.write_bytes(data[:1000] + bytes([data[1000] ^ 1]) + data[1001:])
+            case "truncated":
+                artefact.write_bytes(data[:-1])
+            case "missing":
+                artefact.unlink()
+    ended_start = subprocess.run(
+        command("serve", "--port", "0"),
+        env={**os.environ, "GIMEFIVE_MODEL_STORE": str(store)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ended_start.returncode == 1
+    (line,) = ended_start.stderr.splitlines()
+    assert line.startswith(f"gimefive: {store}")
+    assert ("No such file" if damage == "missing" else "truncated or altered") in line
+
+
+def test_a_setting_that_cannot_be_is_one_clear_line() -> None:
+    ended_start = subprocess.run(
+        command("serve", "--port", "70000"), capture_output=True, text=True, check=False
+    )
+    assert ended_start.returncode == 2
+    assert ended_start.stderr.startswith("gimefive: setting port:")

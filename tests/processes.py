@@ -1,0 +1,121 @@
+"""Model processes that fail in one way each: ``python -m tests.processes NAME [FILE]``.
+
+They speak the real wire and import no torch, so that they start at once.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from service import wire
+from service.records import FACE_SIZE, ModelInfo
+from service.wire import Message
+from tests.fakes import POISON, scores_of
+
+INFO = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "a fake")
+
+
+def say(message: Message) -> None:
+    sys.stdout.buffer.write(message.pack())
+    sys.stdout.buffer.flush()
+
+
+def batches() -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    while (request := wire.read(sys.stdin.buffer)) is not None:
+        yield np.frombuffer(request.body, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
+
+
+def get_ready() -> None:
+    say(Message({"ready": asdict(INFO)}))
+
+
+def answer(faces: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    say(Message({"seconds": 0.25}, scores_of(faces).tobytes()))
+
+
+def sound() -> None:
+    get_ready()
+    for faces in batches():
+        answer(faces)
+
+
+def refuses() -> None:
+    say(Message({"error": "model.pt is altered"}))
+
+
+def ends_at_once() -> None:
+    sys.exit(3)
+
+
+def never_gets_ready() -> None:
+    for _ in batches():
+        pass
+
+
+def raises() -> None:
+    get_ready()
+    for faces in batches():
+        if (faces == POISON).any():
+            say(Message({"error": "cannot compute this"}))
+        else:
+            answer(faces)
+
+
+def answers_too_few() -> None:
+    get_ready()
+    for faces in batches():
+        answer(faces[1:])
+
+
+def dies() -> None:
+    get_ready()
+    for faces in batches():
+        if (faces == POISON).any():
+            os.abort()
+        answer(faces)
+
+
+def hangs() -> None:
+    get_ready()
+    for faces in batches():
+        while (faces == POISON).any():
+            time.sleep(60)  # what hanging is
+        answer(faces)
+
+
+def starts_only_once() -> None:
+    """Needs FILE, which remembers the first start."""
+    memory = Path(sys.argv[2])
+    if memory.exists():
+        sys.exit(1)
+    memory.touch()
+    dies()
+
+
+PROCESSES: dict[str, Callable[[], None]] = {
+    process.__name__: process
+    for process in (
+        sound,
+        refuses,
+        ends_at_once,
+        never_gets_ready,
+        raises,
+        answers_too_few,
+        dies,
+        hangs,
+        starts_only_once,
+    )
+}
+
+
+def argv(process: Callable[[], None], *arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "tests.processes", process.__name__, *arguments)
+
+
+if __name__ == "__main__":
+    PROCESSES[sys.argv[1]]()

@@ -1,0 +1,282 @@
+"""The HTTP contract, with pictures and the API for real, and a fake model behind them."""
+
+import io
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx import Response
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.api import schemas
+from service.api.app import create_app
+from service.engine import Engine
+from service.settings import Settings
+from tests import processes
+from tests.fakes import POISON
+
+Process = Callable[[], None]
+
+
+def png(value: int = 0, size: tuple[int, int] = (64, 64)) -> bytes:
+    out = io.BytesIO()
+    Image.new("L", size, value).save(out, "PNG")
+    return out.getvalue()
+
+
+@asynccontextmanager
+async def _open(settings: Settings, process: Process) -> AsyncIterator[Engine]:
+    async with Engine.open(settings, lambda _: processes.argv(process)) as engine:
+        yield engine
+
+
+@contextmanager
+def serving(process: Process = processes.sound, **changes: object) -> Iterator[TestClient]:
+    settings = Settings().but(**{"workers": 1, **changes})
+    with TestClient(create_app(settings, partial(_open, process=process))) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with serving() as client:
+        yield client
+
+
+def post(client: TestClient, body: bytes, kind: str = "image/png", **query: Any) -> Response:  # noqa: ANN401  # any value of a query
+    return client.post("/classify", content=body, headers={"Content-Type": kind}, params=query)
+
+
+def test_an_aligned_face_is_answered_as_the_contract_says(client: TestClient) -> None:
+    response = post(client, png(1, (48, 48)), faces="whole")
+    assert response.status_code == 200
+    assert response.json() == {
+        "model": {"name": "gimefive", "version": "1", "precision": "fp32"},
+        "image": {"width": 48, "height": 48},
+        "faces": [
+            {
+                "box": {"x": 0, "y": 0, "width": 48, "height": 48},
+                "landmarks": None,
+                "detection_score": None,
+                "emotion": "happiness",
+                "confidence": 1.0,
+                "abstained": False,
+                "scores": {
+                    "happiness": 1.0,
+                    "surprise": 0.0,
+                    "sadness": 0.0,
+                    "anger": 0.0,
+                    "disgust": 0.0,
+                    "fear": 0.0,
+                },
+            }
+        ],
+    }
+    schemas.ClassifyResponse.model_validate(response.json(), strict=True)
+
+
+def test_a_form_is_answered_like_a_raw_body(client: TestClient) -> None:
+    raw = post(client, png(1), faces="whole")
+    form = client.post("/classify", files={"file": ("me.png", png(1))}, params={"faces": "whole"})
+    assert form.json() == raw.json()
+
+
+def test_a_picture_without_a_face_gives_an_empty_list(client: TestClient) -> None:
+    response = post(client, png(128, (320, 240)))
+    assert response.status_code == 200
+    assert response.json()["faces"] == []
+
+
+@pytest.mark.parametrize(("threshold", "abstained"), [(0.0, False), (1.0, True)])
+def test_below_the_threshold_an_answer_abstains(
+    client: TestClient, threshold: float, abstained: bool
+) -> None:
+    response = post(client, png(0), faces="whole", threshold=threshold)
+    assert response.json()["faces"][0]["abstained"] is abstained
+
+
+def check_problem(response: Response, status: int, slug: str) -> str:
+    assert response.status_code == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem = response.json()
+    assert set(problem) == {"type", "title", "status", "detail", "request_id"}
+    assert problem["type"] == f"urn:gimefive:{slug}"
+    assert problem["status"] == status
+    assert problem["request_id"] == response.headers["X-Request-ID"]
+    assert "Traceback" not in problem["detail"]
+    return str(problem["detail"])
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"hello", png()[:60], b"\xff\xd8\xff\xe0" + b"\0" * 50], ids=repr
+)
+def test_what_is_no_image_is_refused(client: TestClient, body: bytes) -> None:
+    check_problem(post(client, body), 400, "not-an-image")
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/json", ""])
+def test_other_content_types_are_refused_with_the_right_ones_named(
+    client: TestClient, kind: str
+) -> None:
+    detail = check_problem(post(client, png(), kind), 415, "unsupported-media")
+    assert "image/jpeg" in detail
+
+
+def test_a_form_without_the_field_is_refused(client: TestClient) -> None:
+    response = client.post("/classify", files={"picture": ("me.png", png())})
+    assert "'file'" in check_problem(response, 400, "bad-input")
+
+
+def test_a_form_that_is_none_is_refused(client: TestClient) -> None:
+    check_problem(post(client, b"?", "multipart/form-data; boundary=x"), 400, "bad-input")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("faces", "some"), ("threshold", 2), ("threshold", "high")]
+)
+def test_a_parameter_out_of_range_is_named(client: TestClient, name: str, value: object) -> None:
+    detail = check_problem(post(client, png(), **{name: value}), 422, "bad-parameter")
+    assert detail.startswith(name)
+
+
+def test_too_many_bytes_are_refused_without_reading_them_all() -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 100_000:
+            sent += 100
+            yield b"\0" * 100
+
+    with serving(max_body_bytes=1000) as client:
+        headers = {"Content-Type": "image/png"}
+        streamed = client.post("/classify", content=endless(), headers=headers)
+        check_problem(streamed, 413, "too-large")
+        check_problem(post(client, b"\0" * 1001), 413, "too-large")
+        form = client.post("/classify", files={"file": ("me.png", b"\0" * 2000)})
+        check_problem(form, 413, "too-large")
+
+
+def test_too_many_pixels_are_refused() -> None:
+    with serving(max_pixels=64 * 64) as client:
+        assert post(client, png(1), faces="whole").status_code == 200
+        check_problem(post(client, png(1, (65, 64)), faces="whole"), 413, "too-large")
+
+
+def test_what_is_not_there_is_a_problem_too(client: TestClient) -> None:
+    check_problem(client.get("/nowhere"), 404, "not-found")
+    check_problem(client.get("/classify"), 405, "method-not-allowed")
+    check_problem(client.get("/models/resnet"), 404, "not-found")
+    check_problem(client.get("/models/gimefive/card?version=99"), 404, "not-found")
+
+
+def test_a_sane_request_id_is_kept_and_another_replaced(client: TestClient) -> None:
+    kept = client.get("/readyz", headers={"X-Request-ID": "order-66"})
+    assert kept.headers["X-Request-ID"] == "order-66"
+    for insane in ("a b", "x" * 200, "<script>"):
+        given = client.get("/readyz", headers={"X-Request-ID": insane}).headers["X-Request-ID"]
+        assert re.fullmatch("[0-9a-f]{16}", given)
+
+
+def test_the_time_spent_is_told_by_stage(client: TestClient) -> None:
+    header = post(client, png(1), faces="whole").headers["Server-Timing"]
+    stages = dict(part.split(";dur=") for part in header.split(", "))
+    assert list(stages) == ["decode", "detect", "queue", "inference"]
+    assert float(stages["inference"]) == 250
+    assert float(stages["decode"]) > 0
+
+
+def test_a_deadline_that_passes_is_a_504() -> None:
+    with serving(processes.hangs) as client:
+        headers = {"Content-Type": "image/png", "X-Deadline-Ms": "50"}
+        response = client.post("/classify?faces=whole", content=png(POISON), headers=headers)
+        check_problem(response, 504, "deadline-exceeded")
+
+
+def test_a_full_queue_is_a_503_that_says_when_to_come_back() -> None:
+    with serving(max_faces=100, queue_items=1) as client:
+        engine: Engine = client.app_state["engine"]
+        engine._preparing = 1  # a full house without the crowd
+        response = post(client, png(1), faces="whole")
+        check_problem(response, 503, "overloaded")
+        assert int(response.headers["Retry-After"]) >= 1
+
+
+def test_a_model_failure_is_a_500_without_internals() -> None:
+    with serving(processes.raises) as client:
+        check_problem(post(client, png(POISON), faces="whole"), 500, "model-failure")
+        assert post(client, png(1), faces="whole").status_code == 200
+
+
+def test_an_unforeseen_error_is_a_problem_without_its_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    with serving() as client:
+        monkeypatch.setattr("service.imaging.decode", fail)
+        detail = check_problem(post(client, png(1)), 500, "internal")
+        assert "secret" not in detail
+
+
+def test_probes_answer_and_draining_turns_readiness_only(client: TestClient) -> None:
+    assert client.get("/livez").json() == {"live": True}
+    assert client.get("/startupz").status_code == 200
+    assert client.get("/readyz").json() == {"ready": True}
+    with serving() as other:
+        other.app_state["engine"].draining = True
+        check_problem(other.get("/readyz"), 503, "not-ready")
+        assert other.get("/livez").status_code == 200
+
+
+def samples(client: TestClient) -> dict[str, float]:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    return {
+        sample.name + str(dict(sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def test_metrics_count_what_a_client_counted() -> None:
+    with serving() as client:
+        for _ in range(3):
+            post(client, png(1), faces="whole")
+        post(client, b"no image")
+        seen = samples(client)
+    route = {"method": "POST", "route": "/classify"}
+    assert seen["gimefive_requests_total" + str({**route, "status": "200"})] == 3
+    assert seen["gimefive_requests_total" + str({**route, "status": "400"})] == 1
+    assert seen["gimefive_faces_total{'emotion': 'happiness'}"] == 3
+    assert seen["gimefive_faces_total{'emotion': 'fear'}"] == 0
+    assert seen["gimefive_worker_up{}"] == 1
+    lane = {"lane": "interactive", "model": "gimefive", "version": "1"}
+    assert seen["gimefive_batch_size_sum" + str(lane)] == 3
+    assert seen["gimefive_queue_duration_seconds_count" + str(lane)] == 3
+
+
+def test_models_say_what_serves_and_why(client: TestClient) -> None:
+    models = {model["name"]: model for model in client.get("/models").json()["models"]}
+    assert models["gimefive"]["serving"]["precision"] == "fp32"
+    assert models["gimefive"]["serving"]["reason"] == "a fake"
+    assert models["yunet"]["serving"] is None
+    assert client.get("/models/gimefive").json() == models["gimefive"]
+    assert client.get("/models/gimefive/card").json()["labels"][0] == "happiness"
+    assert client.get("/models/yunet/card").json()["licence"] == "MIT"
+
+
+def test_the_openapi_document_describes_body_answer_and_problems(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    route = document["paths"]["/classify"]["post"]
+    assert {"image/jpeg", "multipart/form-data"} <= set(route["requestBody"]["content"])
+    assert {"200", "400", "413", "415", "422", "503", "504"} <= set(route["responses"])
+    assert "Problem" in document["components"]["schemas"]
+    example = document["components"]["schemas"]["ClassifyResponse"]["examples"][0]
+    schemas.ClassifyResponse.model_validate(example)
+    assert client.get("/docs").status_code == 200

@@ -1,0 +1,55 @@
+"""What the documents promise is there, and what is there is in the documents."""
+
+import re
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from service.api.problems import TABLE
+from service.metrics import Metrics
+from service.records import ModelInfo
+from service.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+
+
+def rows(heading: str) -> set[str]:
+    """The first column of the table below a heading of docs/operations.md."""
+    section = OPERATIONS.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `([^`{]+)", section, re.MULTILINE))
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    assert rows("Settings") == {f"GIMEFIVE_{name.upper()}" for name in Settings.model_fields}
+    for name, field in Settings.model_fields.items():
+        if field.default_factory is None:
+            default = "unset" if field.default is None else field.default
+            row = re.search(rf"^\| `GIMEFIVE_{name.upper()}` \| `(.*?)` \|", OPERATIONS, re.M)
+            assert row is not None, name
+            assert row[1] == str(default), name
+
+
+def test_every_kind_of_problem_is_documented() -> None:
+    assert rows("Problems") == {f"urn:gimefive:{kind.slug}" for kind in TABLE.values()}
+
+
+def test_every_metric_is_documented() -> None:
+    info = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "")
+    registry: CollectorRegistry = Metrics(info, []).registry
+    names = {
+        metric.name + ("_total" if metric.type == "counter" else "")
+        for metric in registry.collect()
+    }
+    assert rows("Metrics") == names
+
+
+def test_every_file_that_a_document_links_to_is_there() -> None:
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")]
+    missing = [
+        f"{document.relative_to(ROOT)}: {target}"
+        for document in documents
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text())
+        if not (document.parent / target).exists()
+    ]
+    assert missing == []

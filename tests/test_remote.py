@@ -1,0 +1,110 @@
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import ModelFailure, StoreError, WorkerLost
+from service.remote import RemoteModel
+from tests import processes
+from tests.fakes import POISON, face, scores_of
+
+pytestmark = pytest.mark.anyio
+
+GOOD = np.stack([face(1), face(2), face(3)])
+BAD = np.stack([face(POISON)])
+
+
+@asynccontextmanager
+async def started(process: Callable[[], None], *arguments: str) -> AsyncIterator[RemoteModel]:
+    argv = processes.argv(process, *arguments)
+    model = RemoteModel(argv, start_timeout=30, batch_timeout=1)
+    try:
+        assert await model.start() == processes.INFO
+        yield model
+    finally:
+        await model.stop()
+
+
+async def test_a_batch_comes_back_with_its_scores_and_the_time_it_took() -> None:
+    async with started(processes.sound) as model:
+        scored = await model.scores(GOOD)
+        assert np.array_equal(scored.scores, scores_of(GOOD))
+        assert scored.seconds == 0.25
+
+
+async def test_a_batch_larger_than_a_pipe_goes_through() -> None:
+    many = np.zeros((256, 64, 64), dtype=np.uint8)
+    async with started(processes.sound) as model:
+        assert (await model.scores(many)).scores.shape == (256, 6)
+
+
+async def test_a_model_that_cannot_be_loaded_says_why() -> None:
+    with pytest.raises(StoreError, match=r"model\.pt is altered"):
+        async with started(processes.refuses):
+            pass
+
+
+async def test_a_process_that_ends_before_it_is_ready_is_noticed() -> None:
+    with pytest.raises(WorkerLost, match="ended unexpectedly"):
+        async with started(processes.ends_at_once):
+            pass
+
+
+async def test_a_process_that_never_gets_ready_is_ended() -> None:
+    model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=0.2)
+    with pytest.raises(WorkerLost, match=r"did not answer within 0\.2 s"):
+        await model.start()
+    await model.stop()
+
+
+async def test_an_error_of_the_model_leaves_its_process_in_service() -> None:
+    async with started(processes.raises) as model:
+        with pytest.raises(ModelFailure, match="cannot compute this"):
+            await model.scores(BAD)
+        assert (await model.scores(GOOD)).scores.shape == (3, 6)
+        assert model.restarts == 0
+
+
+async def test_a_wrong_number_of_rows_is_a_failure_and_not_a_shifted_answer() -> None:
+    async with started(processes.answers_too_few) as model:
+        with pytest.raises(ModelFailure, match="2 rows for 3 faces"):
+            await model.scores(GOOD)
+
+
+@pytest.mark.parametrize("process", [processes.dies, processes.hangs])
+async def test_a_process_that_dies_or_hangs_is_replaced(process: Callable[[], None]) -> None:
+    async with started(process) as model:
+        with pytest.raises(WorkerLost):
+            await model.scores(BAD)
+        assert not model.up
+        with pytest.raises(WorkerLost, match="being restarted"):
+            await model.scores(GOOD)
+        await asyncio.wait_for(model.ready(), 30)
+        assert np.array_equal((await model.scores(GOOD)).scores, scores_of(GOOD))
+        assert model.restarts == 1
+
+
+async def test_a_model_that_cannot_be_restarted_is_unsound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.remote.MAX_PAUSE", 0)
+    async with started(processes.starts_only_once, str(tmp_path / "started")) as model:
+        assert model.sound
+        with pytest.raises(WorkerLost):
+            await model.scores(BAD)
+        async with asyncio.timeout(30):
+            while model.sound:
+                await asyncio.sleep(0.01)  # noqa: ASYNC110  # a probe asks again and again, too
+        assert not model.up
+
+
+async def test_stopping_leaves_no_process_behind() -> None:
+    async with started(processes.sound) as model:
+        assert model.pid is not None
+        pid = model.pid
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

@@ -14,8 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import service
 from service import report
-from service.engine import Engine, FaceMode
+from service.engine import Engine
 from service.errors import ServiceError
+from service.intake import FaceMode
 from service.serve import serve as run_server
 from service.settings import Settings
 

@@ -1,26 +1,28 @@
 """Where the parts meet: pictures in, predictions out."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from service import imaging, work
-from service.batching import Batcher
-from service.errors import DeadlineExceeded, Overloaded, StoreError, WorkerLost
-from service.faces import FaceDetector, crop
+import numpy as np
+from numpy.typing import NDArray
+
+from service import work
+from service.batching import Answer, Batcher
+from service.drawing import Style, Subject, draw, encode_png
+from service.errors import BadParameter, DeadlineExceeded, NoFace, StoreError, WorkerLost
+from service.explanation import Explained, Question
+from service.faces import FaceDetector
+from service.intake import FaceMode, Intake, Scene
 from service.metrics import Metrics
 from service.records import (
-    Box,
     Classification,
-    Face,
-    FaceImage,
     ModelInfo,
+    Picture,
     Prediction,
+    Scores,
     Timings,
     WorkerConfig,
 )
@@ -28,23 +30,9 @@ from service.remote import RemoteModel, worker_argv
 from service.settings import Settings, cores
 from service.store import ModelStore, StoredModel
 
-FaceMode = Literal["detect", "whole"]
-
 MAX_CPU_WORKERS = 8
 NVIDIA = Path("/dev/nvidiactl")
 """There where an NVIDIA driver is loaded: how the front, which has no torch, knows of a GPU."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """A picture, decoded and searched: its faces and the crops that the model reads."""
-
-    width: int
-    height: int
-    faces: tuple[Face, ...]
-    crops: tuple[FaceImage, ...]
-    decode: float
-    detect: float
 
 
 class Engine:
@@ -65,15 +53,21 @@ class Engine:
         self.metrics = Metrics(info, workers)
         self.draining = False
         self._workers = workers
-        self._detector = FaceDetector(
+        detector = FaceDetector(
             store.detector(),
             threshold=settings.detection_threshold,
             max_faces=settings.max_faces,
         )
-        self._pool = ThreadPoolExecutor(settings.decoders, thread_name_prefix="decode")
-        self._preparing = 0
+        self._intake = Intake(
+            detector,
+            threads=settings.decoders,
+            max_waiting=settings.queue_items,
+            max_pixels=settings.max_pixels,
+            refused=self.metrics.rejected,
+        )
         self._interactive = work.interactive(settings.max_batch, settings.queue_items)
-        self._batcher = Batcher(workers, [self._interactive], self.metrics)
+        self._explaining = work.explaining(settings.queue_items)
+        self._batcher = Batcher(workers, [self._interactive, self._explaining], self.metrics)
 
     @classmethod
     @asynccontextmanager
@@ -130,61 +124,109 @@ class Engine:
             DeadlineExceeded: it took too long.
             ModelFailure: the model could not answer.
         """
+        async with self._within(deadline):
+            scene = await self._intake.look(data, faces)
+            answers = await self._batcher.submit(self._interactive, scene.crops)
+        predictions = tuple(
+            Prediction(face, answer.result)
+            for face, answer in zip(scene.faces, answers, strict=True)
+        )
+        for prediction in predictions:
+            self.metrics.classified(prediction.emotion)
+        height, width = scene.picture.shape[:2]
+        return Classification(width, height, predictions, _timings(scene, answers))
+
+    async def explain(
+        self,
+        data: bytes,
+        question: Question,
+        *,
+        faces: FaceMode = "detect",
+        face: int = 0,
+        deadline: float | None = None,
+    ) -> Explained:
+        """Explain one face of an encoded picture.
+
+        Args:
+            data: as for `classify`.
+            question: the emotion to explain, by which method, at which layer.
+            faces: find faces, or take the whole picture as one aligned face crop.
+            face: which one, the largest being 0.
+            deadline: seconds the answer may take; the settings' if None.
+
+        Raises:
+            NoFace: there is none.
+            BadParameter: there are not as many.
+            ServiceError: as for `classify`.
+        """
+        async with self._within(deadline):
+            scene = await self._intake.look(data, faces)
+            _check_face(face, len(scene.faces))
+            (answer,) = await self._batcher.submit(
+                self._explaining, [(scene.crops[face], question)]
+            )
+        explanation = answer.result
+        prediction = Prediction(scene.faces[face], self._calibrated(explanation.logits))
+        return Explained(
+            scene.picture,
+            scene.places[face],
+            prediction,
+            explanation,
+            _timings(scene, [answer]),
+        )
+
+    async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
+        """An explanation as a PNG file.
+
+        Raises:
+            BadParameter: no such view, or one that this explanation cannot give.
+        """
+        subject = Subject(explained.prediction, explained.place, explained.explanation)
+        return await self._intake.run(_png, view, explained.picture, subject, style)
+
+    def _calibrated(self, logits: NDArray[np.float32]) -> Scores:
+        """The probabilities that the full network's logits stand for."""
+        scaled = logits / self.stored.card.precisions["fp32"].temperature
+        powers = np.exp(scaled - scaled.max())
+        scores: Scores = powers / powers.sum()
+        return scores
+
+    @asynccontextmanager
+    async def _within(self, deadline: float | None) -> AsyncIterator[None]:
+        """What takes longer than `deadline` seconds, or the settings', is given up."""
         limit = self.settings.deadline_ms / 1000 if deadline is None else deadline
         try:
             async with asyncio.timeout(limit):
-                prepared = await self._prepare(data, faces)
-                answers = await self._batcher.submit(self._interactive, prepared.crops)
+                yield
         except TimeoutError as error:
             self.metrics.dropped("expired")
             raise DeadlineExceeded(
                 f"no answer within {limit * 1000:.0f} ms: send a later deadline or try again"
             ) from error
-        predictions = tuple(
-            Prediction(face, answer.result)
-            for face, answer in zip(prepared.faces, answers, strict=True)
-        )
-        for prediction in predictions:
-            self.metrics.classified(prediction.emotion)
-        timings = Timings(
-            decode=prepared.decode,
-            detect=prepared.detect,
-            queue=max((answer.queue for answer in answers), default=0.0),
-            inference=max((answer.seconds for answer in answers), default=0.0),
-        )
-        return Classification(prepared.width, prepared.height, predictions, timings)
-
-    async def _prepare(self, data: bytes, faces: FaceMode) -> _Prepared:
-        """Decode and detect in the pool, which is bounded like the queue behind it."""
-        if self._preparing >= self.settings.queue_items:
-            self.metrics.rejected("decode_full")
-            raise Overloaded(
-                f"{self._preparing} pictures wait to be decoded: try again in 1 s", 1.0
-            )
-        self._preparing += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self._look, data, faces)
-        finally:
-            self._preparing -= 1
-
-    def _look(self, data: bytes, faces: FaceMode) -> _Prepared:
-        start = time.perf_counter()
-        picture = imaging.decode(data, self.settings.max_pixels)
-        decoded = time.perf_counter()
-        height, width = picture.shape[:2]
-        if faces == "whole":
-            whole = Face(Box(0, 0, width, height))
-            crops: tuple[FaceImage, ...] = (imaging.grey_face(picture),)
-            return _Prepared(width, height, (whole,), crops, decoded - start, 0.0)
-        found = self._detector.detect(picture)
-        crops = tuple(crop(picture, face) for face in found)
-        detected = time.perf_counter()
-        return _Prepared(width, height, found, crops, decoded - start, detected - decoded)
 
     async def _close(self) -> None:
         await self._batcher.close()
-        self._pool.shutdown(cancel_futures=True)
+        self._intake.close()
+
+
+def _check_face(face: int, found: int) -> None:
+    if not found:
+        raise NoFace("no face was found: send a picture that shows one, or use faces=whole")
+    if not 0 <= face < found:
+        raise BadParameter(f"face is 0 to {found - 1} in this picture, not {face}")
+
+
+def _png(view: str, picture: Picture, subject: Subject, style: Style) -> bytes:
+    return encode_png(draw(view, picture, subject, style))
+
+
+def _timings(scene: Scene, answers: Sequence[Answer[Any]]) -> Timings:
+    return Timings(
+        decode=scene.decode,
+        detect=scene.detect,
+        queue=max((answer.queue for answer in answers), default=0.0),
+        inference=max((answer.seconds for answer in answers), default=0.0),
+    )
 
 
 async def _start_workers(

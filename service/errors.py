@@ -7,6 +7,7 @@
     |  |- NotAnImage             no known format, or broken
     |  |- UnsupportedMedia       a content type that is no image or form
     |  |- TooLarge               more bytes, pixels or faces than allowed
+    |  |- NoFace                 there is none to explain
     |  `- BadParameter           a value that is not among the allowed ones
     |- NotFound                  no such model or version
     |- Overloaded                the queue is full; has `retry_after`
@@ -38,6 +39,10 @@ class UnsupportedMedia(BadInput):
 
 class TooLarge(BadInput):
     """More bytes, pixels or faces than the limits allow."""
+
+
+class NoFace(BadInput):
+    """The picture shows no face, and one is needed."""
 
 
 class BadParameter(BadInput):

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 
 from service.errors import StoreError
+from service.explain import explain
+from service.explanation import Explanation, Question
 from service.records import FACE_SIZE, ModelInfo, Scores
 from service.store import ModelCard, StoredModel, read_verified
 
@@ -58,19 +60,24 @@ def place(card: ModelCard, device: str, precision: str) -> Placement:
 
 
 class Model:
-    """A loaded model. Not for use by several threads at once."""
+    """A loaded model. Not for use by several threads at once.
+
+    Whatever precision answers scores, explanations come from the full one: gradients need it, and
+    so a map and the score beside it are of one network and one pass.
+    """
 
     def __init__(self, stored: StoredModel, placement: Placement) -> None:
-        """Load the artefact, verified, onto its device.
+        """Load the artefacts, verified, onto their device.
 
         Raises:
-            StoreError: the file is missing or altered, or torch cannot load it.
+            StoreError: a file is missing or altered, or torch cannot load it.
         """
-        artefact = stored.card.precisions[placement.artefact]
-        data = read_verified(stored.folder / artefact.file, artefact.sha256)
         self._device = torch.device(placement.device)
+        artefact = stored.card.precisions[placement.artefact]
         self._temperature = artefact.temperature
-        self._network = _load(data, placement, artefact.engine)
+        self._network = _tune(_load(stored, placement.artefact, self._device), placement)
+        full = _load(stored, "fp32", self._device).float()
+        self._whole: torch.jit.ScriptModule = torch.jit.freeze(full, ["features", "head"])
         self.info = ModelInfo(
             name=stored.card.name,
             version=stored.card.version,
@@ -88,11 +95,20 @@ class Model:
             scores = torch.softmax(logits / self._temperature, dim=1)
         return scores.cpu().numpy()
 
+    def explain(
+        self, faces: NDArray[np.uint8], questions: Sequence[Question]
+    ) -> tuple[Explanation, ...]:
+        """Explain grey faces, uint8 ``[N, 64, 64]``, each as its question asks."""
+        return explain(self._whole, torch.from_numpy(faces).to(self._device), questions)
+
     def warm_up(self, sizes: Sequence[int]) -> None:
         """Run each batch size, so that no request pays for torch's first passes."""
         for size in sizes:
+            faces = np.zeros((size, FACE_SIZE, FACE_SIZE), dtype=np.uint8)
             for _ in range(2):
-                self.scores(np.zeros((size, FACE_SIZE, FACE_SIZE), dtype=np.uint8))
+                self.scores(faces)
+        for _ in range(2):
+            self.explain(faces[:1], [Question()])
 
 
 def _device(wish: str) -> str:
@@ -116,24 +132,26 @@ def _best(card: ModelCard, kind: str) -> tuple[str, str]:
     return precision, f"the model card's default for {kind}"
 
 
-def _load(data: bytes, placement: Placement, engine: str | None) -> torch.jit.ScriptModule:
-    if engine:
-        torch.backends.quantized.engine = engine
+def _load(stored: StoredModel, precision: str, device: torch.device) -> torch.jit.ScriptModule:
+    artefact = stored.card.precisions[precision]
+    path = stored.folder / artefact.file
+    data = read_verified(path, artefact.sha256)
+    if artefact.engine:
+        torch.backends.quantized.engine = artefact.engine
     with warnings.catch_warnings():
         # TorchScript is what the service is asked to load, whatever torch would rather have.
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         try:
             network: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-                io.BytesIO(data), map_location=placement.device
+                io.BytesIO(data), map_location=device
             )
         except RuntimeError as error:
-            what = f"the {placement.artefact} artefact"
-            raise StoreError(f"torch cannot load {what}: {error}") from error
-        return _tune(network.eval(), placement)
+            raise StoreError(f"{path}: torch cannot load it: {error}") from error
+    return network.eval()
 
 
 def _tune(network: torch.jit.ScriptModule, placement: Placement) -> torch.jit.ScriptModule:
-    """The module as it runs fastest; the int8 artefact is traced and packed already."""
+    """The module as it scores fastest; the int8 artefact is traced and packed already."""
     if placement.precision == "int8":
         return network
     typed = network.half() if placement.precision == "fp16" else network.float()

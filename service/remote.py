@@ -11,9 +11,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from service import wire
+from service import codec, wire
 from service.errors import ModelFailure, StoreError, WorkerLost
-from service.records import EMOTIONS, ModelInfo, Scored, WorkerConfig
+from service.explanation import Explanation, Question
+from service.records import EMOTIONS, FaceImage, ModelInfo, Scored, WorkerConfig
 from service.wire import Message
 
 log = structlog.get_logger(__name__)
@@ -93,6 +94,18 @@ class RemoteModel:
         if len(scores) != len(faces):
             raise ModelFailure(f"the model answered {len(scores)} rows for {len(faces)} faces")
         return Scored(scores, message.header["seconds"])
+
+    async def explain(
+        self, faces: Sequence[FaceImage], questions: Sequence[Question]
+    ) -> tuple[list[Explanation], float]:
+        """Explain grey faces, each as its question asks; also the seconds spent in the model.
+
+        Raises:
+            ModelFailure: the model could not answer for this batch.
+            WorkerLost: the process died or hung; it is being replaced.
+        """
+        message = await self._ask(codec.ask(faces, questions))
+        return codec.answered(message, questions), message.header["seconds"]
 
     async def stop(self) -> None:
         """End the process; it cannot be asked afterwards."""

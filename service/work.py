@@ -6,16 +6,33 @@ from typing import TypeAlias
 import numpy as np
 
 from service.errors import ModelFailure
+from service.explanation import Explanation, Question
 from service.lanes import Batch, Lane
 from service.records import FaceImage, Scores
 from service.remote import RemoteModel
 
 ScoreLane: TypeAlias = Lane[RemoteModel, FaceImage, Scores]
+ExplainLane: TypeAlias = Lane[RemoteModel, tuple[FaceImage, Question], Explanation]
+
+HOLD_SECONDS = 0.05
+"""Longest that a batch of a lane that can wait should keep a worker from one that cannot."""
 
 
 def interactive(max_batch: int, max_items: int) -> ScoreLane:
     """Scores of single pictures' faces: somebody waits for each."""
     return Lane("interactive", score, weight=8, max_batch=max_batch, max_items=max_items)
+
+
+def bulk(max_batch: int, max_items: int) -> ScoreLane:
+    """Scores of many faces at once, which can wait a little."""
+    return Lane(
+        "bulk", score, weight=1, max_batch=max_batch, max_items=max_items, budget=HOLD_SECONDS
+    )
+
+
+def explaining(max_items: int) -> ExplainLane:
+    """Explanations."""
+    return Lane("explain", explain, weight=2, max_batch=8, max_items=max_items, budget=HOLD_SECONDS)
 
 
 async def score(worker: RemoteModel, faces: Sequence[FaceImage]) -> Batch[Scores]:
@@ -30,3 +47,22 @@ async def score(worker: RemoteModel, faces: Sequence[FaceImage]) -> Batch[Scores
         for row in scored.scores
     ]
     return Batch(results, scored.seconds)
+
+
+async def explain(
+    worker: RemoteModel, items: Sequence[tuple[FaceImage, Question]]
+) -> Batch[Explanation]:
+    """Explain faces; a map that is not finite fails its face alone.
+
+    Raises:
+        ModelFailure: the batch as a whole could not be explained.
+    """
+    faces, questions = zip(*items, strict=True)
+    explanations, seconds = await worker.explain(faces, questions)
+    results = [
+        each
+        if np.isfinite(each.heat).all() and np.isfinite(each.logits).all()
+        else ModelFailure("the model gave no finite map")
+        for each in explanations
+    ]
+    return Batch(results, seconds)

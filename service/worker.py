@@ -8,46 +8,56 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from service import wire
+from service import codec, wire
 from service.errors import ServiceError
+from service.explanation import Explanation, Question
 from service.model import Model, place
-from service.records import FACE_SIZE, Scores, WorkerConfig
+from service.records import Scores, WorkerConfig
 from service.store import ModelStore
 from service.wire import Message
 
 
-class Scorer(Protocol):
+class Answerer(Protocol):
     """What `serve` needs of a model."""
 
     def scores(self, faces: NDArray[np.uint8]) -> Scores:
         """As `Model.scores`."""
 
+    def explain(
+        self, faces: NDArray[np.uint8], questions: Sequence[Question]
+    ) -> tuple[Explanation, ...]:
+        """As `Model.explain`."""
 
-def serve(model: Scorer, requests: BinaryIO, answers: BinaryIO) -> None:
+
+def serve(model: Answerer, requests: BinaryIO, answers: BinaryIO) -> None:
     """Answer requests until their stream ends; a failing batch is answered with its error."""
     while (request := wire.read(requests)) is not None:
-        answers.write(_answer(model, request).pack())
+        try:
+            message = _answer(model, request)
+        except (RuntimeError, ValueError) as error:
+            message = Message({"error": str(error).splitlines()[0]})
+        answers.write(message.pack())
         answers.flush()
 
 
-def _answer(model: Scorer, request: Message) -> Message:
-    faces = np.frombuffer(bytearray(request.body), dtype=np.uint8)
+def _answer(model: Answerer, request: Message) -> Message:
+    faces = codec.faces(request)
     start = time.perf_counter()
-    try:
-        scores = model.scores(faces.reshape(-1, FACE_SIZE, FACE_SIZE))
-    except (RuntimeError, ValueError) as error:
-        return Message({"error": str(error).splitlines()[0]})
-    header: dict[str, Any] = {"seconds": time.perf_counter() - start}
-    return Message(header, np.ascontiguousarray(scores, dtype=np.float32).tobytes())
+    if request.header["op"] == "explain":
+        explanations = model.explain(faces, codec.asked(request))
+        return codec.answer(explanations, time.perf_counter() - start)
+    scores = model.scores(faces)
+    return Message({"seconds": time.perf_counter() - start}, scores.tobytes())
 
 
 def main() -> None:

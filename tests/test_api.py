@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
+from httpx2 import Response
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -201,7 +201,7 @@ def test_a_deadline_that_passes_is_a_504() -> None:
 def test_a_full_queue_is_a_503_that_says_when_to_come_back() -> None:
     with serving(max_faces=100, queue_items=1) as client:
         engine: Engine = client.app_state["engine"]
-        engine._preparing = 1  # a full house without the crowd
+        engine._intake._waiting = 1  # a full house without the crowd
         response = post(client, png(1), faces="whole")
         check_problem(response, 503, "overloaded")
         assert int(response.headers["Retry-After"]) >= 1

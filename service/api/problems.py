@@ -33,6 +33,7 @@ TABLE: dict[type[Exception], ProblemKind] = {
     errors.NotAnImage: ProblemKind(400, "not-an-image", "Not a readable image"),
     errors.UnsupportedMedia: ProblemKind(415, "unsupported-media", "Unsupported content type"),
     errors.TooLarge: ProblemKind(413, "too-large", "Over a size limit"),
+    errors.NoFace: ProblemKind(422, "no-face", "No face in the picture"),
     errors.BadParameter: ProblemKind(422, "bad-parameter", "A parameter cannot be used"),
     errors.BadInput: ProblemKind(400, "bad-input", "The request cannot be used"),
     errors.NotFound: ProblemKind(404, "not-found", "No such model or version"),
@@ -75,7 +76,15 @@ def kind_of(error: Exception) -> ProblemKind:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error that leaves `app` a problem."""
+    """Make every error that leaves `app` a problem, and describe it in the OpenAPI document."""
+    generate = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = generate()
+        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]  # how FastAPI wants it extended
 
     @app.exception_handler(errors.ServiceError)
     async def service_error(request: Request, error: errors.ServiceError) -> JSONResponse:

@@ -3,10 +3,12 @@
 Answers are built as plain dictionaries and not validated again; a test holds them to the models.
 """
 
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.explanation import Explained, Faithfulness
 from service.records import EMOTIONS, LANDMARKS, Classification, Face, ModelInfo, Prediction
 
 Emotion = Literal["happiness", "surprise", "sadness", "anger", "disgust", "fear"]
@@ -112,6 +114,39 @@ class ClassifyResponse(BaseModel):
     faces: list[FaceModel]
 
 
+class FaithfulnessModel(BaseModel):
+    """How well the map names the pixels that the score depends on, each from 0 to 1."""
+
+    deletion: float = Field(description="Area under the curve; lower is better.")
+    insertion: float = Field(description="Area under the curve; higher is better.")
+    road_morf: float = Field(description="Most relevant first; lower is better.")
+    road_lerf: float = Field(description="Least relevant first; higher is better.")
+
+
+class ExplanationModel(BaseModel):
+    """What speaks for the target."""
+
+    method: str
+    layer: str
+    target: Emotion
+    logit: float = Field(description="The target's raw score.")
+    map: list[list[float]] = Field(description="Before normalising, at the layer's resolution.")
+    max: float = Field(description="The map's maximum.")
+    empty: bool = Field(description="Whether nothing speaks for the target.")
+    faithfulness: FaithfulnessModel | None = Field(
+        description="Null unless asked for, and for an empty map, which ranks no pixel."
+    )
+
+
+class ExplainResponse(BaseModel):
+    """Why a face got its score."""
+
+    model: ModelRef
+    image: ImageSize
+    face: FaceModel
+    explanation: ExplanationModel
+
+
 class ModelEntry(BaseModel):
     """A model of the store."""
 
@@ -134,6 +169,41 @@ def classification(answer: Classification, model: ModelInfo, threshold: float) -
         "model": {"name": model.name, "version": model.version, "precision": model.precision},
         "image": {"width": answer.width, "height": answer.height},
         "faces": [face(prediction, threshold) for prediction in answer.predictions],
+    }
+
+
+def explanation(
+    explained: Explained, faithfulness: Faithfulness | None, model: ModelInfo, threshold: float
+) -> dict[str, Any]:
+    """An `ExplainResponse`."""
+    found = explained.explanation
+    height, width = explained.picture.shape[:2]
+    return {
+        "model": {"name": model.name, "version": model.version, "precision": "fp32"},
+        "image": {"width": width, "height": height},
+        "face": face(explained.prediction, threshold),
+        "explanation": {
+            "method": found.question.method,
+            "layer": found.question.layer,
+            "target": EMOTIONS[found.target],
+            "logit": found.logit,
+            "map": found.heat.tolist(),
+            "max": found.maximum,
+            "empty": found.empty,
+            "faithfulness": faithfulness and asdict(faithfulness),
+        },
+    }
+
+
+def explanation_headers(explained: Explained) -> dict[str, str]:
+    """What the headers of a drawn explanation say."""
+    found = explained.explanation
+    return {
+        "X-Emotion": explained.prediction.emotion,
+        "X-Confidence": f"{explained.prediction.confidence:.6f}",
+        "X-Target": EMOTIONS[found.target],
+        "X-Map-Max": f"{found.maximum:.6g}",
+        "X-Map-Empty": str(found.empty).lower(),
     }
 
 

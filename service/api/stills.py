@@ -9,7 +9,7 @@ from service import errors
 from service.api import bodies, schemas
 from service.api.problems import responses
 from service.api.state import EngineOf
-from service.engine import FaceMode
+from service.intake import FaceMode
 
 router = APIRouter(tags=["classify"])
 

@@ -1,0 +1,73 @@
+"""POST /explain: why a face got its score."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from service import errors
+from service.api import bodies, schemas
+from service.api.problems import responses
+from service.api.state import EngineOf
+from service.api.stills import Deadline, Faces
+from service.drawing import Style
+from service.explanation import Question
+from service.records import EMOTIONS
+
+router = APIRouter(tags=["explain"])
+
+Method = Literal["gradcam", "gradcam++", "layercam", "hirescam", "activations"]
+Layer = Literal["conv1", "conv2", "conv3", "conv4", "conv5"]
+View = Literal["overlay", "face", "heatmap", "panel", "grid", "map"]
+Colormap = Literal["jet", "turbo", "viridis", "inferno", "gray"]
+
+
+@router.post(
+    "/explain",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "The picture, or with `Accept: application/json` the numbers.",
+            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+            "model": schemas.ExplainResponse,
+        },
+        **responses(
+            errors.NotAnImage,
+            errors.TooLarge,
+            errors.UnsupportedMedia,
+            errors.NoFace,
+            errors.Overloaded,
+            errors.DeadlineExceeded,
+        ),
+    },
+    openapi_extra=bodies.OPENAPI,
+)
+async def explain(
+    request: Request,
+    engine: EngineOf,
+    target: Annotated[
+        schemas.Emotion | None, Query(description="The predicted one if left out.")
+    ] = None,
+    face: Annotated[int, Query(ge=0, description="In /classify's order; 0 is the largest.")] = 0,
+    method: Annotated[Method, Query(description="gradcam is the paper's.")] = "gradcam",
+    layer: Annotated[Layer, Query(description="The convolution to explain.")] = "conv5",
+    view: Annotated[View, Query(description="What is drawn.")] = "overlay",
+    alpha: Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")] = 0.4,
+    colormap: Annotated[Colormap, Query(description="Colours of the heat.")] = "jet",
+    faces: Faces = "detect",
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
+    deadline_ms: Deadline = None,
+) -> Response:
+    """Explain the score of one face with a heat map over what speaks for it."""
+    question = Question(method, layer, None if target is None else EMOTIONS.index(target))
+    data = await bodies.image(request, engine.settings.max_body_bytes)
+    deadline = deadline_ms and deadline_ms / 1000
+    explained = await engine.explain(data, question, faces=faces, face=face, deadline=deadline)
+    request.state.timings = explained.timings
+    headers = schemas.explanation_headers(explained)
+    if "application/json" in accept:
+        return JSONResponse(
+            schemas.explanation(explained, None, engine.info, engine.threshold), headers=headers
+        )
+    png = await engine.draw(explained, view, Style(alpha, colormap))
+    return Response(png, media_type="image/png", headers=headers)

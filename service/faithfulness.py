@@ -1,0 +1,155 @@
+"""Does a map name the pixels that a score depends on? Measured by taking pixels away.
+
+Deletion and insertion after Petsiuk et al., 2018 (RISE, arXiv 1806.07421); ROAD, remove and
+debias, after Rong et al., 2022 (arXiv 2202.00449). All faces that one map calls for are made first
+and scored in batches; the random numbers have a fixed seed, so the same map gets the same answer.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from service.drawing.heat import upsample
+from service.explanation import Faithfulness, HeatMap
+from service.records import FACE_SIZE, FaceImage
+
+Score = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+"""Takes grey faces ``[N, 64, 64]`` to the probabilities ``[N]`` of the emotion in question."""
+
+PIXELS = FACE_SIZE * FACE_SIZE
+STEPS = 32
+"""Of deletion and insertion: 128 pixels, a 32nd of the face, each."""
+
+MEAN_GREY = 115
+"""What a deleted pixel becomes: what the network's normalisation takes to 0, as in RISE."""
+
+BLUR = 6.0
+"""Standard deviation in pixels of the blurred face from which insertion starts."""
+
+REMOVED = np.arange(1, 10) / 10
+"""The shares of the face that ROAD removes."""
+
+NOISE = 2.55
+"""Standard deviation of the noise on imputed pixels, in grey levels: a hundredth of their range."""
+
+NEIGHBOURS = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]]) / 12
+"""How much each neighbour counts for an imputed pixel (Rong et al., 2022)."""
+
+TINY = float(np.finfo(np.float64).tiny)
+"""Keeps the quotients of a solved picture defined."""
+
+
+def faithfulness(
+    face: FaceImage, heat: HeatMap, score: Score, batch: int = 32
+) -> Faithfulness | None:
+    """Measure how faithful a map is to the network, on one face.
+
+    Args:
+        face: grey, uint8 ``[64, 64]``.
+        heat: its map, of any size.
+        score: the probability of the emotion that the map explains.
+        batch: the most faces that `score` is given at once.
+
+    Returns:
+        Four numbers; None for an empty map, which ranks no pixel.
+    """
+    if not heat.any():
+        return None
+    order = ranking(heat)
+    stages = (
+        _deletions(face, order),
+        _insertions(face, order),
+        _removals(face, order),
+        _removals(face, order[::-1]),
+    )
+    faces = np.concatenate(stages)
+    chunks = [score(faces[start : start + batch]) for start in range(0, len(faces), batch)]
+    ends = np.cumsum([len(stage) for stage in stages])
+    deletion, insertion, most, least, _ = np.split(np.concatenate(chunks), ends)
+    return Faithfulness(
+        deletion=float(np.trapezoid(deletion, dx=1 / STEPS)),
+        insertion=float(np.trapezoid(insertion, dx=1 / STEPS)),
+        road_morf=float(most.mean()),
+        road_lerf=float(least.mean()),
+    )
+
+
+def ranking(heat: HeatMap) -> NDArray[np.intp]:
+    """The face's pixels ``[4096]``, the most relevant first; equals in a fixed random order."""
+    relevance = upsample(heat, FACE_SIZE).ravel()
+    shuffled = np.random.default_rng(0).permutation(PIXELS)
+    return shuffled[np.argsort(-relevance[shuffled], kind="stable")]
+
+
+def _deletions(face: FaceImage, order: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """From the whole face to none, ``[STEPS + 1, 64, 64]``."""
+    plain = np.full_like(face, MEAN_GREY)
+    return np.where(_first(order, np.arange(STEPS + 1) / STEPS), plain, face)
+
+
+def _insertions(face: FaceImage, order: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """From the blurred face to the whole one, ``[STEPS + 1, 64, 64]``."""
+    blurred = np.empty_like(face)
+    cv2.GaussianBlur(face, (0, 0), BLUR, dst=blurred, borderType=cv2.BORDER_REPLICATE)
+    return np.where(_first(order, np.arange(STEPS + 1) / STEPS), face, blurred)
+
+
+def _removals(face: FaceImage, order: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """The face with ever more pixels imputed from those that are left, ``[9, 64, 64]``."""
+    missing = _first(order, REMOVED)
+    noise = np.random.default_rng(0).normal(0, NOISE, missing.shape)
+    imputed = impute(face, missing) + noise * missing
+    return np.asarray(np.rint(imputed.clip(0, 255)), dtype=np.uint8)
+
+
+def _first(order: NDArray[np.intp], shares: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which pixels are among the first of the ranking, for each share: ``[K, 64, 64]``."""
+    place = np.empty(PIXELS)
+    place[order] = np.arange(PIXELS)
+    return (place < np.rint(shares * PIXELS)[:, None]).reshape(-1, FACE_SIZE, FACE_SIZE)
+
+
+def impute(
+    face: FaceImage, missing: NDArray[np.bool_], tolerance: float = 0.01
+) -> NDArray[np.float64]:
+    """Fill missing pixels so that each is the weighted mean of its eight neighbours.
+
+    The weights are 1/6 beside and 1/12 across the corner, in proportion at the border. The linear
+    equations of all pictures are solved together by conjugate gradients.
+
+    Args:
+        face: grey, ``[h, w]``.
+        missing: the pixels to fill, ``[K, h, w]``; some must be left in each.
+        tolerance: the largest difference from the mean that may remain, in grey levels.
+
+    Returns:
+        The K pictures, ``[K, h, w]``.
+    """
+    unknown = np.moveaxis(missing, 0, -1)
+    total = _weigh(np.ones(unknown.shape))
+    values = np.where(unknown, _mean_known(face, unknown), face[..., None])
+    residual = np.where(unknown, _weigh(values) - total * values, 0)
+    direction, energy = residual, (residual**2).sum((0, 1))
+    while np.abs(residual).max() > tolerance * NEIGHBOURS.max():
+        image = np.where(unknown, total * direction - _weigh(direction), 0)
+        step = energy / np.maximum((direction * image).sum((0, 1)), TINY)
+        values = values + step * direction
+        residual = residual - step * image
+        before, energy = energy, (residual**2).sum((0, 1))
+        direction = residual + energy / np.maximum(before, TINY) * direction
+    return np.moveaxis(values, -1, 0)
+
+
+def _mean_known(face: FaceImage, unknown: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean grey of what is left in each picture, ``[K]``: where the search starts."""
+    known = ~unknown
+    mean: NDArray[np.float64] = (face[..., None] * known).sum((0, 1)) / known.sum((0, 1))
+    return mean
+
+
+def _weigh(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each pixel's neighbours, weighted and summed, in ``[h, w, K]``; nothing lies outside."""
+    summed = cv2.filter2D(values, -1, NEIGHBOURS, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(summed, dtype=np.float64).reshape(values.shape)

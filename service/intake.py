@@ -1,0 +1,127 @@
+"""Bytes to faces: decoding, detecting and cropping in a bounded pool of threads."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, ParamSpec, TypeVar
+
+import cv2
+import cv2.utils.logging
+import numpy as np
+from numpy.typing import NDArray
+
+from service import imaging
+from service.errors import Overloaded
+from service.faces import FRAMING, FaceDetector, cut
+from service.records import FACE_SIZE, Box, Face, FaceImage, Picture
+
+FaceMode = Literal["detect", "whole"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A picture that was looked at.
+
+    Attributes:
+        picture: upright RGB.
+        faces: those in it, the largest first.
+        places: of each crop in the picture: the affine map ``[2, 3]`` from pixel centres of the
+            64x64 crop to those of the picture.
+        crops: what the model reads of each.
+        decode: seconds it took.
+        detect: likewise, with cropping.
+    """
+
+    picture: Picture
+    faces: tuple[Face, ...]
+    places: tuple[NDArray[np.float64], ...]
+    crops: tuple[FaceImage, ...]
+    decode: float
+    detect: float
+
+
+class Intake:
+    """The threads that look at pictures, and draw them."""
+
+    def __init__(
+        self,
+        detector: FaceDetector,
+        *,
+        threads: int,
+        max_waiting: int,
+        max_pixels: int,
+        refused: Callable[[str], None],
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            detector: shared by the threads.
+            threads: how many pictures are looked at together.
+            max_waiting: most pictures under way or waiting; more are refused.
+            max_pixels: of one picture.
+            refused: told the reason when a picture is refused.
+        """
+        cv2.setNumThreads(1)  # the pool is what uses the cores
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        self._detector = detector
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
+        self._max_waiting = max_waiting
+        self._max_pixels = max_pixels
+        self._refused = refused
+        self._waiting = 0
+
+    async def look(self, data: bytes, mode: FaceMode) -> Scene:
+        """Decode a picture and find its faces, or take it as one whole face.
+
+        Raises:
+            BadInput: not a picture, broken, or over a limit.
+            Overloaded: too many pictures wait.
+        """
+        return await self.run(self._look, data, mode)
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function in the pool.
+
+        Raises:
+            Overloaded: too many calls wait.
+        """
+        if self._waiting >= self._max_waiting:
+            self._refused("intake_full")
+            raise Overloaded(f"{self._waiting} pictures wait already: try again in 1 s", 1.0)
+        self._waiting += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """Drop what has not begun."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _look(self, data: bytes, mode: FaceMode) -> Scene:
+        start = time.perf_counter()
+        picture = imaging.decode(data, self._max_pixels)
+        decoded = time.perf_counter()
+        if mode == "whole":
+            return _whole(picture, decoded - start)
+        faces = self._detector.detect(picture)
+        frames = tuple(FRAMING.frame(face) for face in faces)
+        crops = tuple(cut(picture, frame) for frame in frames)
+        detect = time.perf_counter() - decoded
+        places = tuple(frame.matrix() for frame in frames)
+        return Scene(picture, faces, places, crops, decoded - start, detect)
+
+
+def _whole(picture: Picture, decode: float) -> Scene:
+    height, width = picture.shape[:2]
+    across, down = width / FACE_SIZE, height / FACE_SIZE
+    place = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
+    face = Face(Box(0, 0, width, height))
+    return Scene(picture, (face,), (place,), (imaging.grey_face(picture),), decode, 0.0)

@@ -1,0 +1,77 @@
+"""The command line, with the real model, in process."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import service
+from service.cli import app
+from service.records import EMOTIONS
+
+PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
+
+
+def run(*arguments: str, status: int = 0) -> tuple[str, str]:
+    result = CliRunner().invoke(app, list(arguments), env={"GIMEFIVE_WORKERS": "1"})
+    assert result.exit_code == status, result.output
+    return result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two portraits in a tree, and a file that only looks like a picture."""
+    root = tmp_path_factory.mktemp("pictures")
+    (root / "deep").mkdir()
+    (root / "a.jpg").write_bytes(PORTRAIT.read_bytes())
+    (root / "deep" / "b.JPG").write_bytes(PORTRAIT.read_bytes())
+    (root / "notes.txt").write_text("not a picture")
+    return root
+
+
+def test_a_folder_becomes_csv_with_the_papers_columns(folder: Path) -> None:
+    out, _ = run("classify", "--csv", str(folder))
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert list(rows[0]) == ["filepath", *EMOTIONS]
+    assert [row["filepath"] for row in rows] == [
+        str(folder / "a.jpg"),
+        str(folder / "deep" / "b.JPG"),
+    ]
+    assert max(EMOTIONS, key=lambda emotion: float(rows[0][emotion])) == "happiness"
+
+
+def test_json_lines_say_what_classify_answers(folder: Path) -> None:
+    out, _ = run("classify", "--json", str(folder / "a.jpg"))
+    (line,) = out.splitlines()
+    answer = json.loads(line)
+    assert answer["path"] == str(folder / "a.jpg")
+    assert answer["image"] == {"width": 512, "height": 512}
+    assert answer["faces"][0]["emotion"] == "happiness"
+
+
+def test_people_get_a_table(folder: Path) -> None:
+    out, _ = run("classify", str(folder / "a.jpg"))
+    assert "happiness" in out
+    assert "%" in out
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_answered(folder: Path) -> None:
+    missing = str(folder / "missing.jpg")
+    out, err = run(
+        "classify", "--csv", missing, str(folder / "notes.txt"), str(folder / "a.jpg"), status=1
+    )
+    assert len(out.splitlines()) == 2
+    assert "missing.jpg" in err
+    assert "notes.txt" in err
+
+
+def test_a_folder_without_pictures_is_said_so(tmp_path: Path) -> None:
+    _, err = run("classify", str(tmp_path), status=2)
+    assert "no image" in err
+
+
+def test_the_version_is_the_packages() -> None:
+    assert run("--version")[0] == f"gimefive {service.__version__}\n"

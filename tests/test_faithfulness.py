@@ -1,0 +1,105 @@
+"""Faithfulness against cases worked by hand and equations solved another way."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.faithfulness import faithfulness, impute, ranking
+
+LEFT = np.zeros((64, 64), dtype=np.float32)
+LEFT[:, :32] = 1
+
+CHECKERBOARD = (np.indices((64, 64)).sum(axis=0) % 2 * 255).astype(np.uint8)
+
+
+def kept_on_the_left(faces: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The share of the left half that is still the checkerboard: a linear score, 0 to 1."""
+    same: NDArray[np.float64] = (faces == CHECKERBOARD)[:, :, :32].mean(axis=(1, 2))
+    return same
+
+
+def test_a_map_of_the_pixels_that_count_gets_what_pencil_and_paper_say() -> None:
+    answer = faithfulness(CHECKERBOARD, LEFT, kept_on_the_left)
+    assert answer is not None
+    # Half the face counts. Deleted first, the score falls from 1 to 0 over half the way.
+    assert answer.deletion == pytest.approx(1 / 4)
+    # Inserted first, it rises from 0 to 1 over half the way and stays.
+    assert answer.insertion == pytest.approx(3 / 4)
+    # Without 10, 20, .. 90 % of the face: 0.8, 0.6, 0.4, 0.2 and five times nothing is left.
+    assert answer.road_morf == pytest.approx(2 / 9, abs=0.002)
+    # From the other end: five times all, then 0.8, 0.6, 0.4, 0.2.
+    assert answer.road_lerf == pytest.approx(7 / 9, abs=0.002)
+
+
+def test_a_map_of_the_pixels_that_do_not_count_gets_the_reverse() -> None:
+    answer = faithfulness(CHECKERBOARD, 1 - LEFT, kept_on_the_left)
+    assert answer is not None
+    assert answer.deletion == pytest.approx(3 / 4)
+    assert answer.insertion == pytest.approx(1 / 4)
+    assert answer.road_morf == pytest.approx(7 / 9, abs=0.002)
+    assert answer.road_lerf == pytest.approx(2 / 9, abs=0.002)
+
+
+def test_an_empty_map_has_no_faithfulness() -> None:
+    assert faithfulness(CHECKERBOARD, np.zeros((4, 4), np.float32), kept_on_the_left) is None
+
+
+def test_the_answer_is_the_same_every_time_and_for_every_batch_size() -> None:
+    heat = np.random.default_rng(3).random((4, 4), dtype=np.float32)
+    sizes: list[int] = []
+
+    def score(faces: NDArray[np.uint8]) -> NDArray[np.float64]:
+        sizes.append(len(faces))
+        return kept_on_the_left(faces)
+
+    answers = {faithfulness(CHECKERBOARD, heat, score, batch) for batch in (32, 32, 7, 1000)}
+    assert len(answers) == 1
+    assert max(sizes[:3]) == 32
+    assert max(sizes) == 84, "all perturbed faces together"
+
+
+def test_the_strongest_cell_is_ranked_first_and_every_pixel_once() -> None:
+    heat = np.zeros((4, 4), dtype=np.float32)
+    heat[1, 2] = 1
+    order = ranking(heat)
+    rows, columns = np.divmod(order[:64], 64)
+    assert (rows // 16 == 1).all()
+    assert (columns // 16 == 2).all()
+    assert sorted(order) == list(range(64 * 64))
+
+
+def test_pixels_without_relevance_are_removed_all_over_the_face() -> None:
+    heat = np.zeros((64, 64), dtype=np.float32)
+    heat[0, 0] = 1
+    rows, columns = np.divmod(ranking(heat)[1:401], 64)
+    assert 25 < rows.mean() < 38
+    assert 25 < columns.mean() < 38
+
+
+def test_imputed_pixels_solve_the_papers_equations() -> None:
+    random = np.random.default_rng(4)
+    face = random.integers(0, 256, (11, 9)).astype(np.uint8)
+    missing = random.random((3, 11, 9)) < np.array([0.2, 0.5, 0.9])[:, None, None]
+    for hole, filled in zip(missing, impute(face, missing, tolerance=1e-6), strict=True):
+        equations, values = np.eye(face.size), face.astype(np.float64).ravel()
+        for y, x in zip(*np.nonzero(hole), strict=True):
+            near = {
+                (y + dy) * 9 + x + dx: 1 / 6 if dy * dx == 0 else 1 / 12
+                for dy, dx in product((-1, 0, 1), repeat=2)
+                if (dy, dx) != (0, 0) and 0 <= y + dy < 11 and 0 <= x + dx < 9
+            }
+            row = y * 9 + x
+            values[row] = 0
+            for neighbour, weight in near.items():
+                equations[row, neighbour] = -weight / sum(near.values())
+        expected = np.linalg.solve(equations, values).reshape(face.shape)
+        np.testing.assert_allclose(filled, expected, atol=1e-3)
+
+
+def test_a_slope_is_imputed_as_a_slope() -> None:
+    face = np.tile(np.arange(0, 128, 2, dtype=np.uint8), (64, 1))
+    hole = np.zeros((1, 64, 64), dtype=np.bool_)
+    hole[0, 10:50, 15:45] = True
+    np.testing.assert_allclose(impute(face, hole)[0], face, atol=1)

@@ -1,0 +1,163 @@
+"""The embedded model as it is deployed, against the eager network and the paper's preprocessing."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.errors import StoreError
+from service.explanation import Question
+from service.model import Model, Placement, place
+from service.settings import Settings
+from service.store import Artefact, ModelCard, ModelStore, StoredModel
+from training.network import GiMeFive
+
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+
+
+@pytest.fixture(scope="module")
+def stored() -> StoredModel:
+    return ModelStore(Settings().model_store).gimefive()
+
+
+@pytest.fixture(scope="module")
+def faces() -> NDArray[np.uint8]:
+    """Crops of the portrait in examples/, at several places and sizes."""
+    with Image.open(Path(__file__).parent.parent / "examples" / "eileen-collins.jpg") as portrait:
+        grey = portrait.convert("L")
+        boxes = [
+            (x, y, x + side, y + side) for x in (120, 170) for y in (30, 60) for side in (90, 150)
+        ]
+        size = (64, 64)
+        crops = [grey.crop(box).resize(size, Image.Resampling.BILINEAR) for box in boxes]
+        return np.stack([np.asarray(crop) for crop in crops])
+
+
+@pytest.fixture(scope="module")
+def eager(stored: StoredModel) -> GiMeFive:
+    """The network of the paper with the artefact's weights, without TorchScript."""
+    artefact = torch.jit.load(stored.folder / "model.fp32.pt").float()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    network = GiMeFive()
+    network.load_state_dict(artefact.state_dict())
+    return network.eval()
+
+
+def expected(eager: GiMeFive, faces: NDArray[np.uint8], temperature: float) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        scores: NDArray[np.float32] = torch.softmax(
+            eager(torch.from_numpy(faces)) / temperature, dim=1
+        ).numpy()
+    return scores
+
+
+def test_full_precision_scores_equal_the_eager_network(
+    stored: StoredModel, eager: GiMeFive, faces: NDArray[np.uint8]
+) -> None:
+    model = Model(stored, Placement("cpu", "fp32", ""))
+    temperature = stored.card.precisions["fp32"].temperature
+    assert np.allclose(model.scores(faces), expected(eager, faces, temperature), atol=1e-4)
+
+
+def test_int8_scores_are_close_and_do_not_depend_on_the_batch(
+    stored: StoredModel, eager: GiMeFive, faces: NDArray[np.uint8]
+) -> None:
+    if "int8" not in stored.card.precisions:
+        pytest.skip("the embedded model has no int8 artefact")
+    model = Model(stored, Placement("cpu", "int8", ""))
+    scores = model.scores(faces)
+    assert np.allclose(
+        scores, expected(eager, faces, stored.card.precisions["fp32"].temperature), atol=0.1
+    )
+    alone = np.concatenate([model.scores(faces[i : i + 1]) for i in range(len(faces))])
+    assert np.allclose(scores, alone, atol=1e-6)
+
+
+def test_scores_are_probabilities(stored: StoredModel, faces: NDArray[np.uint8]) -> None:
+    scores = Model(stored, Placement("cpu", "fp32", "")).scores(faces)
+    assert scores.dtype == np.float32
+    assert np.allclose(scores.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_an_explanation_is_of_the_full_network_whatever_serves(
+    stored: StoredModel, eager: GiMeFive, faces: NDArray[np.uint8], precision: str
+) -> None:
+    if precision not in stored.card.precisions:
+        pytest.skip(f"the embedded model has no {precision} artefact")
+    model = Model(stored, Placement("cpu", precision, ""))
+    explanations = model.explain(faces, [Question(layer="conv3")] * len(faces))
+    with torch.inference_mode():
+        logits = eager(torch.from_numpy(faces)).numpy()
+    assert np.allclose([each.logits for each in explanations], logits, atol=1e-3)
+
+
+@cuda
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 2e-2)])
+def test_a_gpu_answers_like_the_cpu(
+    stored: StoredModel,
+    eager: GiMeFive,
+    faces: NDArray[np.uint8],
+    precision: str,
+    tolerance: float,
+) -> None:
+    model = Model(stored, Placement("cuda:0", precision, ""))
+    temperature = stored.card.precisions["fp32"].temperature
+    assert np.allclose(model.scores(faces), expected(eager, faces, temperature), atol=tolerance)
+
+
+def card(precisions: Mapping[str, str | None], cpu: str = "int8") -> ModelCard:
+    """A card with these precisions, each with the engine it needs."""
+    artefacts = {
+        name: Artefact(file="m.pt", sha256="0" * 64, temperature=1, engine=engine)
+        for name, engine in precisions.items()
+    }
+    return ModelCard(
+        name="gimefive",
+        version="1",
+        labels=("a",),
+        threshold=0.5,
+        precisions=artefacts,
+        default_precision={"cpu": cpu, "cuda": "fp16"},
+    )
+
+
+def test_auto_takes_what_the_card_names_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    engine = torch.backends.quantized.supported_engines[-1]
+    both = card({"fp32": None, "int8": engine})
+    assert place(both, "auto", "auto").precision == "int8"
+    assert (
+        place(card({"fp32": None, "int8": engine}, cpu="fp32"), "auto", "auto").precision == "fp32"
+    )
+    assert place(both, "auto", "fp32").reason == "chosen by GIMEFIVE_PRECISION"
+
+
+def test_auto_takes_half_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    found = place(card({"fp32": None}), "auto", "auto")
+    assert (found.device, found.precision, found.artefact) == ("cuda:0", "fp16", "fp32")
+    with pytest.raises(StoreError, match="int8 runs on the CPU only"):
+        place(card({"fp32": None, "int8": "x86"}), "cuda", "int8")
+    with pytest.raises(StoreError, match="there are 1"):
+        place(card({"fp32": None}), "cuda:3", "auto")
+
+
+def test_auto_falls_back_where_the_engine_is_missing() -> None:
+    found = place(card({"fp32": None, "int8": "abacus"}), "cpu", "auto")
+    assert found.precision == "fp32"
+    assert "abacus" in found.reason
+
+
+def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(StoreError, match="no CUDA device for GIMEFIVE_DEVICE=cuda"):
+        place(card({"fp32": None}), "cuda", "auto")
+    with pytest.raises(StoreError, match="fp16 runs on CUDA only"):
+        place(card({"fp32": None}), "cpu", "fp16")
+    with pytest.raises(StoreError, match="has no int8 artefact, only fp32"):
+        place(card({"fp32": None}), "cpu", "int8")

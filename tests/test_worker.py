@@ -1,0 +1,80 @@
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service import codec, wire
+from service.explanation import Explanation, Features, Question
+from service.records import Scores
+from service.wire import Message
+from service.worker import serve
+from tests.fakes import POISON, face, scores_of
+
+QUESTIONS = [Question(), Question("activations", "conv2"), Question("layercam", "conv3", target=4)]
+
+
+def explained(question: Question) -> Explanation:
+    rng = np.random.default_rng(len(question.method))
+    floats = np.float32
+    features = Features(rng.random((16, 32, 32), dtype=floats), np.arange(16) * 3, 128)
+    return Explanation(
+        question=question,
+        target=3 if question.target is None else question.target,
+        logits=rng.random(6, dtype=floats),
+        heat=rng.random((4, 4), dtype=floats),
+        features=features if question.method == "activations" else None,
+    )
+
+
+class Model:
+    """Answers at once, and fails for poisonous faces."""
+
+    def scores(self, faces: NDArray[np.uint8]) -> Scores:
+        if (faces == POISON).any():
+            raise RuntimeError("out of memory\nat some place")
+        return scores_of(faces)
+
+    def explain(
+        self, faces: NDArray[np.uint8], questions: Sequence[Question]
+    ) -> tuple[Explanation, ...]:
+        assert len(faces) == len(questions)
+        return tuple(explained(question) for question in questions)
+
+
+def converse(*requests: Message) -> list[Message]:
+    answers = io.BytesIO()
+    serve(Model(), io.BytesIO(b"".join(request.pack() for request in requests)), answers)
+    answers.seek(0)
+    return list(iter(lambda: wire.read(answers), None))
+
+
+def test_scores_are_answered_in_order() -> None:
+    requests = [Message({"op": "scores"}, face(n).tobytes() * 2) for n in (5, 6)]
+    first, second = converse(*requests)
+    assert np.frombuffer(first.body, np.float32).reshape(2, 6)[1, 0] == 5
+    assert np.frombuffer(second.body, np.float32).reshape(2, 6)[1, 0] == 6
+    assert first.header["seconds"] > 0
+
+
+def test_a_batch_that_fails_is_answered_with_its_error_and_the_next_one_as_usual() -> None:
+    bad, good = converse(
+        Message({"op": "scores"}, face(POISON).tobytes()),
+        Message({"op": "scores"}, face(1).tobytes()),
+    )
+    assert bad.header == {"error": "out of memory"}
+    assert len(good.body) == 24
+
+
+def test_explanations_travel_unchanged() -> None:
+    (message,) = converse(codec.ask([face(n) for n in range(3)], QUESTIONS))
+    for got, question in zip(codec.answered(message, QUESTIONS), QUESTIONS, strict=True):
+        sent = explained(question)
+        assert (got.question, got.target) == (sent.question, sent.target)
+        assert np.array_equal(got.logits, sent.logits)
+        assert np.array_equal(got.heat, sent.heat)
+        assert (got.features is None) == (sent.features is None)
+        if got.features and sent.features:
+            assert np.array_equal(got.features.maps, sent.features.maps)
+            assert np.array_equal(got.features.channels, sent.features.channels)
+            assert got.features.total == 128

@@ -14,9 +14,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import service
 from service import report
+from service.drawing import Style
 from service.engine import Engine
 from service.errors import ServiceError
+from service.explanation import Colormap, Emotion, Layer, Method, Question, View
 from service.intake import FaceMode
+from service.records import EMOTIONS
 from service.serve import serve as run_server
 from service.settings import Settings
 
@@ -104,6 +107,37 @@ def classify(
     raise typer.Exit(1 if failed else 0)
 
 
+@app.command()
+def explain(
+    image: Annotated[Path, typer.Argument(help="an image")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write")],
+    target: Annotated[Emotion | None, typer.Option(help="the predicted one if left out")] = None,
+    face: Annotated[int, typer.Option(help="0 is the largest")] = 0,
+    method: Annotated[Method, typer.Option(help="gradcam is the paper's")] = "gradcam",
+    layer: Annotated[Layer, typer.Option(help="the convolution to explain")] = "conv5",
+    view: Annotated[View, typer.Option(help="what is drawn")] = "overlay",
+    alpha: Annotated[float, typer.Option(help="share of heat, 0 to 1")] = 0.4,
+    colormap: Annotated[Colormap, typer.Option(help="colours of the heat")] = "jet",
+    faces: Annotated[FaceMode, typer.Option(help="whole: the image is one face")] = "detect",
+    device: Device = None,
+    precision: PrecisionOption = None,
+) -> None:
+    """Draw why a face got its score."""
+    settings = _settings(device=device, precision=precision, workers=1)
+
+    async def draw() -> bytes:
+        question = Question(method, layer, None if target is None else EMOTIONS.index(target))
+        style = Style(alpha, colormap)
+        async with Engine.open(settings) as engine:
+            explained = await engine.explain(image.read_bytes(), question, faces=faces, face=face)
+            return await engine.draw(explained, view, style)
+
+    try:
+        output.write_bytes(asyncio.run(draw()))
+    except (ServiceError, OSError) as error:
+        _stop(error)
+
+
 async def _classify(settings: Settings, files: list[Path], faces: FaceMode, output: Output) -> int:
     """Classify all files, several at once, and write the answers in order; how many failed."""
     errors = Console(stderr=True)
@@ -175,6 +209,6 @@ def _settings(**changes: object) -> Settings:
         raise typer.Exit(2) from None
 
 
-def _stop(error: ServiceError) -> NoReturn:
+def _stop(error: Exception) -> NoReturn:
     typer.echo(f"gimefive: {error}", err=True)
     raise typer.Exit(1) from error

@@ -13,12 +13,14 @@ from service import work
 from service.batching import Answer, Batcher
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import BadParameter, DeadlineExceeded, NoFace, StoreError, WorkerLost
-from service.explanation import Explained, Question
+from service.explanation import Explained, Explanation, Faithfulness, Question
 from service.faces import FaceDetector
+from service.faithfulness import faithfulness
 from service.intake import FaceMode, Intake, Scene
 from service.metrics import Metrics
 from service.records import (
     Classification,
+    FaceImage,
     ModelInfo,
     Picture,
     Prediction,
@@ -67,7 +69,9 @@ class Engine:
         )
         self._interactive = work.interactive(settings.max_batch, settings.queue_items)
         self._explaining = work.explaining(settings.queue_items)
-        self._batcher = Batcher(workers, [self._interactive, self._explaining], self.metrics)
+        self._bulk = work.bulk(settings.max_batch, settings.queue_items)
+        lanes = (self._interactive, self._bulk, self._explaining)
+        self._batcher = Batcher(workers, lanes, self.metrics)
 
     @classmethod
     @asynccontextmanager
@@ -143,6 +147,7 @@ class Engine:
         *,
         faces: FaceMode = "detect",
         face: int = 0,
+        measured: bool = False,
         deadline: float | None = None,
     ) -> Explained:
         """Explain one face of an encoded picture.
@@ -152,6 +157,7 @@ class Engine:
             question: the emotion to explain, by which method, at which layer.
             faces: find faces, or take the whole picture as one aligned face crop.
             face: which one, the largest being 0.
+            measured: whether the map's faithfulness is measured too, on the scores that are served.
             deadline: seconds the answer may take; the settings' if None.
 
         Raises:
@@ -162,16 +168,17 @@ class Engine:
         async with self._within(deadline):
             scene = await self._intake.look(data, faces)
             _check_face(face, len(scene.faces))
-            (answer,) = await self._batcher.submit(
-                self._explaining, [(scene.crops[face], question)]
-            )
-        explanation = answer.result
+            crop = scene.crops[face]
+            (answer,) = await self._batcher.submit(self._explaining, [(crop, question)])
+            explanation = answer.result
+            faithful = await self._measure(crop, explanation) if measured else None
         prediction = Prediction(scene.faces[face], self._calibrated(explanation.logits))
         return Explained(
             scene.picture,
             scene.places[face],
             prediction,
             explanation,
+            faithful,
             _timings(scene, [answer]),
         )
 
@@ -183,6 +190,18 @@ class Engine:
         """
         subject = Subject(explained.prediction, explained.place, explained.explanation)
         return await self._intake.run(_png, view, explained.picture, subject, style)
+
+    async def _measure(self, crop: FaceImage, explanation: Explanation) -> Faithfulness | None:
+        loop = asyncio.get_running_loop()
+
+        def score(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+            submitted = self._batcher.submit(self._bulk, list(faces))
+            answers = asyncio.run_coroutine_threadsafe(submitted, loop).result()
+            return np.array([answer.result[explanation.target] for answer in answers])
+
+        return await self._intake.run(
+            faithfulness, crop, explanation.heat, score, self.settings.queue_items
+        )
 
     def _calibrated(self, logits: NDArray[np.float32]) -> Scores:
         """The probabilities that the full network's logits stand for."""

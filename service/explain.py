@@ -5,11 +5,15 @@ logit with respect to them, and keeps what is positive:
 
 ===========  =====================================  =============================================
 gradcam      relu(sum_k mean(G_k) A_k)              Selvaraju et al., 2017, arXiv 1610.02391
-gradcam++    relu(sum_k sum(a_k relu(G_k)) A_k)     Chattopadhay et al., 2018, arXiv 1710.11063
+gradcam++    sum_k sum(a_k relu(G_k)) relu(A_k)     Chattopadhay et al., 2018, arXiv 1710.11063
 layercam     relu(sum_k relu(G_k) A_k)              Jiang et al., 2021, doi 10.1109/TIP.2021.3089943
 hirescam     relu(sum_k G_k A_k)                    Draelos and Carin, 2020, arXiv 2011.08891
 activations  mean_k relu(A_k)                       no gradient: what fires, whatever it speaks for
 ===========  =====================================  =============================================
+
+Grad-CAM++ weighs no channel negatively and presumes rectified maps. The layers are explained before
+their batch norm and ReLU, so it is given their positive part; as they are, the negative values of
+all channels together would leave an empty map on almost every face.
 
 The network is split at the layer instead of being watched through hooks, which TorchScript
 refuses; nothing is kept between calls.
@@ -107,6 +111,7 @@ def _heat(method: str, maps: Tensor, gradients: Tensor) -> Tensor:
         case "gradcam":
             weights = gradients.mean(dim=(2, 3), keepdim=True)
         case "gradcam++":
+            maps = maps.relu()
             weights = (_shares(maps, gradients) * gradients.relu()).sum(dim=(2, 3), keepdim=True)
         case "layercam":
             weights = gradients.relu()
@@ -120,12 +125,11 @@ def _heat(method: str, maps: Tensor, gradients: Tensor) -> Tensor:
 def _shares(maps: Tensor, gradients: Tensor) -> Tensor:
     """Grad-CAM++'s alpha ``[N, C, h, w]``, equation 19 of its paper for an exponential score.
 
-    ``G^2 / (2 G^2 + sum(A) G^3)`` is ``1 / (2 + sum(A) G)`` wherever G is not 0, and there it
-    counts for nothing. Written so, no epsilon is needed, which would outweigh the small gradients
-    of this network. The paper's A is rectified; so is the sum here, which keeps every share
-    between 0 and 1/2 at layers that are explained before their ReLU.
+    ``G^2 / (2 G^2 + sum(A) G^3)`` is ``1 / (2 + sum(A) G)`` wherever G is not 0, and where it is
+    not positive it counts for nothing. Written so, no epsilon is needed, which would outweigh the
+    small gradients of this network.
     """
-    return 1 / (2 + maps.relu().sum(dim=(2, 3), keepdim=True) * gradients.relu())
+    return 1 / (2 + maps.sum(dim=(2, 3), keepdim=True) * gradients.relu())
 
 
 def _strongest(maps: Tensor) -> Features:

@@ -1,6 +1,7 @@
 """What can be asked of an explanation and what is answered: values only, without torch."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,10 +9,16 @@ from numpy.typing import NDArray
 from service.errors import BadParameter
 from service.records import EMOTIONS, Picture, Prediction, Timings
 
-METHODS = ("gradcam", "gradcam++", "layercam", "hirescam", "activations")
+Emotion = Literal["happiness", "surprise", "sadness", "anger", "disgust", "fear"]
+Method = Literal["gradcam", "gradcam++", "layercam", "hirescam", "activations"]
+Layer = Literal["conv1", "conv2", "conv3", "conv4", "conv5"]
+View = Literal["overlay", "face", "heatmap", "panel", "grid", "map"]
+Colormap = Literal["jet", "turbo", "viridis", "inferno", "gray"]
+
+METHODS = get_args(Method)
 """The ways to explain; the first is the paper's."""
 
-LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+LAYERS = get_args(Layer)
 """The convolutions that can be explained; the last is the paper's."""
 
 STRONGEST = 16
@@ -127,6 +134,8 @@ class Explained:
         place: where the face's crop lies in it, as in `Scene.places`.
         prediction: the face and its scores, from the same pass as the map.
         explanation: the map.
+        faithfulness: how well the map names what the scores depend on; None if nobody asked, and
+            for an empty map.
         timings: where the time went.
     """
 
@@ -134,4 +143,5 @@ class Explained:
     place: NDArray[np.float64]
     prediction: Prediction
     explanation: Explanation
+    faithfulness: Faithfulness | None
     timings: Timings

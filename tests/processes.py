@@ -11,9 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from service import wire
-from service.records import FACE_SIZE, ModelInfo
+from service import codec, wire
+from service.explanation import Explanation, Features
+from service.records import ModelInfo
 from service.wire import Message
 from tests.fakes import POISON, scores_of
 
@@ -25,23 +27,50 @@ def say(message: Message) -> None:
     sys.stdout.buffer.flush()
 
 
-def batches() -> Iterator[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def requests() -> Iterator[Message]:
     while (request := wire.read(sys.stdin.buffer)) is not None:
-        yield np.frombuffer(request.body, np.uint8).reshape(-1, FACE_SIZE, FACE_SIZE)
+        yield request
+
+
+def batches() -> Iterator[NDArray[np.uint8]]:
+    for request in requests():
+        yield codec.faces(request)
 
 
 def get_ready() -> None:
     say(Message({"ready": asdict(INFO)}))
 
 
-def answer(faces: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+def answer(faces: NDArray[np.uint8]) -> None:
     say(Message({"seconds": 0.25}, scores_of(faces).tobytes()))
+
+
+def explain(request: Message) -> None:
+    """Evidence in the top left cell for faces that are not black, none for those that are."""
+    heats = np.zeros((len(codec.faces(request)), 4, 4), dtype=np.float32)
+    heats[:, 0, 0] = codec.faces(request)[:, 0, 0]
+    explanations = [
+        Explanation(
+            question=question,
+            target=question.target or 0,
+            logits=np.eye(6, dtype=np.float32)[0] * 9,
+            heat=heat,
+            features=Features(heat[None], np.array([7]), 1024)
+            if question.method == "activations"
+            else None,
+        )
+        for question, heat in zip(codec.asked(request), heats, strict=True)
+    ]
+    say(codec.answer(explanations, 0.5))
 
 
 def sound() -> None:
     get_ready()
-    for faces in batches():
-        answer(faces)
+    for request in requests():
+        if request.header["op"] == "explain":
+            explain(request)
+        else:
+            answer(codec.faces(request))
 
 
 def refuses() -> None:

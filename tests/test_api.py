@@ -139,7 +139,7 @@ def test_a_form_that_is_none_is_refused(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("faces", "some"), ("threshold", 2), ("threshold", "high")]
 )
-def test_a_parameter_out_of_range_is_named(client: TestClient, name: str, value: object) -> None:
+def test_a_parameter_out_of_range_is_named(client: TestClient, name: str, value: Any) -> None:  # noqa: ANN401  # any value of a query
     detail = check_problem(post(client, png(), **{name: value}), 422, "bad-parameter")
     assert detail.startswith(name)
 
@@ -189,6 +189,96 @@ def test_the_time_spent_is_told_by_stage(client: TestClient) -> None:
     assert list(stages) == ["decode", "detect", "queue", "inference"]
     assert float(stages["inference"]) == 250
     assert float(stages["decode"]) > 0
+
+
+def explain(client: TestClient, body: bytes, accept: str = "*/*", **query: Any) -> Response:  # noqa: ANN401  # any value of a query
+    headers = {"Content-Type": "image/png", "Accept": accept}
+    return client.post(
+        "/explain", content=body, headers=headers, params={"faces": "whole", **query}
+    )
+
+
+def opened(response: Response) -> Image.Image:
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "image/png"
+    return Image.open(io.BytesIO(response.content))
+
+
+def test_an_explanation_is_a_picture_with_its_figures_beside_it(client: TestClient) -> None:
+    response = explain(client, png(9, (200, 200)))
+    assert opened(response).size >= (200, 200)
+    assert response.headers["X-Emotion"] == "happiness"
+    assert response.headers["X-Target"] == "happiness"
+    assert 0.9 < float(response.headers["X-Confidence"]) <= 1
+    assert float(response.headers["X-Map-Max"]) == 9
+    assert response.headers["X-Map-Empty"] == "false"
+
+
+def test_the_map_is_where_the_evidence_is(client: TestClient) -> None:
+    heat = opened(explain(client, png(9), view="map"))
+    assert heat.mode == "L"
+    assert heat.size == (64, 64)
+    assert heat.getpixel((7, 7)) > 200  # type: ignore[operator]  # one number in a grey picture
+    assert heat.getpixel((60, 60)) < 20  # type: ignore[operator]  # likewise
+
+
+@pytest.mark.parametrize("view", ["overlay", "face", "heatmap", "panel", "map"])
+@pytest.mark.parametrize("colormap", ["jet", "gray"])
+def test_every_view_is_drawn(client: TestClient, view: str, colormap: str) -> None:
+    opened(explain(client, png(9), view=view, colormap=colormap, alpha=0.7))
+
+
+def test_the_strongest_feature_maps_make_a_grid(client: TestClient) -> None:
+    opened(explain(client, png(9), view="grid", method="activations"))
+    detail = check_problem(explain(client, png(9), view="grid"), 422, "bad-parameter")
+    assert "activations" in detail
+
+
+def test_where_nothing_speaks_for_the_target_the_map_is_empty_and_the_picture_plain(
+    client: TestClient,
+) -> None:
+    plain = explain(client, png(0), view="face", target="fear")
+    assert plain.headers["X-Map-Empty"] == "true"
+    assert plain.headers["X-Target"] == "fear"
+    assert opened(plain).convert("RGB").getextrema() == ((0, 0), (0, 0), (0, 0))
+
+
+def test_the_numbers_are_to_be_had_as_json(client: TestClient) -> None:
+    response = explain(client, png(9), "application/json", method="layercam", faithfulness=True)
+    answer = schemas.ExplainResponse.model_validate(response.json(), strict=True)
+    assert answer.explanation.method == "layercam"
+    assert answer.explanation.map[0] == [9, 0, 0, 0]
+    assert answer.explanation.max == 9
+    assert answer.explanation.faithfulness is not None
+    without = explain(client, png(9), "application/json").json()
+    assert without["explanation"]["faithfulness"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("target", "joy", "happiness"),
+        ("method", "magic", "layercam"),
+        ("layer", "conv6", "conv5"),
+        ("view", "hologram", "panel"),
+        ("colormap", "rainbow", "viridis"),
+        ("alpha", 2, "less than or equal to 1"),
+        ("face", 1, "face is 0 to 0"),
+        ("face", -1, "greater than or equal to 0"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused_with_what_can(
+    client: TestClient,
+    name: str,
+    value: Any,  # noqa: ANN401  # any value of a query
+    allowed: str,
+) -> None:
+    detail = check_problem(explain(client, png(9), **{name: value}), 422, "bad-parameter")
+    assert allowed in detail
+
+
+def test_a_picture_without_a_face_cannot_be_explained(client: TestClient) -> None:
+    check_problem(explain(client, png(128, (320, 240)), faces="detect"), 422, "no-face")
 
 
 def test_a_deadline_that_passes_is_a_504() -> None:

@@ -25,7 +25,9 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         if field.default_factory is None:
             default = "unset" if field.default is None else field.default
-            row = re.search(rf"^\| `GIMEFIVE_{name.upper()}` \| `(.*?)` \|", OPERATIONS, re.M)
+            row = re.search(
+                rf"^\| `GIMEFIVE_{name.upper()}` \| `(.*?)` \|", OPERATIONS, re.MULTILINE
+            )
             assert row is not None, name
             assert row[1] == str(default), name
 

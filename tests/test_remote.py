@@ -97,8 +97,8 @@ async def test_a_model_that_cannot_be_restarted_is_unsound(
         with pytest.raises(WorkerLost):
             await model.scores(BAD)
         async with asyncio.timeout(30):
-            while model.sound:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110  # a probe asks again and again, too
+            while model.sound:  # noqa: ASYNC110  # a probe asks again and again, too
+                await asyncio.sleep(0.01)
         assert not model.up
 
 

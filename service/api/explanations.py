@@ -1,6 +1,6 @@
 """POST /explain: why a face got its score."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -11,15 +11,10 @@ from service.api.problems import responses
 from service.api.state import EngineOf
 from service.api.stills import Deadline, Faces
 from service.drawing import Style
-from service.explanation import Question
+from service.explanation import Colormap, Emotion, Layer, Method, Question, View
 from service.records import EMOTIONS
 
 router = APIRouter(tags=["explain"])
-
-Method = Literal["gradcam", "gradcam++", "layercam", "hirescam", "activations"]
-Layer = Literal["conv1", "conv2", "conv3", "conv4", "conv5"]
-View = Literal["overlay", "face", "heatmap", "panel", "grid", "map"]
-Colormap = Literal["jet", "turbo", "viridis", "inferno", "gray"]
 
 
 @router.post(
@@ -45,15 +40,16 @@ Colormap = Literal["jet", "turbo", "viridis", "inferno", "gray"]
 async def explain(
     request: Request,
     engine: EngineOf,
-    target: Annotated[
-        schemas.Emotion | None, Query(description="The predicted one if left out.")
-    ] = None,
+    target: Annotated[Emotion | None, Query(description="The predicted one if left out.")] = None,
     face: Annotated[int, Query(ge=0, description="In /classify's order; 0 is the largest.")] = 0,
     method: Annotated[Method, Query(description="gradcam is the paper's.")] = "gradcam",
     layer: Annotated[Layer, Query(description="The convolution to explain.")] = "conv5",
     view: Annotated[View, Query(description="What is drawn.")] = "overlay",
     alpha: Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")] = 0.4,
     colormap: Annotated[Colormap, Query(description="Colours of the heat.")] = "jet",
+    faithfulness: Annotated[
+        bool, Query(description="Measure the map, too; told with `Accept: application/json`.")
+    ] = False,
     faces: Faces = "detect",
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
     deadline_ms: Deadline = None,
@@ -61,13 +57,20 @@ async def explain(
     """Explain the score of one face with a heat map over what speaks for it."""
     question = Question(method, layer, None if target is None else EMOTIONS.index(target))
     data = await bodies.image(request, engine.settings.max_body_bytes)
-    deadline = deadline_ms and deadline_ms / 1000
-    explained = await engine.explain(data, question, faces=faces, face=face, deadline=deadline)
+    as_json = "application/json" in accept
+    explained = await engine.explain(
+        data,
+        question,
+        faces=faces,
+        face=face,
+        measured=faithfulness and as_json,
+        deadline=deadline_ms and deadline_ms / 1000,
+    )
     request.state.timings = explained.timings
     headers = schemas.explanation_headers(explained)
-    if "application/json" in accept:
+    if as_json:
         return JSONResponse(
-            schemas.explanation(explained, None, engine.info, engine.threshold), headers=headers
+            schemas.explanation(explained, engine.info, engine.threshold), headers=headers
         )
     png = await engine.draw(explained, view, Style(alpha, colormap))
     return Response(png, media_type="image/png", headers=headers)

@@ -8,10 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.explanation import Explained, Faithfulness
+from service.explanation import Emotion, Explained
 from service.records import EMOTIONS, LANDMARKS, Classification, Face, ModelInfo, Prediction
-
-Emotion = Literal["happiness", "surprise", "sadness", "anger", "disgust", "fear"]
 
 
 class ModelRef(BaseModel):
@@ -172,9 +170,7 @@ def classification(answer: Classification, model: ModelInfo, threshold: float) -
     }
 
 
-def explanation(
-    explained: Explained, faithfulness: Faithfulness | None, model: ModelInfo, threshold: float
-) -> dict[str, Any]:
+def explanation(explained: Explained, model: ModelInfo, threshold: float) -> dict[str, Any]:
     """An `ExplainResponse`."""
     found = explained.explanation
     height, width = explained.picture.shape[:2]
@@ -190,7 +186,7 @@ def explanation(
             "map": found.heat.tolist(),
             "max": found.maximum,
             "empty": found.empty,
-            "faithfulness": faithfulness and asdict(faithfulness),
+            "faithfulness": explained.faithfulness and asdict(explained.faithfulness),
         },
     }
 

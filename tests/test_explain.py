@@ -1,0 +1,322 @@
+"""Explanations against captum, torchcam, and the papers' formulas written out."""
+
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import (  # type: ignore[import-untyped]  # captum has no types
+    LayerGradCam,
+    LayerGradientXActivation,
+)
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torchcam.methods import GradCAM, LayerCAM
+
+from service.errors import BadParameter
+from service.explain import Network, explain
+from service.explanation import LAYERS, METHODS, STRONGEST, Explanation, Question
+from training.network import GiMeFive
+
+SIZES = {"conv1": 64, "conv2": 32, "conv3": 16, "conv4": 8, "conv5": 4}
+GRADIENT_METHODS = METHODS[:4]
+
+
+def random_network(seed: int) -> GiMeFive:
+    """The published network with random weights and batch norms that have seen something."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = GiMeFive()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            shape = module.weight.shape
+            module.weight.data = 1 + 0.3 * torch.randn(shape, generator=generator)
+            module.bias.data = 0.3 * torch.randn(shape, generator=generator)
+            module.running_mean = 0.1 * torch.randn(shape, generator=generator)
+            module.running_var = 0.1 + 0.3 * torch.rand(shape, generator=generator)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def network() -> GiMeFive:
+    return random_network(seed=1)
+
+
+@pytest.fixture(scope="module")
+def faces() -> Tensor:
+    """Five grey faces' worth of blobs, uint8."""
+    coarse = torch.rand(5, 1, 9, 9, generator=torch.Generator().manual_seed(2))
+    smooth = functional.interpolate(coarse, size=(64, 64), mode="bicubic", align_corners=False)
+    return (smooth[:, 0] * 255).clamp(0, 255).to(torch.uint8)
+
+
+def heats(answers: tuple[Explanation, ...]) -> NDArray[np.float32]:
+    return np.stack([answer.heat for answer in answers])
+
+
+def assert_same_maps(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:
+    """Cosine over 0.9999 and values within 1e-4 of the strongest, map by map."""
+    assert ours.shape == theirs.shape
+    assert theirs.any(), "an oracle that is all zero proves nothing"
+    for one, other in zip(ours.astype(np.float64), theirs.astype(np.float64), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * other.max())
+        if other.any():
+            norms = np.sqrt((one**2).sum() * (other**2).sum())
+            assert (one * other).sum() > 0.9999 * norms
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+class TestAgainstOtherLibraries:
+    def test_gradcam_is_captums(self, network: GiMeFive, faces: Tensor, layer: str) -> None:
+        targets = [0, 1, 2, 3, 4]
+        oracle = LayerGradCam(network, getattr(network, layer))
+        theirs = oracle.attribute(faces.float(), target=targets, relu_attributions=True)
+        ours = explain(network, faces, [Question("gradcam", layer, t) for t in targets])
+        assert_same_maps(heats(ours), theirs[:, 0].detach().numpy())
+
+    def test_hirescam_is_captums_gradient_times_activation(
+        self, network: GiMeFive, faces: Tensor, layer: str
+    ) -> None:
+        oracle = LayerGradientXActivation(network, getattr(network, layer))
+        theirs = oracle.attribute(faces.float(), target=5).sum(dim=1).relu()
+        ours = explain(network, faces, [Question("hirescam", layer, 5)] * len(faces))
+        assert_same_maps(heats(ours), theirs.detach().numpy())
+
+    @pytest.mark.parametrize(("method", "library"), [("gradcam", GradCAM), ("layercam", LayerCAM)])
+    def test_gradcam_and_layercam_are_torchcams(
+        self,
+        network: GiMeFive,
+        faces: Tensor,
+        layer: str,
+        method: str,
+        library: type[GradCAM] | type[LayerCAM],
+    ) -> None:
+        targets = [5, 4, 3, 2, 1]
+        with library(network, layer) as oracle:
+            (theirs,) = oracle(targets, network(faces), normalized=False)
+        ours = explain(network, faces, [Question(method, layer, t) for t in targets])
+        assert_same_maps(heats(ours), theirs.numpy())
+
+
+def written_out(network: GiMeFive, face: Tensor, target: int) -> tuple[Tensor, Tensor]:
+    """conv5's output and the target logit's gradient by it, from the weights alone, in float64."""
+    weights = {name: value.double() for name, value in network.state_dict().items()}
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    channels = [(face.double() / 255 - m) / s for m, s in zip(mean, std, strict=True)]
+    signal = torch.stack(channels)[None]
+    for block in range(1, 6):
+        maps = functional.conv2d(
+            signal, weights[f"conv{block}.weight"], weights[f"conv{block}.bias"], padding=1
+        )
+        maps = maps.detach().requires_grad_(True)
+        shift, scale = weights[f"bn{block}.running_mean"], weights[f"bn{block}.running_var"]
+        normed = (maps - shift[:, None, None]) / (scale[:, None, None] + 1e-5).sqrt()
+        normed = normed * weights[f"bn{block}.weight"][:, None, None]
+        signal = functional.max_pool2d(
+            (normed + weights[f"bn{block}.bias"][:, None, None]).relu(), 2
+        )
+    hidden = signal.mean(dim=(2, 3))
+    for layer in ("fc1", "fc2"):
+        hidden = (hidden @ weights[f"{layer}.weight"].T + weights[f"{layer}.bias"]).relu()
+    logits = hidden @ weights["fc3.weight"].T + weights["fc3.bias"]
+    (gradient,) = torch.autograd.grad(logits[0, target], maps)
+    return maps.detach()[0], gradient[0]
+
+
+def gradcam(maps: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+    heat = np.zeros(maps.shape[1:])
+    for channel, slope in zip(maps, gradient, strict=True):
+        heat += slope.mean() * channel
+    return np.maximum(heat, 0)
+
+
+def gradcam_plus_plus(
+    maps: NDArray[np.float64], gradient: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Equations 5, 16 and 19 of arXiv 1710.11063, which presumes rectified maps."""
+    heat = np.zeros(maps.shape[1:])
+    for channel, slope in zip(np.maximum(maps, 0), gradient, strict=True):
+        weight = sum(g**2 / (2 * g**2 + channel.sum() * g**3) * g for g in slope[slope > 0])
+        heat += weight * channel
+    return np.maximum(heat, 0)
+
+
+def layercam(maps: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.maximum((np.maximum(gradient, 0) * maps).sum(axis=0), 0))
+
+
+def hirescam(maps: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.maximum((gradient * maps).sum(axis=0), 0))
+
+
+Formula = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
+FORMULAS: dict[str, Formula] = {
+    "gradcam": gradcam,
+    "gradcam++": gradcam_plus_plus,
+    "layercam": layercam,
+    "hirescam": hirescam,
+}
+
+
+@pytest.mark.parametrize("method", GRADIENT_METHODS)
+def test_each_method_is_its_papers_formula_on_conv5(
+    network: GiMeFive, faces: Tensor, method: str
+) -> None:
+    ours = explain(network, faces, [Question(method, target=2)] * len(faces))
+    parts = [written_out(network, face, 2) for face in faces]
+    theirs = np.stack([FORMULAS[method](a.numpy(), g.numpy()) for a, g in parts])
+    assert_same_maps(heats(ours), theirs.astype(np.float32))
+
+
+def test_the_logits_are_the_networks_own_and_the_target_is_the_predicted_one(
+    network: GiMeFive, faces: Tensor
+) -> None:
+    answers = explain(network, faces, [Question()] * len(faces))
+    expected = network(faces).detach().numpy()
+    np.testing.assert_allclose([answer.logits for answer in answers], expected, atol=1e-6)
+    assert [answer.target for answer in answers] == expected.argmax(axis=1).tolist()
+    assert [answer.logit for answer in answers] == pytest.approx(expected.max(axis=1), abs=1e-6)
+
+
+def test_a_mixed_batch_answers_as_one_by_one(network: GiMeFive, faces: Tensor) -> None:
+    questions = [
+        Question("gradcam", "conv5", 3),
+        Question("activations", "conv2"),
+        Question("layercam", "conv3", 0),
+        Question("gradcam++", "conv5"),
+        Question("hirescam", "conv3", 5),
+    ]
+    together = explain(network, faces, questions)
+    for index, question in enumerate(questions):
+        (alone,) = explain(network, faces[index : index + 1], [question])
+        assert together[index].question == question
+        assert together[index].target == alone.target
+        assert together[index].heat.shape == (SIZES[question.layer], SIZES[question.layer])
+        np.testing.assert_allclose(together[index].heat, alone.heat, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(together[index].logits, alone.logits, atol=1e-5)
+
+
+def test_the_frozen_torchscript_artefact_answers_as_the_eager_network(
+    network: GiMeFive, faces: Tensor
+) -> None:
+    scripted = torch.jit.script(network)
+    frozen = cast("Network", torch.jit.freeze(scripted, preserved_attrs=["features", "head"]))
+    for layer in LAYERS:
+        questions = [Question(method, layer, 1) for method in METHODS]
+        eager = explain(network, faces, questions)
+        for _ in range(3):  # torch rewrites the graph on the first calls
+            assert_same_maps(heats(explain(frozen, faces, questions)), heats(eager))
+
+
+class Additive:
+    """A network whose two used logits are plus and minus the mean of its single feature map."""
+
+    def features(self, faces: Tensor, _layer: int, /) -> Tensor:
+        return functional.avg_pool2d(faces.float()[:, None] / 255, 16)
+
+    def head(self, maps: Tensor, _layer: int, /) -> Tensor:
+        mean = maps.mean(dim=(1, 2, 3))
+        return torch.stack([mean, -mean, *[torch.zeros_like(mean)] * 4], dim=1)
+
+
+@pytest.mark.parametrize("method", GRADIENT_METHODS)
+def test_where_nothing_speaks_for_the_target_the_map_is_zero_and_says_so(
+    method: str, faces: Tensor
+) -> None:
+    for target in (1, 2):  # evidence against, and no connection at all
+        (answer,) = explain(Additive(), faces[:1] | 1, [Question(method, target=target)])
+        assert answer.empty
+        assert answer.maximum == 0.0
+        assert answer.heat.tolist() == np.zeros((4, 4)).tolist()
+
+
+def test_the_map_of_a_network_that_averages_is_its_feature_map_over_the_number_of_cells() -> None:
+    face = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    face[0, 16:32, 32:48] = 255
+    (answer,) = explain(Additive(), face, [Question("gradcam", target=0)])
+    expected = np.zeros((4, 4))
+    expected[1, 2] = 1 / 16
+    np.testing.assert_allclose(answer.heat, expected)
+    assert not answer.empty
+    assert answer.maximum == pytest.approx(1 / 16)
+
+
+def test_activations_show_the_mean_of_what_fires_and_the_strongest_channels(
+    network: GiMeFive, faces: Tensor
+) -> None:
+    (answer,) = explain(network, faces[:1], [Question("activations", "conv4")])
+    with torch.no_grad():
+        fires = network.features(faces[:1], 4)[0].clamp(min=0).numpy()
+    np.testing.assert_allclose(answer.heat, fires.mean(axis=0), rtol=1e-5)
+    assert answer.features is not None
+    strength = fires.mean(axis=(1, 2))
+    assert set(answer.features.channels) == set(np.argsort(strength)[-STRONGEST:])
+    assert (np.diff(strength[answer.features.channels]) <= 0).all()
+    np.testing.assert_allclose(answer.features.maps, fires[answer.features.channels])
+    assert answer.features.total == 512
+
+
+class Counting(GiMeFive):
+    """The network, counting how often each half runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = {"features": 0, "head": 0}
+
+    def features(self, faces: Tensor, layer: int) -> Tensor:
+        self.calls["features"] += 1
+        return super().features(faces, layer)
+
+    def head(self, maps: Tensor, layer: int) -> Tensor:
+        self.calls["head"] += 1
+        return super().head(maps, layer)
+
+
+def test_faces_that_ask_for_one_layer_share_a_pass_whatever_their_method(faces: Tensor) -> None:
+    network = Counting().eval()
+    questions = [Question(method, "conv4", target) for target, method in enumerate(METHODS)]
+    explain(network, faces, questions)
+    assert network.calls == {"features": 1, "head": 1}
+
+
+def test_explaining_leaves_no_gradient_behind_and_works_where_gradients_are_off(
+    network: GiMeFive, faces: Tensor
+) -> None:
+    with torch.no_grad():
+        explain(network, faces, [Question()] * len(faces))
+        assert not torch.is_grad_enabled()
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    first, second = (np.argsort(np.argsort(heat.ravel())).astype(float) for heat in (one, other))
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+@pytest.mark.parametrize(
+    "question",
+    [Question("gradcam", "conv3", 0), Question("hirescam", "conv3", 0), Question("hirescam")],
+)
+def test_other_weights_give_another_map(
+    network: GiMeFive, faces: Tensor, question: Question
+) -> None:
+    """The sanity check of Adebayo et al. (2018, arXiv 1810.03292): no edge detector in disguise."""
+    questions = [question] * len(faces)
+    maps = heats(explain(network, faces, questions))
+    others = heats(explain(random_network(seed=9), faces, questions))
+    pairs = zip(maps, others, strict=True)
+    assert abs(np.mean([rank_correlation(one, other) for one, other in pairs])) < 0.4
+    again = heats(explain(random_network(seed=1), faces, questions))
+    assert min(rank_correlation(*pair) for pair in zip(maps, again, strict=True)) > 0.99
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [{"method": "gradcam+"}, {"layer": "conv6"}, {"layer": "5"}, {"target": 6}, {"target": -1}],
+)
+def test_an_unknown_wish_is_refused_with_what_is_possible(wish: dict[str, object]) -> None:
+    with pytest.raises(BadParameter, match=r"is one of .*conv|is one of .*gradcam|is 0 to 5"):
+        Question(**wish)  # type: ignore[arg-type]  # the wishes are wrong on purpose

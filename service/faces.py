@@ -13,14 +13,17 @@ from pathlib import Path
 import cv2
 import numpy as np
 from cv2.typing import MatLike
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from service.errors import StoreError
 from service.imaging import grey_face
 from service.records import FACE_SIZE, Box, Face, FaceImage, Picture
 
+Row = NDArray[np.float64]
+"""A detection ``[15]`` as YuNet gives it: x, y, width, height, five points, score."""
+
 Rows = NDArray[np.float64]
-"""Detections ``[N, 15]`` as YuNet gives them: x, y, width, height, five points, score."""
+"""Detections ``[N, 15]``."""
 
 # The scan.
 _SCAN_PIXELS = 160_000  # a larger picture is shrunk to this,
@@ -36,7 +39,6 @@ _CANDIDATE = 0.15  # Scores below this are not worth a look.
 _LOOK_SIDE = 192  # It has this many pixels,
 _LOOK_WIDTH = 2.5  # and shows this many times the face.
 
-_SAME_FACE = 0.5  # Part of the smaller box within the other, from which on both are one face.
 _MOST_SAMPLES = 8  # Samples a crop takes for one of its pixels, in each direction.
 
 _SCORE = 14
@@ -78,7 +80,7 @@ class Framing:
     Attributes:
         side: length of the crop's side, as a part of the box's height.
         below: how far the crop's centre lies below the box's, as a part of the side.
-        level: whether the crop turns with the head, so that the eyes are level.
+        level: whether the crop turns with the head.
     """
 
     side: float
@@ -87,10 +89,7 @@ class Framing:
 
     def frame(self, face: Face) -> CropFrame:
         """The square around a face."""
-        angle = 0.0
-        if self.level and face.landmarks is not None:
-            (right_x, right_y), (left_x, left_y) = face.landmarks[:2]
-            angle = atan2(left_y - right_y, left_x - right_x)
+        angle = _tilt(face.landmarks) if self.level and face.landmarks is not None else 0.0
         side = self.side * face.box.height
         down = self.below * side
         x = face.box.x + face.box.width / 2 - down * sin(angle)
@@ -103,7 +102,7 @@ FRAMING = Framing(side=0.9, below=0.03, level=True)
 
 
 def crop(picture: Picture, face: Face) -> FaceImage:
-    """The face as the network reads it: uint8 ``[64, 64]``, grey; beyond the edge, the edge repeats."""
+    """The face as the network reads it, uint8 ``[64, 64]``; beyond the edge, the edge repeats."""
     return cut(picture, FRAMING.frame(face))
 
 
@@ -113,15 +112,16 @@ def cut(picture: Picture, frame: CropFrame) -> FaceImage:
 
 
 class FaceDetector:
-    """Finds faces; threads may share it, as each gets a network of its own: OpenCV's bears only one.
+    """Finds faces; threads may share it.
 
-    OpenCV spreads a scan over all cores. Where several threads detect at once this costs more than
-    it gives; ``cv2.setNumThreads(1)`` at the start of the process ends it.
+    Each thread gets a network of its own, since two in one network disturb each other. OpenCV
+    spreads each pass over all cores; where several threads detect at once that costs more than it
+    gives, and ``cv2.setNumThreads(1)`` at the start of the process ends it.
 
     Args:
         model: YuNet as ONNX, or where it lies.
         threshold: least score of a face, 0 to 1.
-        max_faces: most faces that are looked for.
+        max_faces: most faces that are looked for; the surest are found.
 
     Raises:
         StoreError: OpenCV cannot read the model.
@@ -145,36 +145,33 @@ class FaceDetector:
         height, width = picture.shape[:2]
         scales = _scales(width, height)
         scans = [self._scan(picture, scale) for scale in scales]
-        candidates = _distinct(np.concatenate(scans))[: self._max_faces]
-        faces = _distinct(
-            np.concatenate([candidates[:0], *(self._look(picture, row) for row in candidates)])
-        )
+        candidates = _distinct(np.concatenate(scans), np.maximum)[: self._max_faces]
+        looks = [row for candidate in candidates for row in self._look(picture, candidate)]
+        faces = _distinct(np.reshape(looks, (-1, _SCORE + 1)), np.minimum)
         return tuple(sorted(map(_face, faces), key=lambda face: face.box.area, reverse=True))
 
     def _scan(self, picture: Picture, scale: float) -> Rows:
-        """Everything in the picture that might be a face."""
+        """What in the picture might be a face, the surest first."""
         height, width = picture.shape[:2]
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         rows = self._run(picture if scale == 1 else cv2.resize(picture, size, interpolation=way))
         rows[:, :_SCORE] /= scale
-        return rows
+        return rows[: self._max_faces]
 
-    def _look(self, picture: Picture, candidate: NDArray[np.float64]) -> Rows:
+    def _look(self, picture: Picture, candidate: Row) -> list[Row]:
         """The face as a closer look shows it; as it was seen before if that shows none; or none."""
         x, y, width, height = candidate[:4]
-        side = _LOOK_WIDTH * max(width, height)
-        frame = CropFrame(x + width / 2, y + height / 2, side)
+        frame = CropFrame(x + width / 2, y + height / 2, _LOOK_WIDTH * max(width, height))
         samples = _sample(picture, frame, _LOOK_SIDE, cv2.BORDER_CONSTANT)
         size = (_LOOK_SIDE, _LOOK_SIDE)
         rows = self._run(cv2.resize(samples, size, interpolation=cv2.INTER_AREA))
         off_centre = np.abs(rows[:, :2] + rows[:, 2:4] / 2 - _LOOK_SIDE / 2).max(axis=1)
         rows = rows[off_centre < _LOOK_SIDE / _LOOK_WIDTH / 2]
-        rows[:, :_SCORE] *= side / _LOOK_SIDE
-        rows[:, _XS] += frame.x - side / 2
-        rows[:, _YS] += frame.y - side / 2
-        rows = np.concatenate([rows, candidate[np.newaxis]])
-        return rows[rows[:, _SCORE] >= self._threshold][:1]
+        rows[:, :_SCORE] *= frame.side / _LOOK_SIDE
+        rows[:, _XS] += frame.x - frame.side / 2
+        rows[:, _YS] += frame.y - frame.side / 2
+        return [row for row in (*rows[:1], candidate) if row[_SCORE] >= self._threshold][:1]
 
     def _run(self, pixels: MatLike) -> Rows:
         """What the network sees, the surest first, in the pixels it was given."""
@@ -190,7 +187,11 @@ class FaceDetector:
         network: cv2.FaceDetectorYN | None = getattr(self._threads, "network", None)
         if network is None:
             network = cv2.FaceDetectorYN.create(
-                "onnx", self._model, np.empty(0, np.uint8), (0, 0), score_threshold=_CANDIDATE
+                "onnx",
+                self._model,
+                np.empty(0, np.uint8),
+                (0, 0),
+                min(_CANDIDATE, self._threshold),
             )
             self._threads.network = network
         return network
@@ -207,20 +208,35 @@ def _scales(width: int, height: int) -> tuple[float, ...]:
     return (scale, _OVERVIEW_SIDE / longest)
 
 
-def _distinct(rows: Rows) -> Rows:
-    """The rows without those that show the same face as a surer one; the surest first."""
+def _distinct(rows: Rows, reference: np.ufunc) -> Rows:
+    """The surest row of each face, the surest face first.
+
+    Two rows are one face if they have half of a box in common: of the larger box (`reference` is
+    `np.maximum`), so that a face and a part of it are two, or of the smaller (`np.minimum`).
+    """
     rows = rows[np.argsort(-rows[:, _SCORE], kind="stable")]
     low, size = rows[:, :2], rows[:, 2:4]
     high, area = low + size, size.prod(axis=1)
     kept: list[int] = []
     for i in range(len(rows)):
         common = (np.minimum(high[i], high[kept]) - np.maximum(low[i], low[kept])).clip(0)
-        if not (common.prod(axis=1) > _SAME_FACE * np.minimum(area[i], area[kept])).any():
+        if not (common.prod(axis=1) > reference(area[i], area[kept]) / 2).any():
             kept.append(i)
     return rows[kept]
 
 
-def _face(row: NDArray[np.float64]) -> Face:
+def _tilt(points: ArrayLike) -> float:
+    """How far a head is turned clockwise, in radians, told from its landmarks.
+
+    YuNet puts the eyes of a tilted head almost level; the line from the eyes to the mouth shows
+    about half of the tilt.
+    """
+    right_eye, left_eye, _, right_mouth, left_mouth = np.asarray(points)
+    x, y = right_mouth + left_mouth - right_eye - left_eye
+    return atan2(-x, y)
+
+
+def _face(row: Row) -> Face:
     x, y, width, height, *points, score = row.tolist()
     return Face(Box(x, y, width, height), tuple(zip(points[::2], points[1::2], strict=True)), score)
 
@@ -228,17 +244,15 @@ def _face(row: NDArray[np.float64]) -> Face:
 def _sample(picture: Picture, frame: CropFrame, size: int, border: int) -> Picture:
     """A frame's content at `size` pixels a side or, where it is larger, a multiple of that."""
     samples = size * min(max(ceil(frame.side / size), 1), _MOST_SAMPLES)
+    centre, limit = np.array([frame.x, frame.y]), np.array(picture.shape[1::-1])
+    reach = frame.side / 2 * (abs(cos(frame.angle)) + abs(sin(frame.angle))) + 1
+    low = np.floor(centre - reach).clip(0, limit - 1).astype(int)
+    high = np.ceil(centre + reach).clip(low + 1, limit).astype(int)
     matrix = frame.matrix(samples)
-    corners = (
-        np.array([[0, 0, 1], [samples, 0, 1], [0, samples, 1], [samples, samples, 1]]) @ matrix.T
-    )
-    limit = np.array(picture.shape[1::-1])
-    left, top = np.floor(corners.min(axis=0)).clip(0, limit - 1).astype(int)
-    right, bottom = np.ceil(corners.max(axis=0) + 1).clip((left + 1, top + 1), limit).astype(int)
-    matrix[:, 2] -= (left, top)
+    matrix[:, 2] -= low
     return np.asarray(
         cv2.warpAffine(
-            picture[top:bottom, left:right],
+            picture[low[1] : high[1], low[0] : high[0]],
             matrix,
             (samples, samples),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,

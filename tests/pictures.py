@@ -65,7 +65,13 @@ def header_of(file_format: str, width: int, height: int) -> bytes:
             return b"\xff\xd8\xff\xc0" + struct.pack(">H", len(frame) + 2) + frame + scan
         case "GIF":
             image = struct.pack("<BHHHHB", 0x2C, 0, 0, width, height, 0)
-            return b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6) + image
+            return (
+                b"GIF89a"
+                + struct.pack("<HHBBB", width, height, 0x80, 0, 0)
+                + bytes(6)
+                + image
+                + b"\2\0;"
+            )
         case "BMP":
             info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 0, 0, 0, 0)
             return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + info

@@ -1,48 +1,100 @@
-"""``python -m training``: train, evaluate, calibrate, export."""
+"""``python -m training``: train, export, evaluate, calibrate, describe."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
+from training import evaluate as evaluation
+from training.calibrate import fit_temperature
 from training.data import read, split
+from training.describe import describe as write_description
+from training.errors import TrainingError
+from training.evaluate import Artefact, Part
+from training.export import export as write_version
+from training.feed import Data
+from training.material import Order
 from training.recipe import Recipe
-from training.train import Data
+from training.report import Scored, measure
+from training.train import Execution
 from training.train import train as run
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="Build what model_store/ holds.")
 
-
-@app.callback()
-def main() -> None:
-    """Build what model_store/ holds."""
+Sets = Annotated[list[Path], typer.Argument(help="data sets: folders, .zip or .csv files")]
+File = Annotated[Path, typer.Argument(help="model.*.pt with card.json beside it")]
 
 
 @app.command()
 def train(
-    data: Annotated[list[Path], typer.Argument(help="data sets: folders, .zip or .csv files")],
+    data: Sets,
     out: Annotated[Path, typer.Option(help="folder of the run; a run there goes on")],
-    recipe: Annotated[
-        Path | None, typer.Option(help="JSON with what differs from the defaults")
-    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="JSON with changes to the defaults")] = None,
     processes: Annotated[int, typer.Option(help="processes that share each batch")] = 1,
-    device: Annotated[str, typer.Option(help="cpu or cuda")] = "cuda"
-    if torch.cuda.is_available()
-    else "cpu",
+    device: Annotated[str, typer.Option(help="cpu or cuda; chosen if left out")] = "",
 ) -> None:
     """Train the network, or go on with a run that stopped."""
     chosen = Recipe.load(recipe) if recipe else Recipe()
     splits = [split(read(path), chosen.seed) for path in data]
-    weights = run(
-        chosen,
-        Data.of([s.train for s in splits], [s.validation for s in splits]),
-        out,
-        processes,
-        device,
-    )
-    typer.echo(f"averaged weights: {weights}")
+    faces = Data.of([s.train for s in splits], [s.validation for s in splits])
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    weights = run(chosen, faces, out, Execution(processes, device or best))
+    typer.echo(f"weights: {weights}")
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
+    data: Sets,
+    version: Annotated[int, typer.Option(min=1, help="versions never change: a new number")],
+    unseen: Annotated[
+        list[Path] | None, typer.Option(help="a data set that was not trained on, to be measured")
+    ] = None,
+    store: Annotated[Path, typer.Option(help="the model store")] = Path("model_store"),
+) -> None:
+    """Turn a run into a version of the store: files, card, README, pictures."""
+    write_version(Order(folder, tuple(data), tuple(unseen or ()), store, version), typer.echo)
+
+
+@app.command()
+def evaluate(
+    file: File,
+    data: Sets,
+    part: Annotated[Part, typer.Option(help="which faces, cut as the run cut them")] = Part.all,
+    out: Annotated[Path | None, typer.Option(help="folder for JSON and pictures")] = None,
+) -> None:
+    """Measure a file of the store on data sets, one line each."""
+    artefact = Artefact.open(file)
+    for path in data:
+        faces = artefact.choose(read(path), part)
+        report = artefact.measure(faces)
+        typer.echo(evaluation.line(faces.name, report))
+        if out:
+            evaluation.write(faces.name, report, out)
+
+
+@app.command()
+def calibrate(file: File, data: Sets) -> None:
+    """Fit a file's temperature on the validation part of data sets, as export does."""
+    artefact = Artefact.open(file)
+    sets = [artefact.score(artefact.choose(read(path), Part.validation)) for path in data]
+    temperature = fit_temperature(sets)
+    typer.echo(f"the card's temperature is {artefact.entry['temperature']}, here {temperature}")
+    typer.echo(evaluation.line("validation", measure(Scored.pool(sets), temperature)))
+
+
+@app.command()
+def describe(
+    folder: Annotated[Path, typer.Argument(help="a version's folder, with card.json")],
+) -> None:
+    """Write a version's README and pictures again, from its card."""
+    write_description(folder)
 
 
 if __name__ == "__main__":
-    app()
+    try:
+        app()
+    except TrainingError as error:
+        sys.exit(f"error: {error}")

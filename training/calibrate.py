@@ -5,22 +5,14 @@ knows whose faces the next ones will resemble.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import exp, log, sqrt
 
 import numpy as np
 
 from training import metrics
+from training.report import THRESHOLDS, Scored
 
 LOWEST, HIGHEST = 0.02, 50.0
-
-
-@dataclass(frozen=True)
-class Scored:
-    """What a network says about one data set: logits float ``[N, 6]``, labels int64 ``[N]``."""
-
-    logits: metrics.Scores
-    labels: metrics.Labels
 
 
 def fit_temperature(sets: Sequence[Scored]) -> float:
@@ -37,20 +29,19 @@ def fit_temperature(sets: Sequence[Scored]) -> float:
 
 
 def choose_threshold(sets: Sequence[Scored], temperature: float) -> float:
-    """The top score, in hundredths, below which it is better not to answer.
+    """The top score, one of `THRESHOLDS`, below which it is better not to answer.
 
     A right answer counts +1, a wrong one -1 and none 0; the threshold is the lowest of those with
     the highest sum. For well calibrated scores that is near one half: the point where an answer
     begins to be right more often than wrong.
     """
-    thresholds = np.arange(0, 100) / 100
-    gain = np.zeros(len(thresholds))
+    gain = np.zeros(len(THRESHOLDS))
     for part in sets:
         scores = metrics.softmax(part.logits, temperature)
         worth = np.where(scores.argmax(axis=1) == part.labels, 1.0, -1.0)
-        answered = scores.max(axis=1) >= thresholds[:, None]
+        answered = scores.max(axis=1) >= THRESHOLDS[:, None]
         gain += (answered * worth).mean(axis=1)
-    return float(thresholds[gain.argmax()])
+    return float(THRESHOLDS[gain.argmax()])
 
 
 def _mean_nll(sets: Sequence[Scored], temperature: float) -> float:

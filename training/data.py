@@ -42,6 +42,16 @@ class FaceSet:
         files = tuple(self.files[i] for i in indices)
         return FaceSet(self.name, self.faces[indices], self.labels[indices], files)
 
+    @classmethod
+    def pool(cls, sets: Sequence["FaceSet"]) -> "FaceSet":
+        """Several sets as one, under the first one's name."""
+        return cls(
+            sets[0].name,
+            np.concatenate([s.faces for s in sets]),
+            np.concatenate([s.labels for s in sets]),
+            tuple(file for s in sets for file in s.files),
+        )
+
 
 @dataclass(frozen=True)
 class Split:

@@ -20,7 +20,7 @@ class Bin(NamedTuple):
 
     low: float
     high: float
-    count: int
+    faces: int
     confidence: float
     accuracy: float
 
@@ -44,14 +44,11 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Scores:
     return scores
 
 
-def wilson(right: int, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a proportion; 95 % by default.
+def wilson(share: float, total: int, z: float = 1.959964) -> tuple[float, float]:
+    """The Wilson score interval of a share counted on `total` faces; 95 % by default.
 
     Unlike the normal approximation it stays within 0 and 1 and holds for few faces (Wilson, 1927).
     """
-    if total == 0:
-        return 0.0, 1.0
-    share = right / total
     middle = share + z**2 / (2 * total)
     reach = z * (share * (1 - share) / total + z**2 / (4 * total**2)) ** 0.5
     width = 1 + z**2 / total
@@ -110,8 +107,8 @@ def calibration_error(scores: Scores, labels: Labels, bins: int = 15) -> float:
     The mean distance between a bin's confidence and its accuracy, each bin weighing as many faces
     as it holds (Guo et al., 2017).
     """
-    filled = [b for b in reliability(scores, labels, bins) if b.count]
-    return sum(b.count * abs(b.accuracy - b.confidence) for b in filled) / len(labels)
+    filled = [b for b in reliability(scores, labels, bins) if b.faces]
+    return sum(b.faces * abs(b.accuracy - b.confidence) for b in filled) / len(labels)
 
 
 def coverage(scores: Scores, labels: Labels, thresholds: Values) -> list[Answered]:
@@ -126,5 +123,5 @@ def coverage(scores: Scores, labels: Labels, thresholds: Values) -> list[Answere
 
 
 def _share(part: NDArray[np.number], whole: NDArray[np.number]) -> Values:
-    empty = np.full(len(whole), np.nan)
-    return np.divide(part, whole, out=empty, where=whole > 0)
+    shares: Values = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return shares

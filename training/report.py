@@ -1,6 +1,7 @@
 """One measurement of one artefact on one data set, as it stands in cards and JSON files."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isnan
 from typing import TypedDict
 
@@ -10,6 +11,7 @@ from training import metrics
 from training.network import EMOTIONS
 
 THRESHOLDS = np.arange(0, 100, 5) / 100
+"""The top scores for which accuracy and coverage are reported."""
 
 
 class Share(TypedDict):
@@ -33,7 +35,7 @@ class BinRow(TypedDict):
 
     low: float
     high: float
-    count: int
+    faces: int
     confidence: float | None
     accuracy: float | None
 
@@ -66,17 +68,45 @@ class Report(TypedDict):
     reliability_before: list[BinRow]
 
 
-def measure(logits: metrics.Scores, labels: metrics.Labels, temperature: float) -> Report:
-    """Measure logits ``[N, 6]`` against labels ``[N]``, N of 1 at least."""
-    before, after = metrics.softmax(logits), metrics.softmax(logits, temperature)
+@dataclass(frozen=True)
+class Scored:
+    """What a network says about a data set of one face at least.
+
+    Attributes:
+        logits: float64 ``[N, 6]``.
+        labels: int64 ``[N]``.
+    """
+
+    logits: metrics.Values
+    labels: metrics.Labels
+
+    @classmethod
+    def pool(cls, sets: Sequence["Scored"]) -> "Scored":
+        """Several data sets as one."""
+        logits, labels = ([getattr(s, name) for s in sets] for name in ("logits", "labels"))
+        return cls(np.concatenate(logits), np.concatenate(labels))
+
+    def agreement(self, other: "Scored") -> float:
+        """The part of the faces that get the same answer from both."""
+        return float((self.logits.argmax(axis=1) == other.logits.argmax(axis=1)).mean())
+
+    @property
+    def accuracy(self) -> float:
+        """How often the highest logit is the label's."""
+        return metrics.accuracy(self.logits, self.labels)
+
+
+def measure(scored: Scored, temperature: float) -> Report:
+    """Measure what a network says, with its scores at `temperature`."""
+    labels = scored.labels
+    before, after = metrics.softmax(scored.logits), metrics.softmax(scored.logits, temperature)
     counts = metrics.confusion(after, labels)
-    found = np.diag(counts).tolist()
     return Report(
         images=len(labels),
-        accuracy=_share(sum(found), len(labels)),
+        accuracy=_share(metrics.accuracy(after, labels), len(labels)),
         macro_recall=metrics.macro_recall(counts),
-        recall=_by_emotion(found, counts.sum(axis=1).tolist()),
-        precision=_by_emotion(found, counts.sum(axis=0).tolist()),
+        recall=_by_emotion(metrics.recall(counts), counts.sum(axis=1)),
+        precision=_by_emotion(metrics.precision(counts), counts.sum(axis=0)),
         nll=BeforeAfter(
             before=metrics.negative_log_likelihood(before, labels),
             after=metrics.negative_log_likelihood(after, labels),
@@ -92,23 +122,23 @@ def measure(logits: metrics.Scores, labels: metrics.Labels, temperature: float) 
     )
 
 
-def _share(part: int, of: int) -> Share:
-    low, high = metrics.wilson(part, of)
-    return Share(value=part / of, low=low, high=high, of=of)
+def _share(value: float, of: int) -> Share:
+    low, high = metrics.wilson(value, of)
+    return Share(value=value, low=low, high=high, of=of)
 
 
-def _by_emotion(parts: Sequence[int], of: Sequence[int]) -> dict[str, Share | None]:
-    rows = zip(EMOTIONS, parts, of, strict=True)
-    return {emotion: _share(part, total) if total else None for emotion, part, total in rows}
+def _by_emotion(values: metrics.Values, of: metrics.Counts) -> dict[str, Share | None]:
+    rows = zip(EMOTIONS, values.tolist(), of.tolist(), strict=True)
+    return {emotion: _share(value, total) if total else None for emotion, value, total in rows}
 
 
 def _bin(row: metrics.Bin) -> BinRow:
-    low, high, count, confidence, accuracy = row
-    known = count > 0
+    low, high, faces, confidence, accuracy = row
+    known = faces > 0
     return BinRow(
         low=low,
         high=high,
-        count=count,
+        faces=faces,
         confidence=confidence if known else None,
         accuracy=accuracy if known else None,
     )

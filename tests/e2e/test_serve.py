@@ -38,6 +38,16 @@ def test_many_clients_at_once_all_get_the_same_answer(server: Server, photograph
     assert all(row == pytest.approx(scores[0], abs=0.02) for row in scores)
 
 
+def test_an_explanation_is_of_the_score_that_is_served(server: Server, photograph: bytes) -> None:
+    with httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client:
+        (face,) = client.post("/classify", content=photograph).json()["faces"]
+        explained = client.post("/explain", content=photograph)
+    assert explained.headers["Content-Type"] == "image/png"
+    assert explained.headers["X-Emotion"] == face["emotion"]
+    assert float(explained.headers["X-Confidence"]) == pytest.approx(face["confidence"], abs=0.05)
+    assert explained.headers["X-Map-Empty"] == "false"
+
+
 def ended(pid: int) -> bool:
     """Whether the process is gone, or dead and only not yet collected."""
     try:

@@ -1,0 +1,221 @@
+"""How should a detected face be framed? Measures ways to crop it against the crops of data sets.
+
+Face crops of data sets, none of which was trained on, are set into larger pictures: enlarged,
+turned, their surroundings made up. The detector finds them there, and every way crops them again.
+A good way is read by the network as well as the data set's own crop::
+
+    python scripts/framing.py DATA.zip ... --weights runs/first/weights.pt
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import atan2, hypot, pi
+from pathlib import Path
+from typing import Annotated, Protocol
+
+import cv2
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+
+from service.faces import FRAMING, CropFrame, FaceDetector, Framing, cut
+from service.records import FACE_SIZE, Face, FaceImage, Picture
+from training.augment import resize
+from training.data import FaceSet, read, split
+from training.network import GiMeFive, logits_of
+from training.recipe import Recipe
+
+WIDTH, HEIGHT = 640, 480
+MARGIN = 64  # pixels of made-up surroundings around a 64x64 crop
+Points = NDArray[np.float64]
+
+
+class Way(Protocol):
+    """A way to frame a face."""
+
+    def frame(self, face: Face) -> CropFrame:
+        """The square around a face."""
+        ...
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """The similarity that takes the five landmarks nearest to where a template has them.
+
+    Attributes:
+        template: ``[5, 2]``, as parts of the crop's side.
+    """
+
+    template: Points
+
+    def frame(self, face: Face) -> CropFrame:
+        """The square around a face."""
+        points = np.array(face.landmarks)
+        template_centre, centre = self.template.mean(axis=0), points.mean(axis=0)
+        # As complex numbers a similarity is one factor, and least squares are one quotient.
+        wanted = (self.template - template_centre) @ [1, 1j]
+        turn = np.vdot(wanted, (points - centre) @ [1, 1j]) / np.vdot(wanted, wanted)
+        middle = ((0.5 - template_centre) @ [1, 1j]) * turn
+        angle = atan2(turn.imag, turn.real)
+        return CropFrame(centre[0] + middle.real, centre[1] + middle.imag, abs(turn), angle)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A face in a picture.
+
+    Attributes:
+        grey: the picture, ``[480, 640]``.
+        own: where the data set's crop lies in it.
+        face: what was found there.
+    """
+
+    grey: FaceImage
+    own: CropFrame
+    face: Face
+
+    @property
+    def picture(self) -> Picture:
+        """The picture as the service would have it."""
+        return np.repeat(self.grey[:, :, np.newaxis], 3, axis=2)
+
+    def eyes(self, frame: CropFrame) -> Points:
+        """The eyes ``[2, 2]`` as parts of a crop's side."""
+        return in_crop(frame, self.face)[:2]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The faces of one data set that were found again."""
+
+    bare: FaceSet
+    scenes: list[Scene]
+
+    @classmethod
+    def of(cls, faces: FaceSet, tilt: float, detector: FaceDetector) -> "Trial":
+        """Set faces into pictures and look for them."""
+        rng = np.random.default_rng(0)
+        found = {}
+        for i, face in enumerate(faces.faces):
+            grey, own = set_into_picture(face, tilt, rng)
+            hit = look_for(detector, grey, own)
+            if hit is not None:
+                found[i] = Scene(grey, own, hit)
+        typer.echo(f"{faces.name}: {len(found) / len(faces):.1%} of {len(faces)} found")
+        return cls(faces.take(np.array(list(found))), list(found.values()))
+
+
+@dataclass(frozen=True)
+class Judge:
+    """The network that says how well crops can be read.
+
+    Attributes:
+        network: with trained weights.
+        pixels: side of the faces it is fed, which early in a training is less than 64.
+    """
+
+    network: GiMeFive
+    pixels: int
+
+    def accuracy(self, faces: Sequence[FaceImage], labels: NDArray[np.int64]) -> float:
+        """The share of faces that it labels as the data set does."""
+        batch = resize(torch.from_numpy(np.stack(faces)), self.pixels)
+        return float((logits_of(self.network, batch).argmax(dim=1).numpy() == labels).mean())
+
+
+def set_into_picture(
+    face: FaceImage, tilt: float, rng: np.random.Generator
+) -> tuple[FaceImage, CropFrame]:
+    """A grey picture with a face crop in it, enlarged two to four times and turned, and where."""
+    border = np.pad(face, MARGIN, mode="edge")
+    around = cv2.GaussianBlur(border, (0, 0), 8)
+    around[MARGIN:-MARGIN, MARGIN:-MARGIN] = face
+    own = CropFrame(
+        x=WIDTH / 2 + rng.uniform(-40, 40),
+        y=HEIGHT / 2 + rng.uniform(-40, 40),
+        side=FACE_SIZE * rng.uniform(2, 4),
+        angle=rng.uniform(-tilt, tilt) * pi / 180,
+    )
+    matrix = own.matrix()
+    matrix[:, 2] -= matrix[:, :2] @ [MARGIN, MARGIN]
+    turned = cv2.warpAffine(around, matrix, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(turned, dtype=np.uint8), own
+
+
+def look_for(detector: FaceDetector, grey: FaceImage, own: CropFrame) -> Face | None:
+    """The face that is found where the data set's crop lies."""
+    for face in detector.detect(np.repeat(grey[:, :, np.newaxis], 3, axis=2)):
+        x, y = face.box.x + face.box.width / 2, face.box.y + face.box.height / 2
+        if hypot(x - own.x, y - own.y) < 0.4 * own.side:
+            return face
+    return None
+
+
+def in_crop(frame: CropFrame, face: Face) -> Points:
+    """The landmarks ``[5, 2]`` of a face as parts of a crop's side."""
+    matrix = frame.matrix()
+    pixels = (np.array(face.landmarks) - 0.5 - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    return np.asarray((pixels + 0.5) / FACE_SIZE)
+
+
+def row(name: str, trials: list[Trial], frames: list[list[CropFrame]], shares: list[float]) -> str:
+    """A line of the table: where the eyes lie, how far from the data set's crop, and accuracies."""
+    pairs = [
+        (s, f)
+        for t, fs in zip(trials, frames, strict=True)
+        for s, f in zip(t.scenes, fs, strict=True)
+    ]
+    eyes = np.array([scene.eyes(frame) for scene, frame in pairs])
+    own = np.array([scene.eyes(scene.own) for scene, _ in pairs])
+    off = FACE_SIZE * np.linalg.norm(eyes - own, axis=2).mean()
+    places = " ".join(f"({x:.2f}, {y:.2f})" for x, y in eyes.mean(axis=0))
+    cells = [f"{share:.1%}" for share in [*shares, float(np.mean(shares))]]
+    return f"| {name} | {places} | {off:.1f} | {' | '.join(cells)} |"
+
+
+def ways(trials: list[Trial]) -> dict[str, Way]:
+    """What is compared."""
+    means = [np.mean([in_crop(s.own, s.face) for s in trial.scenes], axis=0) for trial in trials]
+    chosen: dict[str, Way] = {"five landmarks, mean of the sets": Aligned(np.mean(means, axis=0))}
+    for side, below in ((0.86, 0.057), (0.91, 0.03), (0.97, 0.0), (1.1, 0.0)):
+        for level in (False, True):
+            name = f"box, side {side}, {below} below{', level' * level}"
+            chosen[name] = Framing(side, below, level)
+    return chosen | {"the service's": FRAMING}
+
+
+def main(
+    data: Annotated[list[Path], typer.Argument(help="data sets, as for training")],
+    weights: Annotated[Path, typer.Option(help="a state dict of GiMeFive")],
+    detector: Annotated[Path, typer.Option(help="YuNet")] = Path("model_store/yunet/1/model.onnx"),
+    pixels: Annotated[int, typer.Option(help="side of the faces the network is fed")] = FACE_SIZE,
+    faces: Annotated[int, typer.Option(help="held-out faces taken from each data set")] = 400,
+    tilt: Annotated[float, typer.Option(help="most degrees a face is turned")] = 10,
+) -> None:
+    """Print how the ways to crop a detected face compare."""
+    network = GiMeFive()
+    network.load_state_dict(torch.load(weights))
+    judge = Judge(network, pixels)
+    trials = []
+    for path in data:
+        held_out = split(read(path), Recipe().seed).held_out
+        some = np.random.default_rng(0).permutation(len(held_out))[:faces]
+        trials.append(Trial.of(held_out.take(some), tilt, FaceDetector(detector)))
+    names = [trial.bare.name for trial in trials]
+    typer.echo(f"\n| crop | eyes | off, px | {' | '.join(names)} | mean |")
+    typer.echo("|---" * (4 + len(trials)) + "|")
+    own = [[scene.own for scene in trial.scenes] for trial in trials]
+    shares = [judge.accuracy(list(trial.bare.faces), trial.bare.labels) for trial in trials]
+    typer.echo(row("the data set's", trials, own, shares))
+    for name, way in ways(trials).items():
+        frames = [[way.frame(scene.face) for scene in trial.scenes] for trial in trials]
+        shares = []
+        for trial, squares in zip(trials, frames, strict=True):
+            crops = [cut(s.picture, f) for s, f in zip(trial.scenes, squares, strict=True)]
+            shares.append(judge.accuracy(crops, trial.bare.labels))
+        typer.echo(row(name, trials, frames, shares))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,23 @@
+"""Explanations as pictures: arrays in, RGB arrays and PNG bytes out, without torch.
+
+`draw` makes every view of one explained face; `annotate` draws any number of faces on a frame.
+"""
+
+from service.drawing.heat import COLORMAPS, Affine
+from service.drawing.overlay import annotate
+from service.drawing.palette import EMOTION_COLOURS
+from service.drawing.png import encode_png
+from service.drawing.scene import Style, Subject
+from service.drawing.views import VIEWS, draw
+
+__all__ = [
+    "COLORMAPS",
+    "EMOTION_COLOURS",
+    "VIEWS",
+    "Affine",
+    "Style",
+    "Subject",
+    "annotate",
+    "draw",
+    "encode_png",
+]

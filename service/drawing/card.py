@@ -1,0 +1,176 @@
+"""The score card that stands beside a face, and the chip that replaces it where room is short."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.drawing.brush import BOLD, MEDIUM, dot, fill, outline, text_width, write
+from service.drawing.heat import palette
+from service.drawing.palette import EMOTION_COLOURS, MIST, SLATE, WHITE
+from service.explanation import Explanation
+from service.records import EMOTIONS, Box, Picture, Prediction
+
+METHOD_TITLES = {
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "layercam": "LayerCAM",
+    "hirescam": "HiResCAM",
+    "activations": "Activations",
+}
+
+OPACITY = 0.9
+"""Of the ground: white type keeps 12:1 on it even over a white photograph."""
+
+
+def percent(share: float) -> str:
+    """A score as a person reads it; only what is certain says 0 or 100."""
+    if 0 < share < 0.005:
+        return "<1%"
+    if 0.995 <= share < 1:
+        return ">99%"
+    return f"{share:.0%}"
+
+
+def title(prediction: Prediction, track: int | None) -> str:
+    """The emotion, after the number of the person where people are followed."""
+    return prediction.emotion if track is None else f"#{track} {prediction.emotion}"
+
+
+def claim(explanation: Explanation) -> str:
+    """What the heat means, in words."""
+    target = EMOTIONS[explanation.target]
+    if explanation.empty:
+        return f"nothing speaks for {target}"
+    if explanation.question.method == "activations":
+        return "where the network responds"
+    return f"evidence for {target}"
+
+
+def source(explanation: Explanation) -> str:
+    """How the heat was found: method and layer."""
+    return f"{METHOD_TITLES[explanation.question.method]} · {explanation.question.layer}"
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Emotion, six scores as bars and numbers, and what the heat shows.
+
+    Attributes:
+        prediction: the scores.
+        explanation: what the heat shows; None where there is no heat.
+        track: the person's number, if people are followed.
+        colormap: of the heat.
+        unit: size of the type in pixels; every other measure follows from it.
+    """
+
+    prediction: Prediction
+    explanation: Explanation | None
+    track: int | None
+    colormap: str
+    unit: float
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        footer = 0.0
+        if self.explanation is not None:
+            footer = 3.15 if self.explanation.empty else 4.15
+        return round(16.8 * self.unit), round((13.3 + footer) * self.unit)
+
+    def draw(self, picture: Picture, x: float, y: float) -> None:
+        """Draw the card with its top left corner at `x`, `y`."""
+        unit = self.unit
+        width, height = self.size
+        ground(picture, Box(x, y, width, height), unit)
+        left, right = x + unit, x + width - unit
+        emotion = self.prediction.emotion
+        dot(picture, left + 0.42 * unit, y + 1.62 * unit, 0.42 * unit, EMOTION_COLOURS[emotion])
+        name = title(self.prediction, self.track)
+        write(picture, left + 1.3 * unit, y + 2.08 * unit, name, 1.3 * unit, BOLD, WHITE)
+        self._write_right(picture, right, y + 2.08 * unit, percent(self.prediction.confidence), 1.3)
+        for index in range(len(EMOTIONS)):
+            self._draw_score(picture, index, left, right, y + (4.35 + 1.5 * index) * unit)
+        if self.explanation is not None:
+            self._draw_footer(picture, self.explanation, left, right, y + 13.1 * unit)
+
+    def _draw_score(
+        self, picture: Picture, index: int, left: float, right: float, baseline: float
+    ) -> None:
+        """One emotion's name, bar and number; the predicted one's in white, the others' muted."""
+        unit, emotion, share = self.unit, EMOTIONS[index], float(self.prediction.scores[index])
+        tone = WHITE if emotion == self.prediction.emotion else MIST
+        write(picture, left, baseline, emotion, unit, MEDIUM, tone)
+        track = Box(
+            left + 5.7 * unit, baseline - 0.62 * unit, right - left - 8.6 * unit, 0.5 * unit
+        )
+        fill(picture, track, WHITE, opacity=0.14, radius=unit)
+        bar = Box(track.x, track.y, max(track.width * share, track.height), track.height)
+        if share >= 0.005:
+            fill(picture, bar, EMOTION_COLOURS[emotion], radius=unit)
+        number = percent(share)
+        start = right - text_width(number, unit, MEDIUM)
+        write(picture, start, baseline, number, unit, MEDIUM, tone)
+
+    def _draw_footer(
+        self, picture: Picture, explanation: Explanation, left: float, right: float, y: float
+    ) -> None:
+        """What the heat shows, its scale of colours, and where it comes from."""
+        unit, small = self.unit, 0.88 * self.unit
+        fill(picture, Box(left, round(y), right - left, max(1, unit / 14)), WHITE, opacity=0.16)
+        write(picture, left, y + 1.4 * unit, claim(explanation), small, MEDIUM, WHITE)
+        if not explanation.empty:
+            strip = Box(left, y + 1.95 * unit, right - left, 0.4 * unit)
+            gradient(picture, strip, self.colormap)
+            y += 1.0 * unit
+        write(picture, left, y + 2.55 * unit, source(explanation), small, MEDIUM, MIST)
+
+    def _write_right(
+        self, picture: Picture, right: float, baseline: float, text: str, scale: float
+    ) -> None:
+        size = scale * self.unit
+        write(picture, right - text_width(text, size, BOLD), baseline, text, size, BOLD, WHITE)
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """The emotion and its score in one line."""
+
+    prediction: Prediction
+    track: int | None
+    unit: float
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+        return f"{title(self.prediction, self.track)} {percent(self.prediction.confidence)}"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, in pixels."""
+        return round(text_width(self.text, self.unit, BOLD) + 2.3 * self.unit), round(
+            1.8 * self.unit
+        )
+
+    def draw(self, picture: Picture, x: float, y: float) -> None:
+        """Draw the chip with its top left corner at `x`, `y`."""
+        unit = self.unit
+        width, height = self.size
+        ground(picture, Box(x, y, width, height), 0.7 * unit)
+        tone = EMOTION_COLOURS[self.prediction.emotion]
+        dot(picture, x + 0.95 * unit, y + height / 2, 0.34 * unit, tone)
+        write(picture, x + 1.65 * unit, y + 1.26 * unit, self.text, unit, BOLD, WHITE)
+
+
+def ground(picture: Picture, box: Box, unit: float) -> None:
+    """The dark, almost opaque ground of cards and chips, with a faint light edge."""
+    fill(picture, box, SLATE, opacity=OPACITY, radius=0.7 * unit)
+    edge = Box(box.x + 0.5, box.y + 0.5, box.width - 1, box.height - 1)
+    outline(picture, edge, WHITE, 1, 0.7 * unit, opacity=0.18)
+
+
+def gradient(picture: Picture, box: Box, colormap: str) -> None:
+    """A strip of the scale's colours in a box inside the picture, weakest at the left."""
+    left, right = round(box.x), round(box.x + box.width)
+    top, bottom = round(box.y), round(box.y + box.height)
+    steps = np.linspace(0, 255, right - left).round().astype(int)
+    picture[top:bottom, left:right] = palette(colormap)[steps]

@@ -1,0 +1,152 @@
+"""Heat maps as pictures: scaled, enlarged without any shift, coloured, laid on a photograph.
+
+Coordinates follow OpenCV's convention: the centre of the top left pixel is (0, 0), so a picture
+W pixels wide reaches from -0.5 to W - 0.5.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.explanation import HeatMap
+from service.records import FACE_SIZE, Picture
+
+COLORMAPS = ("jet", "turbo", "viridis", "inferno", "gray")
+"""The colour scales; the first is the paper's."""
+
+Affine = NDArray[np.float64]
+"""``[2, 3]``: takes pixel centres of the 64x64 face crop to pixel centres of the picture, so that
+``cv2.warpAffine(crop, matrix, (width, height))`` puts the crop where it was taken from."""
+
+FINE = 4 * FACE_SIZE
+"""Side to which a map is enlarged before it is turned and shifted into a picture."""
+
+TINY = float(np.finfo(np.float32).tiny)
+"""Keeps the quotient of an empty map defined."""
+
+FADE = 3.0
+"""Width of the soft edge of the heat, in pixels of the 64x64 crop."""
+
+
+def normalise(heat: HeatMap) -> HeatMap:
+    """Stretch a map to 0..1, as the paper does; an empty map stays 0, a level one becomes 1."""
+    low, high = float(heat.min()), float(heat.max())
+    if high == 0:
+        return np.zeros_like(heat)
+    if high == low:
+        return np.ones_like(heat)
+    return np.asarray((heat - low) / (high - low), dtype=np.float32)
+
+
+def upsample(heat: HeatMap, side: int) -> HeatMap:
+    """Enlarge a map smoothly to ``[side, side]``, every cell staying centred on what it covers.
+
+    Cubic interpolation rises a little above the strongest cells; the map is then scaled back, so
+    that its maximum stays what it was and no flat top appears.
+    """
+    (height, width), rim = heat.shape, 2  # cells that repeat at the border, as far as cubics reach
+    held = (rim, rim, rim + width, rim + height)
+    image = Image.fromarray(np.pad(heat, rim, mode="edge"))
+    image = image.resize((side, side), Image.Resampling.BICUBIC, box=held)
+    smooth = np.asarray(image).clip(min=heat.min())
+    return np.asarray(smooth * (heat.max() / max(smooth.max(), TINY)), dtype=np.float32)
+
+
+def palette(colormap: str) -> NDArray[np.uint8]:
+    """The 256 RGB colours, ``[256, 3]``, of one of `COLORMAPS`, weakest first."""
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    if colormap == "gray":
+        return np.repeat(ramp, 3, axis=1)
+    code: int = getattr(cv2, f"COLORMAP_{colormap.upper()}")
+    return np.ascontiguousarray(cv2.applyColorMap(ramp, code)[:, 0, ::-1])
+
+
+def colour(strength: HeatMap, colormap: str) -> Picture:
+    """Colours ``[h, w, 3]`` of strengths 0..1 ``[h, w]``."""
+    return palette(colormap)[np.rint(strength * 255).astype(np.uint8)]
+
+
+def blend(picture: Picture, colours: Picture, opacity: float | HeatMap) -> Picture:
+    """Lay colours over a picture of the same size; opacity 0..1, one number or ``[h, w, 1]``."""
+    mixed = picture + (colours.astype(np.float32) - picture) * np.float32(opacity)
+    return np.rint(mixed).astype(np.uint8)
+
+
+def heat_over(face: Picture, heat: HeatMap, alpha: float, colormap: str) -> Picture:
+    """A square face crop ``[side, side, 3]`` under its heat; an empty map leaves it as it is."""
+    if not heat.any():
+        return face
+    return blend(face, colour(upsample(normalise(heat), len(face)), colormap), alpha)
+
+
+def lay_heat(picture: Picture, heat: HeatMap, crop: Affine, alpha: float, colormap: str) -> None:
+    """Lay a map on its face, in place, fading at the crop's border; an empty map leaves no trace.
+
+    Args:
+        picture: RGB ``[height, width, 3]``, changed.
+        heat: the raw map.
+        crop: where the face crop lies in the picture.
+        alpha: opacity of the colours, 0 to 1.
+        colormap: one of `COLORMAPS`.
+    """
+    left, top, right, bottom = _extent(crop, picture)
+    if not heat.any() or left >= right or top >= bottom:
+        return
+    place = crop @ _grid_to_crop(FINE)
+    place[:, 2] -= (left, top)
+    size = (right - left, bottom - top)
+    fine = upsample(normalise(heat), FINE)
+    strength = np.asarray(
+        cv2.warpAffine(fine, place, size, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
+    )
+    opacity = alpha * cv2.warpAffine(_fade(), place, size)
+    region = picture[top:bottom, left:right]
+    region[:] = blend(region, colour(strength, colormap), opacity[..., None])
+
+
+def corners(crop: Affine) -> NDArray[np.float64]:
+    """The corners of the face crop in the picture, ``[4, 2]``, x and y of pixel centres."""
+    low, high = -0.5, FACE_SIZE - 0.5
+    square = np.array([[low, low, 1], [high, low, 1], [high, high, 1], [low, high, 1]])
+    return square @ crop.T
+
+
+def cut_face(picture: Picture, crop: Affine, side: int) -> Picture:
+    """The face crop ``[side, side, 3]`` in the picture's own colours and resolution."""
+    scale = np.sqrt(abs(np.linalg.det(crop[:, :2]))) * FACE_SIZE / side
+    fold = max(1, int(np.ceil(scale)))  # render finer, then average, where the picture is finer
+    grid = _grid_to_crop(side * fold)
+    cut = cv2.warpAffine(
+        picture,
+        crop @ grid,
+        (side * fold, side * fold),
+        flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return cv2.resize(cut, (side, side), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _grid_to_crop(side: int) -> NDArray[np.float64]:
+    """``[3, 3]``: pixel centres of a square of `side` pixels over the crop to those of the crop."""
+    step = FACE_SIZE / side
+    offset = (step - 1) / 2
+    return np.array([[step, 0, offset], [0, step, offset], [0, 0, 1]])
+
+
+def _fade() -> NDArray[np.float32]:
+    """1 inside, falling smoothly to 0 at the border of the crop, ``[FINE, FINE]``."""
+    places = np.arange(FINE) + 0.5
+    inward = np.minimum(places, FINE - places) * FACE_SIZE / FINE
+    ramp = np.clip(inward / FADE, 0, 1)
+    ramp = ramp * ramp * (3 - 2 * ramp)
+    return np.outer(ramp, ramp).astype(np.float32)
+
+
+def _extent(crop: Affine, picture: Picture) -> tuple[int, int, int, int]:
+    """The pixels of the picture that the crop reaches: left, top, right, bottom (exclusive)."""
+    height, width = picture.shape[:2]
+    points = corners(crop)
+    left, top = np.floor(points.min(axis=0)).astype(int)
+    right, bottom = np.ceil(points.max(axis=0)).astype(int) + 1
+    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)

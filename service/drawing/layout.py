@@ -1,0 +1,78 @@
+"""Where things may stand in a picture: plain geometry on boxes."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from service.records import Box
+
+
+def overlap(one: Box, other: Box) -> bool:
+    """Whether two boxes share more than an edge."""
+    return (
+        one.x < other.x + other.width
+        and other.x < one.x + one.width
+        and one.y < other.y + other.height
+        and other.y < one.y + one.height
+    )
+
+
+def union(boxes: Iterable[Box]) -> Box:
+    """The smallest box that holds all of them."""
+    held = list(boxes)
+    left, top = min(box.x for box in held), min(box.y for box in held)
+    right = max(box.x + box.width for box in held)
+    bottom = max(box.y + box.height for box in held)
+    return Box(left, top, right - left, bottom - top)
+
+
+def clip(box: Box, room: Box, margin: float) -> Box:
+    """The part of a box that lies in `room`, `margin` pixels or more from its border."""
+    left, top = max(box.x, room.x + margin), max(box.y, room.y + margin)
+    right = min(box.x + box.width, room.x + room.width - margin)
+    bottom = min(box.y + box.height, room.y + room.height - margin)
+    return Box(left, top, max(right - left, 0), max(bottom - top, 0))
+
+
+def place(
+    size: tuple[int, int], beside: Box, room: tuple[int, int], taken: Sequence[Box], gap: float
+) -> Box | None:
+    """Find a place for something beside a face.
+
+    Args:
+        size: its width and height, in pixels.
+        beside: the face.
+        room: the picture's width and height.
+        taken: what it may not cover.
+        gap: the distance to keep from the face and from the picture's border.
+
+    Returns:
+        Its box, or None if it fits nowhere: right or left of the face, whichever has more room,
+        else below, above, or in a corner of the picture.
+    """
+    width, height = size
+    free = Box(gap, gap, room[0] - 2 * gap, room[1] - 2 * gap)
+    for x, y in _candidates(size, beside, free, gap):
+        box = Box(round(x), round(y), width, height)
+        if not any(overlap(box, other) for other in taken):
+            return box
+    return None
+
+
+def _candidates(
+    size: tuple[int, int], beside: Box, free: Box, gap: float
+) -> Iterator[tuple[float, float]]:
+    """Top left corners inside `free`, the best first."""
+    width, height = size
+    right, bottom = free.x + free.width - width, free.y + free.height - height
+    if right < free.x or bottom < free.y:
+        return
+    centre_x, centre_y = beside.x + beside.width / 2, beside.y + beside.height / 2
+    x = min(max(centre_x - width / 2, free.x), right)
+    y = min(max(centre_y - height / 2, free.y), bottom)
+    sides = [(beside.x + beside.width + gap, y), (beside.x - gap - width, y)]
+    if centre_x > free.x + free.width / 2:
+        sides.reverse()
+    sides += [(x, beside.y + beside.height + gap), (x, beside.y - gap - height)]
+    sides += [(right, free.y), (free.x, free.y), (right, bottom), (free.x, bottom)]
+    for left, top in sides:
+        if free.x <= left <= right and free.y <= top <= bottom:
+            yield left, top

@@ -1,0 +1,83 @@
+"""What is to be drawn: the faces in a picture, and how."""
+
+from dataclasses import dataclass, replace
+
+from service.drawing.heat import COLORMAPS, Affine, corners
+from service.drawing.layout import union
+from service.errors import BadParameter
+from service.explanation import Explanation
+from service.records import Box, Prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How heat is drawn.
+
+    Attributes:
+        alpha: share of the colours in the mixture, 0 to 1; the paper's 0.4 leaves 0.6 picture.
+        colormap: one of `COLORMAPS`.
+        landmarks: whether the five points are marked, where they are known.
+
+    Raises:
+        BadParameter: alpha out of range, or an unknown colour scale.
+    """
+
+    alpha: float = 0.4
+    colormap: str = "jet"
+    landmarks: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.alpha <= 1:
+            raise BadParameter(f"alpha is 0 to 1, not {self.alpha}")
+        if self.colormap not in COLORMAPS:
+            raise BadParameter(f"colormap is one of {', '.join(COLORMAPS)}, not {self.colormap!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A face to draw.
+
+    Attributes:
+        prediction: its place and its scores.
+        crop: where its 64x64 crop lies in the picture.
+        explanation: its heat; None for none.
+        track: the person's number, where people are followed.
+    """
+
+    prediction: Prediction
+    crop: Affine
+    explanation: Explanation | None = None
+    track: int | None = None
+
+    @property
+    def explained(self) -> Explanation:
+        """The explanation, for views that show nothing else.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if self.explanation is None:
+            raise ValueError("this view shows an explanation, and the subject has none")
+        return self.explanation
+
+    @property
+    def zone(self) -> Box:
+        """What the face's box and its heat take up, upright."""
+        points = corners(self.crop) + 0.5
+        (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+        return union((Box(left, top, right - left, bottom - top), self.prediction.face.box))
+
+    def enlarged(self, factor: int) -> "Subject":
+        """The subject where it is once its picture is enlarged by a whole factor."""
+        face = self.prediction.face
+        box = Box(
+            face.box.x * factor,
+            face.box.y * factor,
+            face.box.width * factor,
+            face.box.height * factor,
+        )
+        landmarks = face.landmarks and tuple((x * factor, y * factor) for x, y in face.landmarks)
+        crop = self.crop * factor
+        crop[:, 2] += (factor - 1) / 2  # pixel centres: the first moves from 0 to there
+        face = replace(face, box=box, landmarks=landmarks)
+        return replace(self, prediction=replace(self.prediction, face=face), crop=crop)

@@ -1,0 +1,64 @@
+"""The views of a face alone, and the table of all views."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.drawing.figure import grid, panel
+from service.drawing.heat import colour, cut_face, heat_over, normalise, upsample
+from service.drawing.overlay import overlay
+from service.drawing.scene import Style, Subject
+from service.errors import BadParameter
+from service.records import FACE_SIZE, Picture
+
+SIDE = 512
+"""Side of the face and heatmap views, in pixels."""
+
+
+def draw(view: str, picture: Picture, subject: Subject, style: Style) -> NDArray[np.uint8]:
+    """Draw an explanation.
+
+    Args:
+        view: one of `VIEWS`.
+        picture: RGB, the whole photograph.
+        subject: the face in it, with its explanation.
+        style: how heat is drawn.
+
+    Returns:
+        RGB ``[height, width, 3]``; for ``map`` grey ``[64, 64]``.
+
+    Raises:
+        BadParameter: no such view; ``grid`` of an explanation that has no feature maps.
+    """
+    if view not in VIEWS:
+        raise BadParameter(f"view is one of {', '.join(VIEWS)}, not {view!r}")
+    return VIEWS[view](picture, subject, style)
+
+
+def face(picture: Picture, subject: Subject, style: Style) -> Picture:
+    """The crop alone, ``[512, 512, 3]``, under its heat; an empty map leaves it plain."""
+    crop = cut_face(picture, subject.crop, SIDE)
+    return heat_over(crop, subject.explained.heat, style.alpha, style.colormap)
+
+
+def heatmap(_picture: Picture, subject: Subject, style: Style) -> Picture:
+    """The colours alone, ``[512, 512, 3]``."""
+    return colour(upsample(normalise(subject.explained.heat), SIDE), style.colormap)
+
+
+def heat_values(_picture: Picture, subject: Subject, _style: Style) -> NDArray[np.uint8]:
+    """The map in 256 steps of grey, ``[64, 64]``, pixel for pixel over the crop."""
+    values = upsample(normalise(subject.explained.heat), FACE_SIZE)
+    return np.rint(values * 255).astype(np.uint8)
+
+
+VIEWS: dict[str, Callable[[Picture, Subject, Style], NDArray[np.uint8]]] = {
+    "overlay": overlay,
+    "face": face,
+    "heatmap": heatmap,
+    "panel": panel,
+    "grid": grid,
+    "map": heat_values,
+}
+"""What can be drawn of an explanation; the first is the default."""

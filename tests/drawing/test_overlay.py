@@ -1,0 +1,125 @@
+"""Pictures with cards: nothing covers a face, and nothing else is touched."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.drawing import (
+    Style,
+    annotate,
+    draw,
+)
+from service.drawing.layout import overlap, place
+from service.drawing.palette import SLATE, WHITE
+from service.records import Box, Picture
+from tests.drawing.scenes import PLAIN, SCENES, extent, near_edge, noise, subject, within
+
+
+def seen(picture: Picture) -> tuple[int, Picture]:
+    """The picture as overlay shows it: tiny ones enlarged to 240 pixels or more."""
+    height, width = picture.shape[:2]
+    factor = -(-240 // min(height, width))
+    if factor == 1:
+        return 1, picture
+    size = (width * factor, height * factor)
+    return factor, np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+@pytest.mark.parametrize(("width", "height", "box"), SCENES)
+def test_beside_the_face_stands_a_card_and_nothing_else_changes(
+    width: int, height: int, box: Box
+) -> None:
+    picture = noise(width, height)
+    factor, shown = seen(picture)
+    face = subject(box).enlarged(factor)
+    drawn = draw("overlay", picture, subject(box), PLAIN)
+    photograph = drawn[: shown.shape[0], : shown.shape[1]]
+    changed = (photograph != shown).any(axis=2)
+    changed &= ~near_edge(face.prediction.face.box, shown.shape)
+    if drawn.shape == shown.shape:
+        card = extent(changed)
+        assert not overlap(card, face.zone)
+        assert changed.sum() > 0.98 * card.width * card.height, "one box, corners rounded"
+        assert card.x > 0
+        assert card.y > 0
+        assert card.x + card.width < shown.shape[1]
+        assert card.y + card.height < shown.shape[0]
+    else:
+        assert not changed.any()
+        margin = drawn[:, shown.shape[1] :]
+        card = extent((margin != SLATE).any(axis=2))
+        assert card.x + card.width < margin.shape[1]
+    assert card.width >= 180, "type of 11 pixels or more"
+    assert card.width < max(0.6 * min(shown.shape[:2]), 190)
+
+
+@pytest.mark.parametrize(("width", "height", "box"), SCENES[:-1])
+def test_heat_changes_the_face_alone(width: int, height: int, box: Box) -> None:
+    picture = noise(width, height)
+    drawn = draw("overlay", picture, subject(box, angle=10), Style())
+    plain = draw("overlay", picture, subject(box, angle=10), PLAIN)
+    changed = (drawn != plain).any(axis=2)
+    zone = subject(box, angle=10).enlarged(seen(picture)[0]).zone
+    assert changed.any()
+    assert not (changed & ~within(zone, changed.shape)).any()
+
+
+class TestAnnotate:
+    boxes = (Box(60, 80, 140, 180), Box(420, 60, 160, 210), Box(700, 150, 60, 80))
+
+    def test_a_frame_keeps_its_size_and_no_label_covers_a_face(self) -> None:
+        frame = noise(854, 480)
+        faces = [subject(box) for box in self.boxes]
+        drawn = annotate(frame, faces, PLAIN)
+        assert drawn.shape == frame.shape
+        changed = (drawn != frame).any(axis=2)
+        for box in self.boxes:
+            changed &= ~near_edge(box, frame.shape)
+        assert changed.any()
+        for face in faces:
+            assert not (changed & within(face.zone, frame.shape)).any()
+
+    def test_where_there_is_no_room_a_chip_stands_in_the_corner_of_the_face(self) -> None:
+        frame = noise(300, 240)
+        drawn = annotate(frame, [subject(Box(0, 0, 300, 240))], PLAIN)
+        changed = (drawn != frame).any(axis=2) & ~near_edge(Box(0, 0, 300, 240), frame.shape)
+        assert drawn.shape == frame.shape
+        assert extent(changed).height < 30
+        assert extent(changed).y < 30
+
+    def test_landmarks_are_marked_only_if_asked_for(self) -> None:
+        frame = np.full((480, 854, 3), 128, dtype=np.uint8)
+        face = subject(self.boxes[1])
+        without = annotate(frame, [face], PLAIN)
+        marked = annotate(frame, [face], Style(alpha=0, landmarks=True))
+        for x, y in face.prediction.face.landmarks or ():
+            assert marked[int(y), int(x)].tolist() == list(WHITE)
+            assert without[int(y), int(x)].tolist() == [128, 128, 128]
+
+    def test_a_frame_without_faces_is_left_as_it_is(self) -> None:
+        frame = noise(64, 48)
+        assert (annotate(frame, [], Style()) == frame).all()
+
+
+sizes = st.integers(1, 500)
+
+
+@given(
+    size=st.tuples(sizes, sizes),
+    face=st.builds(Box, x=sizes, y=sizes, width=sizes, height=sizes),
+    room=st.tuples(sizes, sizes),
+    others=st.lists(st.builds(Box, x=sizes, y=sizes, width=sizes, height=sizes), max_size=4),
+)
+def test_a_place_that_is_found_lies_in_the_picture_and_covers_nothing(
+    size: tuple[int, int], face: Box, room: tuple[int, int], others: list[Box]
+) -> None:
+    spot = place(size, face, room, [face, *others], gap=7)
+    if spot is not None:
+        assert (spot.width, spot.height) == size
+        assert spot.x >= 6.5
+        assert spot.y >= 6.5
+        assert spot.x + spot.width <= room[0] - 6.5
+        assert spot.y + spot.height <= room[1] - 6.5
+        assert not any(overlap(spot, other) for other in (face, *others))

@@ -1,0 +1,163 @@
+"""The views of one face, the empty map, the words and the files."""
+
+from io import BytesIO
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.drawing import (
+    COLORMAPS,
+    VIEWS,
+    Style,
+    Subject,
+    draw,
+    encode_png,
+)
+from service.drawing.brush import BOLD, MEDIUM, text_width
+from service.drawing.card import Card, claim, percent, title
+from service.drawing.figure import GUTTER, MARGIN, TILE
+from service.drawing.heat import palette
+from service.errors import BadParameter
+from service.explanation import METHODS
+from service.records import EMOTIONS, Box, Face, Prediction
+from tests.drawing.scenes import (
+    HEAT,
+    PLAIN,
+    explanation,
+    noise,
+    subject,
+)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_same_question_gives_the_same_picture_and_leaves_the_photograph_alone(
+    view: str,
+) -> None:
+    picture = noise(320, 300)
+    before = picture.copy()
+    face = subject(Box(40, 50, 90, 120))
+    face = Subject(face.prediction, face.crop, explanation(method="activations"))
+    first, second = (draw(view, picture, face, Style()) for _ in range(2))
+    assert (first == second).all()
+    assert (picture == before).all()
+    assert first.dtype == np.uint8
+
+
+class TestViews:
+    face = subject(Box(100, 60, 120, 150))
+    picture = noise(400, 300)
+
+    @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+    def test_the_face_under_heat_is_the_papers_mixture(self, alpha: float) -> None:
+        crop = draw("face", self.picture, self.face, PLAIN).astype(float)
+        heat = draw("heatmap", self.picture, self.face, Style()).astype(float)
+        mixture = draw("face", self.picture, self.face, Style(alpha))
+        np.testing.assert_allclose(mixture, (1 - alpha) * crop + alpha * heat, atol=1)
+
+    def test_the_map_is_the_papers_stretch_of_the_cells_at_the_models_resolution(self) -> None:
+        values = draw("map", self.picture, self.face, Style())
+        assert values.shape == (64, 64)
+        means = values.reshape(4, 16, 4, 16).mean(axis=(1, 3))
+        assert np.corrcoef(means.ravel(), HEAT.ravel())[0, 1] > 0.95
+        assert values.min() == 0
+        assert values.max() == 255
+
+    def test_the_colours_are_the_map_through_the_scale(self) -> None:
+        values = draw("map", self.picture, self.face, Style())
+        colours = draw("heatmap", self.picture, self.face, Style(colormap="gray"))
+        small = cv2.resize(colours[..., 0], (64, 64), interpolation=cv2.INTER_AREA)
+        assert np.abs(small.astype(int) - values).max() <= 12
+        for name in COLORMAPS:
+            colours = draw("heatmap", self.picture, self.face, Style(colormap=name))
+            used = np.unique(colours.reshape(-1, 3) @ [65536, 256, 1])
+            assert np.isin(used, palette(name) @ [65536, 256, 1]).all()
+
+    def test_the_panel_shows_face_heat_and_both_side_by_side(self) -> None:
+        figure = draw("panel", self.picture, self.face, Style())
+        top = MARGIN + 46
+        tiles = [
+            figure[top : top + TILE, left : left + TILE].astype(float)
+            for left in (MARGIN + column * (TILE + GUTTER) for column in range(3))
+        ]
+        crop = draw("face", self.picture, self.face, PLAIN)
+        small = cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA)
+        assert np.abs(tiles[0] - small).mean() < 12
+        np.testing.assert_allclose(tiles[2], 0.6 * tiles[0] + 0.4 * tiles[1], atol=1)
+        scale = figure[top : top + TILE, MARGIN + 3 * (TILE + GUTTER) + 10].tolist()
+        assert scale[0] == palette("jet")[255].tolist()
+        assert scale[-1] == palette("jet")[0].tolist()
+
+    def test_the_grid_needs_feature_maps(self) -> None:
+        with pytest.raises(BadParameter, match="method=activations"):
+            draw("grid", self.picture, self.face, Style())
+
+    def test_an_unknown_view_or_style_is_refused_with_what_is_possible(self) -> None:
+        with pytest.raises(BadParameter, match="view is one of overlay, face"):
+            draw("photo", self.picture, self.face, Style())
+        with pytest.raises(BadParameter, match="alpha is 0 to 1"):
+            Style(alpha=1.1)
+        with pytest.raises(BadParameter, match="colormap is one of jet"):
+            Style(colormap="rainbow")
+
+
+class TestEmptyMap:
+    picture = noise(500, 400)
+    face = subject(Box(60, 60, 150, 190), heat=np.zeros((4, 4), np.float32))
+
+    def test_the_face_is_shown_without_any_heat(self) -> None:
+        assert (
+            draw("face", self.picture, self.face, Style(alpha=1))
+            == draw("face", self.picture, self.face, PLAIN)
+        ).all()
+        drawn = draw("overlay", self.picture, self.face, Style(alpha=1))
+        assert (drawn == draw("overlay", self.picture, self.face, PLAIN)).all()
+
+    def test_the_map_is_zero_and_its_colour_the_weakest(self) -> None:
+        assert not draw("map", self.picture, self.face, Style()).any()
+        colours = draw("heatmap", self.picture, self.face, Style(colormap="viridis"))
+        assert (colours == palette("viridis")[0]).all()
+
+    def test_the_words_say_so(self) -> None:
+        assert self.face.explanation is not None
+        assert claim(self.face.explanation) == "nothing speaks for happiness"
+        assert draw("panel", self.picture, self.face, Style()).shape[2] == 3
+
+
+class TestWords:
+    @pytest.mark.parametrize(
+        ("share", "text"),
+        [
+            (0.0, "0%"),
+            (0.004, "<1%"),
+            (0.006, "1%"),
+            (0.974, "97%"),
+            (0.996, ">99%"),
+            (1.0, "100%"),
+        ],
+    )
+    def test_only_what_is_certain_says_0_or_100(self, share: float, text: str) -> None:
+        assert percent(share) == text
+
+    @pytest.mark.parametrize("emotion", range(6))
+    def test_every_text_fits_into_the_card(self, emotion: int) -> None:
+        scores = np.full(6, 0.001, np.float32)
+        scores[emotion] = 0.996
+        prediction = Prediction(Face(Box(0, 0, 9, 9)), scores)
+        for size in (11.0, 24.0, 80.0):
+            card = Card(prediction, explanation(), 88, "jet", size)
+            inner = card.size[0] - 2 * size
+            heading = text_width(title(prediction, 88), 1.3 * size, BOLD)
+            assert 1.3 * size + heading + text_width(">99%", 1.3 * size, BOLD) < inner
+            assert text_width(EMOTIONS[emotion], size, MEDIUM) < 5.7 * size
+            for method in METHODS:
+                for heat in (HEAT, 0 * HEAT):
+                    words = claim(explanation(heat, method, emotion))
+                    assert text_width(words, 0.88 * size, MEDIUM) < inner
+
+
+def test_png_holds_the_pixels_as_they_are() -> None:
+    for picture in (noise(37, 21), noise(37, 21)[..., 0]):
+        decoded = np.asarray(Image.open(BytesIO(encode_png(picture))))
+        assert (decoded == picture).all()

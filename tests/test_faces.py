@@ -1,0 +1,275 @@
+"""Finding faces and cropping them."""
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from math import cos, hypot, pi, sin
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.errors import StoreError
+from service.faces import FRAMING, CropFrame, FaceDetector, Framing, crop, cut
+from service.imaging import decode
+from service.records import Box, Face, Picture
+from tests.pictures import PORTRAIT, encode, noise, smooth
+
+YUNET = Path(__file__).parents[1] / "model_store" / "yunet" / "1"
+
+
+@pytest.fixture(scope="module")
+def detector() -> FaceDetector:
+    return FaceDetector(YUNET / "model.onnx")
+
+
+@pytest.fixture(scope="module")
+def portrait() -> Picture:
+    return decode(PORTRAIT.read_bytes(), 512 * 512)
+
+
+def centre(face: Face) -> tuple[float, float]:
+    return face.box.x + face.box.width / 2, face.box.y + face.box.height / 2
+
+
+def paste(canvas: Picture, portrait: Picture, side: int, left: int, top: int) -> None:
+    """Put the portrait at `side` x `side` pixels onto a canvas."""
+    small = Image.fromarray(portrait).resize((side, side), Image.Resampling.LANCZOS)
+    canvas[top : top + side, left : left + side] = np.asarray(small)
+
+
+def check_is_portrait_face(face: Face, side: float, left: float, top: float) -> None:
+    """The face in the portrait spans 178 to 268 and 63 to 176 of its 512 pixels."""
+    scale = side / 512
+    x, y = centre(face)
+    assert hypot(x - left - 223 * scale, y - top - 120 * scale) < 8 * scale + 1
+    assert face.box.height == pytest.approx(113 * scale, rel=0.12)
+    assert face.box.width == pytest.approx(90 * scale, rel=0.12)
+
+
+def test_the_card_names_the_detector_that_is_there() -> None:
+    card = json.loads((YUNET / "card.json").read_text())
+    data = (YUNET / card["file"]).read_bytes()
+    assert card["sha256"] == sha256(data).hexdigest()
+    assert card["bytes"] == len(data)
+
+
+def test_one_face_is_found_in_a_portrait(detector: FaceDetector, portrait: Picture) -> None:
+    (face,) = detector.detect(portrait)
+    check_is_portrait_face(face, 512, 0, 0)
+    assert face.detection_score is not None
+    assert 0.85 < face.detection_score <= 1
+
+
+def test_the_landmarks_are_in_their_places(detector: FaceDetector, portrait: Picture) -> None:
+    (face,) = detector.detect(portrait)
+    by_eye = [(201, 103), (247, 103), (220, 124), (200, 143), (240, 144)]
+    assert face.landmarks is not None
+    assert_allclose(face.landmarks, by_eye, atol=6)
+
+
+@pytest.mark.parametrize("turn", [Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270])
+def test_a_photograph_taken_sideways_gives_the_same_face(
+    detector: FaceDetector, portrait: Picture, turn: Image.Transpose
+) -> None:
+    tags = Image.Exif()
+    tags[0x0112] = 6 if turn == Image.Transpose.ROTATE_90 else 8
+    sideways = encode(Image.fromarray(portrait).transpose(turn), "PNG", exif=tags)
+    assert detector.detect(decode(sideways, 512 * 512)) == detector.detect(portrait)
+
+
+@pytest.mark.parametrize("angle", [-40, -20, 20, 40])
+def test_a_tilted_head_is_found(detector: FaceDetector, portrait: Picture, angle: int) -> None:
+    tilted = Image.fromarray(portrait).rotate(angle, Image.Resampling.BILINEAR)
+    (face,) = detector.detect(np.asarray(tilted))
+    turn = angle * pi / 180  # anticlockwise about the middle of the picture
+    x, y = 223 - 256, 120 - 256
+    expected = 256 + x * cos(turn) + y * sin(turn), 256 - x * sin(turn) + y * cos(turn)
+    assert_allclose(centre(face), expected, atol=12)
+
+
+def test_several_faces_come_with_their_places_the_largest_first(
+    detector: FaceDetector, portrait: Picture
+) -> None:
+    canvas = np.full((1080, 1920, 3), 120, np.uint8)
+    places = [(180, 1500, 700), (600, 100, 300), (300, 900, 100)]
+    for place in places:
+        paste(canvas, portrait, *place)
+    faces = detector.detect(canvas)
+    assert len(faces) == 3
+    for face, place in zip(faces, [places[1], places[2], places[0]], strict=True):
+        check_is_portrait_face(face, *place)
+
+
+def test_only_the_surest_faces_are_looked_for(portrait: Picture) -> None:
+    canvas = np.full((512, 1024, 3), 120, np.uint8)
+    paste(canvas, portrait, 512, 0, 0)
+    paste(canvas, portrait, 512, 512, 0)
+    assert len(FaceDetector(YUNET / "model.onnx", max_faces=1).detect(canvas)) == 1
+
+
+def test_a_face_of_24_pixels_is_found_in_a_photograph_of_12_megapixels(
+    detector: FaceDetector, portrait: Picture
+) -> None:
+    canvas = np.full((3000, 4000, 3), 120, np.uint8)
+    side = round(512 * 24 / 113)
+    paste(canvas, portrait, side, 3100, 2000)
+    (face,) = detector.detect(canvas)
+    check_is_portrait_face(face, side, 3100, 2000)
+
+
+@pytest.mark.parametrize("side", [64, 100, 200, 640, 1600])
+def test_a_face_that_fills_the_picture_is_found_once(
+    detector: FaceDetector, portrait: Picture, side: int
+) -> None:
+    close = Image.fromarray(portrait).crop((173, 58, 273, 178)).resize((side, side * 6 // 5))
+    (face,) = detector.detect(np.asarray(close))
+    x, y = centre(face)
+    assert hypot(x - 0.5 * side, y - 0.62 * side) < 0.1 * side
+    assert face.box.height == pytest.approx(1.13 * side, rel=0.15)
+
+
+def test_a_face_cut_by_the_edge_has_a_box_that_reaches_over_it(
+    detector: FaceDetector, portrait: Picture
+) -> None:
+    (face,) = detector.detect(np.ascontiguousarray(portrait[:, 200:]))
+    assert face.box.x < -5
+    assert centre(face)[0] == pytest.approx(23, abs=10)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        np.full((480, 640, 3), 128, np.uint8),
+        smooth(640, 480),
+        noise(320, 240),
+        np.zeros((1, 1, 3), np.uint8),
+        np.zeros((3, 40_000, 3), np.uint8),
+        np.zeros((40_000, 3, 3), np.uint8),
+    ],
+    ids=["blank", "smooth", "noise", "a pixel", "a line", "a column"],
+)
+def test_a_picture_without_a_face_gives_none(detector: FaceDetector, picture: Picture) -> None:
+    assert detector.detect(picture) == ()
+
+
+def test_a_face_scored_below_the_threshold_is_left_out(portrait: Picture) -> None:
+    assert FaceDetector(YUNET / "model.onnx", threshold=0.99).detect(portrait) == ()
+
+
+def test_threads_may_share_a_detector(detector: FaceDetector, portrait: Picture) -> None:
+    pictures = [np.ascontiguousarray(portrait[i * 4 :, i * 3 :]) for i in range(8)] * 2
+    alone = [detector.detect(picture) for picture in pictures]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(detector.detect, pictures)) == alone
+
+
+def test_a_model_that_is_none_is_refused() -> None:
+    with pytest.raises(StoreError, match="face detector"):
+        FaceDetector(b"no model")
+
+
+def face_at(eyes: Sequence[tuple[float, float]], box: Box) -> Face:
+    return Face(box, (*eyes, (0, 0), (0, 0), (0, 0)), 0.9)
+
+
+def spot(picture: Picture, x: float, y: float) -> None:
+    """Draw a soft white spot whose centre of mass is the point."""
+    rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]] + 0.5
+    light = 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 4**2))
+    np.maximum(picture, light[:, :, np.newaxis].astype(np.uint8), out=picture)
+
+
+def centre_of_light(grey: NDArray[np.uint8]) -> tuple[float, float]:
+    rows, columns = np.mgrid[: grey.shape[0], : grey.shape[1]] + 0.5
+    light = grey.astype(float)
+    return (columns * light).sum() / light.sum(), (rows * light).sum() / light.sum()
+
+
+@pytest.mark.parametrize("angle", [0, 25, -70, 180])
+def test_a_crop_is_level_and_lies_where_the_framing_says(angle: float) -> None:
+    turn = angle * pi / 180
+    axis, down = np.array([cos(turn), sin(turn)]), np.array([-sin(turn), cos(turn)])
+    middle, height = np.array([150.0, 140.0]), 100.0
+    box = Box(middle[0] - 40, middle[1] - 50, 80, height)
+    right, left = middle - 20 * axis - 15 * down, middle + 20 * axis - 15 * down
+    face = face_at([(right[0], right[1]), (left[0], left[1])], box)
+    side = FRAMING.side * height
+    for eye, across in ((right, -20), (left, 20)):
+        picture = np.zeros((300, 300, 3), np.uint8)
+        spot(picture, eye[0], eye[1])
+        x, y = centre_of_light(crop(picture, face))
+        assert x == pytest.approx(32 + 64 * across / side, abs=0.3)
+        assert y == pytest.approx(32 + 64 * (-15 / side - FRAMING.below), abs=0.3)
+
+
+def test_a_face_without_landmarks_is_cropped_upright() -> None:
+    frame = FRAMING.frame(Face(Box(100, 50, 80, 100)))
+    assert frame.angle == 0
+    assert (frame.x, frame.y) == (140, 100 + FRAMING.below * FRAMING.side * 100)
+
+
+def test_a_framing_that_does_not_level_keeps_the_head_as_it_is() -> None:
+    face = face_at([(100, 100), (140, 130)], Box(80, 60, 80, 100))
+    assert Framing(0.9, 0, level=False).frame(face).angle == 0
+
+
+@pytest.mark.parametrize("frame", [CropFrame(80, 70, 90, 0.4), CropFrame(110.5, 60.25, 20, -1.0)])
+def test_the_matrix_takes_pixels_of_the_crop_back_to_the_picture(frame: CropFrame) -> None:
+    picture = np.zeros((150, 200, 3), np.uint8)
+    spot(picture, frame.x + 3, frame.y - 2)
+    x, y = centre_of_light(cut(picture, frame))
+    back = frame.matrix() @ [x - 0.5, y - 0.5, 1]
+    assert_allclose(back + 0.5, [frame.x + 3, frame.y - 2], atol=0.5)
+
+
+@pytest.mark.parametrize("side", [130.0, 251.5, 480.0])
+def test_a_large_face_is_shrunk_as_pil_does_it(side: float) -> None:
+    picture = noise(700, 600)
+    box = (300.25 - side / 2, 290.5 - side / 2, 300.25 + side / 2, 290.5 + side / 2)
+    image = Image.fromarray(picture)
+    expected = image.resize((64, 64), Image.Resampling.BILINEAR, box=box).convert("L")
+    difference = cut(picture, CropFrame(300.25, 290.5, side)) - np.asarray(expected, dtype=float)
+    plain = cv2.resize(picture[50:530, 60:540], (64, 64), interpolation=cv2.INTER_LINEAR)
+    assert plain.std() > 40  # what sampling without averaging would leave of the noise
+    assert np.asarray(expected).std() < 25
+    assert np.sqrt((difference**2).mean()) < 6
+
+
+def test_a_smooth_face_is_the_same_to_a_level_as_pil_makes_it() -> None:
+    picture = smooth(640, 480)
+    expected = Image.fromarray(picture).crop((200, 100, 392, 292))
+    expected = expected.resize((64, 64), Image.Resampling.BILINEAR).convert("L")
+    inner = slice(1, -1)  # PIL's crop ends where ours sees what lies beyond
+    difference = cut(picture, CropFrame(296, 196, 192)) - np.asarray(expected, dtype=float)
+    assert np.abs(difference[inner, inner]).max() <= 1
+
+
+def test_beyond_the_edge_the_edge_repeats() -> None:
+    picture = noise(100, 80)
+    picture[:, :10] = (30, 30, 30)
+    face = cut(picture, CropFrame(0, 40, 60))
+    assert_array_equal(face[:, :32], np.full((64, 32), 30))
+
+
+def test_a_box_outside_the_picture_gives_its_edge() -> None:
+    picture = np.full((50, 50, 3), 77, np.uint8)
+    assert_array_equal(crop(picture, Face(Box(-500, -500, 40, 40))), np.full((64, 64), 77))
+
+
+@pytest.mark.parametrize("side", [200, 330, 1000])
+def test_the_same_face_gives_the_same_crop_in_any_picture(
+    detector: FaceDetector, portrait: Picture, side: int
+) -> None:
+    canvas = np.full((1080, 1920, 3), 120, np.uint8)
+    paste(canvas, portrait, side, 700, 40)
+    there, here = (
+        crop(canvas, detector.detect(canvas)[0]),
+        crop(portrait, detector.detect(portrait)[0]),
+    )
+    assert np.corrcoef(there.ravel(), here.ravel())[0, 1] > 0.95

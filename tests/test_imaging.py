@@ -1,0 +1,342 @@
+"""Reading pictures: formats, modes, orientation, limits, broken files."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.errors import BadInput, NotAnImage, TooLarge
+from service.imaging import decode, grey_face
+from service.records import Picture
+from tests.pictures import (
+    CORNERS,
+    encode,
+    header_of,
+    noise,
+    quarter_colours,
+    quarters,
+    run_length_bitmap,
+    smooth,
+    tiff_header,
+)
+
+LIMIT = 1_000_000
+FORMATS = ["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF"]
+
+
+def exif(orientation: int) -> Image.Exif:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_every_format_is_read_in_its_colours(file_format: str) -> None:
+    picture = decode(encode(quarters(), file_format), LIMIT)
+    assert picture.shape == (32, 48, 3)
+    assert picture.dtype == np.uint8
+    assert_allclose(quarter_colours(picture), CORNERS, atol=6)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "options"),
+    [
+        ("PNG", {}),
+        ("BMP", {}),
+        ("WebP", {"lossless": True}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ],
+)
+def test_what_is_stored_without_loss_is_read_without_loss(
+    file_format: str, options: dict[str, object]
+) -> None:
+    picture = noise(37, 23)
+    assert_array_equal(decode(encode(picture, file_format, **options), LIMIT), picture)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 90},
+        {"quality": 30, "subsampling": 2},
+        {"quality": 75, "subsampling": 1},
+        {"quality": 95, "subsampling": 0, "progressive": True},
+        {"quality": 80, "optimize": True, "restart_marker_blocks": 3},
+        {"quality": 90, "keep_rgb": True},
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_jpeg_pixels_are_those_of_pil(mode: str, options: dict[str, object]) -> None:
+    image = Image.fromarray(smooth(131, 77)).convert(mode)
+    data = encode(image, "JPEG", **options)
+    with Image.open(BytesIO(data)) as file:
+        expected = np.asarray(file.convert("RGB"))
+    assert_array_equal(decode(data, LIMIT), expected)
+
+
+def test_of_an_animation_the_first_frame_counts() -> None:
+    first, second = Image.fromarray(quarters()), Image.new("RGB", (48, 32), "white")
+    for file_format in ("GIF", "WebP", "TIFF"):
+        data = encode(first, file_format, save_all=True, append_images=[second])
+        assert_allclose(quarter_colours(decode(data, LIMIT)), CORNERS, atol=6)
+
+
+def test_a_grey_picture_has_three_equal_colours() -> None:
+    grey = noise(20, 10)[:, :, 0]
+    expected = grey[:, :, np.newaxis].repeat(3, axis=2)
+    assert_array_equal(decode(encode(Image.fromarray(grey), "PNG"), LIMIT), expected)
+
+
+@pytest.mark.parametrize(("file_format", "options"), [("PNG", {}), ("TIFF", {}), ("BMP", {})])
+def test_black_and_white_are_0_and_255(file_format: str, options: dict[str, object]) -> None:
+    bits = noise(24, 16)[:, :, 0] > 127
+    picture = decode(encode(Image.fromarray(bits), file_format, **options), LIMIT)
+    assert_array_equal(picture[:, :, 1], np.where(bits, 255, 0))
+
+
+def test_a_palette_is_looked_up() -> None:
+    image = Image.fromarray(quarters()).quantize(4)
+    assert_allclose(quarter_colours(decode(encode(image, "PNG"), LIMIT)), CORNERS, atol=2)
+
+
+def over_white(colour: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.float64]:
+    opacity = alpha / 255
+    return np.asarray(colour * opacity + 255 * (1 - opacity))
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "WebP", "TIFF"])
+def test_what_is_transparent_shows_white_behind_it(file_format: str) -> None:
+    rgba = np.concatenate([quarters(), np.full((32, 48, 1), 100, np.uint8)], axis=2)
+    options = {"lossless": True} if file_format == "WebP" else {}
+    picture = decode(encode(Image.fromarray(rgba), file_format, **options), LIMIT)
+    assert_allclose(picture, over_white(rgba[:, :, :3], rgba[:, :, 3:]), atol=1.01)
+
+
+def test_what_is_opaque_keeps_its_colours_to_the_last_bit() -> None:
+    picture = noise(30, 20)
+    rgba = np.concatenate([picture, np.full((20, 30, 1), 255, np.uint8)], axis=2)
+    assert_array_equal(decode(encode(Image.fromarray(rgba), "PNG"), LIMIT), picture)
+
+
+def test_grey_with_transparency_shows_white_behind_it() -> None:
+    grey, alpha = noise(16, 16)[:, :, :2].transpose(2, 0, 1)
+    image = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])
+    picture = decode(encode(image, "PNG"), LIMIT)
+    assert_allclose(picture[:, :, 0], over_white(grey, alpha), atol=1.01)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "GIF"])
+def test_a_transparent_palette_entry_shows_white(file_format: str) -> None:
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([200, 0, 0, 0, 0, 200])
+    image.paste(1, (0, 0, 8, 4))
+    picture = decode(encode(image, file_format, transparency=0), LIMIT)
+    assert_array_equal(picture[2, 4], [0, 0, 200])
+    assert_array_equal(picture[6, 4], [255, 255, 255])
+
+
+DEEP = np.array([[0, 257, 5_140, 32_896, 51_400, 65_535]], np.uint16).repeat(4, axis=0)
+SHALLOW = [0, 1, 20, 128, 200, 255]
+
+
+@pytest.mark.parametrize(
+    ("file_format", "values"),
+    [
+        ("PNG", DEEP),
+        ("TIFF", DEEP),
+        ("TIFF", DEEP.astype(">u2")),
+        ("TIFF", DEEP.astype(np.int32)),
+        ("TIFF", (DEEP // 257).astype(np.int32)),
+        ("TIFF", DEEP.astype(np.float32)),
+        ("TIFF", (DEEP / 257).astype(np.float32)),
+        ("TIFF", (DEEP / 65_535).astype(np.float32)),
+    ],
+)
+def test_grey_of_more_than_8_bits_is_scaled_not_clipped(
+    file_format: str, values: NDArray[np.generic]
+) -> None:
+    picture = decode(encode(Image.fromarray(values), file_format), LIMIT)
+    assert_array_equal(
+        picture, np.array(SHALLOW)[np.newaxis, :, np.newaxis].repeat(4, 0).repeat(3, 2)
+    )
+
+
+def test_a_dark_16_bit_picture_stays_dark() -> None:
+    dark = Image.fromarray(np.full((4, 4), 2_570, np.uint16))
+    assert_array_equal(decode(encode(dark, "PNG"), LIMIT), np.full((4, 4, 3), 10))
+
+
+def test_values_that_are_no_numbers_are_black() -> None:
+    values = np.array([[0.5, np.nan, np.inf, -1.0]], np.float32)
+    picture = decode(encode(Image.fromarray(values), "TIFF"), LIMIT)
+    assert_array_equal(picture[0, :, 0], [128, 0, 0, 0])
+
+
+@pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
+def test_inks_become_light(file_format: str) -> None:
+    inks = np.zeros((32, 48, 4), np.uint8)
+    inks[:16, :24] = [0, 255, 255, 0]  # magenta and yellow make red
+    inks[:16, 24:] = [255, 0, 255, 0]  # cyan and yellow make green
+    inks[16:, :24] = [255, 255, 0, 0]  # cyan and magenta make blue
+    inks[16:, 24:] = [0, 0, 0, 128]  # black alone makes grey
+    picture = decode(encode(Image.fromarray(inks, "CMYK"), file_format), LIMIT)
+    expected = [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [127, 127, 127]]]
+    assert_allclose(quarter_colours(picture), expected, atol=4)
+
+
+def stored(upright: Picture, orientation: int) -> Picture:
+    """What a camera stores with this orientation, after the EXIF standard's table."""
+    rows_first = upright.transpose(1, 0, 2)
+    turns = {
+        1: upright,  # row 0 is the top, column 0 the left
+        2: upright[:, ::-1],  # top, right
+        3: upright[::-1, ::-1],  # bottom, right
+        4: upright[::-1],  # bottom, left
+        5: rows_first,  # left, top
+        6: rows_first[::-1],  # right, top
+        7: rows_first[::-1, ::-1],  # right, bottom
+        8: rows_first[:, ::-1],  # left, bottom
+    }
+    return np.ascontiguousarray(turns[orientation])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "TIFF, packed", "WebP", "JPEG"])
+def test_pictures_are_turned_upright(file_format: str, orientation: int) -> None:
+    options: dict[str, object] = {"exif": exif(orientation)}
+    if file_format == "TIFF, packed":
+        file_format, options = "TIFF", options | {"compression": "tiff_lzw"}
+    picture = decode(encode(stored(quarters(), orientation), file_format, **options), LIMIT)
+    assert picture.shape == (32, 48, 3)
+    assert_allclose(quarter_colours(picture), CORNERS, atol=6)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # PIL says so, and goes on
+@pytest.mark.parametrize(
+    "broken",
+    [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0II*\0\xff\xff\xff\xff", exif(99).tobytes()],
+)
+def test_a_picture_with_broken_exif_data_is_still_read(broken: bytes) -> None:
+    data = encode(quarters(), "JPEG", exif=broken)
+    assert_allclose(quarter_colours(decode(data, LIMIT)), CORNERS, atol=6)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"hello",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"\xff\xd8\xff",
+        b"GIF89a",
+        b"BM",
+        b"RIFF\x24\0\0\0WAVEfmt ",
+        encode(quarters(), "PPM"),
+        encode(quarters(), "EPS"),
+        encode(quarters(), "ICO"),
+        encode(quarters(), "JPEG2000"),
+    ],
+    ids=lambda data: repr(data[:8]),
+)
+def test_what_is_no_picture_in_a_known_format_is_refused(data: bytes) -> None:
+    with pytest.raises(NotAnImage, match=r"send (a|the whole)"):
+        decode(data, LIMIT)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+def test_a_file_that_was_cut_short_is_refused(file_format: str, part: float) -> None:
+    data = encode(noise(120, 90), file_format)
+    with pytest.raises(NotAnImage, match="send the whole file"):
+        decode(data[: int(part * len(data))], LIMIT)
+
+
+@pytest.mark.parametrize("missing", [2, 10, 300])
+def test_a_photograph_that_lacks_its_last_bytes_is_refused(missing: int) -> None:
+    with pytest.raises(NotAnImage):
+        decode(encode(smooth(640, 480), "JPEG")[:-missing], LIMIT)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_the_limit_itself_is_allowed_and_one_pixel_more_is_not(file_format: str) -> None:
+    data = encode(quarters(48, 32), file_format)
+    assert decode(data, 48 * 32).shape == (32, 48, 3)
+    with pytest.raises(TooLarge, match=r"48 x 32.* 1,535 .*scaled down"):
+        decode(data, 48 * 32 - 1)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "side"),
+    [
+        ("PNG", 100_000),
+        ("TIFF", 100_000),
+        ("BMP", 100_000),
+        ("JPEG", 65_000),
+        ("GIF", 65_000),
+        ("WebP", 16_000),
+    ],
+)
+def test_a_size_over_the_limit_is_refused_from_the_header(file_format: str, side: int) -> None:
+    data = header_of(file_format, side, side)
+    assert len(data) < 200
+    with pytest.raises(TooLarge):
+        decode(data, 50_000_000)
+
+
+def test_a_small_tiff_in_huge_tiles_is_refused() -> None:
+    tiles = {322: 60_000, 323: 60_000, 324: 8, 325: 100}
+    data = tiff_header({256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1} | tiles)
+    with pytest.raises(TooLarge):
+        decode(data, 50_000_000)
+
+
+def test_a_bitmap_in_run_lengths_is_read() -> None:
+    picture = decode(run_length_bitmap(400, 300, (10, 200, 90)), LIMIT)
+    assert_array_equal(picture, np.full((300, 400, 3), (10, 200, 90)))
+
+
+SAMPLES = [
+    encode(quarters(), "JPEG", exif=exif(6)),
+    encode(quarters(), "PNG", exif=exif(6)),
+    encode(quarters(), "WebP"),
+    encode(quarters(), "BMP"),
+    encode(quarters(), "TIFF", compression="tiff_lzw"),
+    encode(quarters(), "GIF"),
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    data=st.sampled_from(SAMPLES),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
+)
+def test_whatever_bytes_come_the_answer_is_a_picture_or_a_reason(
+    data: bytes, changes: list[tuple[float, int]]
+) -> None:
+    altered = bytearray(data)
+    for place, value in changes:
+        altered[int(place**2 * len(data))] = value  # mostly near the beginning, in the header
+    try:
+        picture = decode(bytes(altered), LIMIT)
+    except BadInput:
+        return
+    assert picture.ndim == 3
+    assert 0 < picture.size <= 3 * LIMIT
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 48), (200, 150), (65, 301), (1, 1)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_a_whole_picture_becomes_a_face_as_pil_makes_it(size: tuple[int, int], mode: str) -> None:
+    data = encode(Image.fromarray(noise(*size)).convert(mode), "PNG")
+    with Image.open(BytesIO(data)) as file:
+        expected = file.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR).convert("L")
+    face = grey_face(decode(data, LIMIT))
+    assert face.dtype == np.uint8
+    assert_array_equal(face, np.asarray(expected))

@@ -1,0 +1,70 @@
+"""A version of the store, made once from noise by the command line, for all that looks at one."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tests.training.generated import lively_network, noise_faces, write_folder, write_zip
+from training.__main__ import app
+from training.recipe import Recipe
+
+HISTORY = [
+    {
+        "images": 100 * (i + 1),
+        "pixels": 32 if i < 3 else 64,
+        "learning_rate": 0.001,
+        "train_loss": 1.75 - i / 8,
+        "validation_loss": 1.5 - i / 8,
+        "validation_accuracy": 0.25 + i / 8,
+    }
+    for i in range(5)
+]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported, from what, and what the command said."""
+
+    folder: Path
+    run: Path
+    data: tuple[Path, Path]
+    unseen: Path
+    output: str
+
+    @property
+    def words(self) -> list[str]:
+        """The export's command line but for ``--store``."""
+        data = [str(path) for path in self.data]
+        return ["export", str(self.run), *data, "--unseen", str(self.unseen), "--version", "7"]
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    place = tmp_path_factory.mktemp("exported")
+    run = place / "run"
+    run.mkdir()
+    torch.save(lively_network().state_dict(), run / "weights.pt")
+    (run / "recipe.json").write_text(Recipe(images=500, seed=5).to_json())
+    (run / "history.json").write_text(json.dumps(HISTORY))
+    data = (
+        write_zip(noise_faces("raf-noise", each=10), place),
+        write_folder(noise_faces("fer2013-noise", each=10, seed=1), place),
+    )
+    unseen = write_zip(noise_faces("elsewhere", each=2, seed=2), place)
+    made = Exported(place / "store" / "gimefive" / "7", run, data, unseen, output="")
+    words = [*made.words, "--store", str(place / "store")]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    return Exported(made.folder, run, data, unseen, result.output)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _engine() -> Iterator[None]:
+    """Whatever engine a module's tests choose for 8 bits is gone after them."""
+    engine = torch.backends.quantized.engine
+    yield
+    torch.backends.quantized.engine = engine

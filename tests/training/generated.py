@@ -1,0 +1,88 @@
+"""Faces made of noise, data sets of them in every layout, and a network with random weights."""
+
+import csv
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from training.data import FaceSet
+from training.network import EMOTIONS, GiMeFive
+
+
+def lively_network() -> GiMeFive:
+    """Always the same random network, its norms with statistics and its logits apart."""
+    torch.manual_seed(0)
+    network = GiMeFive().eval()
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        norm.load_state_dict(
+            norm.state_dict()
+            | {
+                "running_mean": 0.1 * torch.randn(norm.num_features),
+                "running_var": 0.5 + torch.rand(norm.num_features),
+            }
+        )
+    with torch.no_grad():
+        network.fc3.weight *= 50
+    return network
+
+
+def noise_faces(name: str, each: int, seed: int = 0) -> FaceSet:
+    """`each` faces of every emotion: coarse noise around a grey that depends on the emotion."""
+    rng = np.random.default_rng(seed)
+    labels = np.tile(np.arange(len(EMOTIONS)), each)
+    coarse = rng.integers(-40, 40, (len(labels), 8, 8)) + 60 + 25 * labels[:, None, None]
+    faces = np.kron(coarse, np.ones((8, 8), dtype=int)).clip(0, 255).astype(np.uint8)
+    return FaceSet(name, faces, labels, tuple(f"{i}.png" for i in range(len(labels))))
+
+
+def encoded(face: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], kind: str = "PNG") -> bytes:
+    """A grey or RGB array as the bytes of a picture."""
+    buffer = io.BytesIO()
+    Image.fromarray(face).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def listing(faces: FaceSet, *, header: bool) -> str:
+    """The text of a labels file."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    if header:
+        writer.writerow(["filename", "label"])
+    writer.writerows(zip(faces.files, faces.labels.tolist(), strict=True))
+    return text.getvalue()
+
+
+def write_folder(faces: FaceSet, parent: Path) -> Path:
+    """``NAME/labels.csv`` and ``NAME/images/``."""
+    folder = parent / faces.name
+    (folder / "images").mkdir(parents=True)
+    (folder / "labels.csv").write_text(listing(faces, header=True))
+    for file, face in zip(faces.files, faces.faces, strict=True):
+        (folder / "images" / file).write_bytes(encoded(face))
+    return folder
+
+
+def write_zip(faces: FaceSet, parent: Path) -> Path:
+    """``NAME.zip`` that holds what the folder would."""
+    path = parent / f"{faces.name}.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("labels.csv", listing(faces, header=True))
+        for file, face in zip(faces.files, faces.faces, strict=True):
+            archive.writestr(f"images/{file}", encoded(face))
+    return path
+
+
+def write_paper_layout(faces: FaceSet, parent: Path) -> Path:
+    """``train_NAME_labels.csv`` without a header beside ``train/``, as the paper's scripts read."""
+    (parent / "train").mkdir()
+    for file, face in zip(faces.files, faces.faces, strict=True):
+        (parent / "train" / file).write_bytes(encoded(face))
+    path = parent / f"train_{faces.name}_labels.csv"
+    path.write_text(listing(faces, header=False))
+    return path

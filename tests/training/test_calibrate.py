@@ -1,0 +1,59 @@
+"""Temperature and threshold on faces whose true probabilities are known."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from training import metrics
+from training.calibrate import choose_threshold, fit_temperature
+from training.report import THRESHOLDS, Scored
+
+
+def drawn(temperature: float, faces: int, seed: int) -> Scored:
+    """Logits whose true probabilities are their softmax at `temperature`."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2, size=(faces, 6))
+    up_to = metrics.softmax(logits, temperature).cumsum(axis=1)
+    labels = (rng.random((faces, 1)) > up_to[:, :-1]).sum(axis=1)
+    return Scored(logits, labels)
+
+
+@pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
+def test_the_true_temperature_is_found(true: float) -> None:
+    assert fit_temperature([drawn(true, 8000, seed=3)]) == pytest.approx(true, rel=0.05)
+
+
+def test_no_other_temperature_is_likelier() -> None:
+    scored = drawn(0.7, 300, seed=4)
+    logits, labels = torch.from_numpy(scored.logits), torch.from_numpy(scored.labels)
+
+    def loss(temperature: float) -> float:
+        return float(functional.cross_entropy(logits / temperature, labels))
+
+    found = fit_temperature([scored])
+    assert loss(found) <= min(loss(t) for t in np.geomspace(0.05, 20, 400)) + 1e-7
+
+
+def test_data_sets_weigh_the_same_whatever_their_size() -> None:
+    small, large = drawn(0.5, 200, seed=5), drawn(2.0, 200, seed=6)
+    repeated = Scored.pool([large] * 9)
+    assert fit_temperature([small, repeated]) == fit_temperature([small, large])
+
+
+def test_the_threshold_is_where_answers_begin_to_be_right_more_often_than_wrong() -> None:
+    calibrated = drawn(1.0, 20000, seed=7)
+    assert choose_threshold([calibrated], 1.0) == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_network_that_is_always_right_never_abstains() -> None:
+    logits = np.eye(6) * 3
+    assert choose_threshold([Scored(logits, np.arange(6))], 1.0) == 0.0
+
+
+def test_faces_that_are_surely_wrong_are_left_out() -> None:
+    sure = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.62, 0.38], [0.62, 0.38]]))
+    scored = Scored(sure, np.array([0, 0, 1, 1]))
+    threshold = choose_threshold([scored], 1.0)
+    assert threshold == 0.65
+    assert threshold in THRESHOLDS

@@ -1,0 +1,101 @@
+"""The commands that measure a file of the store, and the one that describes it again."""
+
+import json
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from tests.training.conftest import Exported
+from tests.training.generated import lively_network
+from training.__main__ import app
+from training.data import read
+from training.errors import ExportError
+from training.network import logits_of
+
+
+def said(*words: str | Path) -> list[str]:
+    """The lines that a command prints."""
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.output.splitlines()
+
+
+def test_one_line_is_printed_for_each_data_set(exported: Exported) -> None:
+    lines = said("evaluate", exported.folder / "model.fp32.pt", *exported.data, exported.unseen)
+    faces = read(exported.unseen)
+    answers = logits_of(lively_network(), torch.from_numpy(faces.faces)).argmax(dim=1)
+    right = float((answers.numpy() == faces.labels).mean())
+    assert [line.split(":")[0] for line in lines] == ["raf-noise", "fer2013-noise", "elsewhere"]
+    assert lines[2].startswith(f"elsewhere: 12 faces, accuracy {right:.1%} (")
+
+
+@pytest.mark.parametrize("file", ["model.fp32.pt", "model.int8.pt"])
+def test_held_out_faces_give_what_the_card_says(
+    exported: Exported, file: str, tmp_path: Path
+) -> None:
+    said(
+        "evaluate", exported.folder / file, *exported.data, "--part", "held_out", "--out", tmp_path
+    )
+    card = json.loads((exported.folder / "card.json").read_text())
+    for name in ("raf-noise", "fer2013-noise"):
+        found = json.loads((tmp_path / f"{name}.json").read_text())
+        written = card["metrics"]["held_out"][name][file.split(".")[1]]
+        assert found["confusion"] == written["confusion"]
+        assert found["nll"]["after"] == pytest.approx(written["nll"]["after"], rel=1e-4)
+
+
+def test_a_picture_is_drawn_beside_the_numbers(exported: Exported, tmp_path: Path) -> None:
+    said("evaluate", exported.folder / "model.int8.pt", exported.unseen, "--out", tmp_path / "new")
+    with Image.open(tmp_path / "new" / "elsewhere.png") as picture:
+        assert picture.width > picture.height > 300
+        assert len(picture.convert("RGB").getcolors(1_000_000) or []) > 100
+
+
+def test_validation_faces_are_a_part_of_all(exported: Exported) -> None:
+    (line,) = said(
+        "evaluate", exported.folder / "model.fp32.pt", exported.data[0], "--part", "validation"
+    )
+    assert line.startswith("raf-noise: 6 faces")
+
+
+def test_calibrate_finds_the_temperature_of_the_card(exported: Exported) -> None:
+    card = json.loads((exported.folder / "card.json").read_text())
+    temperature = card["precisions"]["int8"]["temperature"]
+    lines = said("calibrate", exported.folder / "model.int8.pt", *exported.data)
+    assert lines[0] == f"the card's temperature is {temperature}, here {temperature}"
+    assert lines[1].startswith("validation: 12 faces")
+
+
+def test_describe_writes_the_same_page_again(exported: Exported, tmp_path: Path) -> None:
+    shutil.copy(exported.folder / "card.json", tmp_path)
+    said("describe", tmp_path)
+    for name in ("README.md", "curves.png", "confusion.png", "reliability.png"):
+        assert (tmp_path / name).read_bytes() == (exported.folder / name).read_bytes(), name
+
+
+def test_an_altered_file_is_refused(exported: Exported, tmp_path: Path) -> None:
+    shutil.copy(exported.folder / "card.json", tmp_path)
+    (tmp_path / "model.int8.pt").write_bytes(b"something else")
+    with pytest.raises(ExportError, match="was altered"):
+        said("evaluate", tmp_path / "model.int8.pt", exported.unseen)
+
+
+def test_a_file_that_the_card_does_not_name_is_refused(exported: Exported) -> None:
+    with pytest.raises(ExportError, match=r"does not name model\.onnx"):
+        said("evaluate", exported.folder / "model.onnx", exported.unseen)
+
+
+def test_an_error_is_one_line_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["training", "describe", str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "training.__main__")
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_module("training", run_name="__main__")
+    assert exit_.value.code == f"error: {tmp_path}/card.json: No such file or directory"

@@ -1,0 +1,151 @@
+"""A version as it comes out of the command line: whole, true to its card, never overwritten."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from service.store import ModelStore
+from tests.training.conftest import HISTORY, Exported
+from tests.training.generated import lively_network, noise_faces
+from training import export
+from training.__main__ import app
+from training.artefact import load
+from training.data import FaceSet
+from training.errors import DataError, ExportError, RunError
+from training.network import GiMeFive, logits_of
+
+FACES = torch.from_numpy(noise_faces("other", each=1, seed=9).faces)
+
+
+@pytest.fixture(scope="module")
+def card(exported: Exported) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((exported.folder / "card.json").read_text())
+    return document
+
+
+def run(words: list[str], store: Path) -> None:
+    CliRunner().invoke(app, [*words, "--store", str(store)], catch_exceptions=False)
+
+
+def test_the_folder_holds_the_files_the_card_the_page_and_its_pictures(exported: Exported) -> None:
+    assert {path.name for path in exported.folder.iterdir()} == {
+        "model.fp32.pt",
+        "model.int8.pt",
+        "card.json",
+        "README.md",
+        "curves.png",
+        "confusion.png",
+        "reliability.png",
+    }
+    assert [path.name for path in exported.folder.parent.iterdir()] == ["7"]
+
+
+def test_the_card_names_its_files_by_their_digest_and_size(
+    exported: Exported, card: dict[str, Any]
+) -> None:
+    for entry in card["precisions"].values():
+        data = (exported.folder / entry["file"]).read_bytes()
+        assert entry["sha256"] == hashlib.sha256(data).hexdigest()
+        assert entry["bytes"] == len(data)
+
+
+def test_the_service_accepts_the_version(exported: Exported) -> None:
+    stored = ModelStore(exported.folder.parent.parent).gimefive()
+    assert stored.card.version == "7"
+    assert set(stored.card.precisions) == {"fp32", "int8"}
+
+
+def test_the_card_describes_input_layers_and_defaults(card: dict[str, Any]) -> None:
+    assert card["input"] == {"shape": ["N", 64, 64], "dtype": "uint8", "colour": "grey"}
+    assert card["layers"]["conv1"] == [64, 64, 64]
+    assert card["layers"]["conv5"] == [1024, 4, 4]
+    assert card["default_precision"]["cuda"] == "fp16"
+    assert card["default_precision"]["cpu"] in {"fp32", "int8"}
+    assert card["recipe"]["images"] == 500
+    assert card["history"] == HISTORY
+
+
+def test_the_card_counts_the_faces_of_every_data_set(card: dict[str, Any]) -> None:
+    counted = {source["name"]: source for source in card["data"]}
+    assert counted["raf-noise"]["images"] == 60
+    assert counted["raf-noise"]["parts"] == {"train": 48, "validation": 6, "held_out": 6}
+    assert counted["elsewhere"]["parts"] == {"unseen": 12}
+    assert set(counted["fer2013-noise"]["classes"].values()) == {10}
+    assert "non-commercial research only" in counted["raf-noise"]["licence"]
+    assert "not known" in counted["elsewhere"]["licence"]
+
+
+def test_the_command_names_data_sets_without_where_they_lie(
+    exported: Exported, card: dict[str, Any]
+) -> None:
+    words = f"export {exported.run} raf-noise.zip fer2013-noise --unseen elsewhere.zip --version 7"
+    assert card["command"] == f"python -m training {words}"
+
+
+def test_pooled_reports_add_up(card: dict[str, Any]) -> None:
+    held_out = card["metrics"]["held_out"]
+    for precision in ("fp32", "int8"):
+        parts = [np.array(held_out[name][precision]["confusion"]) for name in held_out]
+        np.testing.assert_array_equal(parts[0] + parts[1], parts[2])
+        assert parts[2].sum() == held_out["pooled"][precision]["images"] == 12
+
+
+def test_the_float_file_is_the_network_with_its_names_and_parts(exported: Exported) -> None:
+    module = load(exported.folder / "model.fp32.pt")
+    network = lively_network()
+    assert set(module.state_dict()) == set(GiMeFive().state_dict())
+    with torch.inference_mode():
+        logits = module(FACES)
+        torch.testing.assert_close(logits, network(FACES), atol=0.05, rtol=0)
+        torch.testing.assert_close(module.normalise(FACES), network.normalise(FACES))
+        for layer in (1, 5):
+            torch.testing.assert_close(module.head(module.features(FACES, layer), layer), logits)
+
+
+def test_the_8_bit_file_is_close_to_the_float_one(exported: Exported, card: dict[str, Any]) -> None:
+    engine = card["precisions"]["int8"]["engine"]
+    exact = logits_of(lively_network(), FACES)
+    found = logits_of(load(exported.folder / "model.int8.pt", engine), FACES)
+    assert float((found - exact).square().mean().sqrt()) < 0.05 * float(exact.std())
+
+
+def test_a_version_that_exists_is_never_overwritten(exported: Exported) -> None:
+    before = (exported.folder / "card.json").read_bytes()
+    with pytest.raises(ExportError, match="versions never change: choose another --version"):
+        run(exported.words, exported.folder.parent.parent)
+    assert (exported.folder / "card.json").read_bytes() == before
+
+
+def test_an_export_that_fails_leaves_nothing_behind(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(network: GiMeFive, path: Path, faces: FaceSet) -> None:
+        assert network.training is False
+        path.write_bytes(faces.faces[:1].tobytes())
+        raise ExportError(f"no room for {path.name}")
+
+    monkeypatch.setattr(export, "write_int8", fail)
+    with pytest.raises(ExportError, match=r"no room for model\.int8\.pt"):
+        run(exported.words, tmp_path)
+    assert list((tmp_path / "gimefive").iterdir()) == []
+
+
+def test_a_run_that_has_not_ended_is_refused(exported: Exported, tmp_path: Path) -> None:
+    shutil.copytree(exported.run, tmp_path / "run")
+    (tmp_path / "run" / "weights.pt").unlink()
+    words = ["export", str(tmp_path / "run"), *exported.words[2:]]
+    with pytest.raises(RunError, match=r"weights\.pt is missing: is the run finished\?"):
+        run(words, tmp_path)
+
+
+def test_two_data_sets_of_one_name_are_refused(exported: Exported, tmp_path: Path) -> None:
+    words = [*exported.words, "--unseen", str(exported.data[0])]
+    with pytest.raises(DataError, match="two data sets have one name"):
+        run(words, tmp_path)

@@ -1,0 +1,71 @@
+"""The order in which faces are drawn, and what the loss weighs."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.generated import noise_faces
+from training.data import FaceSet
+from training.errors import DataError
+from training.feed import Data
+
+
+def numbered(name: str, count: int, first: int) -> FaceSet:
+    """Faces that are all of one grey, a grey of their own."""
+    greys = np.arange(first, first + count, dtype=np.uint8)
+    faces = np.repeat(greys, 64 * 64).reshape(count, 64, 64)
+    return FaceSet(name, faces, np.arange(count) % 6, tuple(str(grey) for grey in greys))
+
+
+SMALL, LARGE = numbered("small", 7, 0), numbered("large", 30, 100)
+DATA = Data.of([SMALL, LARGE], [SMALL])
+
+
+def greys(numbers: range, seed: int = 1) -> list[int]:
+    faces, _ = DATA.batch(numbers, seed)
+    return [int(face[0, 0]) for face in faces]
+
+
+def test_sets_are_drawn_equally_often_whatever_their_size() -> None:
+    drawn = greys(range(60))
+    assert sum(grey < 100 for grey in drawn) == 30
+
+
+def test_within_a_set_no_face_comes_again_before_all_have_come() -> None:
+    small = [grey for grey in greys(range(28)) if grey < 100]
+    assert sorted(small[:7]) == sorted(small[7:14]) == list(range(7))
+    assert small[:7] != small[7:14]
+
+
+def test_processes_that_share_a_batch_draw_what_one_would() -> None:
+    whole = greys(range(16))
+    shared = [greys(range(rank, 16, 2)) for rank in (0, 1)]
+    assert Counter(whole) == Counter(shared[0] + shared[1])
+
+
+def test_faces_come_with_their_own_labels() -> None:
+    faces, labels = DATA.batch(range(40), seed=3)
+    first = [int(face[0, 0]) for face in faces]
+    assert [(grey - 100 if grey >= 100 else grey) % 6 for grey in first] == labels.tolist()
+
+
+def test_another_seed_gives_another_order() -> None:
+    assert greys(range(20), seed=1) != greys(range(20), seed=2)
+
+
+def test_loss_weights_are_one_on_average_and_one_over_the_root_of_the_frequency() -> None:
+    labels = np.array([0] * 16 + [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4)
+    faces = np.zeros((len(labels), 64, 64), dtype=np.uint8)
+    some = FaceSet("some", faces, labels, ("",) * len(labels))
+    weights = Data.of([some], [some]).class_weights()
+    torch.testing.assert_close(weights[1:] / weights[0], torch.full((5,), 2.0))
+    assert float(weights[torch.from_numpy(labels)].mean()) == pytest.approx(1)
+
+
+def test_an_emotion_without_any_face_is_refused_by_name() -> None:
+    faces = noise_faces("set", each=2)
+    without = faces.take(np.flatnonzero(faces.labels != 4))
+    with pytest.raises(DataError, match="disgust"):
+        Data.of([without], [without]).class_weights()

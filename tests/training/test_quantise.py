@@ -1,0 +1,59 @@
+"""The 8-bit network answers as the network does, for any batch, on any kind of processor."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.generated import lively_network, noise_faces
+from training.artefact import load
+from training.network import GiMeFive, logits_of
+from training.quantise import quantise
+
+FACES = torch.from_numpy(noise_faces("set", each=11).faces)
+
+
+@pytest.fixture(scope="module")
+def network() -> GiMeFive:
+    return lively_network()
+
+
+@pytest.fixture(scope="module")
+def quantised(network: GiMeFive) -> torch.jit.ScriptModule:
+    return quantise(network, FACES)
+
+
+def test_its_logits_are_close_to_those_of_the_network(
+    network: GiMeFive, quantised: torch.jit.ScriptModule
+) -> None:
+    exact, found = logits_of(network, FACES), logits_of(quantised, FACES)
+    assert float((found - exact).square().mean().sqrt()) < 0.05 * float(exact.std())
+
+
+def test_an_answer_does_not_depend_on_its_batch(quantised: torch.jit.ScriptModule) -> None:
+    together = logits_of(quantised, FACES[:64], batch=64)
+    for batch in (1, 7):
+        assert torch.equal(logits_of(quantised, FACES[:64], batch=batch), together)
+
+
+def test_faces_may_have_a_channel_axis(quantised: torch.jit.ScriptModule) -> None:
+    with torch.inference_mode():
+        assert torch.equal(quantised(FACES[:3, None]), quantised(FACES[:3]))
+
+
+@pytest.mark.parametrize("engine", ["onednn", "x86", "fbgemm"])
+def test_every_engine_gives_the_same_answers(
+    quantised: torch.jit.ScriptModule, engine: str, tmp_path: Path
+) -> None:
+    """Where an engine adds products in 16 bits, activations of 8 bits would overflow and differ."""
+    if engine not in torch.backends.quantized.supported_engines:
+        pytest.skip(f"torch was built without {engine} here")
+    torch.jit.save(quantised, tmp_path / "model.pt")
+    found = logits_of(load(tmp_path / "model.pt", engine), FACES[:16])
+    torch.testing.assert_close(found, logits_of(quantised, FACES[:16]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.usefixtures("quantised")
+def test_the_network_itself_is_left_alone(network: GiMeFive) -> None:
+    for name, value in lively_network().state_dict().items():
+        assert torch.equal(network.state_dict()[name], value), name

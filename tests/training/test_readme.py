@@ -1,0 +1,97 @@
+"""The page of a version says what its card says."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from tests.training.conftest import Exported
+from training.card import Card
+from training.network import EMOTIONS
+from training.readme import markdown, table
+
+
+@pytest.fixture(scope="module")
+def page(exported: Exported) -> str:
+    return (exported.folder / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def card(exported: Exported) -> Card:
+    document: Card = json.loads((exported.folder / "card.json").read_text())
+    return document
+
+
+def section(page: str, heading: str) -> str:
+    return page.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of a page's table, without its header."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_every_result_is_a_row(page: str, card: Card) -> None:
+    found = rows(section(page, "Results"))
+    measured = [
+        (f"{name}, {which}", precision, report)
+        for which, part in (("held out", "held_out"), ("all", "unseen"))
+        for name, reports in card["metrics"][part].items()  # type: ignore[literal-required]  # both are keys
+        for precision, report in reports.items()
+    ]
+    assert [(row[0], row[1]) for row in found] == [(name, p) for name, p, _ in measured]
+    for row, (_, _, report) in zip(found, measured, strict=True):
+        share = report["accuracy"]
+        assert row[2] == str(report["images"])
+        value, low, high = (f"{100 * share[key]:.1f}" for key in ("value", "low", "high"))
+        assert row[3] == f"{value} ({low} to {high})"
+
+
+def test_every_emotion_has_its_recall_in_every_data_set(page: str) -> None:
+    found = rows(section(page, "By emotion"))
+    assert [row[0] for row in found] == list(EMOTIONS)
+    assert {len(row) for row in found} == {6}
+
+
+def test_files_are_named_with_temperature_and_digest(page: str, card: Card) -> None:
+    for row, entry in zip(rows(section(page, "Files")), card["precisions"].values(), strict=True):
+        assert row[0] == f"`{entry['file']}`"
+        assert row[2].strip("`").rstrip(".") == entry["sha256"][:16]
+        assert row[4] == f"{entry['temperature']:.4f}"
+
+
+def test_the_page_says_what_a_responsible_card_must(page: str) -> None:
+    for words in (
+        "not what the person feels",
+        "Article 5(1)(f)",
+        "Out of scope",
+        "no neutral class",
+        "No image is kept",
+        "non-commercial research",
+    ):
+        assert words in " ".join(page.split()), words
+
+
+def test_pictures_that_the_page_shows_are_there(page: str, exported: Exported) -> None:
+    pictures = re.findall(r"!\[[^]]+\]\((\w+\.png)\)", page)
+    assert pictures == ["confusion.png", "reliability.png", "curves.png"]
+    for name in pictures:
+        with Image.open(exported.folder / name) as picture:
+            assert picture.width > 1000
+
+
+def test_a_class_without_a_face_has_a_dash(card: Card) -> None:
+    changed: Card = json.loads(json.dumps(card))
+    for reports in changed["metrics"]["held_out"].values():
+        for report in reports.values():
+            report["recall"]["fear"] = None
+    row = rows(section(markdown(changed), "By emotion"))[-1]
+    assert row == ["fear", "0", "-", row[3], "-", "-"]
+
+
+def test_a_table_is_aligned_as_text() -> None:
+    assert table(["what", "n"], [["a", "1"], ["longer", "23"]]) == (
+        "| what   |  n |\n| ------ | -: |\n| a      |  1 |\n| longer | 23 |"
+    )

@@ -1,0 +1,46 @@
+"""What a recipe says about each step."""
+
+import json
+from math import cos, pi
+from pathlib import Path
+
+import pytest
+
+from training.augment import Augmentation
+from training.recipe import Recipe, Stage
+
+RECIPE = Recipe(images=1000, batch=10, learning_rate=0.4, warm_up=0.2)
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_almost_nothing() -> None:
+    rates = [RECIPE.rate(step) for step in range(RECIPE.steps)]
+    peak = rates.index(max(rates))
+    assert rates[:peak] == sorted(rates[:peak])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    assert max(rates) == pytest.approx(0.4)
+    assert 0 < rates[0] <= 0.4 / 20
+    assert 0 < rates[-1] < 0.4 / 1000
+
+
+def test_the_warm_up_is_straight_and_the_fall_is_half_a_cosine() -> None:
+    assert [RECIPE.rate(step) for step in (0, 9, 19)] == pytest.approx([0.02, 0.2, 0.4])
+    assert RECIPE.rate(60) == pytest.approx(0.4 * (1 + cos(pi / 2)) / 2)
+
+
+def test_stages_follow_one_another_by_their_share_of_the_steps() -> None:
+    stages = (Stage(0.5, 32), Stage(0.3, 48), Stage(0.2, 64))
+    recipe = Recipe(images=1000, batch=10, stages=stages)
+    pixels = [recipe.pixels(step) for step in range(recipe.steps)]
+    assert pixels == [32] * 50 + [48] * 30 + [64] * 20
+
+
+def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
+    recipe = Recipe(images=77, stages=(Stage(1.0, 40),), augmentation=Augmentation(flip=0.1))
+    (tmp_path / "recipe.json").write_text(recipe.to_json())
+    assert Recipe.load(tmp_path / "recipe.json") == recipe
+
+
+def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps({"images": 99, "augmentation": {"flip": 0}}))
+    expected = Recipe(images=99, augmentation=Augmentation(flip=0))
+    assert Recipe.load(tmp_path / "recipe.json") == expected

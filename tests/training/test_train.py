@@ -1,0 +1,67 @@
+"""A run that is killed and started again ends as one that was not."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.multiprocessing.spawn import ProcessExitedException
+
+from tests.training.generated import noise_faces
+from training.errors import RunError
+from training.feed import Data
+from training.network import GiMeFive
+from training.recipe import Recipe, Stage
+from training.train import Execution, train
+
+RECIPE = Recipe(images=32, batch=8, stages=(Stage(0.75, 32), Stage(0.25, 40)))
+TOGETHER = Execution(processes=2, checkpoint_steps=2)
+
+
+class Doomed(Data):
+    """Kills whatever process asks for the batch of the fourth step."""
+
+    def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:
+        if numbers.start >= 3 * RECIPE.batch:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().batch(numbers, seed)
+
+
+def sets(kind: type[Data] = Data) -> Data:
+    train_sets = [noise_faces("one", each=3), noise_faces("two", each=2, seed=1)]
+    return kind.of(train_sets, [noise_faces("three", each=1, seed=2)])
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run sets for its processes is gone after the test."""
+    for name in ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path: Path) -> None:
+    whole = torch.load(train(RECIPE, sets(), tmp_path / "whole", TOGETHER))
+    torch.manual_seed(RECIPE.seed)
+    begun = GiMeFive().state_dict()
+    assert not any(torch.equal(begun[name], whole[name]) for name in begun)
+
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        train(RECIPE, sets(Doomed), tmp_path / "killed", TOGETHER)
+    assert torch.load(tmp_path / "killed" / "checkpoint.pt")["at"]["step"] == 2
+    assert not (tmp_path / "killed" / "weights.pt").exists()
+    resumed = torch.load(train(RECIPE, sets(), tmp_path / "killed", TOGETHER))
+
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    histories = [(tmp_path / name / "history.json").read_text() for name in ("whole", "killed")]
+    assert histories[0] == histories[1]
+
+
+def test_a_folder_with_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(RECIPE.to_json())
+    other = Recipe(images=80, batch=8)
+    with pytest.raises(RunError, match="another recipe"):
+        train(other, sets(), tmp_path, TOGETHER)
+    assert (tmp_path / "recipe.json").read_text() == RECIPE.to_json()

@@ -1,0 +1,100 @@
+"""The TorchScript files of a version: written, proven equal to the network, and read again."""
+
+from copy import deepcopy
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from training.data import FaceSet
+from training.errors import ExportError
+from training.network import GiMeFive, logits_of
+from training.quantise import ENGINE, quantise, without_deprecations
+from training.report import Scored
+
+SCRIPT_BOUND = 1e-4
+"""How far the script's logits may be from the network's."""
+
+HALF_BOUND = 0.05
+"""Likewise once parameters are stored in half precision; it moves no score by more than 0.025."""
+
+HALF_LOSS = 0.0005
+"""How much accuracy storing them in half precision may cost: half of what tables show."""
+
+
+def score(network: nn.Module, faces: FaceSet) -> Scored:
+    """Ask a network, or a loaded file, about a data set."""
+    logits = logits_of(network, torch.from_numpy(faces.faces))
+    return Scored(logits.double().numpy(), faces.labels)
+
+
+def load(path: Path, engine: str | None = None) -> torch.jit.ScriptModule:
+    """Load a file on the CPU in float32; `engine` is what runs its 8-bit part, if it has one."""
+    if engine:
+        torch.backends.quantized.engine = engine
+    with without_deprecations():
+        module: torch.jit.ScriptModule = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return module.float()
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def write_float(network: GiMeFive, path: Path, faces: FaceSet) -> str:
+    """Write the network as a script, in half precision if that changes nothing that matters.
+
+    The script is not frozen: it keeps `normalise`, `features` and `head`, and its parameters keep
+    their names.
+
+    Args:
+        network: float32, in evaluation mode.
+        path: of the file.
+        faces: those on which the file must answer as the network does.
+
+    Returns:
+        The dtype of the stored parameters, ``float16`` or ``float32``.
+
+    Raises:
+        ExportError: the script's logits are not those of the network.
+    """
+    exact = score(network, faces)
+    _write_script(network, path)
+    some = faces.take(np.arange(min(len(faces), 256)))
+    difference = _furthest(score(load(path), some), exact)
+    if not difference <= SCRIPT_BOUND:
+        raise ExportError(f"the script's logits are off by {difference:.2g}")
+    half = path.with_suffix(".half")
+    _write_script(deepcopy(network).half(), half)
+    stored = score(load(half), faces)
+    if _furthest(stored, exact) <= HALF_BOUND and exact.accuracy - stored.accuracy <= HALF_LOSS:
+        half.replace(path)
+        return "float16"
+    half.unlink()
+    return "float32"
+
+
+def write_int8(network: GiMeFive, path: Path, faces: FaceSet) -> None:
+    """Write the network in 8-bit integers; `faces` are training images that set its scales.
+
+    Raises:
+        ExportError: a face's answer depends on how many are asked about at once.
+    """
+    module = quantise(network, torch.from_numpy(faces.faces))
+    torch.jit.save(module, path)
+    written, some = load(path, ENGINE), torch.from_numpy(faces.faces[:64])
+    together = logits_of(written, some)
+    for batch in (1, 7):
+        if not torch.equal(logits_of(written, some, batch=batch), together):
+            raise ExportError(f"the 8-bit network answers differently in batches of {batch}")
+
+
+def _write_script(network: GiMeFive, path: Path) -> None:
+    torch.jit.save(torch.jit.script(network), path)
+
+
+def _furthest(some: Scored, exact: Scored) -> float:
+    return float(np.abs(some.logits - exact.logits[: len(some.logits)]).max())

@@ -1,0 +1,87 @@
+"""Measuring a file of the store on any data set."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import torch
+
+from training.artefact import digest, load, score
+from training.card import Card, Precision, read
+from training.data import FaceSet, split
+from training.errors import ExportError
+from training.pictures import draw_report
+from training.report import Report, Scored, measure
+
+
+class Part(StrEnum):
+    """Which faces of a data set to use."""
+
+    all = "all"
+    validation = "validation"
+    held_out = "held_out"
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A file of the store, loaded, with its card.
+
+    Attributes:
+        module: takes faces uint8 ``[N, 64, 64]`` to logits float32 ``[N, 6]``.
+        entry: what the card says of the file.
+        card: the whole card.
+    """
+
+    module: torch.jit.ScriptModule
+    entry: Precision
+    card: Card
+
+    @classmethod
+    def open(cls, path: Path) -> "Artefact":
+        """Load a file with the card beside it.
+
+        Raises:
+            ExportError: there is no card, it does not name the file, or the file was altered.
+        """
+        card = read(path.parent)
+        for entry in card["precisions"].values():
+            if entry["file"] == path.name:
+                if digest(path) != entry["sha256"]:
+                    raise ExportError(f"{path} was altered: its SHA-256 is not that of the card")
+                return cls(load(path, entry.get("engine")), entry, card)
+        raise ExportError(f"{path.parent / 'card.json'} does not name {path.name}")
+
+    def choose(self, faces: FaceSet, part: Part) -> FaceSet:
+        """All faces, or a part of them as the artefact's run cut them."""
+        if part is Part.all:
+            return faces
+        parts = split(faces, self.card["recipe"]["seed"])
+        return parts.validation if part is Part.validation else parts.held_out
+
+    def score(self, faces: FaceSet) -> Scored:
+        """The logits for a data set."""
+        return score(self.module, faces)
+
+    def measure(self, faces: FaceSet) -> Report:
+        """Measure it on a data set, at its temperature."""
+        return measure(self.score(faces), self.entry["temperature"])
+
+
+def line(name: str, report: Report) -> str:
+    """A report in one line."""
+    accuracy, nll, ece = report["accuracy"], report["nll"], report["ece"]
+    return (
+        f"{name}: {report['images']:,} faces, accuracy {accuracy['value']:.1%} "
+        f"({accuracy['low']:.1%} to {accuracy['high']:.1%}), "
+        f"macro recall {report['macro_recall']:.1%}, "
+        f"NLL {nll['after']:.3f} (raw {nll['before']:.3f}), "
+        f"ECE {ece['after']:.3f} (raw {ece['before']:.3f})"
+    )
+
+
+def write(name: str, report: Report, out: Path) -> None:
+    """Write ``NAME.json`` and ``NAME.png`` into the folder `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.json").write_text(json.dumps(report, indent=1))
+    draw_report(name, report, out / f"{name}.png")

@@ -1,0 +1,87 @@
+"""What an export is told, and what it is made from."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from training.data import FaceSet, Split, read, split
+from training.errors import DataError, RunError
+from training.network import GiMeFive
+from training.recipe import Recipe
+
+NAME = "gimefive"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to export.
+
+    Attributes:
+        run: folder of a finished run.
+        data: the data sets it was trained on.
+        unseen: data sets it was not trained on, to be measured whole.
+        store: the model store.
+        version: a whole number; versions never change.
+    """
+
+    run: Path
+    data: tuple[Path, ...]
+    unseen: tuple[Path, ...]
+    store: Path
+    version: int
+
+    @property
+    def destination(self) -> Path:
+        """The version's folder."""
+        return self.store / NAME / str(self.version)
+
+    @property
+    def command(self) -> str:
+        """The command line that gives this order, with data sets by their names alone."""
+        words = ["python -m training export", str(self.run), *(path.name for path in self.data)]
+        words += [f"--unseen {path.name}" for path in self.unseen]
+        return " ".join([*words, f"--version {self.version}"])
+
+
+@dataclass(frozen=True)
+class Material:
+    """What an export is made from.
+
+    Attributes:
+        network: with the weights of the run, in evaluation mode.
+        recipe: of the run.
+        history: what the run saw on the way.
+        splits: the run's data sets, cut as it cut them.
+        unseen: the others.
+    """
+
+    network: GiMeFive
+    recipe: Recipe
+    history: list[dict[str, float]]
+    splits: tuple[Split, ...]
+    unseen: tuple[FaceSet, ...]
+
+    @classmethod
+    def read(cls, order: Order) -> Self:
+        """Read the run's folder and all data sets.
+
+        Raises:
+            DataError: a data set cannot be read, or two have one name.
+            RunError: a file of the run is missing: no run, or it has not ended.
+        """
+        network = GiMeFive().eval()
+        try:
+            network.load_state_dict(torch.load(order.run / "weights.pt", map_location="cpu"))
+            history = json.loads((order.run / "history.json").read_text())
+            recipe = Recipe.load(order.run / "recipe.json")
+        except FileNotFoundError as error:
+            raise RunError(f"{error.filename} is missing: is the run finished?") from error
+        splits = tuple(split(read(path), recipe.seed) for path in order.data)
+        unseen = tuple(read(path) for path in order.unseen)
+        names = [s.train.name for s in splits] + [faces.name for faces in unseen]
+        if len(set(names)) < len(names):
+            raise DataError(f"two data sets have one name: {', '.join(names)}")
+        return cls(network, recipe, history, splits, unseen)

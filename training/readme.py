@@ -1,0 +1,198 @@
+"""The model card in Markdown: ``model_card.md`` filled from ``card.json`` and nothing else."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
+
+from training.card import Card, Source
+from training.evidence import POOLED
+from training.report import Report, Share
+
+SHOWN_THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+UNKNOWN = "-"
+
+
+def markdown(card: Card) -> str:
+    """The whole page."""
+    template = Template(Path(__file__).with_name("model_card.md").read_text())
+    default, reason = card["default_precision"], card["default_reason"]
+    report = card["metrics"]["held_out"][POOLED][default["cpu"]]
+    return template.substitute(
+        name=card["name"],
+        version=card["version"],
+        labels=", ".join(card["labels"]),
+        parameters=f"{card['parameters']:,}",
+        files=_files(card),
+        cpu=default["cpu"],
+        cpu_reason=reason["cpu"],
+        cuda=default["cuda"],
+        cuda_reason=reason["cuda"],
+        engine=card["precisions"]["int8"]["engine"],
+        torch=card["torch"].split("+")[0],
+        data=_data(card),
+        licences="\n".join(f"- {s['name']}: {_parts(s)}. {s['licence']}." for s in card["data"]),
+        results=_results(card),
+        agreement=f"{card['precisions']['int8']['agreement']:.1%}",
+        emotions=_emotions(card, report),
+        calibration=_calibration(card),
+        threshold=f"{card['threshold']:.2f}",
+        coverage=_coverage(card, report),
+        recipe=_recipe(card),
+        hardest=_hardest(report),
+        commit=f", at commit `{card['commit']}`" if card["commit"] else "",
+        command=card["command"],
+        commands=_commands(card),
+    )
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """A Markdown table that reads well as text too: `words` columns to the left, numbers right."""
+    cells = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
+
+    def line(row: Sequence[str]) -> str:
+        pairs = enumerate(zip(row, widths, strict=True))
+        padded = (cell.ljust(w) if i < words else cell.rjust(w) for i, (cell, w) in pairs)
+        return f"| {' | '.join(padded)} |"
+
+    return "\n".join([line(cells[0]), line(rule), *(line(row) for row in cells[1:])])
+
+
+def _files(card: Card) -> str:
+    rows = [
+        [
+            f"`{entry['file']}`",
+            entry["parameters"],
+            f"`{entry['sha256'][:16]}...`",
+            f"{entry['bytes'] / 1e6:.1f} MB",
+            f"{entry['temperature']:.4f}",
+        ]
+        for entry in card["precisions"].values()
+    ]
+    return table(["file", "stored as", "SHA-256", "size", "temperature"], rows, words=3)
+
+
+def _data(card: Card) -> str:
+    labels = card["labels"]
+    rows = [
+        [s["name"], f"{s['images']:,}", *(f"{s['classes'][label]:,}" for label in labels)]
+        for s in card["data"]
+    ]
+    return table(["data set", "images", *labels], rows)
+
+
+def _parts(source: Source) -> str:
+    parts = source["parts"]
+    if "unseen" in parts:
+        return "nothing was learned of it, all of it was measured"
+    words = {"train": "learned from", "validation": "for validation", "held_out": "held out"}
+    return ", ".join(f"{parts[part]:,} {what}" for part, what in words.items())
+
+
+def _measured(card: Card) -> list[tuple[str, str, Report]]:
+    """Every report with the faces and the precision it is about."""
+    named = {f"{name}, held out": by for name, by in card["metrics"]["held_out"].items()}
+    named |= {f"{name}, all": by for name, by in card["metrics"]["unseen"].items()}
+    return [(name, p, report) for name, by in named.items() for p, report in by.items()]
+
+
+def _results(card: Card) -> str:
+    header = ["faces", "precision", "number", "accuracy, %", "macro recall, %", "NLL", "ECE"]
+    rows = [
+        [
+            name,
+            precision,
+            f"{report['images']:,}",
+            _interval(report["accuracy"]),
+            _percent(report["macro_recall"]),
+            f"{report['nll']['after']:.3f}",
+            f"{report['ece']['after']:.3f}",
+        ]
+        for name, precision, report in _measured(card)
+    ]
+    return table(header, rows, words=2)
+
+
+def _calibration(card: Card) -> str:
+    header = ["faces", "precision", "NLL raw", "calibrated", "ECE raw", "calibrated"]
+    rows = []
+    for name, precision, report in _measured(card):
+        nll, ece = report["nll"], report["ece"]
+        values = (nll["before"], nll["after"], ece["before"], ece["after"])
+        rows.append([name, precision, *(f"{value:.3f}" for value in values)])
+    return table(header, rows, words=2)
+
+
+def _emotions(card: Card, pooled: Report) -> str:
+    precision = card["default_precision"]["cpu"]
+    sets = {n: by[precision] for n, by in card["metrics"]["held_out"].items() if n != POOLED}
+    rows = []
+    for label in card["labels"]:
+        recall, right = pooled["recall"][label], pooled["precision"][label]
+        found = [_percent(_value(report["recall"][label])) for report in sets.values()]
+        faces = f"{recall['of']:,}" if recall else "0"
+        rows.append([label, faces, _interval(recall), _interval(right), *found])
+    return table(["emotion", "faces", "recall, %", "precision, %", *sets], rows)
+
+
+def _coverage(card: Card, report: Report) -> str:
+    rows = [
+        [
+            f"{row['threshold']:.2f}",
+            _percent(row["coverage"]),
+            _percent(row["accuracy"]),
+        ]
+        for row in report["coverage"]
+        if row["threshold"] in (*SHOWN_THRESHOLDS, card["threshold"])
+    ]
+    return table(["threshold", "answered, %", "of these right, %"], rows, words=0)
+
+
+def _recipe(card: Card) -> str:
+    recipe = card["recipe"]
+    stages = ", ".join(f"{s['share']:.0%} at {s['pixels']} px" for s in recipe["stages"])
+    augmentation = ", ".join(f"{name} {value:g}" for name, value in recipe["augmentation"].items())
+    rows = [
+        ["image passes", f"{recipe['images']:,}: {stages}"],
+        ["optimiser", f"AdamW, peak rate {recipe['learning_rate']:g}, batch {recipe['batch']}"],
+        ["weight decay", f"{recipe['weight_decay']:g}, not on biases and norms"],
+        ["schedule", f"one cycle: {recipe['warm_up']:.0%} warm-up, then half a cosine"],
+        ["label smoothing", f"{recipe['label_smoothing']:g}"],
+        ["weights kept", f"exponential moving average, decay {recipe['ema']:g} a step"],
+        ["augmentation", augmentation],
+        ["seed", str(recipe["seed"])],
+    ]
+    return table(["choice", "value"], rows, words=2)
+
+
+def _hardest(report: Report) -> str:
+    known = [(share["value"], label) for label, share in report["recall"].items() if share]
+    return " and ".join(f"{label} ({value:.0%})" for value, label in sorted(known)[:2])
+
+
+def _commands(card: Card) -> str:
+    folder = f"model_store/{card['name']}/{card['version']}"
+    seen = [s["file"] for s in card["data"] if "unseen" not in s["parts"]]
+    unseen = [s["file"] for s in card["data"] if "unseen" in s["parts"]]
+    lines = []
+    for entry in card["precisions"].values():
+        evaluate = f"python -m training evaluate {folder}/{entry['file']}"
+        lines.append(f"{evaluate} {' '.join(seen)} --part held_out")
+        if unseen:
+            lines.append(f"{evaluate} {' '.join(unseen)}")
+    return "\n".join(lines)
+
+
+def _interval(share: Share | None) -> str:
+    if share is None:
+        return UNKNOWN
+    return f"{_percent(share['value'])} ({_percent(share['low'])} to {_percent(share['high'])})"
+
+
+def _value(share: Share | None) -> float | None:
+    return share["value"] if share else None
+
+
+def _percent(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{100 * value:.1f}"

@@ -16,7 +16,7 @@ from service.errors import BadParameter, DeadlineExceeded, NoFace, StoreError, W
 from service.explanation import Explained, Explanation, Faithfulness, Question
 from service.faces import FaceDetector
 from service.faithfulness import faithfulness
-from service.intake import FaceMode, Intake, Scene
+from service.intake import FaceMode, Intake, Scene, configure_opencv
 from service.metrics import Metrics
 from service.records import (
     Classification,
@@ -55,6 +55,7 @@ class Engine:
         self.metrics = Metrics(info, workers)
         self.draining = False
         self._workers = workers
+        configure_opencv()
         detector = FaceDetector(
             store.detector(),
             threshold=settings.detection_threshold,

@@ -46,6 +46,12 @@ class Scene:
     detect: float
 
 
+def configure_opencv() -> None:
+    """Have OpenCV use one core a call, as the pool uses them all, and log errors only."""
+    cv2.setNumThreads(1)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+
+
 class Intake:
     """The threads that look at pictures, and draw them."""
 
@@ -67,8 +73,6 @@ class Intake:
             max_pixels: of one picture.
             refused: told the reason when a picture is refused.
         """
-        cv2.setNumThreads(1)  # the pool is what uses the cores
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         self._detector = detector
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
         self._max_waiting = max_waiting

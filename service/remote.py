@@ -15,6 +15,7 @@ from service import codec, wire
 from service.errors import ModelFailure, StoreError, WorkerLost
 from service.explanation import Explanation, Question
 from service.records import EMOTIONS, FaceImage, ModelInfo, Scored, WorkerConfig
+from service.settings import worker_environment
 from service.wire import Message
 
 log = structlog.get_logger(__name__)
@@ -119,7 +120,7 @@ class RemoteModel:
     async def _launch(self) -> tuple[Process, ModelInfo]:
         # A session of its own: Ctrl-C in the terminal is for the front, which drains first.
         process = await asyncio.create_subprocess_exec(
-            *self._argv, stdin=PIPE, stdout=PIPE, start_new_session=True
+            *self._argv, env=worker_environment(), stdin=PIPE, stdout=PIPE, start_new_session=True
         )
         self._process = process
         try:

@@ -103,6 +103,15 @@ class Settings(BaseSettings):
         return self.__class__(**{**self.model_dump(), **given})
 
 
+def worker_environment() -> dict[str, str]:
+    """The environment of a model process: this one's, with torch's C++ warnings off.
+
+    Torch warns whenever a quantised artefact is loaded that a later release will not have them; the
+    pinned one does.
+    """
+    return {"TORCH_CPP_LOG_LEVEL": "ERROR", **os.environ}
+
+
 def cores() -> int:
     """CPU cores this process may use: its affinity, or less where a cgroup's quota says so."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

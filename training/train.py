@@ -6,6 +6,7 @@ alone, so a run that was killed and resumed ends with the same weights as one th
 
 import json
 import os
+import sys
 import tempfile
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -104,10 +105,10 @@ def _process(rank: int, meeting: str, job: _Job) -> None:
     processes = job.execution.processes
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
-    try:
-        _Run(job, rank).go()
-    finally:
-        dist.destroy_process_group()
+    _Run(job, rank).go()
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads outlive the group, and may abort a Python that takes itself apart
 
 
 class _Run:

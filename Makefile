@@ -1,11 +1,11 @@
-# make serve | test | check | format    (TORCH_INDEX=URL takes torch from another index)
+# make serve | test | check | format | bench    (TORCH_INDEX=URL takes torch from another index)
 
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH_INDEX ?=
 TORCH := torch==2.13.0
 
-.PHONY: serve test check format clean
+.PHONY: serve test check format bench clean
 
 serve: .venv/.serving
 	@exec $(BIN)/gimefive serve
@@ -22,6 +22,9 @@ check: .venv/.developing
 format: .venv/.developing
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: .venv/.developing
+	$(BIN)/python -m benchmarks.explanations
 
 clean:
 	rm -rf .venv

@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import Annotated
 
 import httpx
+import numpy as np
+import torch
 import typer
+from captum.attr import LayerGradCam  # type: ignore[import-untyped]  # it has no types
 from PIL import Image
 
 from benchmarks.load import Call, closed_loop
+from training.network import GiMeFive
 
 ROOT = Path(__file__).parent.parent
 JSON = (("Content-Type", "image/png"), ("Accept", "application/json"))
@@ -85,6 +89,25 @@ async def measure(port: int, seconds: float, rounds: int) -> dict[str, object]:
     }
 
 
+def library_loop(seconds: float) -> float:
+    """Grad-CAM of one face after the other by captum on the eager network, a second.
+
+    pytorch-grad-cam itself needs torchvision, which has no build for the pinned torch on CPUs.
+    """
+    artefact = torch.jit.load(ROOT / "model_store" / "gimefive" / "1" / "model.fp32.pt")  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    network = GiMeFive()
+    network.load_state_dict(artefact.float().state_dict())
+    explainer = LayerGradCam(network.eval(), network.conv5)
+    with Image.open(io.BytesIO(crop())) as image:
+        face = torch.from_numpy(np.array(image.convert("L")))[None]
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        target = int(network(face).argmax())
+        explainer.attribute(face.float(), target=target, relu_attributions=True)
+        done += 1
+    return done / (time.perf_counter() - start)
+
+
 def main(
     seconds: Annotated[float, typer.Option(help="of each load")] = 8,
     rounds: Annotated[int, typer.Option(help="how often all loads run")] = 3,
@@ -93,6 +116,7 @@ def main(
     with service() as port:
         info = httpx.get(f"http://127.0.0.1:{port}/models/gimefive").json()["serving"]
         result = {"model": info, **asyncio.run(measure(port, seconds, rounds))}
+    result["captum_loop_per_second"] = round(library_loop(seconds), 1)
     path = ROOT / "benchmarks" / "results" / "explanations.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")

@@ -9,7 +9,7 @@ A good way is read by the network as well as the data set's own crop::
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import atan2, cos, hypot, pi, sin
+from math import atan2, hypot, pi
 from pathlib import Path
 from typing import Annotated, Protocol
 
@@ -19,7 +19,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from service.faces import CropFrame, FaceDetector, cut
+from service.faces import FRAMING, CropFrame, FaceDetector, Framing, cut
 from service.records import FACE_SIZE, Face, FaceImage, Picture
 from training.augment import resize
 from training.data import FaceSet, read, split
@@ -37,32 +37,6 @@ class Way(Protocol):
     def frame(self, face: Face) -> CropFrame:
         """The square around a face."""
         ...
-
-
-@dataclass(frozen=True)
-class Boxed:
-    """A square around the detector's box.
-
-    Attributes:
-        side: its length, in heights of the box.
-        below: how far its centre lies below the box's, as a part of the side.
-        level: whether it turns with the head, as the service's does.
-    """
-
-    side: float
-    below: float
-    level: bool
-
-    def frame(self, face: Face) -> CropFrame:
-        """The square around a face."""
-        levelled = CropFrame.of(face)
-        side = self.side * face.box.height
-        angle = levelled.angle if self.level else 0.0
-        x, y = (
-            levelled.x - self.below * side * sin(angle),
-            levelled.y + self.below * side * cos(angle),
-        )
-        return CropFrame(x, y, side, angle)
 
 
 @dataclass(frozen=True)
@@ -203,14 +177,12 @@ def row(name: str, trials: list[Trial], frames: list[list[CropFrame]], shares: l
 def ways(trials: list[Trial]) -> dict[str, Way]:
     """What is compared."""
     means = [np.mean([in_crop(s.own, s.face) for s in trial.scenes], axis=0) for trial in trials]
-    chosen: dict[str, Way] = {
-        "five landmarks, where the sets have them": Aligned(np.mean(means, axis=0))
-    }
-    for level in (False, True):
-        for side, below in ((0.86, 0.057), (0.97, 0.0), (1.0, 0.0), (1.1, 0.0)):
-            lower = f", {below} lower" if below else ""
-            chosen[f"box, side {side}{lower}{', level' * level}"] = Boxed(side, below, level)
-    return chosen
+    chosen: dict[str, Way] = {"five landmarks, mean of the sets": Aligned(np.mean(means, axis=0))}
+    for side, below in ((0.86, 0.057), (0.91, 0.03), (0.97, 0.0), (1.1, 0.0)):
+        for level in (False, True):
+            name = f"box, side {side}, {below} below{', level' * level}"
+            chosen[name] = Framing(side, below, level)
+    return chosen | {"the service's": FRAMING}
 
 
 def main(

@@ -39,9 +39,7 @@ _CANDIDATE = 0.15  # Scores below this are not worth a look.
 _LOOK_SIDE = 192  # It has this many pixels,
 _LOOK_WIDTH = 2.5  # and shows this many times the face.
 
-# The crop.
-_CROP_SIDE = 1.0  # Its side, in heights of the face's box.
-_MOST_SAMPLES = 8  # It takes at most this many samples for a pixel, in each direction.
+_MOST_SAMPLES = 8  # Samples a crop takes for one of its pixels, in each direction.
 
 _SCORE = 14
 _XS, _YS = [0, *range(4, 14, 2)], [1, *range(5, 14, 2)]
@@ -63,13 +61,6 @@ class CropFrame:
     side: float
     angle: float = 0.0
 
-    @classmethod
-    def of(cls, face: Face) -> "CropFrame":
-        """The frame in which a face looks like those the network was trained on."""
-        box = face.box
-        angle = 0.0 if face.landmarks is None else _tilt(face.landmarks)
-        return cls(box.x + box.width / 2, box.y + box.height / 2, _CROP_SIDE * box.height, angle)
-
     def matrix(self, size: int = FACE_SIZE) -> NDArray[np.float64]:
         """The affine map ``[2, 3]`` from pixels of a crop of `size` to those of the picture.
 
@@ -82,9 +73,37 @@ class CropFrame:
         return np.column_stack([turn, centre - turn @ np.full(2, (size - 1) / 2)])
 
 
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a face lies in its crop.
+
+    Attributes:
+        side: length of the crop's side, as a part of the box's height.
+        below: how far the crop's centre lies below the box's, as a part of the side.
+        level: whether the crop turns with the head.
+    """
+
+    side: float
+    below: float
+    level: bool
+
+    def frame(self, face: Face) -> CropFrame:
+        """The square around a face."""
+        angle = _tilt(face.landmarks) if self.level and face.landmarks is not None else 0.0
+        side = self.side * face.box.height
+        down = self.below * side
+        x = face.box.x + face.box.width / 2 - down * sin(angle)
+        y = face.box.y + face.box.height / 2 + down * cos(angle)
+        return CropFrame(x, y, side, angle)
+
+
+FRAMING = Framing(side=0.9, below=0.03, level=True)
+"""What suits the training crops best."""
+
+
 def crop(picture: Picture, face: Face) -> FaceImage:
     """The face as the network reads it, uint8 ``[64, 64]``; beyond the edge, the edge repeats."""
-    return cut(picture, CropFrame.of(face))
+    return cut(picture, FRAMING.frame(face))
 
 
 def cut(picture: Picture, frame: CropFrame) -> FaceImage:

@@ -1,6 +1,7 @@
 """Finding faces and cropping them."""
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from math import cos, hypot, pi, sin
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import StoreError
-from service.faces import CropFrame, FaceDetector, crop, cut
+from service.faces import FRAMING, CropFrame, FaceDetector, Framing, crop, cut
 from service.imaging import decode
 from service.records import Box, Face, Picture
 from tests.pictures import PORTRAIT, encode, noise, smooth
@@ -173,6 +174,10 @@ def test_a_model_that_is_none_is_refused() -> None:
         FaceDetector(b"no model")
 
 
+def face_at(eyes: Sequence[tuple[float, float]], box: Box) -> Face:
+    return Face(box, (*eyes, (0, 0), (0, 0), (0, 0)), 0.9)
+
+
 def spot(picture: Picture, x: float, y: float) -> None:
     """Draw a soft white spot whose centre of mass is the point."""
     rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]] + 0.5
@@ -187,21 +192,32 @@ def centre_of_light(grey: NDArray[np.uint8]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("angle", [0, 25, -70, 180])
-def test_a_crop_is_as_high_as_the_box_and_level(angle: float) -> None:
+def test_a_crop_is_level_and_lies_where_the_framing_says(angle: float) -> None:
     turn = angle * pi / 180
-    axes = np.array([[cos(turn), sin(turn)], [-sin(turn), cos(turn)]])
-    points = [150, 140] + np.array([[-20, -15], [20, -15], [0, 5], [-16, 22], [16, 22]]) @ axes
-    face = Face(Box(110, 90, 80, 100), tuple((x, y) for x, y in points.tolist()), 0.9)
-    for eye, across in zip(points, [-20, 20], strict=False):
+    axis, down = np.array([cos(turn), sin(turn)]), np.array([-sin(turn), cos(turn)])
+    middle, height = np.array([150.0, 140.0]), 100.0
+    box = Box(middle[0] - 40, middle[1] - 50, 80, height)
+    right, left = middle - 20 * axis - 15 * down, middle + 20 * axis - 15 * down
+    points = [(x, y) for x, y in (right, left, middle, right + 35 * down, left + 35 * down)]
+    face = Face(box, tuple(points), 0.9)
+    side = FRAMING.side * height
+    for eye, across in ((right, -20), (left, 20)):
         picture = np.zeros((300, 300, 3), np.uint8)
         spot(picture, eye[0], eye[1])
         x, y = centre_of_light(crop(picture, face))
-        assert x == pytest.approx(32 + 64 * across / 100, abs=0.3)
-        assert y == pytest.approx(32 + 64 * -15 / 100, abs=0.3)
+        assert x == pytest.approx(32 + 64 * across / side, abs=0.3)
+        assert y == pytest.approx(32 + 64 * (-15 / side - FRAMING.below), abs=0.3)
 
 
 def test_a_face_without_landmarks_is_cropped_upright() -> None:
-    assert CropFrame.of(Face(Box(100, 50, 80, 120))) == CropFrame(140, 110, 120)
+    frame = FRAMING.frame(Face(Box(100, 50, 80, 100)))
+    assert frame.angle == 0
+    assert (frame.x, frame.y) == (140, 100 + FRAMING.below * FRAMING.side * 100)
+
+
+def test_a_framing_that_does_not_level_keeps_the_head_as_it_is() -> None:
+    face = face_at([(100, 100), (140, 130)], Box(80, 60, 80, 100))
+    assert Framing(0.9, 0, level=False).frame(face).angle == 0
 
 
 @pytest.mark.parametrize("frame", [CropFrame(80, 70, 90, 0.4), CropFrame(110.5, 60.25, 20, -1.0)])

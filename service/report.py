@@ -81,23 +81,24 @@ class TableWriter:
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._table = Table("file", "face", "emotion", *EMOTIONS, box=None, pad_edge=False)
-        for column in self._table.columns[3:]:
+        self._table = Table("file", "emotion", *EMOTIONS, box=None, pad_edge=False)
+        self._table.columns[0].overflow = "fold"  # the one that gives way on a narrow terminal
+        for column in self._table.columns[1:]:
+            column.no_wrap = True
+        for column in self._table.columns[2:]:
             column.justify = "right"
 
     def write(self, row: Row) -> None:
         """Add a row for each face, or one that says why there is none."""
         if row.answer is None:
-            self._table.add_row(str(row.path), "", "[red]problem[/red]")
+            self._table.add_row(str(row.path), "[red]problem[/red]")
             return
         if not row.answer.predictions:
-            self._table.add_row(str(row.path), "", "[dim]no face[/dim]")
+            self._table.add_row(str(row.path), "[dim]no face[/dim]")
         for prediction in row.answer.predictions:
-            box = prediction.face.box
             unsure = prediction.confidence < self._threshold
             self._table.add_row(
                 str(row.path),
-                f"{box.width:.0f}x{box.height:.0f}+{box.x:.0f}+{box.y:.0f}",
                 f"[dim]{prediction.emotion}?[/dim]" if unsure else f"[bold]{prediction.emotion}",
                 *(_percent(score, prediction.confidence) for score in prediction.scores.tolist()),
             )

@@ -113,9 +113,9 @@ class RemoteModel:
         self._up.clear()
         if self._watch:
             self._watch.cancel()
-        if self._process and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+            await asyncio.wait([self._watch])  # it may be just starting a process
+        if self._process:
+            await _end(self._process)
 
     async def _launch(self) -> tuple[Process, ModelInfo]:
         # A session of its own: Ctrl-C in the terminal is for the front, which drains first.
@@ -125,9 +125,10 @@ class RemoteModel:
         self._process = process
         try:
             message = await self._receive(process, self._start_timeout)
-        except WorkerLost:
-            raise
         except ModelFailure as error:
+            await _end(process)
+            if isinstance(error, WorkerLost):
+                raise
             raise StoreError(str(error)) from error
         self._up.set()
         return process, ModelInfo(**message.header["ready"])
@@ -181,6 +182,12 @@ class RemoteModel:
 def worker_argv(config: WorkerConfig) -> tuple[str, ...]:
     """The command line of a process that runs the model as `config` says."""
     return (sys.executable, "-m", "service.worker", json.dumps(asdict(config)))
+
+
+async def _end(process: Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.wait()
 
 
 def _lost(error: Exception, seconds: float) -> str:

@@ -38,7 +38,7 @@ def train(
     """Train the network, or go on with a run that stopped."""
     chosen = Recipe.load(recipe) if recipe else Recipe()
     splits = [split(read(path), chosen.seed) for path in data]
-    faces = Data.of([s.train for s in splits], [s.validation for s in splits])
+    faces = Data.of([s.train for s in splits], [s.validation for s in splits], chosen.turns)
     best = "cuda" if torch.cuda.is_available() else "cpu"
     weights = run(chosen, faces, out, Execution(processes, device or best))
     typer.echo(f"weights: {weights}")

@@ -23,30 +23,41 @@ class Data:
         labels: per data set, int64 ``[N]``.
         validation_faces: uint8 ``[M, 64, 64]``.
         validation_labels: int64 ``[M]``.
+        turns: how often each data set is drawn in a round.
     """
 
     faces: tuple[Tensor, ...]
     labels: tuple[Tensor, ...]
     validation_faces: Tensor
     validation_labels: Tensor
+    turns: tuple[int, ...]
 
     @classmethod
-    def of(cls, train: Sequence[FaceSet], validation: Sequence[FaceSet]) -> "Data":
-        """Put the sets into shared memory."""
+    def of(
+        cls, train: Sequence[FaceSet], validation: Sequence[FaceSet], turns: Sequence[int] = ()
+    ) -> "Data":
+        """Put the sets into shared memory; without `turns` each is drawn equally often.
+
+        Raises:
+            DataError: `turns` is not one positive number a training set.
+        """
+        if turns and (len(turns) != len(train) or min(turns) < 1):
+            raise DataError(f"{len(train)} training sets need as many turns above 0, not {turns}")
         return cls(
             faces=tuple(_shared(s.faces) for s in train),
             labels=tuple(_shared(s.labels) for s in train),
             validation_faces=_shared(np.concatenate([s.faces for s in validation])),
             validation_labels=_shared(np.concatenate([s.labels for s in validation])),
+            turns=tuple(turns) or (1,) * len(train),
         )
 
     def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:
         """The faces and labels at places `numbers` of the endless training sequence.
 
-        The sets take turns, so that each is drawn equally often however large it is; within a set
-        every face comes once before any comes again.
+        The sets take their turns, however large they are; within a set every face comes once before
+        any comes again.
         """
-        places = [_place(number, [len(part) for part in self.labels], seed) for number in numbers]
+        places = [self._place(number, seed) for number in numbers]
         faces = torch.stack([self.faces[part][index] for part, index in places])
         labels = torch.stack([self.labels[part][index] for part, index in places])
         return faces, labels
@@ -58,12 +69,23 @@ class Data:
             DataError: no training set has a face of some emotion.
         """
         shares = [torch.bincount(part, minlength=len(EMOTIONS)) / len(part) for part in self.labels]
-        frequency = torch.stack(shares).mean(dim=0)
+        turns = torch.tensor(self.turns, dtype=torch.float32)
+        frequency = turns @ torch.stack(shares) / turns.sum()
         missing = [e for e, share in zip(EMOTIONS, frequency, strict=True) if share == 0]
         if missing:
             raise DataError(f"no training set has a face that shows {', '.join(missing)}")
         weights = frequency.rsqrt()
         return weights / (weights * frequency).sum()
+
+    def _place(self, number: int, seed: int) -> tuple[int, int]:
+        """The data set, and the face in it, that comes at place `number`."""
+        slots = [(part, turn) for part, turns in enumerate(self.turns) for turn in range(turns)]
+        rounds, slot = divmod(number, len(slots))
+        # One place on each round: processes that take every n-th face then see every set.
+        part, turn = slots[(slot + rounds) % len(slots)]
+        length = len(self.labels[part])
+        epoch, index = divmod(rounds * self.turns[part] + turn, length)
+        return part, int(_order(seed, part, epoch, length)[index])
 
 
 def _shared(array: NDArray[np.generic]) -> Tensor:
@@ -74,9 +96,3 @@ def _shared(array: NDArray[np.generic]) -> Tensor:
 @lru_cache(maxsize=8)
 def _order(seed: int, part: int, epoch: int, length: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, part, epoch)).permutation(length)
-
-
-def _place(number: int, lengths: Sequence[int], seed: int) -> tuple[int, int]:
-    turn, part = divmod(number, len(lengths))
-    epoch, index = divmod(turn, lengths[part])
-    return part, int(_order(seed, part, epoch, lengths[part])[index])

@@ -159,7 +159,7 @@ def _recipe(card: Card) -> str:
         ["weight decay", f"{recipe['weight_decay']:g}, not on biases and norms"],
         ["schedule", f"one cycle: {recipe['warm_up']:.0%} warm-up, then half a cosine"],
         ["label smoothing", f"{recipe['label_smoothing']:g}"],
-        ["weights kept", f"exponential moving average, decay {recipe['ema']:g} a step"],
+        ["weights kept", f"moving average (decay {recipe['ema']:g} a step), or the last ones"],
         ["augmentation", augmentation],
         ["seed", str(recipe["seed"])],
     ]

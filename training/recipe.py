@@ -35,6 +35,9 @@ class Recipe:
         ema: decay of the exponential moving average of the weights that is kept, a step.
         stages: progressive resolution, small to large.
         augmentation: what is done to the images of each batch.
+        turns: how often each data set is drawn in a round, in the order they are given; once each
+            if empty.
+        start: folder of a finished run whose weights this one starts from; none if empty.
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """
 
@@ -47,6 +50,8 @@ class Recipe:
     ema: float = 0.998
     stages: tuple[Stage, ...] = (Stage(0.55, 32), Stage(0.27, 48), Stage(0.18, 64))
     augmentation: Augmentation = field(default_factory=Augmentation)
+    turns: tuple[int, ...] = ()
+    start: str = ""
     seed: int = 2402
 
     @property
@@ -81,6 +86,8 @@ class Recipe:
         values = json.loads(path.read_text())
         if "stages" in values:
             values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
+        if "turns" in values:
+            values["turns"] = tuple(values["turns"])
         if "augmentation" in values:
             values["augmentation"] = Augmentation(**values["augmentation"])
         return cls(**values)

@@ -87,8 +87,12 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
         The path of ``weights.pt``, a state dict of `GiMeFive`.
 
     Raises:
-        RunError: `out` holds a run of another recipe.
+        RunError: `out` holds a run of another recipe, or the one to start from is not finished.
     """
+    if recipe.start and not (Path(recipe.start) / "weights.pt").exists():
+        raise RunError(
+            f"there are no weights to start from in {recipe.start}; finish that run first"
+        )
     out.mkdir(parents=True, exist_ok=True)
     _check_recipe(recipe, out)
     for name, value in KEEP_MEMORY.items():
@@ -124,7 +128,10 @@ class _Run:
         self.processes = job.execution.processes
         self.checkpoint_steps = job.execution.checkpoint_steps
         self.device = torch.device(job.execution.device)
-        self.network = GiMeFive().to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
+        network = GiMeFive()
+        if recipe.start:
+            network.load_state_dict(torch.load(Path(recipe.start) / "weights.pt"))
+        self.network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
         self.average = AveragedModel(
             self.network,
             multi_avg_fn=get_ema_multi_avg_fn(recipe.ema),  # type: ignore[no-untyped-call]  # torch leaves it untyped

@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException
+from torch.nn import functional
 
 from tests.training.generated import noise_faces
+from training.augment import resize
 from training.errors import RunError
 from training.feed import Data
-from training.network import GiMeFive
+from training.network import GiMeFive, logits_of
 from training.recipe import Recipe, Stage
 from training.train import Execution, train
 
@@ -57,6 +59,23 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path: 
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     histories = [(tmp_path / name / "history.json").read_text() for name in ("whole", "killed")]
     assert histories[0] == histories[1]
+
+
+def test_a_short_run_keeps_the_weights_that_the_validation_faces_prefer(tmp_path: Path) -> None:
+    recipe = Recipe(images=16, batch=8, stages=(Stage(1.0, 32),))
+    data = sets()
+    kept = torch.load(train(recipe, data, tmp_path, Execution()))
+    state = torch.load(tmp_path / "checkpoint.pt")
+    average = {name.removeprefix("module."): value for name, value in state["average"].items()}
+    del average["n_averaged"]
+    losses = []
+    for weights in (state["network"], average):
+        network = GiMeFive()
+        network.load_state_dict(weights)
+        logits = logits_of(network, resize(data.validation_faces, 32))
+        losses.append(float(functional.cross_entropy(logits, data.validation_labels)))
+    better = state["network"] if losses[0] < losses[1] else average
+    assert all(torch.equal(better[name], kept[name]) for name in kept)
 
 
 def test_a_folder_with_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:

@@ -7,92 +7,18 @@ workers go to the lane that has used the least of its share.
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 import structlog
 
-from service.errors import ModelFailure, NotReady, Overloaded, WorkerLost
-from service.lanes import Batch, Cost, ItemT, Lane, ResultT, share
+from service.admission import Admission, Observer
+from service.crew import Crew, WorkerT
+from service.errors import ModelFailure, NotReady, WorkerLost
+from service.lanes import Batch, ItemT, Lane, ResultT, share
+from service.queues import Answer, Entries, Entry, Queue
 
 log = structlog.get_logger(__name__)
-
-
-class Worker(Protocol):
-    """What the batcher needs of whoever does the work."""
-
-    @property
-    def up(self) -> bool:
-        """Whether it can be asked now."""
-
-    async def ready(self) -> None:
-        """Wait until it can be asked."""
-
-
-WorkerT = TypeVar("WorkerT", bound=Worker)
-
-
-class Observer(Protocol):
-    """Who is told what the batcher does, for metrics."""
-
-    def waiting(self, lane: str, items: int) -> None:
-        """So many items wait now."""
-
-    def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:
-        """A batch was answered: how long each item waited, how long the model took."""
-
-    def rejected(self, reason: str) -> None:
-        """A request was refused."""
-
-    def dropped(self, reason: str) -> None:
-        """An item was dropped before it was computed, since nobody waits for it any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[ResultT]):
-    """What became of one item.
-
-    Attributes:
-        result: what the model says.
-        queue: seconds it waited.
-        seconds: its batch spent in the model.
-    """
-
-    result: ResultT
-    queue: float
-    seconds: float
-
-
-@dataclass(slots=True)
-class _Entry(Generic[ItemT, ResultT]):
-    item: ItemT
-    enqueued: float
-    future: asyncio.Future[Answer[ResultT]]
-    retried: bool = False
-
-
-class _Queue:
-    """What waits in a lane, and what the lane has had so far."""
-
-    def __init__(self, lane: Lane[Any, Any, Any]) -> None:
-        self.lane = lane
-        self.entries: deque[_Entry[Any, Any]] = deque()
-        self.cost = Cost()
-        self.used = 0.0
-        """Model seconds over weight: the lane's place in virtual time."""
-
-    def wait(self, workers: int) -> float:
-        """How long what waits here will take, in seconds, if no other lane interferes."""
-        return self.cost.seconds(len(self.entries), self.lane.max_batch) / workers
-
-    @property
-    def largest(self) -> int:
-        """The most items that a batch may hold now."""
-        budget = self.lane.budget
-        fitting = self.lane.max_batch if budget is None else self.cost.fitting(budget)
-        return min(self.lane.max_batch, fitting)
 
 
 class Batcher(Generic[WorkerT]):
@@ -105,70 +31,62 @@ class Batcher(Generic[WorkerT]):
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._workers = workers
-        self._queues = {lane: _Queue(lane) for lane in lanes}
+        self._queues = {lane: Queue(lane) for lane in lanes}
         self._observer = observer
         self._clock = clock
         self._filled = asyncio.Event()
-        self._idle = 0
+        self._crew = Crew(workers)
+        queues = list(self._queues.values())
+        self._admission = Admission(queues, self._crew, observer, clock, self._filled.set)
         self._tasks = [asyncio.create_task(self._drive(worker)) for worker in workers]
 
     async def submit(
-        self, lane: Lane[WorkerT, ItemT, ResultT], items: Sequence[ItemT]
+        self,
+        lane: Lane[WorkerT, ItemT, ResultT],
+        items: Sequence[ItemT],
+        *,
+        deadline: float | None = None,
+        wait: bool = False,
     ) -> list[Answer[ResultT]]:
         """Have items worked on; all are accepted or none.
 
         Cancelling the call drops what has not been computed yet.
 
+        Args:
+            lane: what is to be done with them.
+            items: what the model is asked about.
+            deadline: moment on the batcher's clock after which nobody needs the answer: what has
+                not been computed by then is dropped.
+            wait: wait for room instead of being refused, first come, first served. Those who
+                wait leave half of the lane to those who do not. They also wait for a model
+                process that is being restarted.
+
         Raises:
-            Overloaded: the lane's queue has no room for all of them.
-            NotReady: no worker is up.
+            Overloaded: the lane has no room for all of them, or will not get to them in time.
+            TooLarge: the lane could never hold all of them.
+            NotReady: no worker is up, or the service is shutting down.
+            DeadlineExceeded: the deadline passed before the model was free.
             ModelFailure: the model could not answer for one of them.
         """
-        queue = self._queues[lane]
-        self._admit(queue, len(items))
-        loop, now = asyncio.get_running_loop(), self._clock()
-        entries: list[_Entry[ItemT, ResultT]] = [
-            _Entry(item, now, loop.create_future()) for item in items
+        queue, loop = self._queues[lane], asyncio.get_running_loop()
+        entries: list[Entry[ItemT, ResultT]] = [
+            Entry(item, deadline, loop.create_future()) for item in items
         ]
-        self._put(queue, entries)
+        if not entries:
+            return []
+        (self._admission.park if wait else self._admission.enter)(queue, entries)
         try:
             return [await entry.future for entry in entries]
         finally:
-            for entry in entries:
-                if not entry.future.done():
-                    entry.future.cancel()
-                elif not entry.future.cancelled():
-                    entry.future.exception()  # seen: the caller gets the first error only
+            self._admission.leave(queue, entries)
 
     async def close(self) -> None:
-        """Stop taking batches; whoever still waits is told that the service is draining."""
+        """Stop taking batches; whoever still waits is told that the service is shutting down."""
+        self._admission.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for queue in self._queues.values():
-            for entry in queue.entries:
-                _fail(entry, NotReady("the service is shutting down: try again"))
-            queue.entries.clear()
-
-    def _admit(self, queue: _Queue, items: int) -> None:
-        if not any(worker.up for worker in self._workers):
-            self._observer.rejected("not_ready")
-            raise NotReady("no model process is up: try again shortly")
-        waiting = len(queue.entries)
-        if waiting + items > queue.lane.max_items:
-            self._observer.rejected("queue_full")
-            seconds = max(0.1, queue.wait(len(self._workers)))
-            raise Overloaded(f"{waiting} faces wait already: try again in {seconds:.1f} s", seconds)
-
-    def _put(self, queue: _Queue, entries: Sequence[_Entry[Any, Any]]) -> None:
-        if not queue.entries:
-            # A lane that comes back starts level with those that waited; it saved nothing up.
-            busy = [other.used for other in self._queues.values() if other.entries]
-            queue.used = max(queue.used, min(busy, default=queue.used))
-        queue.entries.extend(entries)
-        self._observer.waiting(queue.lane.name, len(queue.entries))
-        self._filled.set()
+        self._admission.close()  # again: what a worker had may just have been given back
 
     async def _drive(self, worker: WorkerT) -> None:
         while True:
@@ -178,19 +96,20 @@ class Batcher(Generic[WorkerT]):
                 await self._answer(worker, queue, batch)
             except WorkerLost as error:
                 self._give_back(queue, batch, error)
-            except BaseException as error:
-                # Whatever went wrong, nobody is left waiting; cancelling is how `close` ends this.
-                for entry in batch:
-                    _fail(entry, ModelFailure("the service failed while it worked on this face"))
-                if not isinstance(error, Exception):
-                    raise
+            except asyncio.CancelledError:
+                self._give_up(batch, NotReady("the service is shutting down: try again"))
+                raise
+            except Exception:
                 log.exception("a batch failed unexpectedly")
+                self._give_up(
+                    batch, ModelFailure("the service failed while it worked on this face")
+                )
 
-    async def _take(self) -> tuple[_Queue, list[_Entry[Any, Any]]]:
-        self._idle += 1
-        try:
+    async def _take(self) -> tuple[Queue, Entries]:
+        """The next batch, as soon as there is one."""
+        with self._crew.idling():
             while True:
-                waiting = [queue for queue in self._queues.values() if queue.entries]
+                waiting = [queue for queue in self._queues.values() if len(queue)]
                 if not waiting:
                     self._filled.clear()
                     await self._filled.wait()
@@ -198,72 +117,66 @@ class Batcher(Generic[WorkerT]):
                 queue = min(waiting, key=lambda queue: queue.used)
                 if batch := self._collect(queue):
                     return queue, batch
-        finally:
-            self._idle -= 1
 
-    def _collect(self, queue: _Queue) -> list[_Entry[Any, Any]]:
-        """The next batch of items that somebody still waits for."""
-        entries = queue.entries
-        wanted = share(len(entries), self._idle, queue.largest)
-        batch: list[_Entry[Any, Any]] = []
-        while entries and len(batch) < wanted:
-            entry = entries.popleft()
-            if entry.future.done():
-                self._observer.dropped("cancelled")
-            else:
-                batch.append(entry)
-        self._observer.waiting(queue.lane.name, len(entries))
+    def _collect(self, queue: Queue) -> Entries:
+        """The next batch of entries that somebody still waits for."""
+        wanted = share(len(queue), self._crew.idle, queue.largest)
+        batch: list[Entry[Any, Any]] = []
+        while len(queue) and len(batch) < wanted:
+            batch += self._wanted([queue.take()])
+        self._admission.room_made(queue)
         return batch
 
-    def _give_back(
-        self, queue: _Queue, batch: Sequence[_Entry[Any, Any]], error: WorkerLost
-    ) -> None:
+    def _wanted(self, entries: Entries) -> list[Entry[Any, Any]]:
+        """Those entries that somebody still waits for."""
+        now = self._clock()
+        given_up = [entry for entry in entries if entry.future.done() or entry.late(now)]
+        self._admission.drop(given_up, now)
+        return [entry for entry in entries if entry not in given_up]
+
+    def _give_up(self, batch: Entries, error: Exception) -> None:
+        for entry in batch:
+            entry.fail(error)
+
+    def _give_back(self, queue: Queue, batch: Entries, error: WorkerLost) -> None:
         """Give what a lost worker had a second chance, first in its queue; fail it after that."""
-        for entry in reversed(batch):
+        again = []
+        for entry in batch:
             if entry.retried:
-                _fail(entry, error)
+                entry.fail(error)
             elif not entry.future.done():
                 entry.retried = True
-                queue.entries.appendleft(entry)
+                again.append(entry)
+        queue.put_back(again)
+        self._admission.tell(queue)
         self._filled.set()
 
-    async def _answer(
-        self, worker: WorkerT, queue: _Queue, batch: Sequence[_Entry[Any, Any]]
-    ) -> None:
+    async def _answer(self, worker: WorkerT, queue: Queue, batch: Entries) -> None:
         """Run a batch; one that fails is tried in halves, so that a bad item fails alone."""
         started = self._clock()
         try:
-            answered = await queue.lane.run(worker, [entry.item for entry in batch])
+            with self._crew.working(worker, until=started + queue.work(len(batch))):
+                answered = await queue.lane.run(worker, [entry.item for entry in batch])
         except WorkerLost:
             raise
         except ModelFailure as error:
             if len(batch) == 1:
-                _fail(batch[0], error)
+                batch[0].fail(error)
                 return
             middle = len(batch) // 2
-            await self._answer(worker, queue, batch[:middle])
-            await self._answer(worker, queue, batch[middle:])
+            for half in (batch[:middle], batch[middle:]):
+                if wanted := self._wanted(half):
+                    await self._answer(worker, queue, wanted)
             return
         self._resolve(queue, batch, answered, started)
 
-    def _resolve(
-        self,
-        queue: _Queue,
-        batch: Sequence[_Entry[Any, Any]],
-        answered: Batch[Any],
-        started: float,
-    ) -> None:
+    def _resolve(self, queue: Queue, batch: Entries, answered: Batch[Any], started: float) -> None:
         queue.cost.learn(len(batch), answered.seconds)
         queue.used += answered.seconds / queue.lane.weight
         waits = [started - entry.enqueued for entry in batch]
-        for entry, result, wait in zip(batch, answered.results, waits, strict=True):
+        for entry, result, waited in zip(batch, answered.results, waits, strict=True):
             if isinstance(result, ModelFailure):
-                _fail(entry, result)
+                entry.fail(result)
             elif not entry.future.done():
-                entry.future.set_result(Answer(result, wait, answered.seconds))
+                entry.future.set_result(Answer(result, waited, answered.seconds))
         self._observer.batch(queue.lane.name, waits, answered.seconds)
-
-
-def _fail(entry: _Entry[Any, Any], error: Exception) -> None:
-    if not entry.future.done():
-        entry.future.set_exception(error)

@@ -1,6 +1,7 @@
 """Where the parts meet: pictures in, predictions out."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import work
-from service.batching import Answer, Batcher
+from service.batching import Batcher
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import BadParameter, DeadlineExceeded, NoFace, StoreError, WorkerLost
 from service.explanation import Explained, Explanation, Faithfulness, Question
@@ -18,6 +19,7 @@ from service.faces import FaceDetector
 from service.faithfulness import faithfulness
 from service.intake import FaceMode, Intake, Scene, configure_opencv
 from service.metrics import Metrics
+from service.queues import Answer
 from service.records import (
     Classification,
     FaceImage,
@@ -129,9 +131,9 @@ class Engine:
             DeadlineExceeded: it took too long.
             ModelFailure: the model could not answer.
         """
-        async with self._within(deadline):
+        async with self._within(deadline) as moment:
             scene = await self._intake.look(data, faces)
-            answers = await self._batcher.submit(self._interactive, scene.crops)
+            answers = await self._batcher.submit(self._interactive, scene.crops, deadline=moment)
         predictions = tuple(
             Prediction(face, answer.result)
             for face, answer in zip(scene.faces, answers, strict=True)
@@ -166,11 +168,13 @@ class Engine:
             BadParameter: there are not as many.
             ServiceError: as for `classify`.
         """
-        async with self._within(deadline):
+        async with self._within(deadline) as moment:
             scene = await self._intake.look(data, faces)
             _check_face(face, len(scene.faces))
             crop = scene.crops[face]
-            (answer,) = await self._batcher.submit(self._explaining, [(crop, question)])
+            (answer,) = await self._batcher.submit(
+                self._explaining, [(crop, question)], deadline=moment
+            )
             explanation = answer.result
             faithful = await self._measure(crop, explanation) if measured else None
         prediction = Prediction(scene.faces[face], self._calibrated(explanation.logits))
@@ -212,14 +216,18 @@ class Engine:
         return scores
 
     @asynccontextmanager
-    async def _within(self, deadline: float | None) -> AsyncIterator[None]:
-        """What takes longer than `deadline` seconds, or the settings', is given up."""
+    async def _within(self, deadline: float | None) -> AsyncIterator[float]:
+        """What takes longer than `deadline` seconds, or the settings', is given up.
+
+        Gives the moment when that is, on the batcher's clock.
+        """
         limit = self.settings.deadline_ms / 1000 if deadline is None else deadline
+        moment = time.monotonic() + limit
         try:
-            async with asyncio.timeout(limit):
-                yield
+            # The event loop counts in milliseconds: later, so that the moment has surely passed.
+            async with asyncio.timeout(limit + 0.001):
+                yield moment
         except TimeoutError as error:
-            self.metrics.dropped("expired")
             raise DeadlineExceeded(
                 f"no answer within {limit * 1000:.0f} ms: send a later deadline or try again"
             ) from error

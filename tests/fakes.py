@@ -25,7 +25,7 @@ def scores_of(faces: Sequence[FaceImage] | NDArray[np.uint8]) -> Scores:
     return rows
 
 
-@dataclass
+@dataclass(eq=False)
 class FakeWorker:
     """Answers as soon as it is let, and remembers what it was asked."""
 

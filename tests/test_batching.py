@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.batching import Batcher
-from service.errors import ModelFailure, NotReady, Overloaded, WorkerLost
+from service.errors import (
+    DeadlineExceeded,
+    ModelFailure,
+    NotReady,
+    Overloaded,
+    TooLarge,
+    WorkerLost,
+)
 from service.lanes import Batch, Cost, Lane, share
 from service.records import FaceImage, Scores
 from tests.fakes import (
@@ -68,12 +75,25 @@ class Desk:
     batcher: Batcher[FakeWorker]
     lane: FaceLane
 
-    async def submit(self, *faces: int, lane: FaceLane | None = None) -> list[float]:
-        answers = await self.batcher.submit(lane or self.lane, [face(value) for value in faces])
+    async def submit(
+        self,
+        *faces: int,
+        lane: FaceLane | None = None,
+        deadline: float | None = None,
+        wait: bool = False,
+    ) -> list[float]:
+        items = [face(value) for value in faces]
+        answers = await self.batcher.submit(lane or self.lane, items, deadline=deadline, wait=wait)
         return [float(answer.result[0]) for answer in answers]
 
-    def ask(self, *faces: int, lane: FaceLane | None = None) -> asyncio.Task[list[float]]:
-        return asyncio.create_task(self.submit(*faces, lane=lane))
+    def ask(
+        self,
+        *faces: int,
+        lane: FaceLane | None = None,
+        deadline: float | None = None,
+        wait: bool = False,
+    ) -> asyncio.Task[list[float]]:
+        return asyncio.create_task(self.submit(*faces, lane=lane, deadline=deadline, wait=wait))
 
 
 @asynccontextmanager
@@ -159,7 +179,7 @@ async def test_a_full_queue_refuses_all_faces_of_a_request_and_says_when_to_come
         await until_idle()
         with pytest.raises(Overloaded) as refused:
             await d.submit(5, 6)
-        assert refused.value.retry_after == pytest.approx(3 * 2.0)
+        assert refused.value.retry_after == pytest.approx((1 + 3) * 2.0)
         accepted = d.ask(7)
         await until_idle()
         assert notes.depth == 4
@@ -184,6 +204,199 @@ async def test_faces_whose_caller_has_gone_are_never_computed() -> None:
         await asyncio.gather(first, stays)
     assert worker.batches == [[1], [4]]
     assert notes.abandoned == ["cancelled", "cancelled"]
+
+
+async def test_faces_whose_moment_has_passed_are_never_computed() -> None:
+    now = [0.0]
+    worker = FakeWorker()
+    worker.gate.clear()
+    notes = Notes()
+    async with desk(worker, notes=notes, clock=lambda: now[0]) as d:
+        first = d.ask(1)
+        await until_idle()
+        late, in_time = d.ask(2, 3, deadline=1.0), d.ask(4, deadline=3.0)
+        await until_idle()
+        now[0] = 2.0
+        worker.gate.set()
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert [await first, await in_time] == [[1], [4]]
+    assert worker.batches == [[1], [4]]
+    assert notes.abandoned == ["expired", "expired"]
+
+
+async def test_a_moment_that_has_passed_already_is_too_late() -> None:
+    worker = FakeWorker()
+    notes = Notes()
+    async with desk(worker, notes=notes, clock=lambda: 5.0) as d:
+        for wait in (False, True):
+            with pytest.raises(DeadlineExceeded):
+                await d.submit(1, deadline=4.0, wait=wait)
+    assert worker.batches == []
+    assert notes.abandoned == ["expired", "expired"]
+
+
+async def test_a_caller_that_gives_up_after_its_moment_has_expired_and_not_cancelled() -> None:
+    now = [0.0]
+    worker = FakeWorker()
+    worker.gate.clear()
+    notes = Notes()
+    async with desk(worker, notes=notes, clock=lambda: now[0]) as d:
+        running = d.ask(1)
+        await until_idle()
+        late = d.ask(2, deadline=1.0)
+        await until_idle()
+        now[0] = 1.0
+        late.cancel()
+        await until_idle()
+        assert notes.depth == 0
+        worker.gate.set()
+        await running
+    assert notes.abandoned == ["expired"]
+
+
+async def test_what_cannot_be_reached_in_time_is_refused_at_once() -> None:
+    worker = FakeWorker(seconds=2.0)
+    notes = Notes()
+    async with desk(worker, max_batch=1, notes=notes) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        running, waiting = d.ask(1), d.ask(2)
+        await until_idle()
+        with pytest.raises(Overloaded) as refused:
+            await d.submit(3, deadline=5.9)  # two batches before it, and its own
+        assert refused.value.retry_after == pytest.approx(4.0)
+        accepted = d.ask(4, deadline=6.1)
+        await until_idle()
+        assert notes.depth == 2
+        worker.gate.set()
+        await asyncio.gather(running, waiting, accepted)
+    assert notes.refused == ["deadline"]
+
+
+async def test_an_idle_worker_is_asked_even_if_it_may_be_too_slow() -> None:
+    worker = FakeWorker(seconds=2.0)
+    async with desk(worker) as d:
+        assert await d.submit(1) == [1]
+        await until_idle()
+        assert await d.submit(2, deadline=0.5) == [2]
+
+
+async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_goes() -> None:
+    worker = FakeWorker(seconds=1.0)
+    quick, flood = lane("interactive", weight=4, max_batch=1), lane("bulk", max_batch=1)
+    async with desk(worker, lanes=[quick, flood]) as d:
+        await d.submit(1)
+        await d.submit(1, lane=flood)
+        worker.gate.clear()
+        running = d.ask(0)
+        await until_idle()
+        requests = [d.ask(*range(1, 51), lane=flood), d.ask(*range(101, 109))]
+        await until_idle()
+        # 1 s under way, 8 s of its own lane, and the 2 s that the flood gets meanwhile
+        with pytest.raises(Overloaded):
+            await d.submit(110, deadline=11.9)
+        requests.append(d.ask(110, deadline=12.1))
+        worker.gate.set()
+        await asyncio.gather(running, *requests)
+
+
+class TestWaitingForRoom:
+    """Of a lane for eight: callers that can wait get four of its places."""
+
+    async def test_callers_that_can_wait_are_served_in_order_of_arrival(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        async with desk(worker, max_batch=1, max_items=8) as d:
+            running = d.ask(0)
+            await until_idle()
+            chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, 5, wait=True), d.ask(6, wait=True)]
+            await until_idle()
+            worker.gate.set()
+            assert await asyncio.gather(running, *chunks) == [[0], [1, 2, 3], [4, 5], [6]]
+        assert worker.batches == [[n] for n in range(7)]
+
+    async def test_they_leave_room_for_those_who_cannot(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        notes = Notes()
+        async with desk(worker, max_batch=1, max_items=8, notes=notes) as d:
+            running = d.ask(0)
+            await until_idle()
+            chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, 5, 6, wait=True)]
+            await until_idle()
+            assert notes.depth == 3
+            frames = d.ask(7, 8, 9, 10, 11)
+            await until_idle()
+            assert notes.depth == 8
+            worker.gate.set()
+            await asyncio.gather(running, frames, *chunks)
+        assert notes.refused == []
+
+    async def test_a_chunk_over_half_the_lane_waits_until_it_is_empty(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        async with desk(worker, max_batch=2, max_items=8) as d:
+            running = d.ask(0)
+            await until_idle()
+            first, large = d.ask(1, 2, wait=True), d.ask(*range(3, 11), wait=True)
+            await until_idle()
+            worker.gate.set()
+            await asyncio.gather(running, first)
+            assert await large == list(range(3, 11))
+
+    async def test_one_that_gives_up_lets_the_next_one_in(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        notes = Notes()
+        async with desk(worker, max_batch=1, max_items=8, notes=notes) as d:
+            running = d.ask(0)
+            await until_idle()
+            inside, parked, patient = (d.ask(n, n, n, wait=True) for n in (1, 2, 3))
+            await until_idle()
+            parked.cancel()
+            inside.cancel()
+            await until_idle()
+            assert notes.depth == 3
+            worker.gate.set()
+            await asyncio.gather(running, patient)
+        assert worker.batches == [[0], [3], [3], [3]]
+        assert notes.abandoned == ["cancelled"] * 6
+
+    async def test_closing_wakes_them(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        async with desk(worker, max_batch=1, max_items=2) as d:
+            calls = [d.ask(0)]
+            await until_idle()
+            calls += [d.ask(1, wait=True), d.ask(2, wait=True)]
+            await until_idle()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [NotReady] * 3
+
+    async def test_they_wait_for_a_worker_that_is_being_restarted(self) -> None:
+        worker = FakeWorker()
+        worker.alive.clear()
+        async with desk(worker) as d:
+            chunk = d.ask(1, wait=True)
+            await until_idle()
+            worker.alive.set()
+            assert await chunk == [1]
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_more_than_a_lane_can_ever_hold_is_too_large(wait: bool) -> None:
+    async with desk(FakeWorker(), max_items=4) as d:
+        with pytest.raises(TooLarge, match="send at most 4"):
+            await d.submit(*range(5), wait=wait)
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_nothing_is_accepted_after_closing(wait: bool) -> None:
+    async with desk(FakeWorker()) as d:
+        pass
+    with pytest.raises(NotReady):
+        await d.submit(1, wait=wait)
 
 
 async def test_a_bad_face_fails_alone() -> None:
@@ -261,7 +474,7 @@ async def test_closing_tells_everyone_who_still_waits() -> None:
         computing, waiting = d.ask(1), d.ask(2)
         await until_idle()
     answers = await asyncio.gather(computing, waiting, return_exceptions=True)
-    assert [type(answer) for answer in answers] == [ModelFailure, NotReady]
+    assert [type(answer) for answer in answers] == [NotReady, NotReady]
 
 
 async def test_the_observer_learns_how_long_each_face_waited() -> None:

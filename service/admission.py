@@ -1,0 +1,162 @@
+"""Who may join a lane's queue, who is refused, who waits for room, and who has left."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from service.crew import Crew
+from service.errors import NotReady, Overloaded, TooLarge
+from service.queues import Entries, Queue, wait
+
+
+class Observer(Protocol):
+    """Who is told what the batcher does, for metrics."""
+
+    def waiting(self, lane: str, items: int) -> None:
+        """So many items wait now."""
+
+    def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:
+        """A batch was answered: how long each item waited, how long the model took."""
+
+    def rejected(self, reason: str) -> None:
+        """A request was refused."""
+
+    def dropped(self, reason: str) -> None:
+        """An item was dropped before it was computed, since nobody waits for it any more."""
+
+
+class Admission:
+    """The way into the queues and out of them, except by being served."""
+
+    def __init__(
+        self,
+        queues: Sequence[Queue],
+        crew: Crew[Any],
+        observer: Observer,
+        clock: Callable[[], float],
+        filled: Callable[[], None],
+    ) -> None:
+        """Open.
+
+        Args:
+            queues: one a lane.
+            crew: the workers.
+            observer: told what happens.
+            clock: monotonic seconds.
+            filled: called when there is something to do.
+        """
+        self._queues = queues
+        self._crew = crew
+        self._observer = observer
+        self._clock = clock
+        self._filled = filled
+        self._closed = False
+
+    def enter(self, queue: Queue, entries: Entries) -> None:
+        """Let a call join now.
+
+        Raises:
+            ServiceError: it is refused, as `Batcher.submit` says.
+        """
+        self._check_possible(queue, entries)
+        if not self._crew.up:
+            raise self._not_ready("no model process is up: try again shortly")
+        now, deadline = self._clock(), entries[0].deadline
+        seconds = self.wait(queue, now)
+        if not queue.has_room(len(entries)):
+            raise self._overloaded("queue_full", queue, seconds)
+        if entries[0].late(now):
+            self.drop(entries, now)
+        elif deadline and seconds and now + seconds + queue.work(len(entries)) > deadline:
+            raise self._overloaded("deadline", queue, seconds)
+        else:
+            self._put(queue, entries, now)
+
+    def park(self, queue: Queue, entries: Entries) -> None:
+        """Let a call join as soon as there is room.
+
+        Raises:
+            ServiceError: it is refused, as `Batcher.submit` says.
+        """
+        self._check_possible(queue, entries)
+        queue.parked.append(entries)
+        self.room_made(queue)
+
+    def room_made(self, queue: Queue) -> None:
+        """The queue's length has changed: let those in who wait for room."""
+        now = self._clock()
+        while queue.parked:
+            entries = queue.parked[0]
+            if entries[0].late(now):
+                self.drop(queue.parked.popleft(), now)
+            elif queue.has_room_for_patient(len(entries)):
+                self._put(queue, queue.parked.popleft(), now)
+            else:
+                break
+        self.tell(queue)
+
+    def leave(self, queue: Queue, entries: Entries) -> None:
+        """Its caller goes: what has not been answered is not wanted any more."""
+        if entries in queue.parked:
+            queue.parked.remove(entries)
+            gone = entries
+        else:
+            gone = [entry for entry in entries if queue.remove(entry)]
+        if gone:
+            self.drop(gone, self._clock())
+            self.room_made(queue)
+        for entry in entries:
+            if not entry.future.done():
+                entry.future.cancel()
+            elif not entry.future.cancelled():
+                entry.future.exception()  # seen: the caller gets the first error only
+
+    def drop(self, entries: Entries, now: float) -> None:
+        """Give entries up that were not computed, and tell why."""
+        for entry in entries:
+            if entry.late(now):
+                entry.expire()
+                self._observer.dropped("expired")
+            else:
+                self._observer.dropped("cancelled")
+
+    def close(self) -> None:
+        """Admit nothing more; whoever still waits is told that the service is shutting down."""
+        self._closed = True
+        for queue in self._queues:
+            for entry in queue.clear():
+                entry.fail(NotReady("the service is shutting down: try again"))
+            self.tell(queue)
+
+    def wait(self, queue: Queue, now: float) -> float:
+        """Seconds until a worker gets to what joins now."""
+        if self._crew.idle and not any(map(len, self._queues)):
+            return 0.0
+        return wait(queue, self._queues, self._crew.under_way(now), len(self._crew.workers))
+
+    def tell(self, queue: Queue) -> None:
+        """Tell the observer how many wait."""
+        self._observer.waiting(queue.lane.name, len(queue))
+
+    def _put(self, queue: Queue, entries: Entries, now: float) -> None:
+        if not len(queue):
+            # A lane that comes back starts level with those that waited; it saved nothing up.
+            busy = [other.used for other in self._queues if len(other)]
+            queue.used = max(queue.used, min(busy, default=queue.used))
+        queue.put(entries, now)
+        self.tell(queue)
+        self._filled()
+
+    def _check_possible(self, queue: Queue, entries: Entries) -> None:
+        if self._closed:
+            raise self._not_ready("the service is shutting down: try again")
+        if len(entries) > queue.lane.max_items:
+            raise TooLarge(f"{len(entries)} faces at once: send at most {queue.lane.max_items}")
+
+    def _not_ready(self, message: str) -> NotReady:
+        self._observer.rejected("not_ready")
+        return NotReady(message)
+
+    def _overloaded(self, reason: str, queue: Queue, seconds: float) -> Overloaded:
+        self._observer.rejected(reason)
+        seconds = max(0.1, seconds)
+        return Overloaded(f"{len(queue)} faces wait already: try again in {seconds:.1f} s", seconds)

@@ -61,10 +61,14 @@ class Prediction:
     Attributes:
         face: the face.
         scores: float32 ``[6]``, calibrated, summing to 1, not rounded.
+        track: the person's number, from 1, where people are followed through frames.
+        smoothed: there, the person's scores over the last moments, like `scores`.
     """
 
     face: Face
     scores: Scores
+    track: int | None = None
+    smoothed: Scores | None = None
 
     @property
     def emotion(self) -> str:
@@ -102,6 +106,60 @@ class Classification:
     height: int
     predictions: tuple[Prediction, ...]
     timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The answer for one frame of a video.
+
+    Attributes:
+        frame: its number in the video, from 0.
+        time: when it is shown, in seconds from the video's start.
+        predictions: one a face, the largest face first.
+    """
+
+    frame: int
+    time: float
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackSummary:
+    """One person's time in a video.
+
+    Attributes:
+        track: the person's number.
+        first_time: when first seen, in seconds from the video's start.
+        last_time: when last seen.
+        frames: in how many frames.
+        scores: float32 ``[6]``, the mean over those frames.
+    """
+
+    track: int
+    first_time: float
+    last_time: float
+    frames: int
+    scores: Scores
+
+    @property
+    def emotion(self) -> str:
+        """The emotion with the highest mean score."""
+        return EMOTIONS[int(self.scores.argmax())]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A video in a few numbers.
+
+    Attributes:
+        frames: that were looked at.
+        faces: found in them.
+        tracks: the people, in order of appearance; none where nobody was followed.
+    """
+
+    frames: int
+    faces: int
+    tracks: tuple[TrackSummary, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.explanation import Emotion, Explained
-from service.records import EMOTIONS, LANDMARKS, Classification, Face, ModelInfo, Prediction
+from service.records import (
+    EMOTIONS,
+    LANDMARKS,
+    Classification,
+    Face,
+    ModelInfo,
+    Prediction,
+    Scores,
+)
 
 
 class ModelRef(BaseModel):
@@ -67,6 +75,17 @@ class FaceModel(BaseModel):
     confidence: float = Field(description="The score of `emotion`.")
     abstained: bool = Field(description="Whether the confidence is below the threshold.")
     scores: ScoresModel
+
+
+class FollowedFaceModel(FaceModel):
+    """A face in a frame."""
+
+    track: int | None = Field(
+        None, description="The person's number, from 1; there where people are followed."
+    )
+    smoothed: ScoresModel | None = Field(
+        None, description="The person's scores over the last moments; there with `track`."
+    )
 
 
 class ClassifyResponse(BaseModel):
@@ -204,16 +223,27 @@ def explanation_headers(explained: Explained) -> dict[str, str]:
 
 
 def face(prediction: Prediction, threshold: float) -> dict[str, Any]:
-    """A `FaceModel`."""
-    scores = prediction.scores.tolist()
+    """A `FaceModel`, or where people are followed a `FollowedFaceModel`."""
     confidence = prediction.confidence
     return {
         **_place(prediction.face),
         "emotion": prediction.emotion,
         "confidence": confidence,
         "abstained": confidence < threshold,
-        "scores": dict(zip(EMOTIONS, scores, strict=True)),
+        "scores": named(prediction.scores),
+        **_person(prediction),
     }
+
+
+def named(scores: Scores) -> dict[str, float]:
+    """A `ScoresModel`."""
+    return dict(zip(EMOTIONS, scores.tolist(), strict=True))
+
+
+def _person(prediction: Prediction) -> dict[str, Any]:
+    if prediction.smoothed is None:
+        return {}
+    return {"track": prediction.track, "smoothed": named(prediction.smoothed)}
 
 
 def _place(found: Face) -> dict[str, Any]:

@@ -1,0 +1,194 @@
+"""People followed through frames: who is who, and scores that do not flicker.
+
+A face continues the track whose expected place it overlaps most. Where that is follows from the
+track's motion, so that people who cross keep their numbers, and one who is hidden for a moment is
+met again on the other side. The pairs that agree best are joined first.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from math import exp
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.records import (
+    EMOTIONS,
+    Box,
+    Moment,
+    Prediction,
+    Scores,
+    Summary,
+    TrackSummary,
+)
+
+HALF_LIFE = 0.5
+"""Seconds after which a score counts half in the smoothed ones."""
+
+PATIENCE = 2.0
+"""Seconds for which somebody who is out of sight is waited for."""
+
+_SETTLING = 0.2  # Seconds over which a velocity is averaged.
+_COASTING = 1.0  # Seconds over which somebody out of sight comes to a halt.
+_AGREEMENT = 0.1  # Least agreement of two boxes that are the same face at the same instant;
+_LENIENCY = 0.5  # it sinks by this much
+_LENIENT = 1.0  # over so many seconds.
+_STALENESS = 0.1  # Agreement lost a second out of sight: who was seen just now goes first.
+
+_Edges: TypeAlias = NDArray[np.float64]  # [N, 4]: left, top, right, bottom
+
+
+class Tracker:
+    """Follows the faces of one video; the same frames give the same tracks."""
+
+    def __init__(self, half_life: float = HALF_LIFE, patience: float = PATIENCE) -> None:
+        """Nobody has been seen yet.
+
+        Args:
+            half_life: seconds after which a score counts half in the smoothed ones.
+            patience: seconds for which somebody out of sight keeps the number. Who was there in
+                the last frame keeps it however long ago that was.
+        """
+        self._half_life = half_life
+        self._patience = patience
+        self._tracks: list[_Track] = []
+        self._before = 0.0
+        self._count = 0
+
+    def follow(self, time: float, predictions: Sequence[Prediction]) -> tuple[Prediction, ...]:
+        """The faces of the next frame with `track`, a number from 1, and `smoothed` scores.
+
+        Args:
+            time: of the frame in seconds, not before that of the last one.
+            predictions: its faces.
+        """
+        self._tracks = [track for track in self._tracks if self._is_awaited(track, time)]
+        known = dict(_pairs(self._tracks, [each.face.box for each in predictions], time))
+        self._before = time
+        return tuple(
+            self._see(known.get(index), prediction, time)
+            for index, prediction in enumerate(predictions)
+        )
+
+    def _is_awaited(self, track: "_Track", time: float) -> bool:
+        return track.seen == self._before or time - track.seen <= self._patience
+
+    def _see(self, track: "_Track | None", prediction: Prediction, time: float) -> Prediction:
+        if track is None:
+            self._count += 1
+            track = _Track(self._count, time, _edges([prediction.face.box])[0])
+            self._tracks.append(track)
+        else:
+            track.move(time, _edges([prediction.face.box])[0])
+        smoothed = track.smooth(time, prediction.scores, self._half_life)
+        return replace(prediction, track=track.number, smoothed=smoothed)
+
+
+class Summariser:
+    """Keeps count of what a video shows; what it holds grows with people, not with frames."""
+
+    def __init__(self) -> None:
+        self._frames = self._faces = 0
+        self._tracks: dict[int, TrackSummary] = {}
+
+    def add(self, moment: Moment) -> None:
+        """Count the next frame."""
+        self._frames += 1
+        self._faces += len(moment.predictions)
+        for each in moment.predictions:
+            if each.track is not None:
+                before = self._tracks.get(each.track)
+                self._tracks[each.track] = _longer(before, each.track, moment.time, each.scores)
+
+    def summary(self) -> Summary:
+        """All so far."""
+        return Summary(self._frames, self._faces, tuple(self._tracks.values()))
+
+
+def _longer(before: TrackSummary | None, track: int, time: float, scores: Scores) -> TrackSummary:
+    if before is None:
+        return TrackSummary(track, time, time, 1, scores)
+    frames = before.frames + 1
+    mean = before.scores + (scores - before.scores) / np.float32(frames)
+    return replace(before, last_time=time, frames=frames, scores=mean)
+
+
+@dataclass(slots=True)
+class _Track:
+    """One person: place, motion and scores so far."""
+
+    number: int
+    seen: float
+    edges: NDArray[np.float64]
+    velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
+    scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
+    weight: float = 0.0
+    scored: float = 0.0
+
+    def expected(self, time: float) -> NDArray[np.float64]:
+        """Where the edges should be; motion that nobody sees ebbs away."""
+        travelled = _COASTING * (1 - exp((self.seen - time) / _COASTING))
+        return self.edges + self.velocity * travelled
+
+    def move(self, time: float, edges: NDArray[np.float64]) -> None:
+        passed = time - self.seen
+        if passed > 0:
+            trust = 1 - exp(-passed / _SETTLING)
+            centre = (edges - self.edges).reshape(2, 2).mean(axis=0)
+            self.velocity += trust * (np.tile(centre, 2) / passed - self.velocity)
+        self.seen, self.edges = time, edges
+
+    def smooth(self, time: float, scores: Scores, half_life: float) -> Scores:
+        """The mean of all scores so far, each weighed by its age."""
+        kept = 0.5 ** ((time - self.scored) / half_life) if self.weight else 0.0
+        self.scores = self.scores * kept + scores
+        self.weight = self.weight * kept + 1
+        self.scored = time
+        return (self.scores / self.weight).astype(np.float32)
+
+
+def _pairs(
+    tracks: Sequence[_Track], boxes: Sequence[Box], time: float
+) -> Iterator[tuple[int, _Track]]:
+    """Which box continues which track, each at most once."""
+    if not tracks or not boxes:
+        return
+    hidden = np.array([time - track.seen for track in tracks])
+    expected = np.stack([track.expected(time) for track in tracks])
+    agreement = _agreement(expected, _edges(boxes))
+    least = _AGREEMENT - _LENIENCY * np.minimum(hidden / _LENIENT, 1)
+    rank = np.where(agreement > least[:, None], agreement - _STALENESS * hidden[:, None], -np.inf)
+    free_tracks, free_boxes = set(range(len(tracks))), set(range(len(boxes)))
+    for place in np.argsort(-rank, axis=None, kind="stable"):
+        which, index = divmod(int(place), len(boxes))
+        if rank[which, index] == -np.inf:
+            return
+        if which in free_tracks and index in free_boxes:
+            free_tracks.remove(which)
+            free_boxes.remove(index)
+            yield index, tracks[which]
+
+
+def _edges(boxes: Sequence[Box]) -> _Edges:
+    return np.array([(box.x, box.y, box.x + box.width, box.y + box.height) for box in boxes])
+
+
+def _agreement(one: _Edges, other: _Edges) -> NDArray[np.float64]:
+    """How well each of N boxes agrees with each of M, ``[N, M]``: 1 for the same, down to -1.
+
+    The generalised overlap (Rezatofighi and others, 2019): intersection over union, less the share
+    of the box around both that neither fills. It keeps falling as boxes that do not touch part.
+    """
+    first, second = one[:, None], other[None]
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    shared = _area(high[..., :2], low[..., 2:])
+    union = _area(first[..., :2], first[..., 2:]) + _area(second[..., :2], second[..., 2:]) - shared
+    around = _area(low[..., :2], high[..., 2:])
+    agreement: NDArray[np.float64] = shared / union - (around - union) / around
+    return agreement
+
+
+def _area(top_left: NDArray[np.float64], bottom_right: NDArray[np.float64]) -> NDArray[np.float64]:
+    area: NDArray[np.float64] = (bottom_right - top_left).clip(min=0).prod(axis=-1)
+    return area

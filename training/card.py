@@ -65,7 +65,7 @@ class Card(TypedDict):
     default_reason: dict[str, str]
     data: list[Source]
     metrics: Metrics
-    recipe: dict[str, Any]
+    recipes: list[dict[str, Any]]
     history: list[dict[str, float]]
     command: str
     commit: str | None

@@ -56,7 +56,7 @@ class Artefact:
         """All faces, or a part of them as the artefact's run cut them."""
         if part is Part.all:
             return faces
-        parts = split(faces, self.card["recipe"]["seed"])
+        parts = split(faces, self.card["recipes"][-1]["seed"])
         return parts.validation if part is Part.validation else parts.held_out
 
     def score(self, faces: FaceSet) -> Scored:

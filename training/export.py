@@ -65,7 +65,7 @@ def export(order: Order, say: Callable[[str], None]) -> None:
 def _write_files(material: Material, folder: Path) -> str:
     """Write both files, and give the dtype that the parameters of the first are stored in."""
     held_out = FaceSet.pool([s.held_out for s in material.splits])
-    rng = np.random.default_rng(material.recipe.seed)
+    rng = np.random.default_rng(material.recipes[-1].seed)
     few = [s.train.take(rng.permutation(len(s.train))[:SCALE_FACES]) for s in material.splits]
     write_int8(material.network, folder / FILES["int8"], FaceSet.pool(few))
     return write_float(material.network, folder / FILES["fp32"], held_out)
@@ -110,7 +110,7 @@ def _card(
         },
         data=_sources(order, material),
         metrics=findings.metrics,
-        recipe=asdict(material.recipe),
+        recipes=[asdict(recipe) for recipe in material.recipes],
         history=material.history,
         command=order.command,
         commit=_commit(),

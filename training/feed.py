@@ -55,7 +55,7 @@ class Data:
         """The faces and labels at places `numbers` of the endless training sequence.
 
         The sets take their turns, however large they are; within a set every face comes once before
-        any comes again.
+        any comes again, give or take the faces of one round.
         """
         places = [self._place(number, seed) for number in numbers]
         faces = torch.stack([self.faces[part][index] for part, index in places])

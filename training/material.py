@@ -52,14 +52,14 @@ class Material:
 
     Attributes:
         network: with the weights of the run, in evaluation mode.
-        recipe: of the run.
-        history: what the run saw on the way.
+        recipes: of the run, after those of the runs it started from, earliest first.
+        history: what these saw on the way, images counted through.
         splits: the run's data sets, cut as it cut them.
         unseen: the others.
     """
 
     network: GiMeFive
-    recipe: Recipe
+    recipes: tuple[Recipe, ...]
     history: list[dict[str, float]]
     splits: tuple[Split, ...]
     unseen: tuple[FaceSet, ...]
@@ -75,13 +75,23 @@ class Material:
         network = GiMeFive().eval()
         try:
             network.load_state_dict(torch.load(order.run / "weights.pt", map_location="cpu"))
-            history = json.loads((order.run / "history.json").read_text())
-            recipe = Recipe.load(order.run / "recipe.json")
+            recipes, history = _runs(order.run)
         except FileNotFoundError as error:
             raise RunError(f"{error.filename} is missing: is the run finished?") from error
-        splits = tuple(split(read(path), recipe.seed) for path in order.data)
+        splits = tuple(split(read(path), recipes[-1].seed) for path in order.data)
         unseen = tuple(read(path) for path in order.unseen)
         names = [s.train.name for s in splits] + [faces.name for faces in unseen]
         if len(set(names)) < len(names):
             raise DataError(f"two data sets have one name: {', '.join(names)}")
-        return cls(network, recipe, history, splits, unseen)
+        return cls(network, recipes, history, splits, unseen)
+
+
+def _runs(folder: Path) -> tuple[tuple[Recipe, ...], list[dict[str, float]]]:
+    """The recipes and the history of a run and of those it started from."""
+    recipe = Recipe.load(folder / "recipe.json")
+    history = json.loads((folder / "history.json").read_text())
+    if not recipe.start:
+        return (recipe,), history
+    recipes, before = _runs(Path(recipe.start))
+    done = before[-1]["images"]
+    return (*recipes, recipe), before + [row | {"images": done + row["images"]} for row in history]

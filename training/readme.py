@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from training.card import Card, Source
 from training.evidence import POOLED
@@ -150,20 +151,28 @@ def _coverage(card: Card, report: Report) -> str:
 
 
 def _recipe(card: Card) -> str:
-    recipe = card["recipe"]
+    """The choices of every run, a column each, the last run last."""
+    columns = [_choices(recipe) for recipe in card["recipes"]]
+    runs = ["value"] if len(columns) == 1 else [f"run {i + 1}" for i in range(len(columns))]
+    rows = [[choice, *(column[choice] for column in columns)] for choice in columns[0]]
+    return table(["choice", *runs], rows, words=1 + len(columns))
+
+
+def _choices(recipe: dict[str, Any]) -> dict[str, str]:
     stages = ", ".join(f"{s['share']:.0%} at {s['pixels']} px" for s in recipe["stages"])
     augmentation = ", ".join(f"{name} {value:g}" for name, value in recipe["augmentation"].items())
-    rows = [
-        ["image passes", f"{recipe['images']:,}: {stages}"],
-        ["optimiser", f"AdamW, peak rate {recipe['learning_rate']:g}, batch {recipe['batch']}"],
-        ["weight decay", f"{recipe['weight_decay']:g}, not on biases and norms"],
-        ["schedule", f"one cycle: {recipe['warm_up']:.0%} warm-up, then half a cosine"],
-        ["label smoothing", f"{recipe['label_smoothing']:g}"],
-        ["weights kept", f"moving average (decay {recipe['ema']:g} a step), or the last ones"],
-        ["augmentation", augmentation],
-        ["seed", str(recipe["seed"])],
-    ]
-    return table(["choice", "value"], rows, words=2)
+    return {
+        "starts from": f"the weights of `{recipe['start']}`" if recipe["start"] else "chance",
+        "image passes": f"{recipe['images']:,}: {stages}",
+        "draws of each data set": " : ".join(map(str, recipe["turns"])) or "equally often",
+        "optimiser": f"AdamW, peak rate {recipe['learning_rate']:g}, batch {recipe['batch']}",
+        "weight decay": f"{recipe['weight_decay']:g}, not on biases and norms",
+        "schedule": f"one cycle: {recipe['warm_up']:.0%} warm-up, then half a cosine",
+        "label smoothing": f"{recipe['label_smoothing']:g}",
+        "weights kept": f"moving average (decay {recipe['ema']:g} a step), or the last ones",
+        "augmentation": augmentation,
+        "seed": str(recipe["seed"]),
+    }
 
 
 def _hardest(report: Report) -> str:

@@ -47,10 +47,12 @@ class Exported:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     place = tmp_path_factory.mktemp("exported")
     run = place / "run"
-    run.mkdir()
-    torch.save(lively_network().state_dict(), run / "weights.pt")
-    (run / "recipe.json").write_text(Recipe(images=500, seed=5).to_json())
-    (run / "history.json").write_text(json.dumps(HISTORY))
+    started = Recipe(images=300, seed=5, start=str(place / "first"), turns=(2, 1))
+    for folder, recipe in ((place / "first", Recipe(images=500, seed=5)), (run, started)):
+        folder.mkdir()
+        torch.save(lively_network().state_dict(), folder / "weights.pt")
+        (folder / "recipe.json").write_text(recipe.to_json())
+        (folder / "history.json").write_text(json.dumps(HISTORY))
     data = (
         write_zip(noise_faces("raf-noise", each=10), place),
         write_folder(noise_faces("fer2013-noise", each=10, seed=1), place),

@@ -68,8 +68,9 @@ def test_the_card_describes_input_layers_and_defaults(card: dict[str, Any]) -> N
     assert card["layers"]["conv5"] == [1024, 4, 4]
     assert card["default_precision"]["cuda"] == "fp16"
     assert card["default_precision"]["cpu"] in {"fp32", "int8"}
-    assert card["recipe"]["images"] == 500
-    assert card["history"] == HISTORY
+    assert [recipe["images"] for recipe in card["recipes"]] == [500, 300]
+    assert card["history"][: len(HISTORY)] == HISTORY
+    assert [row["images"] for row in card["history"][len(HISTORY) :]] == [600, 700, 800, 900, 1000]
 
 
 def test_the_card_counts_the_faces_of_every_data_set(card: dict[str, Any]) -> None:

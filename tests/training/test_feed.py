@@ -39,6 +39,22 @@ def test_within_a_set_no_face_comes_again_before_all_have_come() -> None:
     assert small[:7] != small[7:14]
 
 
+def test_turns_say_how_often_a_set_is_drawn() -> None:
+    data = Data.of([SMALL, LARGE], [SMALL], turns=(3, 1))
+    faces, _ = data.batch(range(28), 1)
+    drawn = [int(face[0, 0]) for face in faces]
+    small = [grey for grey in drawn if grey < 100]
+    assert sorted(small) == sorted(3 * [*range(7)])
+    for rank in (0, 1):
+        assert {grey < 100 for grey in drawn[rank::2]} == {True, False}
+
+
+@pytest.mark.parametrize("turns", [(1,), (1, 1, 1), (1, 0)])
+def test_turns_that_do_not_fit_the_sets_are_refused(turns: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match="2 training sets"):
+        Data.of([SMALL, LARGE], [SMALL], turns)
+
+
 def test_processes_that_share_a_batch_draw_what_one_would() -> None:
     whole = greys(range(16))
     shared = [greys(range(rank, 16, 2)) for rank in (0, 1)]

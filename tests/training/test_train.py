@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,20 @@ def test_a_short_run_keeps_the_weights_that_the_validation_faces_prefer(tmp_path
         losses.append(float(functional.cross_entropy(logits, data.validation_labels)))
     better = state["network"] if losses[0] < losses[1] else average
     assert all(torch.equal(better[name], kept[name]) for name in kept)
+
+
+def test_a_run_may_start_from_the_weights_of_another(tmp_path: Path) -> None:
+    first = torch.load(train(RECIPE, sets(), tmp_path / "first", TOGETHER))
+    still = replace(RECIPE, images=8, learning_rate=0.0, start=str(tmp_path / "first"))
+    kept = torch.load(train(still, sets(), tmp_path / "second", TOGETHER))
+    assert all(torch.equal(first[name], kept[name]) for name in first if "weight" in name)
+
+
+def test_a_run_cannot_start_from_one_that_has_not_ended(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, start=str(tmp_path / "nowhere"))
+    with pytest.raises(RunError, match="finish that run first"):
+        train(recipe, sets(), tmp_path / "second", TOGETHER)
+    assert not (tmp_path / "second").exists()
 
 
 def test_a_folder_with_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:

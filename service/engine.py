@@ -4,22 +4,21 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service import work
+from service import imaging, work
 from service.batching import Batcher
 from service.drawing import Style, Subject, draw, encode_png
-from service.errors import BadParameter, DeadlineExceeded, NoFace, StoreError, WorkerLost
+from service.errors import BadParameter, DeadlineExceeded, NoFace, ServiceError
 from service.explanation import Explained, Explanation, Faithfulness, Question
 from service.faces import FaceDetector
 from service.faithfulness import faithfulness
-from service.intake import FaceMode, Intake, Scene, configure_opencv
+from service.footage import Footage
+from service.intake import FaceMode, Intake, configure_opencv
 from service.metrics import Metrics
-from service.queues import Answer
 from service.records import (
     Classification,
     FaceImage,
@@ -27,16 +26,13 @@ from service.records import (
     Picture,
     Prediction,
     Scores,
-    Timings,
     WorkerConfig,
 )
 from service.remote import RemoteModel, worker_argv
-from service.settings import Settings, cores
+from service.settings import Settings
+from service.sight import Sight, timings
+from service.starting import start_workers
 from service.store import ModelStore, StoredModel
-
-MAX_CPU_WORKERS = 8
-NVIDIA = Path("/dev/nvidiactl")
-"""There where an NVIDIA driver is loaded: how the front, which has no torch, knows of a GPU."""
 
 
 class Engine:
@@ -67,7 +63,6 @@ class Engine:
             detector,
             threads=settings.decoders,
             max_waiting=settings.queue_items,
-            max_pixels=settings.max_pixels,
             refused=self.metrics.rejected,
         )
         self._interactive = work.interactive(settings.max_batch, settings.queue_items)
@@ -75,6 +70,8 @@ class Engine:
         self._bulk = work.bulk(settings.max_batch, settings.queue_items)
         lanes = (self._interactive, self._bulk, self._explaining)
         self._batcher = Batcher(workers, lanes, self.metrics)
+        self._sight = Sight(self._intake, self._batcher, self.metrics)
+        self._footage = Footage(self._sight, self._intake, self._bulk, settings)
 
     @classmethod
     @asynccontextmanager
@@ -93,8 +90,8 @@ class Engine:
         store = ModelStore(settings.model_store)
         stored = store.gimefive(settings.model_version)
         async with AsyncExitStack() as stack:
-            workers, infos = await _start_workers(settings, command, stack)
-            engine = cls(settings, store, stored, workers, infos[0])
+            workers, info = await start_workers(settings, command, stack)
+            engine = cls(settings, store, stored, workers, info)
             stack.push_async_callback(engine._close)
             yield engine
 
@@ -132,16 +129,38 @@ class Engine:
             ModelFailure: the model could not answer.
         """
         async with self._within(deadline) as moment:
-            scene = await self._intake.look(data, faces)
-            answers = await self._batcher.submit(self._interactive, scene.crops, deadline=moment)
-        predictions = tuple(
-            Prediction(face, answer.result)
-            for face, answer in zip(scene.faces, answers, strict=True)
-        )
-        for prediction in predictions:
-            self.metrics.classified(prediction.emotion)
-        height, width = scene.picture.shape[:2]
-        return Classification(width, height, predictions, _timings(scene, answers))
+            return await self._sight.classify(
+                self._decoding(data), faces, self._interactive, deadline=moment
+            )
+
+    async def classify_frames(
+        self,
+        frames: Sequence[bytes],
+        faces: FaceMode = "detect",
+        *,
+        track: bool = False,
+        deadline: float | None = None,
+    ) -> list[Classification | ServiceError]:
+        """Classify a batch of encoded video frames; all are admitted or none.
+
+        Args:
+            frames: pictures as for `classify`, in order.
+            faces: as for `classify`.
+            track: whether people are followed from frame to frame.
+            deadline: seconds the answer may take; the settings' if None.
+
+        Returns:
+            For each frame its classification, or why it has none.
+
+        Raises:
+            TooLarge: more frames than may ever wait.
+            Overloaded: too much waits already.
+            NotReady: the service is shutting down.
+            DeadlineExceeded: it took too long.
+        """
+        async with self._within(deadline) as moment:
+            decoding = [self._decoding(frame) for frame in frames]
+            return await self._footage.frames(decoding, faces, track, moment)
 
     async def explain(
         self,
@@ -169,7 +188,7 @@ class Engine:
             ServiceError: as for `classify`.
         """
         async with self._within(deadline) as moment:
-            scene = await self._intake.look(data, faces)
+            scene = await self._intake.look(self._decoding(data), faces)
             _check_face(face, len(scene.faces))
             crop = scene.crops[face]
             (answer,) = await self._batcher.submit(
@@ -184,7 +203,7 @@ class Engine:
             prediction,
             explanation,
             faithful,
-            _timings(scene, [answer]),
+            timings(scene.decode, scene.detect, [answer]),
         )
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
@@ -207,6 +226,9 @@ class Engine:
         return await self._intake.run(
             faithfulness, crop, explanation.heat, score, self.settings.queue_items
         )
+
+    def _decoding(self, data: bytes) -> Callable[[], Picture]:
+        return partial(imaging.decode, data, self.settings.max_pixels)
 
     def _calibrated(self, logits: NDArray[np.float32]) -> Scores:
         """The probabilities that the full network's logits stand for."""
@@ -246,44 +268,3 @@ def _check_face(face: int, found: int) -> None:
 
 def _png(view: str, picture: Picture, subject: Subject, style: Style) -> bytes:
     return encode_png(draw(view, picture, subject, style))
-
-
-def _timings(scene: Scene, answers: Sequence[Answer[Any]]) -> Timings:
-    return Timings(
-        decode=scene.decode,
-        detect=scene.detect,
-        queue=max((answer.queue for answer in answers), default=0.0),
-        inference=max((answer.seconds for answer in answers), default=0.0),
-    )
-
-
-async def _start_workers(
-    settings: Settings,
-    command: Callable[[WorkerConfig], Sequence[str]],
-    stack: AsyncExitStack,
-) -> tuple[list[RemoteModel], list[ModelInfo]]:
-    count, threads = _worker_plan(settings)
-    config = WorkerConfig(
-        store=str(settings.model_store.resolve()),
-        version=settings.model_version,
-        device=settings.device,
-        precision=settings.precision,
-        threads=threads,
-        max_batch=settings.max_batch,
-    )
-    workers = [
-        RemoteModel(command(config), start_timeout=settings.start_timeout) for _ in range(count)
-    ]
-    for worker in workers:
-        stack.push_async_callback(worker.stop)
-    try:
-        return workers, list(await asyncio.gather(*(worker.start() for worker in workers)))
-    except WorkerLost as error:
-        raise StoreError(f"the model could not be loaded: {error}") from error
-
-
-def _worker_plan(settings: Settings) -> tuple[int, int]:
-    """How many model processes, and torch threads in each: one per GPU, or one per core."""
-    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and NVIDIA.exists())
-    count = settings.workers or (1 if on_gpu else min(cores(), MAX_CPU_WORKERS))
-    return count, settings.worker_threads or max(1, cores() // count)

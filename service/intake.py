@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, ParamSpec, TypeVar
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import imaging
-from service.errors import Overloaded
+from service.errors import Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
 from service.records import FACE_SIZE, Box, Face, FaceImage, Picture
 
@@ -61,7 +62,6 @@ class Intake:
         *,
         threads: int,
         max_waiting: int,
-        max_pixels: int,
         refused: Callable[[str], None],
     ) -> None:
         """Start nothing yet.
@@ -70,24 +70,31 @@ class Intake:
             detector: shared by the threads.
             threads: how many pictures are looked at together.
             max_waiting: most pictures under way or waiting; more are refused.
-            max_pixels: of one picture.
             refused: told the reason when a picture is refused.
         """
         self._detector = detector
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
         self._max_waiting = max_waiting
-        self._max_pixels = max_pixels
         self._refused = refused
         self._waiting = 0
+        self._turns = asyncio.Semaphore(threads + 1)
 
-    async def look(self, data: bytes, mode: FaceMode) -> Scene:
+    async def look(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:
         """Decode a picture and find its faces, or take it as one whole face.
 
+        Args:
+            decode: gives the upright picture; called in the pool.
+            mode: find faces, or take the whole picture as one aligned face crop.
+
         Raises:
-            BadInput: not a picture, broken, or over a limit.
+            BadInput: whatever `decode` finds wrong.
             Overloaded: too many pictures wait.
         """
-        return await self.run(self._look, data, mode)
+        return await self.run(self._look, decode, mode)
+
+    async def look_in_turn(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:
+        """Likewise for one of many pictures, as `run_in_turn` does."""
+        return await self.run_in_turn(self._look, decode, mode)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function in the pool.
@@ -95,23 +102,46 @@ class Intake:
         Raises:
             Overloaded: too many calls wait.
         """
-        if self._waiting >= self._max_waiting:
+        with self.places(1):
+            return await self._run(partial(function, *args, **kwargs))
+
+    async def run_in_turn(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a function in the pool for a caller that has many and can wait.
+
+        Such calls keep the threads busy and no more, so that others never wait long behind them.
+        """
+        async with self._turns:
+            return await self._run(partial(function, *args, **kwargs))
+
+    @contextmanager
+    def places(self, count: int) -> Iterator[None]:
+        """Hold places for so many pictures, all or none.
+
+        Raises:
+            TooLarge: there could never be as many.
+            Overloaded: too many pictures wait.
+        """
+        if count > self._max_waiting:
+            raise TooLarge(f"{count} pictures at once: send at most {self._max_waiting}")
+        if self._waiting + count > self._max_waiting:
             self._refused("intake_full")
             raise Overloaded(f"{self._waiting} pictures wait already: try again in 1 s", 1.0)
-        self._waiting += 1
+        self._waiting += count
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
+            yield
         finally:
-            self._waiting -= 1
+            self._waiting -= count
 
     def close(self) -> None:
         """Drop what has not begun."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _look(self, data: bytes, mode: FaceMode) -> Scene:
+    async def _run(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+
+    def _look(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:
         start = time.perf_counter()
-        picture = imaging.decode(data, self._max_pixels)
+        picture = decode()
         decoded = time.perf_counter()
         if mode == "whole":
             return _whole(picture, decoded - start)

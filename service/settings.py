@@ -58,6 +58,10 @@ class Settings(BaseSettings):
         1024, description="Most faces that may wait; more are refused with 503 and Retry-After."
     )
     max_body_bytes: PositiveInt = Field(20 * 2**20, description="Largest request body, in bytes.")
+    max_frames: PositiveInt = Field(256, description="Most frames in one request's batch.")
+    max_frames_bytes: PositiveInt = Field(
+        128 * 2**20, description="Largest body of a request with a batch of frames, in bytes."
+    )
     max_pixels: PositiveInt = Field(
         50_000_000, description="Largest picture, width times height, told from its header."
     )
@@ -69,6 +73,9 @@ class Settings(BaseSettings):
     )
     threshold: Fraction | None = Field(
         None, description="Confidence below which an answer abstains; the model card's if unset."
+    )
+    half_life: PositiveFloat = Field(
+        0.5, description="Seconds after which a score counts half in a person's smoothed ones."
     )
     deadline_ms: PositiveFloat = Field(
         10_000, description="Longest a request may take unless it says otherwise, in milliseconds."

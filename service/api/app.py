@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 import service
-from service.api import explanations, ops, problems, stills
+from service.api import batches, explanations, ops, problems, stills
 from service.api.observe import Observe
 from service.api.state import State
 from service.engine import Engine
@@ -41,6 +41,7 @@ def create_app(
     )
     problems.install(app)
     app.include_router(stills.router)
+    app.include_router(batches.router)
     app.include_router(explanations.router)
     app.include_router(ops.router)
     app.add_middleware(Observe)

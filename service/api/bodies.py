@@ -1,11 +1,8 @@
 """Reading what was sent: a raw body or a form, never more than allowed."""
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
-from starlette.types import Message
 
+from service.api import forms
 from service.errors import BadInput, TooLarge, UnsupportedMedia
 
 OPENAPI = {
@@ -38,6 +35,56 @@ OPENAPI = {
 """The OpenAPI entry of a route that takes an image."""
 
 
+FRAMES_OPENAPI = {
+    "requestBody": {
+        "required": True,
+        "description": "Images in the field `files`, repeated, in the order of the video.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["files"],
+                    "properties": {
+                        "files": {"type": "array", "items": {"type": "string", "format": "binary"}}
+                    },
+                }
+            },
+        },
+    }
+}
+"""The OpenAPI entry of a route that takes a batch of images."""
+
+FORM = "multipart/form-data"
+
+
+class Part:
+    """A file of a form, in memory, with a limit.
+
+    Attributes:
+        name: the file's.
+    """
+
+    def __init__(self, name: str, max_bytes: int) -> None:
+        self.name = name
+        self._max_bytes = max_bytes
+        self._content = bytearray()
+
+    def write(self, data: bytes, /) -> None:
+        """Take the next bytes.
+
+        Raises:
+            TooLarge: they are too many.
+        """
+        if len(self._content) + len(data) > self._max_bytes:
+            raise forms.too_large(f"file {self.name!r}", self._max_bytes)
+        self._content += data
+
+    @property
+    def content(self) -> bytes:
+        """All bytes."""
+        return bytes(self._content)
+
+
 async def image(request: Request, max_bytes: int) -> bytes:
     """The image of a request, encoded.
 
@@ -46,55 +93,70 @@ async def image(request: Request, max_bytes: int) -> bytes:
         TooLarge: more than `max_bytes`; refused before the rest is read.
         BadInput: a form without the field `file`.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    _check_announced(request, max_bytes)
-    if kind == "multipart/form-data":
+    kind = content_type(request)
+    if kind == FORM:
         return await _field(request, max_bytes)
     if kind.startswith("image/") or kind == "application/octet-stream":
-        return await _raw(request, max_bytes)
+        return b"".join([piece async for piece in forms.body(request, max_bytes)])
     raise UnsupportedMedia(
         f"content type {kind or 'missing'}: send image/jpeg or another image type, "
         "application/octet-stream, or multipart/form-data with the field file"
     )
 
 
-def _check_announced(request: Request, max_bytes: int) -> None:
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise _too_large(max_bytes)
+async def frames(
+    request: Request, *, max_frames: int, max_bytes: int, max_frame_bytes: int
+) -> list[Part]:
+    """The images of a batch, encoded, in order.
+
+    Raises:
+        UnsupportedMedia: no form.
+        TooLarge: over one of the limits; refused before the rest is read.
+        BadInput: a form without the field `files`.
+    """
+    kind = content_type(request)
+    if kind != FORM:
+        raise UnsupportedMedia(
+            f"content type {kind or 'missing'}: send multipart/form-data with the field files"
+        )
+    parts: list[Part] = []
+
+    def choose(field: str, name: str) -> Part | None:
+        if field != "files":
+            return None
+        if len(parts) == max_frames:
+            raise TooLarge(f"there are over {max_frames} frames: send them in several requests")
+        parts.append(Part(name, max_frame_bytes))
+        return parts[-1]
+
+    await _read(request, max_bytes, choose)
+    if not parts:
+        raise BadInput("the form has no file in the field 'files': send the frames there")
+    return parts
 
 
-async def _raw(request: Request, max_bytes: int) -> bytes:
-    chunks = []
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        chunks.append(chunk)
-    return b"".join(chunks)
+def content_type(request: Request) -> str:
+    """The request's content type, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _field(request: Request, max_bytes: int) -> bytes:
-    read = 0
+    parts: list[Part] = []
 
-    async def receive() -> Message:
-        nonlocal read
-        message = await request.receive()
-        read += len(message.get("body", b""))
-        if read > max_bytes:
-            raise _too_large(max_bytes)
-        return message
+    def choose(field: str, name: str) -> Part | None:
+        if field != "file" or parts:
+            return None
+        parts.append(Part(name, max_bytes))
+        return parts[-1]
 
-    try:
-        async with Request(request.scope, receive).form(max_files=1, max_fields=8) as form:
-            upload = form.get("file")
-            if not isinstance(upload, UploadFile):
-                raise BadInput("the form has no file in the field 'file': send the image there")
-            return await upload.read()
-    except (HTTPException, MultiPartException) as error:
-        raise BadInput(f"the form cannot be read: {error}") from error
+    await _read(request, max_bytes, choose)
+    if not parts:
+        raise BadInput("the form has no file in the field 'file': send the image there")
+    return parts[0].content
 
 
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"the body is over {max_bytes:,} bytes: send a smaller image")
+async def _read(request: Request, max_bytes: int, choose: forms.Choose) -> None:
+    form = forms.Form(request.headers["content-type"], choose)
+    async for piece in forms.body(request, max_bytes):
+        form.write(piece)
+    form.close()

@@ -105,6 +105,11 @@ def install(app: FastAPI) -> None:
         return _response(request, kind, detail, dict(error.headers or {}))
 
 
+def content(error: errors.ServiceError, request_id: str) -> dict[str, Any]:
+    """A `Problem`, for an answer that holds more."""
+    return _content(kind_of(error), str(error), request_id)
+
+
 def unexpected(request_id: str) -> JSONResponse:
     """What a client is told of an error that nobody foresaw."""
     detail = "an unexpected error; it stands in the service's log under this request id"
@@ -127,14 +132,18 @@ def _response(
 def _problem(
     kind: ProblemKind, detail: str, request_id: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    problem = {
+    problem = _content(kind, detail, request_id)
+    return JSONResponse(problem, kind.status, headers, media_type="application/problem+json")
+
+
+def _content(kind: ProblemKind, detail: str, request_id: str) -> dict[str, Any]:
+    return {
         "type": f"urn:gimefive:{kind.slug}",
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
         "request_id": request_id,
     }
-    return JSONResponse(problem, kind.status, headers, media_type="application/problem+json")
 
 
 def _first_fault(error: RequestValidationError) -> str:

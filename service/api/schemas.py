@@ -131,6 +131,24 @@ class ClassifyResponse(BaseModel):
     faces: list[FaceModel]
 
 
+class FrameModel(BaseModel):
+    """What became of one frame of a batch."""
+
+    index: int
+    name: str = Field(description="The file's name.")
+    status: Literal["ok", "error"]
+    image: ImageSize | None = Field(None, description="There with status ok.")
+    faces: list[FollowedFaceModel] | None = Field(None, description="There with status ok.")
+    problem: dict[str, Any] | None = Field(None, description="There with status error.")
+
+
+class FramesResponse(BaseModel):
+    """The faces of each frame of a batch, in order."""
+
+    model: ModelRef
+    frames: list[FrameModel]
+
+
 class FaithfulnessModel(BaseModel):
     """How well the map names the pixels that the score depends on, each from 0 to 1."""
 
@@ -182,8 +200,17 @@ class ModelList(BaseModel):
 
 def classification(answer: Classification, model: ModelInfo, threshold: float) -> dict[str, Any]:
     """A `ClassifyResponse`."""
+    return {"model": model_ref(model), **found(answer, threshold)}
+
+
+def model_ref(model: ModelInfo) -> dict[str, str]:
+    """A `ModelRef`."""
+    return {"name": model.name, "version": model.version, "precision": model.precision}
+
+
+def found(answer: Classification, threshold: float) -> dict[str, Any]:
+    """What was found in one picture: its size and its faces."""
     return {
-        "model": {"name": model.name, "version": model.version, "precision": model.precision},
         "image": {"width": answer.width, "height": answer.height},
         "faces": [face(prediction, threshold) for prediction in answer.predictions],
     }

@@ -1,0 +1,65 @@
+"""POST /classify/frames: a batch of video frames."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from service import errors
+from service.api import bodies, problems, schemas
+from service.api.state import EngineOf
+from service.api.stills import Deadline, Faces, Threshold
+
+router = APIRouter(tags=["classify"])
+
+
+@router.post(
+    "/classify/frames",
+    responses={
+        200: {"model": schemas.FramesResponse},
+        **problems.responses(
+            errors.BadInput,
+            errors.TooLarge,
+            errors.UnsupportedMedia,
+            errors.BadParameter,
+            errors.Overloaded,
+            errors.DeadlineExceeded,
+        ),
+    },
+    openapi_extra=bodies.FRAMES_OPENAPI,
+)
+async def classify_frames(
+    request: Request,
+    engine: EngineOf,
+    track: Annotated[
+        bool, Query(description="Follow people: each face gets a number and smoothed scores.")
+    ] = False,
+    faces: Faces = "detect",
+    threshold: Threshold = None,
+    deadline_ms: Deadline = None,
+) -> JSONResponse:
+    """Classify a batch of frames; order is kept, and a bad frame fails alone."""
+    settings = engine.settings
+    parts = await bodies.frames(
+        request,
+        max_frames=settings.max_frames,
+        max_bytes=settings.max_frames_bytes,
+        max_frame_bytes=settings.max_body_bytes,
+    )
+    answers = await engine.classify_frames(
+        [part.content for part in parts],
+        faces,
+        track=track,
+        deadline=deadline_ms and deadline_ms / 1000,
+    )
+    limit = engine.threshold if threshold is None else threshold
+
+    def frame(index: int) -> dict[str, Any]:
+        name, answer = parts[index].name, answers[index]
+        if isinstance(answer, errors.ServiceError):
+            problem = problems.content(answer, request.state.request_id)
+            return {"index": index, "name": name, "status": "error", "problem": problem}
+        return {"index": index, "name": name, "status": "ok", **schemas.found(answer, limit)}
+
+    frames = [frame(index) for index in range(len(parts))]
+    return JSONResponse({"model": schemas.model_ref(engine.info), "frames": frames})

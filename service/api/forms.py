@@ -1,0 +1,128 @@
+"""Forms, read part by part: a file goes where it is wanted, and nothing else is kept."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from fastapi import Request
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from service.errors import BadInput, TooLarge
+
+
+class Sink(Protocol):
+    """Where a file's bytes go."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take the next bytes."""
+
+
+Choose = Callable[[str, str], Sink | None]
+"""Told a file's field and name, says where it goes; None for nowhere."""
+
+
+async def body(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """The body, piece by piece.
+
+    Raises:
+        TooLarge: more than `max_bytes`; refused before the rest is read.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise too_large("body", max_bytes)
+    size = 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > max_bytes:
+            raise too_large("body", max_bytes)
+        yield piece
+
+
+def too_large(what: str, max_bytes: int) -> TooLarge:
+    """The error that tells the limit."""
+    return TooLarge(f"the {what} is over {max_bytes:,} bytes: send a smaller one")
+
+
+class Form:
+    """A form that is being read.
+
+    Args:
+        content_type: the request's, with the boundary.
+        choose: where each file goes.
+
+    Raises:
+        BadInput: there is no boundary.
+    """
+
+    def __init__(self, content_type: str, choose: Choose) -> None:
+        _, options = parse_options_header(content_type)
+        self._choose = choose
+        self._sink: Sink | None = None
+        self._complete = False
+        self._field = self._value = self._disposition = b""
+        try:
+            self._parser = MultipartParser(
+                options.get(b"boundary", b""),
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_field": self._header_field,
+                    "on_header_value": self._header_value,
+                    "on_header_end": self._header_end,
+                    "on_headers_finished": self._headers_finished,
+                    "on_part_data": self._data,
+                    "on_end": self._end,
+                },
+            )
+        except FormParserError as error:
+            raise _unreadable(error) from error
+
+    def write(self, data: bytes) -> None:
+        """Read on.
+
+        Raises:
+            BadInput: this is no form.
+        """
+        try:
+            self._parser.write(data)
+        except FormParserError as error:
+            raise _unreadable(error) from error
+
+    def close(self) -> None:
+        """Nothing follows.
+
+        Raises:
+            BadInput: the form is not complete.
+        """
+        if not self._complete:
+            raise BadInput("the form is cut short: send it with its last boundary")
+
+    def _begin(self) -> None:
+        self._disposition, self._sink = b"", None
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._field = self._value = b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"filename" in options:
+            field, name = options.get(b"name", b""), options[b"filename"]
+            self._sink = self._choose(field.decode(errors="replace"), name.decode(errors="replace"))
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._sink is not None:
+            self._sink.write(data[start:end])
+
+    def _end(self) -> None:
+        self._complete = True
+
+
+def _unreadable(error: Exception) -> BadInput:
+    return BadInput(f"the form cannot be read: {error}")

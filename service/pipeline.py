@@ -1,0 +1,52 @@
+"""Work on what a source gives, several items at once, with the results in order."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+async def overlapped(
+    source: AsyncIterable[T], work: Callable[[T], Awaitable[R]], window: int
+) -> AsyncGenerator[R]:
+    """Give the results of `work` on each item, in order, as soon as they are there.
+
+    Whoever reads the results slowly slows the source. If the source fails, what it gave before is
+    worked on and given first. Closing the generator cancels what is under way.
+
+    Args:
+        source: read one item ahead.
+        work: called for several items at once.
+        window: the most items under way or waiting to be read.
+
+    Raises:
+        Exception: what `source` or `work` raises.
+    """
+    tasks: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue()
+    under_way: set[asyncio.Task[R]] = set()
+    room = asyncio.Semaphore(window)
+
+    async def feed() -> None:
+        try:
+            async for item in source:
+                await room.acquire()
+                task = asyncio.ensure_future(work(item))
+                under_way.add(task)
+                tasks.put_nowait(task)
+        finally:
+            tasks.put_nowait(None)
+
+    feeder = asyncio.create_task(feed())
+    try:
+        while (task := await tasks.get()) is not None:
+            yield await task
+            under_way.discard(task)
+            room.release()
+        await feeder
+    finally:
+        left = [feeder, *under_way]
+        for each in left:
+            each.cancel()
+        await asyncio.gather(*left, return_exceptions=True)

@@ -1,0 +1,65 @@
+"""A picture's way to its classification: looked at in the pool, scored in a lane."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from service.batching import Batcher
+from service.intake import FaceMode, Intake
+from service.metrics import Metrics
+from service.queues import Answer
+from service.records import Classification, Picture, Prediction, Timings
+from service.remote import RemoteModel
+from service.work import ScoreLane
+
+
+class Sight:
+    """The one way, for single pictures and for those of many."""
+
+    def __init__(self, intake: Intake, batcher: Batcher[RemoteModel], metrics: Metrics) -> None:
+        self._intake = intake
+        self._batcher = batcher
+        self._metrics = metrics
+
+    async def classify(
+        self,
+        decode: Callable[[], Picture],
+        faces: FaceMode,
+        lane: ScoreLane,
+        *,
+        deadline: float | None = None,
+        patient: bool = False,
+    ) -> Classification:
+        """Classify the faces of a picture.
+
+        Args:
+            decode: gives the upright picture.
+            faces: find faces, or take the whole picture as one aligned face crop.
+            lane: whose turn it takes at the model.
+            deadline: moment on the batcher's clock after which nobody needs the answer.
+            patient: wait for room instead of being refused.
+
+        Raises:
+            ServiceError: as `Engine.classify` says.
+        """
+        look = self._intake.look_in_turn if patient else self._intake.look
+        scene = await look(decode, faces)
+        height, width = scene.picture.shape[:2]
+        found, crops, looked = scene.faces, scene.crops, (scene.decode, scene.detect)
+        del scene  # whoever waits for the model needs the crops alone
+        answers = await self._batcher.submit(lane, crops, deadline=deadline, wait=patient)
+        predictions = tuple(
+            Prediction(face, answer.result) for face, answer in zip(found, answers, strict=True)
+        )
+        for prediction in predictions:
+            self._metrics.classified(prediction.emotion)
+        return Classification(width, height, predictions, timings(*looked, answers))
+
+
+def timings(decode: float, detect: float, answers: Sequence[Answer[Any]]) -> Timings:
+    """Where the time of one picture went; what happened side by side counts once."""
+    return Timings(
+        decode=decode,
+        detect=detect,
+        queue=max((answer.queue for answer in answers), default=0.0),
+        inference=max((answer.seconds for answer in answers), default=0.0),
+    )

@@ -1,0 +1,53 @@
+"""Starting the model processes: how many, and with how many threads each."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from service.errors import StoreError, WorkerLost
+from service.records import ModelInfo, WorkerConfig
+from service.remote import RemoteModel
+from service.settings import Settings, cores
+
+MAX_CPU_WORKERS = 8
+NVIDIA = Path("/dev/nvidiactl")
+"""There where an NVIDIA driver is loaded: how the front, which has no torch, knows of a GPU."""
+
+
+async def start_workers(
+    settings: Settings,
+    command: Callable[[WorkerConfig], Sequence[str]],
+    stack: AsyncExitStack,
+) -> tuple[list[RemoteModel], ModelInfo]:
+    """Start the model processes and wait until they are warm; `stack` stops them.
+
+    Raises:
+        StoreError: the model cannot be had.
+    """
+    count, threads = _worker_plan(settings)
+    config = WorkerConfig(
+        store=str(settings.model_store.resolve()),
+        version=settings.model_version,
+        device=settings.device,
+        precision=settings.precision,
+        threads=threads,
+        max_batch=settings.max_batch,
+    )
+    workers = [
+        RemoteModel(command(config), start_timeout=settings.start_timeout) for _ in range(count)
+    ]
+    for worker in workers:
+        stack.push_async_callback(worker.stop)
+    try:
+        infos = await asyncio.gather(*(worker.start() for worker in workers))
+    except WorkerLost as error:
+        raise StoreError(f"the model could not be loaded: {error}") from error
+    return workers, infos[0]
+
+
+def _worker_plan(settings: Settings) -> tuple[int, int]:
+    """How many model processes, and torch threads in each: one per GPU, or one per core."""
+    on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and NVIDIA.exists())
+    count = settings.workers or (1 if on_gpu else min(cores(), MAX_CPU_WORKERS))
+    return count, settings.worker_threads or max(1, cores() // count)

@@ -1,0 +1,102 @@
+"""POST /classify/frames: a batch is admitted whole, and its frames stand or fall alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from service.api import schemas
+from tests import processes
+from tests.fakes import POISON
+from tests.test_api import check_problem, png, serving
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with serving() as client:
+        yield client
+
+
+def post(client: TestClient, frames: Sequence[bytes], **query: Any) -> Response:  # noqa: ANN401  # any value of a query
+    files = [("files", (f"f{index:03}.png", frame)) for index, frame in enumerate(frames)]
+    return client.post("/classify/frames", files=files, params={"faces": "whole", **query})
+
+
+def test_each_frame_is_answered_in_its_place(client: TestClient) -> None:
+    response = post(client, [png(value, (40 + value, 40)) for value in range(50)])
+    assert response.status_code == 200
+    answer = schemas.FramesResponse.model_validate(response.json(), strict=True)
+    assert [frame.index for frame in answer.frames] == list(range(50))
+    assert [frame.name for frame in answer.frames] == [f"f{index:03}.png" for index in range(50)]
+    for value, frame in enumerate(answer.frames):
+        assert frame.status == "ok"
+        assert frame.image is not None
+        assert frame.image.width == 40 + value
+        assert frame.faces is not None
+        assert frame.faces[0].scores.happiness == value  # which is how the fake model answers
+    assert "track" not in response.json()["frames"][0]["faces"][0]
+
+
+def test_a_bad_frame_fails_alone(client: TestClient) -> None:
+    frames = post(client, [png(1), b"no image", png(2), png(3)[:50]]).json()["frames"]
+    assert [frame["status"] for frame in frames] == ["ok", "error", "ok", "error"]
+    assert frames[1]["problem"]["type"] == "urn:gimefive:not-an-image"
+    assert frames[1]["problem"]["status"] == 400
+    assert "faces" not in frames[1]
+
+
+def test_a_frame_that_the_model_cannot_answer_fails_alone() -> None:
+    with serving(processes.raises) as client:
+        frames = post(client, [png(1), png(POISON), png(2)]).json()["frames"]
+    assert [frame["status"] for frame in frames] == ["ok", "error", "ok"]
+    assert frames[1]["problem"]["type"] == "urn:gimefive:model-failure"
+
+
+def test_people_are_followed_if_asked_for(client: TestClient) -> None:
+    frames = post(client, [png(0), b"no image", png(10), png(10)], track=True).json()["frames"]
+    faces = [frame["faces"][0] for frame in frames if frame["status"] == "ok"]
+    assert [face["track"] for face in faces] == [1, 1, 1]
+    smoothed = [face["smoothed"]["happiness"] for face in faces]
+    assert smoothed[0] == 0
+    assert 0 < smoothed[1] < smoothed[2] < 10
+
+
+def test_the_limits_are_told() -> None:
+    with serving(max_frames=3, max_body_bytes=1000, max_frames_bytes=5000) as client:
+        assert post(client, [png(1)] * 3).status_code == 200
+        assert "3 frames" in check_problem(post(client, [png(1)] * 4), 413, "too-large")
+        assert "'f001.png'" in check_problem(post(client, [png(1), b"0" * 1001]), 413, "too-large")
+        assert "5,000" in check_problem(post(client, [b"0" * 5001]), 413, "too-large")
+
+
+def test_more_frames_than_may_wait_are_refused_whole() -> None:
+    with serving(queue_items=4) as client:
+        check_problem(post(client, [png(1)] * 5), 413, "too-large")
+        client.app_state["engine"]._intake._waiting = 2  # a crowd without the crowd
+        check_problem(post(client, [png(1)] * 3), 503, "overloaded")
+        assert post(client, [png(1)] * 2).status_code == 200
+
+
+def test_what_is_no_batch_is_refused(client: TestClient) -> None:
+    raw = client.post("/classify/frames", content=png(1), headers={"Content-Type": "image/png"})
+    assert "multipart/form-data" in check_problem(raw, 415, "unsupported-media")
+    other = client.post("/classify/frames", files={"file": ("f.png", png(1))})
+    assert "'files'" in check_problem(other, 400, "bad-input")
+    check_problem(post(client, [png(1)], faces="some"), 422, "bad-parameter")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"?",
+        b'--x\r\nContent-Disposition: form-data; name="files"; filename="f"\r\n\r\ncut off',
+        b"--x\r\n" + b"a" * 100_000 + b": b\r\n",
+    ],
+    ids=["no form", "cut short", "endless header"],
+)
+def test_a_broken_form_is_refused(client: TestClient, body: bytes) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    response = client.post("/classify/frames", content=body, headers=headers)
+    check_problem(response, 400, "bad-input")

@@ -131,7 +131,7 @@ class Admission:
         """Seconds until a worker gets to what joins now."""
         if self._crew.idle and not any(map(len, self._queues)):
             return 0.0
-        return wait(queue, self._queues, self._crew.under_way(now), len(self._crew.workers))
+        return wait(queue, self._queues, self._crew.under_way(now), len(self._crew.posts))
 
     def tell(self, queue: Queue) -> None:
         """Tell the observer how many wait."""

@@ -1,20 +1,21 @@
 """Dynamic batching: many requests, few model passes.
 
-Work-conserving: a free worker takes what waits at once, so that batches form only while the
-workers are busy and an idle service adds no delay. Each lane of work has a bounded queue; free
-workers go to the lane that has used the least of its share.
+A free worker takes what waits at once, so that batches form only while the workers are busy and
+an idle service adds no delay. Each lane of work has a bounded queue; free workers go to the lane
+that has used the least of its share, and some are kept for urgent work where it is expected.
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic
 
 import structlog
 
 from service.admission import Admission, Observer
-from service.crew import Crew, WorkerT
-from service.errors import ModelFailure, NotReady, WorkerLost
+from service.crew import RECENT, Crew, Post, WorkerT, choose
+from service.errors import ModelFailure, NotReady, OutOfMemory, WorkerLost
 from service.lanes import Batch, ItemT, Lane, ResultT, share
 from service.queues import Answer, Entries, Entry, Queue
 
@@ -34,11 +35,12 @@ class Batcher(Generic[WorkerT]):
         self._queues = {lane: Queue(lane) for lane in lanes}
         self._observer = observer
         self._clock = clock
-        self._filled = asyncio.Event()
+        self._changed = asyncio.Event()
         self._crew = Crew(workers)
         queues = list(self._queues.values())
-        self._admission = Admission(queues, self._crew, observer, clock, self._filled.set)
-        self._tasks = [asyncio.create_task(self._drive(worker)) for worker in workers]
+        self._admission = Admission(queues, self._crew, observer, clock, self._changed.set)
+        hands = [post for post in self._crew.posts for _ in range(2)]
+        self._tasks = [asyncio.create_task(self._serve(post)) for post in hands]
 
     async def submit(
         self,
@@ -88,42 +90,57 @@ class Batcher(Generic[WorkerT]):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._admission.close()  # again: what a worker had may just have been given back
 
-    async def _drive(self, worker: WorkerT) -> None:
+    async def _serve(self, post: Post[WorkerT]) -> None:
+        """One of a worker's two hands: while one's batch is computed, the other sends the next."""
         while True:
-            await worker.ready()
-            queue, batch = await self._take()
+            queue, batch = await self._take(post)
             try:
-                await self._answer(worker, queue, batch)
+                await self._answer(post, queue, batch)
             except WorkerLost as error:
                 self._give_back(queue, batch, error)
             except asyncio.CancelledError:
-                self._give_up(batch, NotReady("the service is shutting down: try again"))
+                _fail(batch, NotReady("the service is shutting down: try again"))
                 raise
             except Exception:
                 log.exception("a batch failed unexpectedly")
-                self._give_up(
-                    batch, ModelFailure("the service failed while it worked on this face")
-                )
+                _fail(batch, ModelFailure("the service failed while it worked on this face"))
+            self._changed.set()
 
-    async def _take(self) -> tuple[Queue, Entries]:
-        """The next batch, as soon as there is one."""
-        with self._crew.idling():
-            while True:
-                waiting = [queue for queue in self._queues.values() if len(queue)]
-                if not waiting:
-                    self._filled.clear()
-                    await self._filled.wait()
-                    continue
-                queue = min(waiting, key=lambda queue: queue.used)
-                if batch := self._collect(queue):
-                    return queue, batch
+    async def _take(self, post: Post[WorkerT]) -> tuple[Queue, Entries]:
+        """The next batch for a worker, as soon as there is one that it may begin."""
+        while True:
+            await post.worker.ready()
+            now = self._clock()
+            queues = [
+                queue for queue in self._queues.values() if self._crew.may_begin(post, queue, now)
+            ]
+            queue = choose(queues, now)
+            if queue is None:
+                await self._change(self._crew.pause(post, now) if self._waiting else None)
+            elif batch := self._collect(queue, now):
+                return queue, batch
 
-    def _collect(self, queue: Queue) -> Entries:
+    async def _change(self, seconds: float | None) -> None:
+        """Wait until something has changed, no longer than so many seconds."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    @property
+    def _waiting(self) -> bool:
+        return any(map(len, self._queues.values()))
+
+    def _collect(self, queue: Queue, now: float) -> Entries:
         """The next batch of entries that somebody still waits for."""
-        wanted = share(len(queue), self._crew.idle, queue.largest)
+        if queue.lane.urgent:
+            self._crew.urgent_until = now + RECENT
+        largest = queue.largest(hurried=now < self._crew.urgent_until)
+        wanted = share(len(queue), self._crew.takers(now), largest)
         batch: list[Entry[Any, Any]] = []
         while len(queue) and len(batch) < wanted:
             batch += self._wanted([queue.take()])
+        queue.served = now
         self._admission.room_made(queue)
         return batch
 
@@ -133,10 +150,6 @@ class Batcher(Generic[WorkerT]):
         given_up = [entry for entry in entries if entry.future.done() or entry.late(now)]
         self._admission.drop(given_up, now)
         return [entry for entry in entries if entry not in given_up]
-
-    def _give_up(self, batch: Entries, error: Exception) -> None:
-        for entry in batch:
-            entry.fail(error)
 
     def _give_back(self, queue: Queue, batch: Entries, error: WorkerLost) -> None:
         """Give what a lost worker had a second chance, first in its queue; fail it after that."""
@@ -149,34 +162,44 @@ class Batcher(Generic[WorkerT]):
                 again.append(entry)
         queue.put_back(again)
         self._admission.tell(queue)
-        self._filled.set()
+        self._changed.set()
 
-    async def _answer(self, worker: WorkerT, queue: Queue, batch: Entries) -> None:
+    async def _answer(self, post: Post[WorkerT], queue: Queue, batch: Entries) -> None:
         """Run a batch; one that fails is tried in halves, so that a bad item fails alone."""
-        started = self._clock()
+        sent = self._clock()
         try:
-            with self._crew.working(worker, until=started + queue.work(len(batch))):
-                answered = await queue.lane.run(worker, [entry.item for entry in batch])
+            with post.at(queue, len(batch), sent):
+                answered = await queue.lane.run(post.worker, [entry.item for entry in batch])
         except WorkerLost:
             raise
         except ModelFailure as error:
+            if isinstance(error, OutOfMemory):
+                queue.cap = max(1, min(queue.cap, len(batch) // 2))
+                log.warning("out of memory", lane=queue.lane.name, batch=len(batch), cap=queue.cap)
             if len(batch) == 1:
                 batch[0].fail(error)
                 return
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
                 if wanted := self._wanted(half):
-                    await self._answer(worker, queue, wanted)
+                    await self._answer(post, queue, wanted)
             return
-        self._resolve(queue, batch, answered, started)
+        begun = max(sent, post.finished)  # what was sent ahead had to wait for the one before it
+        post.finished = self._clock()
+        self._resolve(queue, batch, answered, begun)
 
-    def _resolve(self, queue: Queue, batch: Entries, answered: Batch[Any], started: float) -> None:
+    def _resolve(self, queue: Queue, batch: Entries, answered: Batch[Any], begun: float) -> None:
         queue.cost.learn(len(batch), answered.seconds)
         queue.used += answered.seconds / queue.lane.weight
-        waits = [started - entry.enqueued for entry in batch]
+        waits = [begun - entry.enqueued for entry in batch]
         for entry, result, waited in zip(batch, answered.results, waits, strict=True):
             if isinstance(result, ModelFailure):
                 entry.fail(result)
             elif not entry.future.done():
                 entry.future.set_result(Answer(result, waited, answered.seconds))
         self._observer.batch(queue.lane.name, waits, answered.seconds)
+
+
+def _fail(batch: Entries, error: Exception) -> None:
+    for entry in batch:
+        entry.fail(error)

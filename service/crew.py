@@ -1,8 +1,24 @@
-"""The workers and what each is at."""
+"""The workers, what each is at, and what each may begin now: decisions, apart from the loops."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import Generic, Protocol, TypeVar
+
+from service.queues import Queue
+
+LEAD = 0.002
+"""How long before a batch should be ready the next urgent one is sent, in seconds: about what an
+answer and a question need on their way, in which a worker would have nothing to do."""
+
+UNKNOWN = inf
+"""Seconds that a batch takes of which nothing is known."""
+
+RECENT = 2.0
+"""For so many seconds after urgent work, the next is expected: some workers are kept for it."""
+
+PATIENCE = 1.0
+"""Longest that a lane with work is passed over for one with a greater share, in seconds."""
 
 
 class Worker(Protocol):
@@ -19,42 +35,102 @@ class Worker(Protocol):
 WorkerT = TypeVar("WorkerT", bound=Worker)
 
 
-class Crew(Generic[WorkerT]):
-    """The workers and what each is at.
+class Post(Generic[WorkerT]):
+    """A worker and what it is at.
 
     Attributes:
-        workers: all of them, up or not.
-        idle: how many have nothing to do.
+        worker: who works here.
+        batches: how many it was sent and has not answered.
+        yielding: how many of them are of lanes that can wait.
+        until: moment when all of them should be ready, as far as that can be told.
+        finished: moment when it answered last.
     """
 
+    def __init__(self, worker: WorkerT) -> None:
+        self.worker = worker
+        self.batches = self.yielding = 0
+        self.until = self.finished = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Whether it could begin at once."""
+        return self.worker.up and not self.batches
+
+    def due(self, now: float) -> bool:
+        """Whether what it is at is as good as ready; one that is overdue may well hang."""
+        return self.worker.up and abs(self.until - now) <= LEAD
+
+    @contextmanager
+    def at(self, queue: Queue, items: int, now: float) -> Iterator[None]:
+        """It works on a batch."""
+        yielding = not queue.lane.urgent
+        self.batches += 1
+        self.yielding += yielding
+        self.until = max(self.until, now) + (queue.work(items) or UNKNOWN)
+        try:
+            yield
+        finally:
+            self.batches -= 1
+            self.yielding -= yielding
+            if not self.batches:
+                self.until = 0.0
+
+
+class Crew(Generic[WorkerT]):
+    """All workers."""
+
     def __init__(self, workers: Sequence[WorkerT]) -> None:
-        self.workers = workers
-        self.idle = 0
-        self._until: dict[WorkerT, float] = {}
+        self.posts = [Post(worker) for worker in workers]
+        self.urgent_until = 0.0
+        """Until then, urgent work is expected."""
 
     @property
     def up(self) -> bool:
         """Whether any can be asked now."""
-        return any(worker.up for worker in self.workers)
+        return any(post.worker.up for post in self.posts)
 
-    @contextmanager
-    def idling(self) -> Iterator[None]:
-        """One of them has nothing to do."""
-        self.idle += 1
-        try:
-            yield
-        finally:
-            self.idle -= 1
+    @property
+    def idle(self) -> int:
+        """How many could begin at once."""
+        return sum(post.idle for post in self.posts)
 
-    @contextmanager
-    def working(self, worker: WorkerT, until: float) -> Iterator[None]:
-        """One works on a batch that should be ready at the moment `until`."""
-        self._until[worker] = until
-        try:
-            yield
-        finally:
-            del self._until[worker]
+    def takers(self, now: float) -> int:
+        """How many share what waits: those that are idle, else those that soon will be."""
+        return self.idle or sum(post.due(now) for post in self.posts)
 
     def under_way(self, now: float) -> float:
         """Seconds that their present batches should still take, added up."""
-        return sum(max(0.0, until - now) for until in self._until.values())
+        ends = [post.until for post in self.posts if post.batches and post.until < UNKNOWN]
+        return sum(max(0.0, end - now) for end in ends)
+
+    def may_begin(self, post: Post[WorkerT], queue: Queue, now: float) -> bool:
+        """Whether a worker may be sent a batch of this lane now.
+
+        Urgent work is sent a little ahead to a worker that is almost ready, if no other is idle.
+        While urgent work is expected, lanes that can wait hold at most half of the workers, so
+        that another is soon free.
+        """
+        if post.batches:
+            ahead = queue.lane.urgent and post.batches < 2 and not self.idle
+            return ahead and post.due(now)
+        if queue.lane.urgent or now >= self.urgent_until:
+            return True
+        return sum(bool(other.yielding) for other in self.posts) < max(1, len(self.posts) // 2)
+
+    def pause(self, post: Post[WorkerT], now: float) -> float | None:
+        """Seconds until `may_begin` changes by itself; None if only an event can change it."""
+        moment = post.until - LEAD if post.batches else self.urgent_until
+        return moment - now if now < moment < UNKNOWN else None
+
+
+def choose(queues: Sequence[Queue], now: float) -> Queue | None:
+    """The lane that is served next, of those that have work.
+
+    It is the one that has used the least of its share; but first one that was passed over for too
+    long, whatever its share.
+    """
+    waiting = [queue for queue in queues if len(queue)]
+    overdue = [queue for queue in waiting if now - queue.passed_over_since > PATIENCE]
+    if overdue:
+        return min(overdue, key=lambda queue: queue.passed_over_since)
+    return min(waiting, key=lambda queue: queue.used, default=None)

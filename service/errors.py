@@ -14,6 +14,7 @@
     |- NotReady                  starting or draining; has `retry_after`
     |- DeadlineExceeded          the answer would have come too late
     |- ModelFailure              the model could not answer for this item
+    |  |- OutOfMemory            the batch is too large for the device
     |  `- WorkerLost             its process died or hung
     `- StoreError                model_store is missing something, or it was altered
 
@@ -83,6 +84,10 @@ class DeadlineExceeded(ServiceError):
 
 class ModelFailure(ServiceError):
     """The model could not answer for this item."""
+
+
+class OutOfMemory(ModelFailure):
+    """The batch does not fit into the device's memory."""
 
 
 class WorkerLost(ModelFailure):

@@ -35,8 +35,8 @@ class Lane(Generic[WorkerT, ItemT, ResultT]):
         weight: its share of the workers' time while other lanes wait, relative to theirs.
         max_batch: most items in one batch.
         max_items: most items that may wait.
-        budget: longest that a batch should hold a worker, in seconds, so that a lane that is in
-            a hurry never waits long behind it; None for that lane itself.
+        budget: longest that a batch should hold a worker while urgent work is expected, in
+            seconds; None for the urgent lane itself.
     """
 
     name: str
@@ -45,6 +45,11 @@ class Lane(Generic[WorkerT, ItemT, ResultT]):
     max_batch: int
     max_items: int
     budget: float | None = None
+
+    @property
+    def urgent(self) -> bool:
+        """Whether the others make way for it."""
+        return self.budget is None
 
 
 class Cost:

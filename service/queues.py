@@ -64,14 +64,18 @@ class Queue:
     """A lane's entries, what they cost, and what the lane has had so far.
 
     Attributes:
+        cap: most items that a batch may hold, as far as the device's memory goes.
         used: model seconds over weight: the lane's place in virtual time.
+        served: moment when a batch was last taken.
         parked: calls that wait for room, the longest waiting first.
     """
 
     def __init__(self, lane: Lane[Any, Any, Any]) -> None:
         self.lane = lane
         self.cost = Cost()
+        self.cap = lane.max_batch
         self.used = 0.0
+        self.served = 0.0
         self.parked: deque[Entries] = deque()
         self._entries: OrderedDict[Entry[Any, Any], None] = OrderedDict()
 
@@ -79,15 +83,18 @@ class Queue:
         return len(self._entries)
 
     @property
-    def largest(self) -> int:
-        """The most items that a batch may hold now."""
-        budget = self.lane.budget
-        fitting = self.lane.max_batch if budget is None else self.cost.fitting(budget)
-        return min(self.lane.max_batch, fitting)
+    def passed_over_since(self) -> float:
+        """Moment since which something waits and nothing was taken; something must wait."""
+        return max(self.served, next(iter(self._entries)).enqueued)
+
+    def largest(self, hurried: bool) -> int:
+        """The most items that a batch may hold, while urgent work is expected or not."""
+        budget = self.lane.budget if hurried else None
+        return self.cap if budget is None else min(self.cap, self.cost.fitting(budget))
 
     def work(self, items: int) -> float:
         """Seconds that one worker needs for so many items."""
-        return self.cost.seconds(items, self.largest)
+        return self.cost.seconds(items, self.cap)
 
     def has_room(self, items: int) -> bool:
         """Whether so many may join."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import ModelFailure, WorkerLost
+from service.errors import ModelFailure, OutOfMemory, WorkerLost
 from service.records import EMOTIONS, FACE_SIZE, FaceImage, Scored, Scores
 
 POISON = 255
@@ -77,3 +77,12 @@ class BrokenWorker(FakeWorker):
 
     def answer(self, faces: NDArray[np.uint8]) -> Scores:  # noqa: ARG002  # the seam's signature
         raise ZeroDivisionError
+
+
+class CrampedWorker(FakeWorker):
+    """Has memory for two faces."""
+
+    def answer(self, faces: NDArray[np.uint8]) -> Scores:
+        if len(faces) > 2:
+            raise OutOfMemory("no memory")
+        return scores_of(faces)

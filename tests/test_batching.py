@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.batching import Batcher
+from service.crew import LEAD, PATIENCE, RECENT
 from service.errors import (
     DeadlineExceeded,
     ModelFailure,
@@ -23,6 +25,7 @@ from service.records import FaceImage, Scores
 from tests.fakes import (
     POISON,
     BrokenWorker,
+    CrampedWorker,
     DyingWorker,
     FakeWorker,
     PoisonedWorker,
@@ -510,17 +513,177 @@ async def test_a_lane_that_floods_leaves_another_its_share() -> None:
     assert [value for value in order if value > 100] == list(range(101, 107))
 
 
-async def test_a_lane_with_a_budget_learns_to_hold_a_worker_no_longer() -> None:
-    worker = FakeWorker()
+class TestMakingWay:
+    """Lanes that can wait, beside one that cannot."""
 
-    async def slow(worker: FakeWorker, faces: Sequence[FaceImage]) -> Batch[Scores]:
+    async def slow(self, worker: FakeWorker, faces: Sequence[FaceImage]) -> Batch[Scores]:
         batch = await run(worker, faces)
         return Batch(batch.results, 0.1 * len(faces))
 
-    async with desk(worker, run=slow, max_batch=32, budget=0.35) as d:
-        await d.submit(*range(10))
-        assert await d.submit(*range(100, 112)) == list(range(100, 112))
-    assert [len(batch) for batch in worker.batches] == [1, 3, 3, 3, 3, 3, 3, 3]
+    def lanes(self) -> tuple[FaceLane, FaceLane]:
+        quick = lane("interactive", run=self.slow)
+        return quick, lane("bulk", run=self.slow, max_batch=32, budget=0.35)
+
+    async def test_batches_are_short_while_urgent_work_is_expected(self) -> None:
+        worker = FakeWorker()
+        quick, bulk = self.lanes()
+        async with desk(worker, lanes=[quick, bulk]) as d:
+            await d.submit(1)
+            await d.submit(*range(10, 20), lane=bulk)
+            await d.submit(*range(20, 30), lane=bulk)
+        assert [len(batch) for batch in worker.batches] == [1, 1, 3, 3, 3, 3, 3, 3, 1]
+
+    async def test_batches_are_large_where_nobody_is_in_a_hurry(self) -> None:
+        now = [0.0]
+        worker = FakeWorker()
+        quick, bulk = self.lanes()
+        async with desk(worker, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+            await d.submit(1)
+            now[0] = RECENT
+            await d.submit(*range(10, 50), lane=bulk)
+        assert [len(batch) for batch in worker.batches] == [1, 32, 8]
+
+    async def test_a_worker_is_kept_for_urgent_work(self) -> None:
+        now = [0.0]
+        workers = FakeWorker(), FakeWorker()
+        quick, bulk = self.lanes()
+        async with desk(*workers, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+            await d.submit(1)
+            for worker in workers:
+                worker.gate.clear()
+                worker.batches.clear()
+            flood = d.ask(*range(10, 90), lane=bulk)
+            await until_idle()
+            assert sum(len(worker.batches) for worker in workers) == 1
+            urgent = d.ask(2)
+            await until_idle()
+            assert [2] in [*workers[0].batches, *workers[1].batches]
+            now[0] = RECENT
+            for worker in workers:
+                worker.gate.set()
+            await asyncio.gather(flood, urgent)
+
+    async def test_the_kept_worker_joins_in_when_no_urgent_work_came(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.batching.RECENT", 0.01)
+        workers = FakeWorker(), FakeWorker()
+        quick, bulk = self.lanes()
+        async with desk(*workers, lanes=[quick, bulk], clock=time.monotonic) as d:
+            await d.submit(1)
+            for worker in workers:
+                worker.gate.clear()
+                worker.batches.clear()
+            flood = d.ask(*range(10, 90), lane=bulk)
+            async with asyncio.timeout(10):
+                while not all(worker.batches for worker in workers):  # noqa: ASYNC110  # either way
+                    await asyncio.sleep(0)
+            for worker in workers:
+                worker.gate.set()
+            await flood
+
+
+async def test_a_lane_that_was_passed_over_for_long_is_served_whatever_its_share() -> None:
+    now = [0.0]
+    worker = FakeWorker(seconds=1.0)
+    quick = lane("interactive", weight=1000, max_batch=1)
+    bulk = lane("bulk", max_batch=1, budget=1.0)
+    async with desk(worker, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+        await d.submit(0, lane=bulk)
+        worker.gate.clear()
+        running = d.ask(1)
+        await until_idle()
+        requests = [d.ask(2, 3), d.ask(100, lane=bulk)]
+        await until_idle()
+        now[0] = 2 * PATIENCE
+        worker.gate.set()
+        await asyncio.gather(running, *requests)
+    assert worker.batches.index([100]) < worker.batches.index([3])
+
+
+class TestSendingAhead:
+    """What a worker of two-second batches is sent before it has answered."""
+
+    @asynccontextmanager
+    async def busy(
+        self,
+        now: list[float],
+        *idle: FakeWorker,
+        **changes: Any,  # noqa: ANN401  # a lane's own fields
+    ) -> AsyncIterator[tuple[Desk, FakeWorker, asyncio.Task[list[float]]]]:
+        worker = FakeWorker(seconds=2.0)
+        async with desk(worker, *idle, clock=lambda: now[0], **changes) as d:
+            await d.submit(0)
+            worker.gate.clear()
+            running = d.ask(1)
+            await until_idle()
+            yield d, worker, running
+            worker.gate.set()
+            await running
+
+    async def test_a_worker_that_is_almost_ready_is_sent_the_next_batch(self) -> None:
+        now = [0.0]
+        async with self.busy(now) as (d, worker, _):
+            early = d.ask(2)
+            await until_idle()
+            assert worker.batches == [[0], [1]]
+            now[0] = 2.0 - 0.9 * LEAD
+            last = d.ask(3)
+            await until_idle()
+            assert worker.batches == [[0], [1], [2, 3]]
+            worker.gate.set()
+            assert [await early, await last] == [[2], [3]]
+
+    async def test_one_batch_ahead_and_no_more(self) -> None:
+        now = [0.0]
+        async with self.busy(now, max_batch=1) as (d, worker, _):
+            now[0] = 2.0
+            request = d.ask(2, 3)
+            await until_idle()
+            assert worker.batches == [[0], [1], [2]]
+            worker.gate.set()
+            await request
+
+    async def test_nothing_is_sent_to_one_that_is_overdue(self) -> None:
+        now = [0.0]
+        async with self.busy(now) as (d, worker, _):
+            now[0] = 2.1
+            request = d.ask(2)
+            await until_idle()
+            assert worker.batches == [[0], [1]]
+            worker.gate.set()
+            await request
+
+    async def test_work_that_can_wait_is_not_sent_ahead(self) -> None:
+        now = [0.0]
+        async with self.busy(now, budget=9.0) as (d, worker, _):
+            now[0] = 2.0
+            request = d.ask(2)
+            await until_idle()
+            assert worker.batches == [[0], [1]]
+            worker.gate.set()
+            await request
+
+    async def test_what_was_sent_ahead_waits_until_the_batch_before_it_is_answered(self) -> None:
+        now = [0.0]
+        notes = Notes()
+        async with self.busy(now, notes=notes) as (d, worker, running):
+            now[0] = 2.0
+            request = d.ask(2)
+            await until_idle()
+            now[0] = 2.5
+            worker.gate.set()
+            await asyncio.gather(running, request)
+        assert notes.batches[-1] == ("interactive", [0.5], 2.0)
+
+
+async def test_out_of_memory_halves_the_cap_for_good() -> None:
+    worker = CrampedWorker()
+    async with desk(worker, max_batch=8) as d:
+        assert await d.submit(*range(8)) == list(range(8))
+        assert await d.submit(*range(8)) == list(range(8))
+    sizes = [len(batch) for batch in worker.batches]
+    assert sizes == [8, 4, 2, 2, 4, 2, 2, 2, 2, 2, 2]
 
 
 @given(

@@ -1,0 +1,300 @@
+"""The batcher under everything at once: whatever happens, each call ends once and rightly."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from service.batching import Batcher
+from service.errors import (
+    DeadlineExceeded,
+    ModelFailure,
+    NotReady,
+    Overloaded,
+    TooLarge,
+    WorkerLost,
+)
+from service.lanes import Batch, Lane
+from tests.virtual import VirtualLoop
+
+MAX_ITEMS = 12
+
+
+@dataclass(eq=False)
+class Call:
+    """What a client asked, and what became of it."""
+
+    wait: bool
+    deadline: float | None
+    items: list["Item"]
+    task: asyncio.Task[list[int]] | None = None
+    gone: bool = False
+    cancelled: bool = False
+
+
+@dataclass(eq=False)
+class Item:
+    """A number; the right answer is its square."""
+
+    number: int
+    poisonous: bool
+    call: Call
+    losses: int = 0
+    sent: int = 0
+
+
+@dataclass(eq=False)
+class Machine:
+    """A worker that takes its time, can be killed, and complains of what it is asked in vain."""
+
+    clock: Callable[[], float]
+    pace: float = 0.01
+    alive: asyncio.Event = field(default_factory=asyncio.Event)
+    crash: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    under_way: int = 0
+    complaints: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.alive.set()
+
+    @property
+    def up(self) -> bool:
+        return self.alive.is_set()
+
+    async def ready(self) -> None:
+        await self.alive.wait()
+
+    def kill(self) -> None:
+        self.alive.clear()
+        self.crash.set()
+        self.crash = asyncio.Event()
+
+    async def square(self, items: Sequence[Item]) -> Batch[int]:
+        self._inspect(items)
+        self.under_way += 1
+        try:
+            await self._compute(self.pace * len(items), self.crash)
+        except WorkerLost:
+            for item in items:
+                item.losses += 1
+            raise
+        finally:
+            self.under_way -= 1
+        if any(item.poisonous and item.number % 2 for item in items):
+            raise ModelFailure("an odd poison fails its batch")
+        bad = ModelFailure("an even poison fails alone")
+        return Batch([bad if item.poisonous else item.number**2 for item in items], self.pace)
+
+    async def _compute(self, seconds: float, crash: asyncio.Event) -> None:
+        """One batch at a time, each for its seconds, unless the process is killed meanwhile."""
+        if not self.up:
+            raise WorkerLost("down")
+        async with self.turn:
+            try:
+                async with asyncio.timeout(seconds):
+                    await crash.wait()
+            except TimeoutError:
+                return
+        raise WorkerLost("killed")
+
+    def _inspect(self, items: Sequence[Item]) -> None:
+        now = self.clock()
+        for item in items:
+            item.sent += 1
+            if item.call.gone:
+                self.complaints.append(f"{item.number} was computed for nobody")
+            if item.call.deadline is not None and now >= item.call.deadline:
+                self.complaints.append(f"{item.number} was computed too late")
+        if self.under_way > 1:
+            self.complaints.append("more than one batch was sent ahead")
+
+
+@dataclass
+class Books:
+    """What the batcher says of itself."""
+
+    depth: dict[str, int] = field(default_factory=dict)
+    deepest: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    given_up: Counter[str] = field(default_factory=Counter)
+    sizes: list[int] = field(default_factory=list)
+    shortest_wait: float = 0.0
+
+    def waiting(self, lane: str, items: int) -> None:
+        self.depth[lane] = items
+        self.deepest = max(self.deepest, items)
+
+    def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:  # noqa: ARG002  # the seam's signature
+        self.sizes.append(len(queue_seconds))
+        self.shortest_wait = min(self.shortest_wait, *queue_seconds)
+
+    def rejected(self, reason: str) -> None:
+        self.refused[reason] += 1
+
+    def dropped(self, reason: str) -> None:
+        self.given_up[reason] += 1
+
+
+async def square(worker: Machine, items: Sequence[Item]) -> Batch[int]:
+    return await worker.square(items)
+
+
+class Service(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = VirtualLoop()
+        self.books = Books()
+        self.calls: list[Call] = []
+        self.numbers = 0
+        self.closed = False
+        self.lanes = [
+            Lane("interactive", square, weight=8, max_batch=4, max_items=MAX_ITEMS),
+            Lane("bulk", square, weight=1, max_batch=8, max_items=MAX_ITEMS, budget=0.02),
+            Lane("explain", square, weight=2, max_batch=2, max_items=MAX_ITEMS, budget=0.02),
+        ]
+        self.loop.run_until_complete(self._open())
+
+    async def _open(self) -> None:
+        self.workers = [Machine(self.loop.time) for _ in range(2)]
+        self.batcher = Batcher(self.workers, self.lanes, self.books, self.loop.time)
+
+    def run(self, seconds: float) -> None:
+        self.loop.run_until_complete(asyncio.sleep(seconds))
+
+    def settle(self) -> None:
+        """Let everything happen that needs no time."""
+
+        async def several() -> None:
+            for _ in range(20):
+                await asyncio.sleep(0)
+
+        self.loop.run_until_complete(several())
+
+    @rule(
+        lane=st.integers(0, 2),
+        poison=st.lists(st.sampled_from([False] * 9 + [True]), max_size=MAX_ITEMS + 1),
+        within=st.none() | st.floats(-0.01, 0.2),
+        wait=st.booleans(),
+    )
+    def submit(self, lane: int, poison: list[bool], within: float | None, wait: bool) -> None:
+        call = Call(wait, None if within is None else self.loop.time() + within, [])
+        for poisonous in poison:
+            self.numbers += 1
+            call.items.append(Item(self.numbers, poisonous, call))
+        call.task = self.loop.create_task(self._submit(self.lanes[lane], call))
+        self.calls.append(call)
+        self.settle()
+
+    async def _submit(self, lane: Lane[Machine, Item, int], call: Call) -> list[int]:
+        try:
+            answers = await self.batcher.submit(
+                lane, call.items, deadline=call.deadline, wait=call.wait
+            )
+            return [answer.result for answer in answers]
+        finally:
+            call.gone = True
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        call = data.draw(st.sampled_from(self.calls))
+        assert call.task is not None
+        call.cancelled = call.task.cancel() or call.cancelled
+        self.settle()
+
+    @rule(seconds=st.floats(0.001, 0.1))
+    def pass_time(self, seconds: float) -> None:
+        self.run(seconds)
+
+    @rule(worker=st.integers(0, 1), pace=st.sampled_from([0.001, 0.01, 1.0]))
+    def work_at(self, worker: int, pace: float) -> None:
+        self.workers[worker].pace = pace
+
+    @rule(worker=st.integers(0, 1), down=st.sampled_from([0.0, 0.05, 1.0]))
+    def kill(self, worker: int, down: float) -> None:
+        self.workers[worker].kill()
+        self.loop.call_later(down, self.workers[worker].alive.set)
+        self.settle()
+
+    @precondition(lambda self: len(self.calls) > 8)
+    @rule()
+    def close(self) -> None:
+        self.closed = True
+        self.loop.run_until_complete(self.batcher.close())
+        self.settle()
+        assert all(call.task and call.task.done() for call in self.calls)
+
+    @invariant()
+    def nothing_is_computed_in_vain(self) -> None:
+        assert [each for worker in self.workers for each in worker.complaints] == []
+        assert self.loop.faults == []
+
+    @invariant()
+    def no_lane_holds_more_than_it_may(self) -> None:
+        assert self.books.deepest <= MAX_ITEMS + 8 * 2  # what lost workers had comes back on top
+        assert all(size <= 8 for size in self.books.sizes)
+        assert self.books.shortest_wait == 0.0
+
+    def teardown(self) -> None:
+        self.run(1000)
+        for call in self.calls:
+            self.check(call)
+        assert set(self.books.depth.values()) <= {0}
+        if not self.closed:
+            self.check_books()
+        self.loop.run_until_complete(self.batcher.close())
+        self.loop.close()
+
+    def check(self, call: Call) -> None:
+        assert call.task is not None
+        assert call.task.done(), "a call hangs"
+        if call.task.cancelled():
+            assert call.cancelled
+            return
+        match call.task.exception():
+            case None:
+                assert call.task.result() == [item.number**2 for item in call.items]
+            case TooLarge():
+                assert len(call.items) > MAX_ITEMS
+            case Overloaded(retry_after=seconds):
+                assert not call.wait
+                assert seconds > 0
+                assert not any(item.sent for item in call.items)
+            case NotReady():
+                assert self.closed or not any(item.sent for item in call.items)
+            case DeadlineExceeded():
+                assert call.deadline is not None
+                assert self.loop.time() >= call.deadline
+            case WorkerLost():
+                assert any(item.losses == 2 for item in call.items)
+            case ModelFailure():
+                assert any(item.poisonous for item in call.items)
+            case error:
+                raise AssertionError(error)
+
+    def check_books(self) -> None:
+        """Whatever was neither refused nor sent to a worker was counted as dropped."""
+        refusals = (Overloaded, NotReady, TooLarge)
+        admitted = [
+            call
+            for call in self.calls
+            if call.task
+            and (call.task.cancelled() or not isinstance(call.task.exception(), refusals))
+        ]
+        unsent = [item for call in admitted for item in call.items if not item.sent]
+        assert self.books.given_up.total() >= len(unsent)
+        reported = sum(self.books.refused.values())
+        assert reported == sum(
+            not call.task.cancelled() and isinstance(call.task.exception(), Overloaded | NotReady)
+            for call in self.calls
+            if call.task
+        )
+
+
+TestService = Service.TestCase
+TestService.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)

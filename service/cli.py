@@ -212,3 +212,7 @@ def _settings(**changes: object) -> Settings:
 def _stop(error: Exception) -> NoReturn:
     typer.echo(f"gimefive: {error}", err=True)
     raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    app()

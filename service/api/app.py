@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 import service
-from service.api import batches, explanations, ops, problems, stills
+from service.api import batches, explanations, ops, page, problems, stills
 from service.api.observe import Observe
 from service.api.state import State
 from service.engine import Engine
@@ -44,5 +44,6 @@ def create_app(
     app.include_router(batches.router)
     app.include_router(explanations.router)
     app.include_router(ops.router)
+    app.include_router(page.router())
     app.add_middleware(Observe)
     return app

@@ -166,6 +166,10 @@ class ExplanationModel(BaseModel):
     target: Emotion
     logit: float = Field(description="The target's raw score.")
     map: list[list[float]] = Field(description="Before normalising, at the layer's resolution.")
+    place: list[list[float]] = Field(
+        description="Where the map lies: the affine map [2, 3] from pixels of the 64x64 face crop, "
+        "which it covers, to those of the image, both counted from their first pixel's centre."
+    )
     max: float = Field(description="The map's maximum.")
     empty: bool = Field(description="Whether nothing speaks for the target.")
     faithfulness: FaithfulnessModel | None = Field(
@@ -230,6 +234,7 @@ def explanation(explained: Explained, model: ModelInfo, threshold: float) -> dic
             "target": EMOTIONS[found.target],
             "logit": found.logit,
             "map": found.heat.tolist(),
+            "place": explained.place.tolist(),
             "max": found.maximum,
             "empty": found.empty,
             "faithfulness": explained.faithfulness and asdict(explained.faithfulness),
@@ -246,6 +251,7 @@ def explanation_headers(explained: Explained) -> dict[str, str]:
         "X-Target": EMOTIONS[found.target],
         "X-Map-Max": f"{found.maximum:.6g}",
         "X-Map-Empty": str(found.empty).lower(),
+        "X-Map-Place": " ".join(f"{value:.6g}" for value in explained.place.flat),
     }
 
 

@@ -26,8 +26,8 @@ class Server:
 
 
 def command(*arguments: str) -> list[str]:
-    """The command as a user has it: the script beside this Python."""
-    return [str(Path(sys.executable).parent / "gimefive"), *arguments]
+    """The command `gimefive`, run from this checkout."""
+    return [sys.executable, "-m", "service.cli", *arguments]
 
 
 @contextmanager

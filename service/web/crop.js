@@ -1,0 +1,38 @@
+// The square that the network reads of a face, and where it lies in the picture.
+
+import { element } from "./dom.js";
+
+export const CROP = 64; // side of the crop, in its pixels
+const FADE = 3; // width of the heat's soft edge, in the same
+
+/** From the crop's corner to the picture's; `place` goes between the centres of first pixels. */
+export const toPicture = ([a, b, c, d, e, f]) =>
+  new DOMMatrix([a, d, b, e, c + 0.5 - (a + b) / 2, f + 0.5 - (d + e) / 2]);
+
+/** The heat map with a soft edge, as the service draws it. */
+export function softened(image) {
+  const side = 256, rim = FADE / CROP;
+  const canvas = element("canvas", { width: side, height: side });
+  const paint = canvas.getContext("2d");
+  paint.imageSmoothingQuality = "high";
+  paint.drawImage(image, 0, 0, side, side);
+  paint.globalCompositeOperation = "destination-in";
+  for (const [x, y] of [[side, 0], [0, side]]) {
+    const edge = paint.createLinearGradient(0, 0, x, y);
+    for (const [at, alpha] of [[0, 0], [rim, 1], [1 - rim, 1], [1, 0]]) {
+      edge.addColorStop(at, `rgb(0 0 0 / ${alpha})`);
+    }
+    paint.fillStyle = edge;
+    paint.fillRect(0, 0, side, side);
+  }
+  return canvas;
+}
+
+/** Draw the crop of a picture into a canvas, upright and large. */
+export function closeUp(canvas, picture, place, side = 480) {
+  canvas.width = canvas.height = side;
+  const paint = canvas.getContext("2d");
+  paint.imageSmoothingQuality = "high";
+  paint.setTransform(new DOMMatrix().scale(side / CROP).multiply(toPicture(place).inverse()));
+  paint.drawImage(picture, 0, 0);
+}

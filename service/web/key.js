@@ -1,0 +1,29 @@
+// The API key, where the service wants one: asked for once, kept until the tab is closed.
+
+import { $ } from "./dom.js";
+
+const NAME = "gimefive.key";
+
+export const key = () => sessionStorage.getItem(NAME);
+
+export const forgetKey = () => sessionStorage.removeItem(NAME);
+
+export const headers = () => (key() ? { "X-API-Key": key() } : {});
+
+/** The subprotocols by which a WebSocket brings the key. */
+export const subprotocols = () => (key() ? [`${NAME}.${key()}`] : []);
+
+/** Ask for the key; whether one was given. */
+export function askForKey() {
+  const dialog = $("key-dialog");
+  if (!dialog.open) dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      const given = $("key").value.trim();
+      $("key").value = "";
+      if (dialog.returnValue !== "use" || !given) return resolve(false);
+      sessionStorage.setItem(NAME, given);
+      resolve(true);
+    }, { once: true });
+  });
+}

@@ -1,0 +1,67 @@
+// Where the page's parts meet.
+
+import { $ } from "./dom.js";
+import { percent } from "./emotions.js";
+import { Photo } from "./photo.js";
+import { endProgress, say, tell } from "./say.js";
+import { about } from "./service.js";
+import { View } from "./view.js";
+
+let shown = null;
+const view = new View((rank) => shown.question(rank));
+
+/** Show something else; what was shown before ends. */
+function open(medium, name) {
+  shown?.stop();
+  view.reset();
+  endProgress();
+  say("");
+  shown = medium;
+  document.body.dataset.mode = medium.mode;
+  $("source").textContent = name;
+  medium.start();
+}
+
+function openFile(file) {
+  if (file) open(new Photo(file, view), file.name);
+}
+
+const actions = {
+  choose: () => $("file").click(),
+};
+
+document.addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());
+$("file").addEventListener("change", ({ target }) => { openFile(target.files[0]); target.value = ""; });
+
+addEventListener("dragover", (event) => { event.preventDefault(); $("drop-hint").hidden = false; });
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop-hint").hidden = true; });
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop-hint").hidden = true;
+  openFile(event.dataTransfer.files[0]);
+});
+addEventListener("paste", ({ clipboardData }) => openFile(clipboardData.files[0]));
+
+/** Run what a button asks for; meanwhile it cannot be pressed again. */
+function busy(id, work) {
+  $(id).addEventListener("click", async () => {
+    $(id).disabled = true;
+    try {
+      await work();
+    } catch (error) {
+      tell(error);
+    } finally {
+      $(id).disabled = false;
+    }
+  });
+}
+
+busy("save-csv", () => shown.csv());
+busy("save-png", () => shown.png({ ...view.why.query, view: $("view").value }));
+
+about().then(({ serving, card }) => {
+  $("serving").textContent = `version ${serving.version}, ${serving.precision} on ${serving.device}`;
+  const measured = Object.values({ ...card.metrics.held_out, ...card.metrics.unseen }).map((set) => set[serving.precision] ?? set.fp32);
+  const [least, most] = [Math.min, Math.max].map((pick) => percent(pick(...measured.map(({ accuracy }) => accuracy.value))));
+  $("accuracy").textContent = `Of faces it had never seen it named ${least} to ${most} as people did, depending on where the pictures came from.`;
+}).catch(() => {}); // the page works without; problems are told when something is asked

@@ -1,0 +1,112 @@
+// The service's HTTP interface, and what it says when something is wrong.
+
+import { askForKey, forgetKey, headers } from "./key.js";
+
+/** What the service, or the way to it, says is wrong. */
+export class Problem extends Error {
+  constructor({ type = "", title, detail = "", status = 0 }, retryAfter = 0) {
+    super(detail || title);
+    Object.assign(this, { type, title, detail, status, retryAfter });
+  }
+}
+
+const url = (path, query) => {
+  const given = Object.entries(query).filter(([, value]) => value !== "" && value != null);
+  return given.length ? `${path}?${new URLSearchParams(given)}` : path;
+};
+
+export const classify = async (image, signal) =>
+  (await post("classify", image, {}, { signal })).json();
+
+/** The heat map as an image, where it lies in the picture, and what is said of it. */
+export async function heatmap(image, query, signal) {
+  const response = await post("explain", image, { ...query, view: "heatmap" }, { signal });
+  const said = response.headers;
+  return {
+    image: await createImageBitmap(await response.blob()),
+    place: said.get("X-Map-Place").split(" ").map(Number),
+    target: said.get("X-Target"),
+    empty: said.get("X-Map-Empty") === "true",
+  };
+}
+
+export const explained = async (image, query, signal) =>
+  (await post("explain", image, query, { signal })).blob();
+
+/** The lines of a video's answer, as they come. */
+export async function* video(file, query, signal) {
+  const response = await post("classify/video", file, query, { signal });
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    const lines = (rest + (value ?? "")).split("\n");
+    rest = done ? "" : lines.pop();
+    for (const line of lines) if (line) yield checked(JSON.parse(line));
+    if (done) return;
+  }
+}
+
+/** The annotated video; `received` hears how many bytes have come. */
+export async function annotated(file, query, signal, received) {
+  const response = await post("explain/video", file, query, { signal });
+  const parts = [];
+  let size = 0;
+  for (const reader = response.body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) return new Blob(parts, { type: "video/mp4" });
+    parts.push(value);
+    received((size += value.length));
+  }
+}
+
+export async function about() {
+  const [models, card] = await Promise.all(["models", "models/gimefive/card"].map(get));
+  return { serving: models.models.find(({ name }) => name === "gimefive")?.serving, card };
+}
+
+const get = async (path) => {
+  const response = await fetch(path, { headers: headers() });
+  if (!response.ok) throw await problem(response);
+  return response.json();
+};
+
+function checked(line) {
+  if (line.problem) throw new Problem(line.problem);
+  return line;
+}
+
+async function post(path, body, query, { signal } = {}) {
+  for (;;) {
+    const response = await send(path, body, query, signal);
+    if (response.ok) return response;
+    const said = await problem(response);
+    if (said.status !== 401) throw said;
+    forgetKey();
+    if (!(await askForKey())) throw said;
+  }
+}
+
+async function send(path, body, query, signal) {
+  const type = body.type || "application/octet-stream";
+  try {
+    return await fetch(url(path, query), {
+      method: "POST", body, signal, headers: { ...headers(), "Content-Type": type },
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem({
+      title: "No answer",
+      detail: navigator.onLine
+        ? "The service cannot be reached, or it refused the file before it was sent in full, as " +
+          "it does with one that is too large."
+        : "This device is offline.",
+    });
+  }
+}
+
+async function problem(response) {
+  const retryAfter = Number(response.headers.get("Retry-After")) || 0;
+  const given = await response.json().catch(() => ({}));
+  return new Problem({ title: `Status ${response.status}`, status: response.status, ...given }, retryAfter);
+}

@@ -1,0 +1,89 @@
+// The picture: a photo, a video or the camera, with faces marked on it and heat laid over it.
+
+import { CROP, softened, toPicture } from "./crop.js";
+import { $, element, keep } from "./dom.js";
+import { colour, EMOTIONS, identity, percent, shown, title, verdict } from "./emotions.js";
+
+export class Stage {
+  constructor({ onSelect }) {
+    this.onSelect = onSelect;
+    this.width = this.height = 1;
+    new ResizeObserver(() => this.#fit()).observe($("stage"));
+    addEventListener("resize", () => this.#fit());
+  }
+
+  /** Show one of the media, of this size in pixels; `mirrored` as people know themselves. */
+  show(medium, width, height, mirrored = false) {
+    for (const each of ["photo", "film", "camera"]) $(each).hidden = each !== medium;
+    $("welcome").hidden = true;
+    $("frame").hidden = $("tools").hidden = false;
+    $("frame").classList.toggle("mirrored", mirrored);
+    Object.assign(this, { width, height, mirrored });
+    this.mark([]);
+    this.clearHeat();
+    this.#fit();
+  }
+
+  /** Mark the faces; the selected one stands out. */
+  mark(faces, selected) {
+    const marks = keep($("marks"), faces.length, () =>
+      element("button", { type: "button", className: "mark" }, tag()));
+    faces.forEach((face, index) => {
+      const who = identity(face, index);
+      this.#place(marks[index], face, index, who === selected);
+      marks[index].onclick = () => this.onSelect(who);
+    });
+  }
+
+  #place(mark, face, index, pressed) {
+    const { emotion, confidence } = verdict(face);
+    const { x, y, width, height } = face.box;
+    const left = this.mirrored ? this.width - x - width : x;
+    const per = (value, whole) => `${(value / whole) * 100}%`;
+    Object.assign(mark.style, {
+      left: per(left, this.width), top: per(y, this.height),
+      width: per(width, this.width), height: per(height, this.height),
+    });
+    mark.style.setProperty("--colour", colour(emotion));
+    mark.setAttribute("aria-pressed", pressed);
+    const name = face.track == null ? `Face ${index + 1}` : `Person ${face.track}`;
+    mark.setAttribute("aria-label", `${name}: ${title(emotion)}, ${percent(confidence)}`);
+    const [label] = mark.children;
+    label.firstChild.data = `${title(emotion)} ${percent(confidence)}`;
+    EMOTIONS.forEach((each, at) => label.lastChild.children[at].style.setProperty("--share", shown(face)[each]));
+    const room = $("frame").clientHeight / this.height;
+    label.classList.toggle("below", y * room < 48 && (this.height - y - height) * room >= 48);
+    label.classList.toggle("inside", y * room < 48 && (this.height - y - height) * room < 48);
+    label.classList.toggle("leftwards", left > this.width * 0.7);
+  }
+
+  /** Lay a coloured map over its face; `place` is where its crop lies, as in crop.js. */
+  addHeat(image, place) {
+    const canvas = $("heat");
+    const paint = canvas.getContext("2d");
+    const scale = canvas.width / this.width;
+    paint.setTransform(new DOMMatrix([scale, 0, 0, scale, 0, 0]).multiply(toPicture(place)));
+    paint.drawImage(softened(image), 0, 0, CROP, CROP);
+    paint.resetTransform();
+  }
+
+  clearHeat() {
+    const canvas = $("heat");
+    const scale = Math.min(1, 1600 / Math.max(this.width, this.height));
+    canvas.width = Math.round(this.width * scale);
+    canvas.height = Math.round(this.height * scale);
+  }
+
+  opacity(alpha) { $("heat").style.opacity = alpha; }
+
+  #fit() {
+    const room = Math.max(260, innerHeight * 0.74);
+    $("frame").style.aspectRatio = `${this.width} / ${this.height}`;
+    $("frame").style.maxWidth = `${(room * this.width) / this.height}px`;
+  }
+}
+
+function tag() {
+  const shares = EMOTIONS.map((emotion) => element("b", { "--colour": colour(emotion) }));
+  return element("span", { className: "tag", "aria-hidden": "true" }, "", element("i", {}, ...shares));
+}

@@ -1,0 +1,91 @@
+// Why a face got a score: its heat map, and the ways to ask for one.
+
+import { closeUp } from "./crop.js";
+import { $ } from "./dom.js";
+import { percent } from "./emotions.js";
+import { tell } from "./say.js";
+import { heatmap } from "./service.js";
+
+export class Why {
+  #asking = null;
+  #question = null;
+
+  constructor(stage, { onHide }) {
+    this.stage = stage;
+    $("options").addEventListener("submit", (event) => event.preventDefault());
+    for (const id of ["method", "layer", "colormap"]) $(id).addEventListener("change", () => this.#again());
+    $("alpha").addEventListener("input", () => this.#mix());
+    $("hide-heat").addEventListener("click", () => { this.clear(); onHide(); });
+    this.#mix();
+  }
+
+  get options() {
+    return { method: $("method").value, layer: $("layer").value, colormap: $("colormap").value };
+  }
+
+  /** The whole question, for a picture that the service draws. */
+  get query() {
+    const { face = 0, target = "" } = this.#question ?? {};
+    return { ...this.options, alpha: $("alpha").value, face, target };
+  }
+
+  get alpha() { return Number($("alpha").value); }
+
+  /** Show what speaks for an emotion in the face of this rank in the picture. */
+  async ask(image, face, target) {
+    this.#asking?.abort();
+    const asking = (this.#asking = new AbortController());
+    this.#question = { image, face, target };
+    $("why").hidden = false;
+    $("why-title").textContent = `Why ${target}?`;
+    $("frame").setAttribute("aria-busy", true);
+    try {
+      const picture = await image;
+      const query = { ...this.options, face, target };
+      const [found, seen] = await Promise.all([
+        heatmap(picture, query, asking.signal), createImageBitmap(picture).catch(() => null),
+      ]);
+      if (!asking.signal.aborted) this.#show(found, seen, target);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      this.stage.clearHeat();
+      $("why-words").textContent = "";
+      tell(error, () => this.#again());
+    } finally {
+      if (this.#asking === asking) $("frame").removeAttribute("aria-busy");
+    }
+  }
+
+  #show({ image, place, empty }, picture, target) {
+    const heat = $("closeup-heat");
+    heat.width = heat.height = image.width;
+    if (picture) closeUp($("closeup-face"), picture, place);
+    this.stage.clearHeat();
+    if (!empty) {
+      this.stage.addHeat(image, place);
+      heat.getContext("2d").drawImage(image, 0, 0);
+    }
+    $("why-words").textContent = empty
+      ? `Nothing at this layer speaks for ${target} in this face.`
+      : `The warmer a spot, the more it speaks for ${target}. Colours are stretched to the map’s ` +
+        "own maximum, so maps cannot be compared by them.";
+  }
+
+  clear() {
+    this.#asking?.abort();
+    this.#question = null;
+    this.stage.clearHeat();
+    $("why").hidden = true;
+    $("why-words").textContent = "";
+  }
+
+  #again() {
+    if (this.#question) this.ask(this.#question.image, this.#question.face, this.#question.target);
+  }
+
+  #mix() {
+    this.stage.opacity(this.alpha);
+    $("closeup-heat").style.opacity = this.alpha;
+    $("alpha-value").textContent = percent(this.alpha);
+  }
+}

@@ -1,0 +1,194 @@
+"""The page as people use it, in a real browser, with the real model behind it."""
+
+import base64
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
+
+from service.records import EMOTIONS
+from tests.e2e.browser import PATIENCE, chromium, watched_page
+from tests.e2e.conftest import ROOT, Server
+
+PORTRAIT = ROOT / "examples" / "eileen-collins.jpg"
+
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    with watched_page(browser, server.url) as page:
+        yield page
+
+
+def open_file(page: Page, path: Path) -> None:
+    page.set_input_files("#file", path)
+
+
+def heat(page: Page) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    """What lies over the picture, RGBA."""
+    url = page.locator("#heat").evaluate("canvas => canvas.toDataURL()")
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+        return np.array(image.convert("RGBA"))
+
+
+def test_a_photo_gets_its_faces_boxed_and_scored(
+    page: Page, server: Server, photograph: bytes
+) -> None:
+    open_file(page, PORTRAIT)
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    mark = page.get_by_role("button", name="Face 1: Happiness")
+    drawn, frame = mark.bounding_box(), page.locator("#frame").bounding_box()
+    assert drawn is not None
+    assert frame is not None
+    (face,) = httpx.post(
+        f"{server.url}/classify", content=photograph, headers={"Content-Type": "image/jpeg"}
+    ).json()["faces"]
+    scale = frame["width"] / 512
+    assert drawn["x"] - frame["x"] == pytest.approx(face["box"]["x"] * scale, abs=1)
+    assert drawn["height"] == pytest.approx(face["box"]["height"] * scale, abs=1)
+    assert page.locator("#bars button").count() == len(EMOTIONS)
+    expect(page.get_by_role("status")).to_have_text("One face.")
+
+
+def test_an_emotion_that_is_chosen_shows_where_it_comes_from(
+    page: Page, server: Server, photograph: bytes
+) -> None:
+    open_file(page, PORTRAIT)
+    page.get_by_role("button", name="Surprise", exact=False).last.click()
+    expect(page.locator("#why-words")).to_contain_text("speaks for surprise")
+    shown = heat(page)
+    drawn = httpx.post(
+        f"{server.url}/explain",
+        params={"target": "surprise", "alpha": 1},
+        content=photograph,
+        headers={"Content-Type": "image/jpeg"},
+    )
+    with Image.open(io.BytesIO(drawn.content)) as image:
+        oracle = np.array(image.convert("RGB"))[:512, :512]
+    covered = shown[..., 3] == 255
+    assert 60**2 < covered.sum() < 110**2
+    differences = np.abs(shown[covered][:, :3].astype(int) - oracle[covered].astype(int))
+    assert np.median(differences) <= 4
+
+
+def test_the_strength_of_the_heat_follows_the_slider_without_asking_again(page: Page) -> None:
+    open_file(page, PORTRAIT)
+    page.locator("#bars button").first.click()
+    expect(page.locator("#why-words")).not_to_be_empty()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.get_by_label("Strength of the heat map").fill("0.8")
+    expect(page.locator("#heat")).to_have_css("opacity", "0.8")
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("control", "choice"),
+    [("Method", "layercam"), ("Layer", "conv3"), ("Colours", "viridis")],
+)
+def test_another_way_to_explain_gives_another_map(page: Page, control: str, choice: str) -> None:
+    open_file(page, PORTRAIT)
+    if control == "Method":  # at conv5 they agree
+        page.locator("#layer").evaluate("select => { select.value = 'conv4'; }")
+    page.locator("#bars button").first.click()
+    expect(page.locator("#why-words")).not_to_be_empty()
+    before = heat(page)
+    with page.expect_response(lambda response: f"{choice}" in response.url):
+        page.get_by_label(control, exact=True).select_option(choice)
+    expect(page.locator("#frame")).not_to_have_attribute("aria-busy", "true")
+    assert (heat(page) != before).any()
+
+
+def test_all_of_it_works_from_the_keyboard(page: Page) -> None:
+    open_file(page, PORTRAIT)
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    page.locator("#marks button").focus()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.locator("#bars button").nth(5).evaluate("each => each === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    expect(page.locator("#bars button").nth(5)).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("heading", name="Why fear?")).to_be_visible()
+
+
+def test_scores_and_pictures_can_be_kept(page: Page, tmp_path: Path) -> None:
+    open_file(page, PORTRAIT)
+    with page.expect_download() as scores:
+        page.get_by_role("button", name="Scores as CSV").click()
+    assert scores.value.suggested_filename == "eileen-collins.csv"
+    (row,) = csv.DictReader(io.StringIO(Path(scores.value.path()).read_text()))
+    assert row["emotion"] == "happiness"
+    assert sum(float(row[emotion]) for emotion in EMOTIONS) == pytest.approx(1, abs=1e-4)
+    page.get_by_label("Picture to save").select_option("panel")
+    with page.expect_download() as picture:
+        page.get_by_role("button", name="Save PNG").click()
+    picture.value.save_as(tmp_path / "panel.png")
+    with Image.open(tmp_path / "panel.png") as panel:
+        assert panel.width > 2 * panel.height
+
+
+def test_what_is_no_picture_is_told_in_the_services_words(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_text("no picture at all")
+    open_file(page, tmp_path / "holiday.jpg")
+    expect(page.get_by_role("alert")).to_contain_text("Not a readable image")
+    expect(page.get_by_role("alert")).to_contain_text("send a JPEG")
+
+
+def test_a_picture_without_a_face_is_told_so(page: Page, tmp_path: Path) -> None:
+    Image.new("RGB", (320, 240), "grey").save(tmp_path / "wall.png")
+    open_file(page, tmp_path / "wall.png")
+    expect(page.get_by_role("status")).to_have_text("No face was found.")
+
+
+def test_a_service_that_is_gone_is_told_and_can_be_asked_again(page: Page) -> None:
+    page.route("**/classify", lambda route: route.abort())
+    open_file(page, PORTRAIT)
+    expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+    page.unroute("**/classify")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_key_is_asked_for_once_where_the_service_wants_one(page: Page) -> None:
+    def guarded(route: Route) -> None:
+        if route.request.headers.get("x-api-key") == "open sesame":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"title": "A key is needed", "status": 401})
+
+    page.route("**/classify", guarded)
+    open_file(page, PORTRAIT)
+    page.get_by_label("API key", exact=True).fill("open sesame")
+    page.get_by_role("button", name="Use it").click()
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    assert page.evaluate("Object.keys(localStorage)") == []
+
+
+def test_it_says_what_it_does_not_know(page: Page) -> None:
+    limits = page.get_by_role("contentinfo")
+    expect(limits).to_contain_text("Expression, not feeling")
+    expect(limits).to_contain_text("No neutral face")
+    expect(limits).to_contain_text("Of faces it had never seen")
+
+
+def test_on_a_phone_nothing_reaches_over_the_edge(browser: Browser, server: Server) -> None:
+    with watched_page(browser, server.url, viewport={"width": 360, "height": 740}) as page:
+        open_file(page, PORTRAIT)
+        page.locator("#bars button").first.click()
+        expect(page.locator("#why-words")).not_to_be_empty()
+        assert page.evaluate("document.documentElement.scrollWidth") == 360

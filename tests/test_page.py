@@ -1,0 +1,89 @@
+"""The page as it is served; tests/e2e/test_page.py is its use in a browser."""
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.drawing.palette import EMOTION_COLOURS
+from tests.test_api import serving
+
+WEB = Path(__file__).parent.parent / "service" / "web"
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with serving() as client:
+        yield client
+
+
+class Markup(HTMLParser):
+    """What of a page could load or run something."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.inline: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.links += [link for name in ("src", "href") if (link := given.get(name))]
+        if tag == "style" or (tag == "script" and "src" not in given):
+            self.inline.append(tag)
+        self.inline += [name for name in given if name == "style" or name.startswith("on")]
+
+
+def test_everything_the_page_needs_is_served_by_the_service(client: TestClient) -> None:
+    links = Markup(client.get("/").text).links
+    assert [link for link in links if "//" in link] == []
+    files = [link for link in links if link.startswith("web/")]
+    assert files
+    assert {client.get(f"/{link}").status_code for link in files} == {200}
+
+
+def test_every_module_that_a_module_imports_is_there() -> None:
+    imported = {
+        name
+        for module in WEB.glob("*.js")
+        for name in re.findall(r'from "\./(.+?)"', module.read_text())
+    }
+    assert imported <= {module.name for module in WEB.glob("*.js")}
+
+
+def test_nothing_on_the_page_is_inline_and_nothing_else_may_run(client: TestClient) -> None:
+    response = client.get("/")
+    assert Markup(response.text).inline == []
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_files_are_kept_by_browsers_until_they_change(client: TestClient) -> None:
+    page = client.get("/")
+    (script,) = [link for link in Markup(page.text).links if link.endswith("main.js")]
+    assert page.headers["Cache-Control"] == "no-cache"
+    again = client.get("/", headers={"If-None-Match": page.headers["ETag"]})
+    assert again.status_code == 304
+    kept = client.get(f"/{script}")
+    assert "immutable" in kept.headers["Cache-Control"]
+    assert kept.headers["Content-Type"].startswith("text/javascript")
+    assert client.get("/web/another-version/main.js").headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "index.html", "..%2Fcli.py", "%2Fetc%2Fpasswd"])
+def test_no_other_file_is_served(client: TestClient, name: str) -> None:
+    response = client.get(f"/web/x/{name}")
+    assert response.status_code == 404
+    assert response.headers["Content-Type"] == "application/problem+json"
+
+
+def test_the_pages_colours_are_those_of_the_drawings() -> None:
+    style = (WEB / "base.css").read_text()
+    for emotion, colour in EMOTION_COLOURS.items():
+        assert f"--{emotion}: rgb({' '.join(map(str, colour))});" in style

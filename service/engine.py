@@ -64,6 +64,7 @@ class Engine:
             threads=settings.decoders,
             max_waiting=settings.queue_items,
             refused=self.metrics.rejected,
+            dropped=self.metrics.dropped,
         )
         self._interactive = work.interactive(settings.max_batch, settings.queue_items)
         self._explaining = work.explaining(settings.queue_items)
@@ -188,14 +189,14 @@ class Engine:
             ServiceError: as for `classify`.
         """
         async with self._within(deadline) as moment:
-            scene = await self._intake.look(self._decoding(data), faces)
+            scene = await self._intake.look(self._decoding(data), faces, moment)
             _check_face(face, len(scene.faces))
             crop = scene.crops[face]
             (answer,) = await self._batcher.submit(
                 self._explaining, [(crop, question)], deadline=moment
             )
             explanation = answer.result
-            faithful = await self._measure(crop, explanation) if measured else None
+            faithful = await self._measure(crop, explanation, moment) if measured else None
         prediction = Prediction(scene.faces[face], self._calibrated(explanation.logits))
         return Explained(
             scene.picture,
@@ -215,11 +216,13 @@ class Engine:
         subject = Subject(explained.prediction, explained.place, explained.explanation)
         return await self._intake.run(_png, view, explained.picture, subject, style)
 
-    async def _measure(self, crop: FaceImage, explanation: Explanation) -> Faithfulness | None:
+    async def _measure(
+        self, crop: FaceImage, explanation: Explanation, deadline: float
+    ) -> Faithfulness | None:
         loop = asyncio.get_running_loop()
 
         def score(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-            submitted = self._batcher.submit(self._bulk, list(faces))
+            submitted = self._batcher.submit(self._bulk, list(faces), deadline=deadline)
             answers = asyncio.run_coroutine_threadsafe(submitted, loop).result()
             return np.array([answer.result[explanation.target] for answer in answers])
 

@@ -63,6 +63,7 @@ class Intake:
         threads: int,
         max_waiting: int,
         refused: Callable[[str], None],
+        dropped: Callable[[str], None],
     ) -> None:
         """Start nothing yet.
 
@@ -71,30 +72,39 @@ class Intake:
             threads: how many pictures are looked at together.
             max_waiting: most pictures under way or waiting; more are refused.
             refused: told the reason when a picture is refused.
+            dropped: told the reason when one is given up before it was looked at.
         """
         self._detector = detector
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
         self._max_waiting = max_waiting
         self._refused = refused
+        self._dropped = dropped
         self._waiting = 0
         self._turns = asyncio.Semaphore(threads + 1)
 
-    async def look(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:
+    async def look(
+        self, decode: Callable[[], Picture], mode: FaceMode, deadline: float | None = None
+    ) -> Scene:
         """Decode a picture and find its faces, or take it as one whole face.
 
         Args:
             decode: gives the upright picture; called in the pool.
             mode: find faces, or take the whole picture as one aligned face crop.
+            deadline: monotonic moment after which the call is given up, if it is.
 
         Raises:
             BadInput: whatever `decode` finds wrong.
             Overloaded: too many pictures wait.
         """
-        return await self.run(self._look, decode, mode)
+        with self.places(1):
+            return await self._run(partial(self._look, decode, mode), deadline)
 
-    async def look_in_turn(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:
+    async def look_in_turn(
+        self, decode: Callable[[], Picture], mode: FaceMode, deadline: float | None = None
+    ) -> Scene:
         """Likewise for one of many pictures, as `run_in_turn` does."""
-        return await self.run_in_turn(self._look, decode, mode)
+        async with self._turns:
+            return await self._run(partial(self._look, decode, mode), deadline)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function in the pool.
@@ -136,8 +146,15 @@ class Intake:
         """Drop what has not begun."""
         self._pool.shutdown(cancel_futures=True)
 
-    async def _run(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+    async def _run(self, call: Callable[[], T], deadline: float | None = None) -> T:
+        future = self._pool.submit(call)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            if future.cancel():  # it had not begun
+                late = deadline is not None and time.monotonic() >= deadline
+                self._dropped("expired" if late else "cancelled")
+            raise
 
     def _look(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:
         start = time.perf_counter()

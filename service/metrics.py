@@ -54,7 +54,9 @@ class Metrics:
         )
         self._depth = self._gauge("queue_depth", "Faces that wait.", ("lane",))
         self._rejected = self._counter("rejected", "Requests refused at admission.", ("reason",))
-        self._dropped = self._counter("dropped", "Faces dropped before the model.", ("reason",))
+        self._dropped = self._counter(
+            "dropped", "Faces, or pictures, dropped before they were worked on.", ("reason",)
+        )
         self._faces = self._counter("faces", "Faces classified.", ("emotion",))
         info = ("name", "version", "precision", "device", "sha256")
         self._gauge("model_info", "The model in use.", info).labels(

@@ -42,7 +42,7 @@ class Sight:
             ServiceError: as `Engine.classify` says.
         """
         look = self._intake.look_in_turn if patient else self._intake.look
-        scene = await look(decode, faces)
+        scene = await look(decode, faces, deadline)
         height, width = scene.picture.shape[:2]
         found, crops, looked = scene.faces, scene.crops, (scene.decode, scene.detect)
         del scene  # whoever waits for the model needs the crops alone

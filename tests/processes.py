@@ -3,6 +3,7 @@
 They speak the real wire and import no torch, so that they start at once.
 """
 
+import fcntl
 import os
 import sys
 import time
@@ -117,6 +118,17 @@ def hangs() -> None:
         answer(faces)
 
 
+def gated() -> None:
+    """Needs FILE, whose lock it awaits before it answers; its batches it notes in FILE.log."""
+    get_ready()
+    for faces in batches():
+        with Path(f"{sys.argv[2]}.log").open("a") as log:
+            print([int(face[0, 0]) for face in faces], file=log)
+        with Path(sys.argv[2]).open() as gate:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+        answer(faces)
+
+
 def starts_only_once() -> None:
     """Needs FILE, which remembers the first start."""
     memory = Path(sys.argv[2])
@@ -137,6 +149,7 @@ PROCESSES: dict[str, Callable[[], None]] = {
         answers_too_few,
         dies,
         hangs,
+        gated,
         starts_only_once,
     )
 }

@@ -110,6 +110,8 @@ class Machine:
                 self.complaints.append(f"{item.number} was computed for nobody")
             if item.call.deadline is not None and now >= item.call.deadline:
                 self.complaints.append(f"{item.number} was computed too late")
+            if item.losses > 1:
+                self.complaints.append(f"{item.number} was tried a third time")
         if self.under_way > 1:
             self.complaints.append("more than one batch was sent ahead")
 

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 import service
 from service.api import batches, explanations, ops, page, problems, stills
+from service.api.hangups import CancelOnHangUp
 from service.api.observe import Observe
 from service.api.state import State
 from service.engine import Engine
@@ -45,5 +46,6 @@ def create_app(
     app.include_router(explanations.router)
     app.include_router(ops.router)
     app.include_router(page.router())
+    app.add_middleware(CancelOnHangUp)
     app.add_middleware(Observe)
     return app

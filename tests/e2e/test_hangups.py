@@ -1,0 +1,118 @@
+"""Clients that go away, over real sockets, while the model is busy as long as the test likes."""
+
+import fcntl
+import io
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.api.app import create_app
+from service.engine import Engine
+from service.settings import Settings
+from tests import processes
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[int]:
+    """A server in a thread, with one `gated` model process; gives its port."""
+
+    @asynccontextmanager
+    async def opened(settings: Settings) -> AsyncIterator[Engine]:
+        argv = processes.argv(processes.gated, *arguments)
+        async with Engine.open(settings, lambda _: argv) as engine:
+            yield engine
+
+    app = create_app(Settings().but(workers=1), opened)
+    server = uvicorn.Server(uvicorn.Config(app, loop="asyncio", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def png(value: int) -> bytes:
+    out = io.BytesIO()
+    Image.new("L", (64, 64), value).save(out, "PNG")
+    return out.getvalue()
+
+
+def ask(port: int, value: int) -> socket.socket:
+    """Send a request, and do not wait for its answer."""
+    body = png(value)
+    client = socket.create_connection(("127.0.0.1", port))
+    client.sendall(
+        b"POST /classify?faces=whole HTTP/1.1\r\nHost: me\r\nConnection: close\r\n"
+        b"Content-Type: image/png\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    return client
+
+
+def status(client: socket.socket) -> int:
+    with client, client.makefile("rb") as answer:
+        return int(answer.readline().split()[1])
+
+
+def metric(port: int, name: str, **labels: str) -> float:
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == f"gimefive_{name}" and labels.items() <= sample.labels.items()
+    )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < limit, "it never came to be"
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    path = tmp_path / "gate"
+    path.with_name("gate.log").touch()
+    path.touch()
+    return path
+
+
+def test_what_was_asked_by_clients_that_went_away_is_never_computed(gate: Path) -> None:
+    log = gate.with_name("gate.log")
+    with gate.open() as held, serving(str(gate)) as port:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        computing = ask(port, 1)
+        until(lambda: log.read_text() == "[1]\n")
+        gone, waiting = [ask(port, 2), ask(port, 3)], ask(port, 4)
+        until(lambda: metric(port, "queue_depth", lane="interactive") == 3)
+        for client in gone:
+            client.close()
+        until(lambda: metric(port, "queue_depth", lane="interactive") == 1)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert [status(computing), status(waiting)] == [200, 200]
+        assert metric(port, "dropped_total", reason="cancelled") == 2
+        assert metric(port, "requests_total", status="499") == 2
+    assert log.read_text() == "[1]\n[4]\n"
+
+
+def test_a_client_that_goes_in_the_middle_of_its_body_leaves_nothing_behind(gate: Path) -> None:
+    with serving(str(gate)) as port:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(
+                b"POST /classify HTTP/1.1\r\nHost: me\r\nContent-Type: image/png\r\n"
+                b"Content-Length: 1000\r\n\r\nhalf"
+            )
+        until(lambda: metric(port, "requests_total", status="499") == 1)
+        assert status(ask(port, 1)) == 200

@@ -204,8 +204,8 @@ def _settings(**changes: object) -> Settings:
         return Settings().but(**changes)
     except ValidationError as error:
         fault = error.errors()[0]
-        name = ".".join(str(part) for part in fault["loc"])
-        typer.echo(f"gimefive: setting {name}: {fault['msg']}", err=True)
+        name = ".".join(["setting", *(str(part) for part in fault["loc"])]).replace(".", " ", 1)
+        typer.echo(f"gimefive: {name}: {fault['msg']}", err=True)
         raise typer.Exit(2) from None
 
 

@@ -8,7 +8,10 @@
     |  |- UnsupportedMedia       a content type that is no image or form
     |  |- TooLarge               more bytes, pixels or faces than allowed
     |  |- NoFace                 there is none to explain
-    |  `- BadParameter           a value that is not among the allowed ones
+    |  |- BadParameter           a value that is not among the allowed ones
+    |  `- SlowClient             the body came too slowly
+    |- Unauthorised              a key is needed, and missing or wrong
+    |- RateLimited               too many requests with this key; has `retry_after`
     |- NotFound                  no such model or version
     |- Overloaded                the queue is full; has `retry_after`
     |- NotReady                  starting or draining; has `retry_after`
@@ -16,7 +19,8 @@
     |- ModelFailure              the model could not answer for this item
     |  |- OutOfMemory            the batch is too large for the device
     |  `- WorkerLost             its process died or hung
-    `- StoreError                model_store is missing something, or it was altered
+    |- StoreError                model_store is missing something, or it was altered
+    `- KeysUnusable              the file of API keys cannot be read
 
 Nothing here knows HTTP: ``service.api.problems`` holds the one table from error to status.
 """
@@ -48,6 +52,26 @@ class NoFace(BadInput):
 
 class BadParameter(BadInput):
     """A parameter is out of range or not among the allowed values."""
+
+
+class SlowClient(BadInput):
+    """The body came too slowly to wait for the rest."""
+
+
+class Unauthorised(ServiceError):
+    """A key is needed, and it is missing or wrong."""
+
+
+class RateLimited(ServiceError):
+    """Too many requests with this key.
+
+    Attributes:
+        retry_after: seconds until the next one is welcome.
+    """
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NotFound(ServiceError):
@@ -96,3 +120,7 @@ class WorkerLost(ModelFailure):
 
 class StoreError(ServiceError):
     """The model store lacks something, or a file in it was altered."""
+
+
+class KeysUnusable(ServiceError):
+    """The file of API keys cannot be read, or a line of it is none."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
 import structlog
@@ -11,7 +11,8 @@ import uvicorn
 import uvloop
 
 from service import logs
-from service.api.app import create_app
+from service.api.app import create_app, create_ops_app
+from service.api.guard import patient
 from service.engine import Engine
 from service.settings import Settings
 
@@ -36,7 +37,11 @@ class DrainingServer(uvicorn.Server):
                 create_app(settings, opened),
                 host=settings.host,
                 port=settings.port,
-                http="httptools",
+                http=patient(settings.client_timeout),
+                ws_max_size=settings.max_body_bytes,
+                timeout_keep_alive=settings.keep_alive,
+                ssl_certfile=settings.tls_cert,
+                ssl_keyfile=settings.tls_key,
                 access_log=False,
                 log_config=None,
                 server_header=False,
@@ -70,6 +75,41 @@ def serve(settings: Settings) -> None:
         runner.run(_serve(settings))
 
 
+class _OpsServer(uvicorn.Server):
+    """Serves probes and metrics; signals are the other server's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def _operations(engine: Engine) -> AsyncIterator[None]:
+    """The operations port, if one is set, until the end of draining."""
+    settings = engine.settings
+    if settings.ops_port is None:
+        yield
+        return
+    server = _OpsServer(
+        uvicorn.Config(
+            create_ops_app(engine),
+            host=settings.host,
+            port=settings.ops_port,
+            http=patient(settings.client_timeout),
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
 async def _serve(settings: Settings) -> None:
     async with Engine.open(settings) as engine:
         log.info(
@@ -78,7 +118,8 @@ async def _serve(settings: Settings) -> None:
             precision=engine.info.precision,
             device=engine.info.device,
             why=engine.info.reason,
-            url=f"http://{settings.host}:{settings.port}",
+            url=f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.port}",
         )
-        await DrainingServer(engine).serve()
+        async with _operations(engine):
+            await DrainingServer(engine).serve()
     log.info("ended")

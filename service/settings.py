@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Precision = Literal["auto", "fp32", "int8", "fp16"]
@@ -92,12 +92,46 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
+    keys_file: Path | None = Field(
+        None, description="File of API keys, a name:sha256 a line; no key is needed if unset."
+    )
+    rate_limit: PositiveFloat | None = Field(
+        None, description="Requests a second that each key may make; no limit if unset."
+    )
+    rate_burst: PositiveInt = Field(
+        20, description="Requests that a key may make at once when it was quiet before."
+    )
+    metrics_open: bool = Field(False, description="Whether /metrics needs no key.")
+    ops_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
+        None, description="Port where probes and /metrics are served without a key, too."
+    )
+    client_timeout: PositiveFloat = Field(
+        20, description="Longest a client may keep the service waiting for its request, in seconds."
+    )
+    keep_alive: PositiveInt = Field(
+        75, description="Seconds an idle connection stays open; longer than a balancer's."
+    )
+    cors_origins: str | None = Field(
+        None, description="Origins of other sites' pages, separated by commas, that may ask; or *."
+    )
+    tls_cert: Path | None = Field(None, description="Certificate chain (PEM); serves HTTPS if set.")
+    tls_key: Path | None = Field(
+        None, description="Its private key (PEM); expected in the same file if unset."
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console or json; auto takes console on a terminal."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least level that is logged."
     )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.rate_limit and not self.keys_file:
+            raise ValueError("rate_limit counts by key: set keys_file, too")
+        if self.tls_key and not self.tls_cert:
+            raise ValueError("tls_key needs tls_cert")
+        return self
 
     @property
     def decoders(self) -> int:

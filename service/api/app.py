@@ -4,15 +4,29 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 import service
 from service.api import batches, explanations, ops, page, problems, stills
+from service.api.guard import Guard
 from service.api.hangups import CancelOnHangUp
 from service.api.observe import Observe
+from service.api.security import Keys
 from service.api.state import State
 from service.engine import Engine
 from service.settings import Settings
 
+EXPOSED = [
+    "Retry-After",
+    "Server-Timing",
+    "X-Confidence",
+    "X-Emotion",
+    "X-Map-Empty",
+    "X-Map-Max",
+    "X-Request-ID",
+    "X-Target",
+]
+"""Headers that another site's page may read, where it may ask at all."""
 DESCRIPTION = """
 Classifies the expression that faces show into six emotions, after
 [GiMeFive](https://arxiv.org/abs/2402.15662).
@@ -26,13 +40,18 @@ def create_app(
     settings: Settings,
     open_engine: Callable[[Settings], AbstractAsyncContextManager[Engine]] = Engine.open,
 ) -> FastAPI:
-    """The ASGI application; the engine opens when it starts and closes when it ends."""
+    """The ASGI application; the engine opens when it starts and closes when it ends.
+
+    Raises:
+        KeysUnusable: the file of API keys cannot be read.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[State]:  # noqa: ARG001  # Starlette's signature
         async with open_engine(settings) as engine:
             yield {"engine": engine}
 
+    keys = Keys(settings.keys_file) if settings.keys_file else None
     app = FastAPI(
         title="GiMeFive",
         summary="Facial-emotion classification",
@@ -41,11 +60,35 @@ def create_app(
         lifespan=lifespan,
     )
     problems.install(app)
+    app.include_router(ops.probes)
     app.include_router(stills.router)
     app.include_router(batches.router)
     app.include_router(explanations.router)
     app.include_router(ops.router)
     app.include_router(page.router())
     app.add_middleware(CancelOnHangUp)
+    app.add_middleware(Guard, settings=settings, keys=keys)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "X-Deadline-Ms"],
+            expose_headers=EXPOSED,
+        )
+    app.add_middleware(Observe)
+    return app
+
+
+def create_ops_app(engine: Engine) -> FastAPI:
+    """Probes and metrics of an open engine, without a key, for a port of their own."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[State]:  # noqa: ARG001  # Starlette's signature
+        yield {"engine": engine}
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    problems.install(app)
+    app.include_router(ops.probes)
     app.add_middleware(Observe)
     return app

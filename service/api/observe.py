@@ -69,7 +69,8 @@ class _Observed:
     def finish(self) -> None:
         """Count and log the request."""
         seconds = time.perf_counter() - self._start
-        engine: Engine = self._scope["state"]["engine"]
+        state = self._scope["state"]
+        engine: Engine = state["engine"]
         route = getattr(self._scope.get("route"), "path", "unmatched")
         method, status = self._scope["method"], self.status or 499  # the client went away
         engine.metrics.requests.labels(route, method, status).inc()
@@ -81,6 +82,7 @@ class _Observed:
             route=route,
             status=status,
             ms=round(seconds * 1000, 2),
+            **({"key": state["key"]} if "key" in state else {}),
             **{f"{stage}_ms": round(ms, 2) for stage, ms in self._stages().items() if ms},
         )
 

@@ -1,4 +1,4 @@
-"""Probes, metrics and models."""
+"""Probes and metrics, which an operations port may serve, too; models."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -15,17 +15,18 @@ from service.api.state import EngineOf
 from service.engine import Engine
 from service.errors import NotReady
 
+probes = APIRouter(tags=["operations"])
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/livez")
+@probes.get("/livez")
 async def livez(engine: EngineOf) -> JSONResponse:
     """Whether the process and its model are sound; load never makes it fail."""
     return JSONResponse({"live": engine.sound}, 200 if engine.sound else 503)
 
 
-@router.get("/readyz", responses=responses(errors.NotReady))
-@router.get("/startupz", responses=responses(errors.NotReady))
+@probes.get("/readyz", responses=responses(errors.NotReady))
+@probes.get("/startupz", responses=responses(errors.NotReady))
 async def readyz(engine: EngineOf) -> dict[str, bool]:
     """Whether requests are welcome: the model is warm and the service does not drain."""
     if not engine.ready:
@@ -33,7 +34,7 @@ async def readyz(engine: EngineOf) -> dict[str, bool]:
     return {"ready": True}
 
 
-@router.get("/metrics", response_class=Response)
+@probes.get("/metrics", response_class=Response)
 async def metrics(engine: EngineOf) -> Response:
     """Prometheus metrics."""
     return Response(engine.metrics.text(), media_type=CONTENT_TYPE_LATEST)

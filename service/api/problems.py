@@ -36,6 +36,9 @@ TABLE: dict[type[Exception], ProblemKind] = {
     errors.NoFace: ProblemKind(422, "no-face", "No face in the picture"),
     errors.BadParameter: ProblemKind(422, "bad-parameter", "A parameter cannot be used"),
     errors.BadInput: ProblemKind(400, "bad-input", "The request cannot be used"),
+    errors.SlowClient: ProblemKind(408, "slow-client", "The body came too slowly"),
+    errors.Unauthorised: ProblemKind(401, "unauthorized", "A key is needed"),
+    errors.RateLimited: ProblemKind(429, "rate-limited", "Too many requests with this key"),
     errors.NotFound: ProblemKind(404, "not-found", "No such model or version"),
     errors.Overloaded: ProblemKind(503, "overloaded", "Too much is waiting"),
     errors.NotReady: ProblemKind(503, "not-ready", "Starting or draining"),
@@ -88,10 +91,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(errors.ServiceError)
     async def service_error(request: Request, error: errors.ServiceError) -> JSONResponse:
-        headers = {}
-        if isinstance(error, errors.Overloaded | errors.NotReady):
-            headers["Retry-After"] = str(ceil(error.retry_after))
-        return _response(request, kind_of(error), str(error), headers)
+        return refusal(error, request.state.request_id)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -108,6 +108,18 @@ def install(app: FastAPI) -> None:
 def content(error: errors.ServiceError, request_id: str) -> dict[str, Any]:
     """A `Problem`, for an answer that holds more."""
     return _content(kind_of(error), str(error), request_id)
+
+
+def refusal(error: errors.ServiceError, request_id: str) -> JSONResponse:
+    """What a client is told of an error, with the headers that go with it."""
+    headers = {}
+    if isinstance(error, errors.Overloaded | errors.NotReady | errors.RateLimited):
+        headers["Retry-After"] = str(ceil(error.retry_after))
+    if isinstance(error, errors.Unauthorised):
+        headers["WWW-Authenticate"] = 'Bearer realm="gimefive"'
+    if isinstance(error, errors.SlowClient):
+        headers["Connection"] = "close"  # the rest of the body is not waited for
+    return _problem(kind_of(error), str(error), request_id, headers)
 
 
 def unexpected(request_id: str) -> JSONResponse:

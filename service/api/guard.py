@@ -1,0 +1,156 @@
+"""What stands before every route: keys, rates, safe headers, patience with slow clients."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.api import problems
+from service.api.security import Keys, Rate
+from service.engine import Engine
+from service.errors import ServiceError, SlowClient
+from service.settings import Settings
+
+OPEN = frozenset({"/", "/livez", "/readyz", "/startupz"})
+"""Paths that need no key: the probes, and the page, which asks for the key itself."""
+PAGE_FILES = "/web/"
+SAFE_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-frame-options", b"DENY"),
+]
+LEAST_RATE = 16 * 1024
+"""Bytes a second that a body must bring on average, once its grace is used up."""
+
+
+class Guard:
+    """Pure ASGI middleware; without keys nobody is asked for one."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys | None) -> None:
+        self._app = app
+        self._grace = settings.client_timeout
+        self._keys = keys
+        limit = settings.rate_limit
+        self._rate = Rate(limit, settings.rate_burst) if limit else None
+        self._open = OPEN | {"/metrics"} if settings.metrics_open else OPEN
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection, as ASGI says."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        engine: Engine = scope["state"]["engine"]
+        guarded = _Headers(engine, send)
+        try:
+            self._admit(scope)
+        except ServiceError as error:
+            request_id = scope["state"].get("request_id") or secrets.token_hex(8)
+            await problems.refusal(error, request_id)(scope, receive, guarded.send)
+            return
+        if scope["type"] == "http":
+            receive = Patience(receive, self._grace).receive
+        await self._app(scope, receive, guarded.send)
+
+    def _admit(self, scope: Scope) -> None:
+        path = scope["path"]
+        if not self._keys or path in self._open or path.startswith(PAGE_FILES):
+            return
+        name = self._keys.authenticate(scope)
+        scope["state"]["key"] = name
+        if self._rate:
+            self._rate.take(name)
+
+
+class _Headers:
+    """Adds what every response carries."""
+
+    def __init__(self, engine: Engine, send: Send) -> None:
+        self._engine = engine
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        """Send; while draining, ask the client not to come back on this connection."""
+        if message["type"] == "http.response.start":
+            given = dict(message.get("headers", ()))
+            added = [(name, value) for name, value in SAFE_HEADERS if name not in given]
+            if self._engine.draining:
+                added.append((b"connection", b"close"))
+            message["headers"] = [*message.get("headers", ()), *added]
+        await self._send(message)
+
+
+class Patience:
+    """Receives a body as long as it comes fast enough; only waiting for the client counts."""
+
+    def __init__(
+        self, receive: Receive, grace: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._receive = receive
+        self._left = grace
+        self._clock = clock
+        self._whole = False
+
+    async def receive(self) -> Message:
+        """Receive the next piece.
+
+        Raises:
+            SlowClient: the body brought fewer bytes than `LEAST_RATE`, with its grace used up.
+        """
+        if self._whole:
+            return await self._receive()
+        start = self._clock()
+        try:
+            async with asyncio.timeout(max(0.0, self._left)):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise SlowClient(
+                f"the body came at less than {LEAST_RATE // 1024} KiB a second: send it again"
+            ) from error
+        size = len(message.get("body", b""))
+        self._left += size / LEAST_RATE - (self._clock() - start)
+        self._whole = not message.get("more_body", False)
+        return message
+
+
+def patient(seconds: float) -> type[HttpToolsProtocol]:
+    """The HTTP protocol, which drops a client that takes longer to send a request's head."""
+
+    class Patient(HttpToolsProtocol):
+        _waiting: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+            super().connection_made(transport)
+            self._arm()
+
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self._arm()
+
+        def on_headers_complete(self) -> None:
+            self._disarm()
+            super().on_headers_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._disarm()
+            super().connection_lost(exc)
+
+        def _arm(self) -> None:
+            self._disarm()
+            self._waiting = self.loop.call_later(seconds, self._give_up)
+
+        def _disarm(self) -> None:
+            if self._waiting:
+                self._waiting.cancel()
+
+        def _give_up(self) -> None:
+            if getattr(
+                self.cycle, "response_complete", True
+            ):  # there is none before the first request
+                self.transport.close()
+            else:
+                self._arm()  # a pipelined request waits for the one before it
+
+    return Patient

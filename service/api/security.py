@@ -1,0 +1,141 @@
+"""Who may ask, and how often: API keys from a file, a rate for each."""
+
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from service.errors import KeysUnusable, RateLimited, Unauthorised
+
+log = structlog.get_logger(__name__)
+
+SUBPROTOCOL = "gimefive.key."
+"""How a browser, which cannot set a WebSocket's headers, names its key."""
+LINE = re.compile(r"([\w.@-]+):([0-9a-fA-F]{64})")
+
+
+class Keys:
+    """The API keys of a file, read again whenever it changes.
+
+    A line is ``name:sha256``, the hash in hexadecimal; empty lines and ``#`` comments are skipped.
+    A name may stand on several lines, so that an old and a new key overlap.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            KeysUnusable: it cannot be read, or a line of it is none.
+        """
+        self._path = path
+        self._seen = _fingerprint(path)
+        self._keys = _read(path)
+
+    def authenticate(self, scope: Scope) -> str:
+        """The name of the key that an ASGI connection shows, WebSockets included.
+
+        Raises:
+            Unauthorised: it shows none, or an unknown one.
+        """
+        key = _shown(scope)
+        if key is None:
+            raise Unauthorised("a key is needed: send it as Authorization: Bearer KEY or X-API-Key")
+        self._refresh()
+        given = hashlib.sha256(key.encode()).digest()
+        # Every key is compared, however early one fits: the time tells nothing.
+        names = [name for name, known in self._keys if hmac.compare_digest(known, given)]
+        if not names:
+            raise Unauthorised("this key is unknown: it may have been replaced")
+        return names[0]
+
+    def _refresh(self) -> None:
+        """Read the file if it has changed; an unusable one leaves the keys as they are."""
+        try:
+            seen = _fingerprint(self._path)
+            if seen != self._seen:
+                self._seen = seen
+                self._keys = _read(self._path)
+                log.info("keys read", file=str(self._path), keys=len(self._keys))
+        except KeysUnusable as error:
+            log.error("the keys file is unusable: the keys known before stay", why=str(error))
+
+
+class Rate:
+    """A token bucket for each name: so many requests a second, some more at once."""
+
+    def __init__(
+        self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, name: str) -> None:
+        """Take a token from the bucket of `name`.
+
+        Raises:
+            RateLimited: it is empty; says when the next token comes.
+        """
+        now = self._clock()
+        tokens, since = self._buckets.get(name, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - since) * self._per_second)
+        if tokens < 1:
+            self._buckets[name] = tokens, now
+            wait = (1 - tokens) / self._per_second
+            raise RateLimited(
+                f"over {self._per_second:g} requests a second with this key: "
+                f"try again in {wait:.1f} s",
+                wait,
+            )
+        self._buckets[name] = tokens - 1, now
+
+
+def subprotocol(scope: Scope) -> str | None:
+    """The subprotocol to accept a WebSocket with: browsers insist that one of theirs is taken."""
+    offered: list[str] = scope.get("subprotocols", [])
+    return next((name for name in offered if name.startswith(SUBPROTOCOL)), None)
+
+
+def _shown(scope: Scope) -> str | None:
+    headers = Headers(scope=scope)
+    scheme, _, bearer = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and bearer:
+        return bearer.strip()
+    if key := headers.get("x-api-key"):
+        return key
+    offered = subprotocol(scope)
+    return offered and offered.removeprefix(SUBPROTOCOL)
+
+
+def _fingerprint(path: Path) -> tuple[int, int, int]:
+    try:
+        seen = path.stat()
+    except OSError as error:
+        raise KeysUnusable(f"{path}: {error.strerror}") from error
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+
+
+def _read(path: Path) -> tuple[tuple[str, bytes], ...]:
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeysUnusable(f"{path}: {error}") from error
+    return tuple(
+        _key(path, number, line.strip())
+        for number, line in enumerate(lines, 1)
+        if line.strip() and not line.lstrip().startswith("#")
+    )
+
+
+def _key(path: Path, number: int, line: str) -> tuple[str, bytes]:
+    found = LINE.fullmatch(line)
+    if found is None:
+        raise KeysUnusable(f"{path}, line {number}: not name:sha256 with 64 hexadecimal digits")
+    return found[1], bytes.fromhex(found[2])

@@ -1,0 +1,301 @@
+"""Keys, rates, headers and patience, with the API for real and a fake model behind it."""
+
+import asyncio
+import hashlib
+import re
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.testclient import WebSocketDenialResponse
+from starlette.types import Message
+
+from service.api.guard import LEAST_RATE, Patience
+from service.api.security import Keys, Rate, subprotocol
+from service.errors import KeysUnusable, RateLimited, SlowClient, Unauthorised
+from tests.e2e.conftest import running_server
+from tests.test_api import check_problem, png, post, serving
+
+KEY = "correct horse"
+
+
+def line(name: str, key: str) -> str:
+    return f"{name}:{hashlib.sha256(key.encode()).hexdigest()}\n"
+
+
+@pytest.fixture
+def keys_file(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.write_text("# who may ask\n\n" + line("camera", KEY) + line("nightly", "other"))
+    return path
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY}"},
+        {"Authorization": f"bearer {KEY}"},
+        {"X-API-Key": KEY},
+        {"x-api-key": "other"},
+    ],
+)
+def test_a_known_key_lets_in_and_a_missing_or_wrong_one_does_not(
+    keys_file: Path, headers: dict[str, str]
+) -> None:
+    with serving(keys_file=keys_file) as client:
+        assert client.get("/models", headers=headers).status_code == 200
+        assert client.get("/metrics", headers=headers).status_code == 200
+        for none in ({}, {"X-API-Key": "wrong"}, {"Authorization": f"Basic {KEY}"}):
+            for path in ("/models", "/metrics", "/openapi.json", "/docs", "/nowhere"):
+                refused = client.get(path, headers=none)
+                detail = check_problem(refused, 401, "unauthorized")
+                assert KEY not in detail
+                assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+        check_problem(post(client, png()), 401, "unauthorized")
+
+
+def test_probes_need_no_key_and_metrics_none_where_a_setting_says_so(keys_file: Path) -> None:
+    with serving(keys_file=keys_file, metrics_open=True) as client:
+        for path in ("/livez", "/readyz", "/startupz", "/metrics"):
+            assert client.get(path).status_code == 200
+        assert client.get("/models").status_code == 401
+
+
+def test_the_page_loads_without_a_key_to_ask_for_it(keys_file: Path) -> None:
+    with serving(keys_file=keys_file) as client:
+        page = client.get("/")
+        assert page.status_code == 200
+        assert page.headers.get_list("X-Frame-Options") == ["DENY"]
+        files = re.findall(r'"/?(web/[^"]+\.js)"', page.text)
+        assert files
+        assert all(client.get(f"/{file}").status_code == 200 for file in files)
+
+
+def test_without_keys_the_service_is_open() -> None:
+    with serving() as client:
+        assert client.get("/models").status_code == 200
+
+
+def test_a_websocket_without_a_key_is_refused_with_the_same_problem(keys_file: Path) -> None:
+    with serving(keys_file=keys_file) as client:
+        with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/live"):
+            pass
+        assert refused.value.status_code == 401
+        assert refused.value.json()["type"] == "urn:gimefive:unauthorized"
+
+
+def test_a_browser_names_its_key_as_a_subprotocol_which_is_chosen(keys_file: Path) -> None:
+    scope = {"headers": [], "subprotocols": ["chat", f"gimefive.key.{KEY}"]}
+    assert Keys(keys_file).authenticate(scope) == "camera"
+    assert subprotocol(scope) == f"gimefive.key.{KEY}"
+    assert subprotocol({"subprotocols": ["chat"]}) is None
+
+
+def shows(key: str) -> dict[str, object]:
+    return {"headers": [(b"x-api-key", key.encode())]}
+
+
+def test_a_changed_file_counts_at_once_and_a_broken_one_changes_nothing(keys_file: Path) -> None:
+    keys = Keys(keys_file)
+    keys_file.write_text(line("camera", "new key"))
+    assert keys.authenticate(shows("new key")) == "camera"
+    with pytest.raises(Unauthorised):
+        keys.authenticate(shows(KEY))
+    keys_file.write_text("no key at all")
+    assert keys.authenticate(shows("new key")) == "camera"
+    keys_file.unlink()
+    assert keys.authenticate(shows("new key")) == "camera"
+    keys_file.write_text("")
+    with pytest.raises(Unauthorised):
+        keys.authenticate(shows("new key"))
+
+
+@pytest.mark.parametrize("content", ["camera", "camera:abc", "a b:" + "0" * 64, "camera=" + KEY])
+def test_a_line_that_is_none_is_named_without_its_content(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "keys"
+    path.write_text("# one\n" + content)
+    with pytest.raises(KeysUnusable, match="line 2") as unusable:
+        Keys(path)
+    assert KEY not in str(unusable.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(KeysUnusable, match=str(tmp_path)):
+        Keys(tmp_path / "keys")
+
+
+def test_a_bucket_gives_its_burst_and_then_its_rate_to_each_name_alone() -> None:
+    now = 0.0
+    rate = Rate(2, burst=3, clock=lambda: now)
+    for _ in range(3):
+        rate.take("camera")
+    with pytest.raises(RateLimited) as limited:
+        rate.take("camera")
+    assert limited.value.retry_after == 0.5
+    rate.take("nightly")
+    now = 0.5
+    rate.take("camera")
+    with pytest.raises(RateLimited):
+        rate.take("camera")
+    now = 1000
+    for _ in range(3):
+        rate.take("camera")
+    with pytest.raises(RateLimited):
+        rate.take("camera")
+
+
+def test_over_its_rate_a_key_is_told_when_to_come_back(keys_file: Path) -> None:
+    with serving(keys_file=keys_file, rate_limit=0.01, rate_burst=1) as client:
+        camera, nightly = {"X-API-Key": KEY}, {"X-API-Key": "other"}
+        assert client.get("/models", headers=camera).status_code == 200
+        refused = client.get("/models", headers=camera)
+        check_problem(refused, 429, "rate-limited")
+        assert 90 <= int(refused.headers["Retry-After"]) <= 100
+        assert client.get("/models", headers=nightly).status_code == 200
+        assert client.get("/readyz", headers=camera).status_code == 200
+
+
+def test_every_response_carries_safe_headers_and_no_banner() -> None:
+    with serving() as client:
+        for response in (client.get("/models"), client.get("/nowhere")):
+            assert response.headers["X-Content-Type-Options"] == "nosniff"
+            assert response.headers["Referrer-Policy"] == "no-referrer"
+            assert "Server" not in response.headers
+
+
+def test_other_sites_may_ask_only_where_a_setting_names_them() -> None:
+    preflight = {
+        "Origin": "https://lab.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-api-key",
+    }
+    with serving() as client:
+        assert "Access-Control-Allow-Origin" not in client.get("/models", headers=preflight).headers
+    with serving(cors_origins="https://lab.example, https://other.example") as client:
+        allowed = client.options("/classify", headers=preflight)
+        assert allowed.status_code == 200
+        assert allowed.headers["Access-Control-Allow-Origin"] == "https://lab.example"
+        stranger = client.get("/models", headers={"Origin": "https://evil.example"})
+        assert "Access-Control-Allow-Origin" not in stranger.headers
+
+
+def test_a_draining_service_asks_its_clients_to_leave_the_connection() -> None:
+    with serving() as client:
+        assert "Connection" not in client.get("/models").headers
+        client.app_state["engine"].draining = True
+        assert client.get("/models").headers["Connection"] == "close"
+
+
+class Client:
+    """Sends pieces of a body, each after some seconds of a clock that only it moves."""
+
+    def __init__(self, pieces: list[tuple[float, int]]) -> None:
+        self.now = 0.0
+        self._pieces = pieces
+
+    async def receive(self) -> Message:
+        if not self._pieces:
+            await asyncio.Event().wait()
+        seconds, size = self._pieces.pop(0)
+        await asyncio.sleep(0)  # a chance to lose patience
+        self.now += seconds
+        return {"type": "http.request", "body": b"." * size, "more_body": bool(self._pieces)}
+
+
+def receive_all(client: Client, grace: float) -> int:
+    async def run() -> int:
+        patience = Patience(client.receive, grace, lambda: client.now)
+        size, more = 0, True
+        while more:
+            message = await patience.receive()
+            size, more = size + len(message["body"]), message["more_body"]
+        return size
+
+    return asyncio.run(run())
+
+
+def test_a_slow_client_is_waited_for_as_long_as_its_bytes_pay_for_it() -> None:
+    assert receive_all(Client([(9, 1000), (0.5, 0)]), grace=10) == 1000
+    fast_enough = [(1.0, 2 * LEAST_RATE)] * 20 + [(15.0, 0)]
+    assert receive_all(Client(fast_enough), grace=10) == 40 * LEAST_RATE
+
+
+@pytest.mark.parametrize("pieces", [[(6, 1), (6, 1), (1, 1)], [(1.0, 100)] * 12])
+def test_a_body_that_trickles_is_given_up(pieces: list[tuple[float, int]]) -> None:
+    with pytest.raises(SlowClient):
+        receive_all(Client(pieces), grace=10)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost and its key, in one file."""
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 "
+        f"-subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout {path} -out {path}.crt"
+    )
+    subprocess.run(command.split(), check=True, capture_output=True)
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.fixture(scope="module")
+def secured(certificate: Path) -> Iterator[tuple[int, int]]:
+    """A server over TLS that loses patience soon: its port, and its operations port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        ops_port = free.getsockname()[1]
+    with running_server(
+        "https", workers=1, ops_port=ops_port, tls_cert=certificate, client_timeout=0.5
+    ) as server:
+        yield int(server.url.rpartition(":")[2]), ops_port
+
+
+def test_tls_is_spoken_where_a_certificate_is_set(
+    secured: tuple[int, int], certificate: Path
+) -> None:
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    response = httpx.get(f"https://localhost:{secured[0]}/models", verify=trusting)
+    assert response.status_code == 200
+    assert "server" not in response.headers
+
+
+def test_the_operations_port_serves_probes_and_metrics_and_nothing_else(
+    secured: tuple[int, int],
+) -> None:
+    with httpx.Client(base_url=f"http://localhost:{secured[1]}") as client:
+        for path in ("/livez", "/readyz", "/startupz"):
+            assert client.get(path).status_code == 200
+        assert "gimefive_worker_up 1.0" in client.get("/metrics").text
+        for path in ("/models", "/docs", "/openapi.json"):
+            assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
+def test_a_client_that_never_finishes_its_head_is_dropped(
+    secured: tuple[int, int], head: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", secured[1]), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(1) == b""
+
+
+def test_a_client_that_stops_within_its_body_is_told_and_dropped(
+    secured: tuple[int, int], certificate: Path
+) -> None:
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with (
+        socket.create_connection(("127.0.0.1", secured[0]), timeout=10) as plain,
+        trusting.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(
+            b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            b"Content-Length: 1000\r\n\r\n..."
+        )
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"urn:gimefive:slow-client" in answer

@@ -1,9 +1,8 @@
-"""The front's side of a model process: started, asked, watched and restarted. No torch here."""
+"""The front's side of a model process: started, asked, watched and replaced. No torch here."""
 
 import asyncio
 import json
 import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -11,11 +10,11 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from service import codec, wire
+from service import codec
+from service.child import Child
 from service.errors import ModelFailure, StoreError, WorkerLost
 from service.explanation import Explanation, Question
 from service.records import EMOTIONS, FaceImage, ModelInfo, Scored, WorkerConfig
-from service.settings import worker_environment
 from service.wire import Message
 
 log = structlog.get_logger(__name__)
@@ -27,15 +26,24 @@ MAX_PAUSE = 30
 """Longest pause between restarts, in seconds."""
 
 
-class RemoteModel:
-    """A model in a process of its own, which answers one batch at a time.
+USUAL_GROWTH = 1.25
+"""A process may always grow by so much after its start, however low the limit is set."""
 
-    Once started it is kept up: when the process dies or is killed because it hung, another takes
-    its place.
+
+class RemoteModel:
+    """A model in a process of its own.
+
+    Once started it is kept up: when the process dies, is killed because it hung, or has grown too
+    large, another takes its place.
     """
 
     def __init__(
-        self, argv: Sequence[str], *, start_timeout: float, batch_timeout: float = 30.0
+        self,
+        argv: Sequence[str],
+        *,
+        start_timeout: float,
+        batch_timeout: float = 30.0,
+        memory: int | None = None,
     ) -> None:
         """Prepare, without starting.
 
@@ -43,12 +51,15 @@ class RemoteModel:
             argv: command line of the process.
             start_timeout: longest that loading and warming may take, in seconds.
             batch_timeout: longest that a batch may take before the process counts as hung.
+            memory: bytes over which a process is replaced; None for never.
         """
         self._argv = argv
         self._start_timeout = start_timeout
         self._batch_timeout = batch_timeout
-        self._process: Process | None = None
+        self._memory = memory
+        self._child: Child | None = None
         self._up = asyncio.Event()
+        self._grown = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
         self._failed_starts = 0
         self.restarts = 0
@@ -61,7 +72,7 @@ class RemoteModel:
     @property
     def pid(self) -> int | None:
         """The process's number, once there is one."""
-        return self._process.pid if self._process else None
+        return self._child.pid if self._child else None
 
     @property
     def sound(self) -> bool:
@@ -79,14 +90,15 @@ class RemoteModel:
             StoreError: the model cannot be had; the message says why.
             WorkerLost: the process ended or was too slow.
         """
-        process, info = await self._launch()
-        self._watch = asyncio.create_task(self._keep_up(process))
-        return info
+        child = await self._launch()
+        self._watch = asyncio.create_task(self._keep_up(child))
+        return child.info
 
     async def scores(self, faces: NDArray[np.uint8]) -> Scored:
         """Score grey faces, uint8 ``[N, 64, 64]``.
 
         Raises:
+            OutOfMemory: there are too many.
             ModelFailure: the model could not answer for this batch.
             WorkerLost: the process died or hung; it is being replaced.
         """
@@ -102,6 +114,7 @@ class RemoteModel:
         """Explain grey faces, each as its question asks; also the seconds spent in the model.
 
         Raises:
+            OutOfMemory: there are too many.
             ModelFailure: the model could not answer for this batch.
             WorkerLost: the process died or hung; it is being replaced.
         """
@@ -114,83 +127,70 @@ class RemoteModel:
         if self._watch:
             self._watch.cancel()
             await asyncio.wait([self._watch])  # it may be just starting a process
-        if self._process:
-            await _end(self._process)
+        if self._child:
+            await self._child.end()
 
-    async def _launch(self) -> tuple[Process, ModelInfo]:
-        # A session of its own: Ctrl-C in the terminal is for the front, which drains first.
-        process = await asyncio.create_subprocess_exec(
-            *self._argv, env=worker_environment(), stdin=PIPE, stdout=PIPE, start_new_session=True
-        )
-        self._process = process
-        try:
-            message = await self._receive(process, self._start_timeout)
-        except ModelFailure as error:
-            await _end(process)
-            if isinstance(error, WorkerLost):
-                raise
-            raise StoreError(str(error)) from error
+    async def _launch(self) -> Child:
+        child = await Child.launch(self._argv, self._start_timeout)
+        self._child = child
+        self._grown.clear()
         self._up.set()
-        return process, ModelInfo(**message.header["ready"])
+        return child
 
     async def _ask(self, request: Message) -> Message:
-        process = self._process
-        if not self.up or process is None or process.stdin is None:
+        child = self._child
+        if not self.up or child is None:
             raise WorkerLost("the model process is down; it is being restarted")
-        process.stdin.write(request.pack())
-        return await self._receive(process, self._batch_timeout)
-
-    async def _receive(self, process: Process, seconds: float) -> Message:
-        """The process's next message; it is ended if none comes in time."""
-        if process.stdout is None:
-            raise WorkerLost("the model process has no output")
         try:
-            async with asyncio.timeout(seconds):
-                message = await wire.receive(process.stdout)
-        except (TimeoutError, asyncio.IncompleteReadError) as error:
-            self._up.clear()
-            if process.returncode is None:
-                process.kill()
-            raise WorkerLost(_lost(error, seconds)) from error
-        if "error" in message.header:
-            raise ModelFailure(message.header["error"])
+            message = await child.ask(request, self._batch_timeout)
+        except WorkerLost:
+            if child is self._child:
+                self._up.clear()
+            raise
+        limit = self._memory and max(self._memory, USUAL_GROWTH * child.memory)
+        if limit and message.header.get("memory", 0) > limit and child is self._child:
+            self._grown.set()
         return message
 
-    async def _keep_up(self, process: Process) -> None:
+    async def _keep_up(self, child: Child) -> None:
         while True:
-            status = await process.wait()
-            self._up.clear()
+            lost = await self._end_or_growth(child)
             self.restarts += 1
-            log.error("model process ended", status=status, restarts=self.restarts)
-            process = await self._relaunch()
+            if lost:
+                self._up.clear()
+                log.error("model process ended", pid=child.pid, restarts=self.restarts)
+            else:
+                log.warning("model process grew too large", pid=child.pid, restarts=self.restarts)
+            fresh = await self._relaunch()
+            await child.retire(self._batch_timeout)
+            child = fresh
 
-    async def _relaunch(self) -> Process:
+    async def _end_or_growth(self, child: Child) -> bool:
+        """Wait until the process has ended or grown too large; whether it has ended."""
+        ended = asyncio.ensure_future(child.ended())
+        grown = asyncio.ensure_future(self._grown.wait())
+        try:
+            await asyncio.wait({ended, grown}, return_when=asyncio.FIRST_COMPLETED)
+            return ended.done()
+        finally:
+            ended.cancel()
+            grown.cancel()
+
+    async def _relaunch(self) -> Child:
         """Start another process, with growing pauses, until one is up."""
         while True:
             await asyncio.sleep(min(MAX_PAUSE, 2**self._failed_starts - 1))
             try:
-                process, _ = await self._launch()
+                child = await self._launch()
             except (StoreError, WorkerLost) as error:
                 self._failed_starts += 1
                 log.error("model process did not start", error=str(error))
             else:
                 self._failed_starts = 0
                 log.info("model process restarted", restarts=self.restarts)
-                return process
+                return child
 
 
 def worker_argv(config: WorkerConfig) -> tuple[str, ...]:
     """The command line of a process that runs the model as `config` says."""
     return (sys.executable, "-m", "service.worker", json.dumps(asdict(config)))
-
-
-async def _end(process: Process) -> None:
-    if process.returncode is None:
-        process.kill()
-    await process.wait()
-
-
-def _lost(error: Exception, seconds: float) -> str:
-    if isinstance(error, TimeoutError):
-        return f"the model process did not answer within {seconds:g} s and was ended"
-    return "the model process ended unexpectedly"

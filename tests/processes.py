@@ -110,6 +110,29 @@ def dies() -> None:
         answer(faces)
 
 
+def answers_only_two_together() -> None:
+    """Answers its first request only when it has the second."""
+    get_ready()
+    asked = batches()
+    first, second = next(asked), next(asked)
+    answer(first)
+    answer(second)
+
+
+def has_no_memory() -> None:
+    get_ready()
+    for _ in batches():
+        say(Message({"error": "no memory left", "memory_ran_out": True}))
+
+
+def leaks() -> None:
+    """Occupies 1,000 bytes at first, 1,000 more after each batch, and says so in its scores."""
+    say(Message({"ready": asdict(INFO), "memory": 1000}))
+    for number, faces in enumerate(batches(), start=2):
+        body = np.full((len(faces), 6), number, dtype=np.float32).tobytes()
+        say(Message({"seconds": 0.25, "memory": number * 1000}, body))
+
+
 def hangs() -> None:
     get_ready()
     for faces in batches():
@@ -149,6 +172,9 @@ PROCESSES: dict[str, Callable[[], None]] = {
         answers_too_few,
         dies,
         hangs,
+        answers_only_two_together,
+        has_no_memory,
+        leaks,
         gated,
         starts_only_once,
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.errors import ModelFailure, StoreError, WorkerLost
+from service.errors import ModelFailure, OutOfMemory, StoreError, WorkerLost
 from service.remote import RemoteModel
 from tests import processes
 from tests.fakes import POISON, face, scores_of
@@ -67,6 +67,46 @@ async def test_an_error_of_the_model_leaves_its_process_in_service() -> None:
             await model.scores(BAD)
         assert (await model.scores(GOOD)).scores.shape == (3, 6)
         assert model.restarts == 0
+
+
+async def test_a_second_batch_may_be_sent_before_the_first_is_answered() -> None:
+    async with started(processes.answers_only_two_together) as model:
+        first, second = await asyncio.gather(model.scores(GOOD), model.scores(GOOD[:2]))
+    assert np.array_equal(first.scores, scores_of(GOOD))
+    assert np.array_equal(second.scores, scores_of(GOOD[:2]))
+
+
+async def test_running_out_of_memory_is_told_apart_from_other_failures() -> None:
+    async with started(processes.has_no_memory) as model:
+        with pytest.raises(OutOfMemory, match="no memory left"):
+            await model.scores(GOOD)
+        assert model.up
+
+
+async def test_a_process_that_has_grown_too_large_is_replaced_without_a_gap() -> None:
+    model = RemoteModel(processes.argv(processes.leaks), start_timeout=30, memory=3500)
+    await model.start()
+    try:
+        first = model.pid
+        generations = [int((await model.scores(GOOD)).scores[0, 0]) for _ in range(3)]
+        assert generations == [2, 3, 4]
+        while model.pid == first:
+            assert model.up
+            await model.scores(GOOD)
+        assert (await model.scores(GOOD)).scores[0, 0] < 4
+        assert model.restarts == 1
+    finally:
+        await model.stop()
+
+
+async def test_a_limit_below_what_the_model_needs_does_not_replace_it_for_ever() -> None:
+    model = RemoteModel(processes.argv(processes.sound), start_timeout=30, memory=1)
+    await model.start()
+    try:
+        await model.scores(GOOD)
+        assert model.restarts == 0
+    finally:
+        await model.stop()
 
 
 async def test_a_wrong_number_of_rows_is_a_failure_and_not_a_shifted_answer() -> None:

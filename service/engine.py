@@ -2,37 +2,36 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import BinaryIO
 
 from service import imaging, work
 from service.batching import Batcher
 from service.drawing import Style, Subject, draw, encode_png
-from service.errors import BadParameter, DeadlineExceeded, NoFace, ServiceError
-from service.explanation import Explained, Explanation, Faithfulness, Question
+from service.errors import DeadlineExceeded, ServiceError
+from service.explanation import Explained, Question
 from service.faces import FaceDetector
-from service.faithfulness import faithfulness
 from service.footage import Footage
+from service.insight import Insight
 from service.intake import FaceMode, Intake, configure_opencv
 from service.metrics import Metrics
 from service.records import (
     Classification,
-    FaceImage,
     ModelInfo,
+    Moment,
     Picture,
-    Prediction,
-    Scores,
+    Summary,
+    VideoInfo,
     WorkerConfig,
 )
 from service.remote import RemoteModel, worker_argv
 from service.settings import Settings
-from service.sight import Sight, timings
+from service.sight import Sight
 from service.starting import start_workers
 from service.store import ModelStore, StoredModel
+from service.video import Sampling
 
 
 class Engine:
@@ -67,12 +66,14 @@ class Engine:
             dropped=self.metrics.dropped,
         )
         self._interactive = work.interactive(settings.max_batch, settings.queue_items)
-        self._explaining = work.explaining(settings.queue_items)
-        self._bulk = work.bulk(settings.max_batch, settings.queue_items)
-        lanes = (self._interactive, self._bulk, self._explaining)
+        explaining = work.explaining(settings.queue_items)
+        bulk = work.bulk(settings.max_batch, settings.queue_items)
+        lanes = (self._interactive, bulk, explaining)
         self._batcher = Batcher(workers, lanes, self.metrics)
         self._sight = Sight(self._intake, self._batcher, self.metrics)
-        self._footage = Footage(self._sight, self._intake, self._bulk, settings)
+        temperature = stored.card.precisions["fp32"].temperature
+        self._insight = Insight(self._intake, self._batcher, explaining, bulk, temperature)
+        self._footage = Footage(self._sight, self._intake, bulk, settings)
 
     @classmethod
     @asynccontextmanager
@@ -163,6 +164,39 @@ class Engine:
             decoding = [self._decoding(frame) for frame in frames]
             return await self._footage.frames(decoding, faces, track, moment)
 
+    def place_for_video(self) -> AbstractContextManager[None]:
+        """Hold a place for a video; enter it before the video is taken in.
+
+        Raises:
+            Overloaded: too many are worked on.
+        """
+        return self._footage.place()
+
+    def watch(
+        self, file: BinaryIO, sampling: Sampling, faces: FaceMode = "detect", *, track: bool = True
+    ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
+        """Classify the faces of a video, frame by frame; memory stays the same however long it is.
+
+        Whoever reads the answers slowly slows the work; closing the generator ends it.
+
+        Args:
+            file: seekable: MP4, MOV, WebM, MKV or AVI.
+            sampling: which frames are looked at.
+            faces: as for `classify`.
+            track: whether people are followed from frame to frame.
+
+        Returns:
+            What the video says of itself; then a moment a frame, in order; then their summary.
+
+        Raises:
+            NotAVideo: no video, or it breaks off; the moments before that were given.
+            TooLarge: over a limit.
+            BadParameter: the video ends before the sampling begins.
+            ModelFailure: the model could not answer.
+            NotReady: the service is shutting down.
+        """
+        return self._footage.watch(file, sampling, faces, track)
+
     async def explain(
         self,
         data: bytes,
@@ -189,23 +223,9 @@ class Engine:
             ServiceError: as for `classify`.
         """
         async with self._within(deadline) as moment:
-            scene = await self._intake.look(self._decoding(data), faces, moment)
-            _check_face(face, len(scene.faces))
-            crop = scene.crops[face]
-            (answer,) = await self._batcher.submit(
-                self._explaining, [(crop, question)], deadline=moment
+            return await self._insight.explain(
+                self._decoding(data), question, faces, face, measured=measured, deadline=moment
             )
-            explanation = answer.result
-            faithful = await self._measure(crop, explanation, moment) if measured else None
-        prediction = Prediction(scene.faces[face], self._calibrated(explanation.logits))
-        return Explained(
-            scene.picture,
-            scene.places[face],
-            prediction,
-            explanation,
-            faithful,
-            timings(scene.decode, scene.detect, [answer]),
-        )
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
         """An explanation as a PNG file.
@@ -216,29 +236,8 @@ class Engine:
         subject = Subject(explained.prediction, explained.place, explained.explanation)
         return await self._intake.run(_png, view, explained.picture, subject, style)
 
-    async def _measure(
-        self, crop: FaceImage, explanation: Explanation, deadline: float
-    ) -> Faithfulness | None:
-        loop = asyncio.get_running_loop()
-
-        def score(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-            submitted = self._batcher.submit(self._bulk, list(faces), deadline=deadline)
-            answers = asyncio.run_coroutine_threadsafe(submitted, loop).result()
-            return np.array([answer.result[explanation.target] for answer in answers])
-
-        return await self._intake.run(
-            faithfulness, crop, explanation.heat, score, self.settings.queue_items
-        )
-
     def _decoding(self, data: bytes) -> Callable[[], Picture]:
         return partial(imaging.decode, data, self.settings.max_pixels)
-
-    def _calibrated(self, logits: NDArray[np.float32]) -> Scores:
-        """The probabilities that the full network's logits stand for."""
-        scaled = logits / self.stored.card.precisions["fp32"].temperature
-        powers = np.exp(scaled - scaled.max())
-        scores: Scores = powers / powers.sum()
-        return scores
 
     @asynccontextmanager
     async def _within(self, deadline: float | None) -> AsyncIterator[float]:
@@ -260,13 +259,6 @@ class Engine:
     async def _close(self) -> None:
         await self._batcher.close()
         self._intake.close()
-
-
-def _check_face(face: int, found: int) -> None:
-    if not found:
-        raise NoFace("no face was found: send a picture that shows one, or use faces=whole")
-    if not 0 <= face < found:
-        raise BadParameter(f"face is 0 to {found - 1} in this picture, not {face}")
 
 
 def _png(view: str, picture: Picture, subject: Subject, style: Style) -> bytes:

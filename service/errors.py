@@ -5,7 +5,8 @@
     ServiceError
     |- BadInput                  what was sent cannot be used
     |  |- NotAnImage             no known format, or broken
-    |  |- UnsupportedMedia       a content type that is no image or form
+    |  |- NotAVideo              likewise
+    |  |- UnsupportedMedia       a content type that is not taken here
     |  |- TooLarge               more bytes, pixels or faces than allowed
     |  |- NoFace                 there is none to explain
     |  |- BadParameter           a value that is not among the allowed ones
@@ -38,8 +39,12 @@ class NotAnImage(BadInput):
     """The bytes are no image in a known format, or a broken one."""
 
 
+class NotAVideo(BadInput):
+    """The bytes are no video in a known format, or a broken one."""
+
+
 class UnsupportedMedia(BadInput):
-    """The content type is neither an image's nor a form's."""
+    """The content type is none that is taken here."""
 
 
 class TooLarge(BadInput):

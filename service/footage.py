@@ -1,20 +1,26 @@
-"""Many pictures of the same people: batches of frames."""
+"""Many pictures of the same people: batches of frames, and videos."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from functools import partial
+from typing import BinaryIO, TypeVar
 
-from service.errors import BadInput, ModelFailure, ServiceError
+from service.errors import BadInput, ModelFailure, Overloaded, ServiceError
+from service.film import open_film
 from service.intake import FaceMode, Intake
 from service.pipeline import overlapped
-from service.records import Classification, Picture
+from service.records import Classification, Moment, Picture, Summary, VideoInfo
 from service.settings import Settings
 from service.sight import Sight
-from service.tracks import Tracker
+from service.tracks import Summariser, Tracker
+from service.video import Frame, Sampling, Video
 from service.work import ScoreLane
 
 T = TypeVar("T")
+
+WINDOW_PIXELS = 100_000_000
+"""Most pixels of one video that are held at a time."""
 
 FRAME_SECONDS = 0.1
 """How far apart the frames of a batch are taken to be, since nobody says."""
@@ -27,8 +33,9 @@ class Footage:
         self._sight = sight
         self._intake = intake
         self._bulk = bulk
-        self._half_life = settings.half_life
+        self._settings = settings
         self._window = max(settings.max_batch, 2 * settings.decoders)
+        self._videos = 0
 
     async def frames(
         self,
@@ -52,10 +59,62 @@ class Footage:
                 answers = [answer async for answer in results]
         return self._followed(answers) if track else answers
 
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place for a video.
+
+        Raises:
+            Overloaded: too many are worked on.
+        """
+        if self._videos >= self._settings.max_videos:
+            raise Overloaded(
+                f"{self._videos} videos are worked on already: try again in 10 s", 10.0
+            )
+        self._videos += 1
+        try:
+            yield
+        finally:
+            self._videos -= 1
+
+    async def watch(
+        self, file: BinaryIO, sampling: Sampling, faces: FaceMode, track: bool
+    ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
+        """What a video shows, as `Engine.watch` says."""
+
+        async def look(frame: Frame) -> Moment:
+            answer = await self._sight.classify(frame.picture, faces, self._bulk, patient=True)
+            return Moment(frame.index, frame.time, answer.predictions)
+
+        tracker, summariser = Tracker(self._settings.half_life), Summariser()
+        async with open_film(partial(self._open, file, sampling)) as film:
+            yield film.info
+            moments = overlapped(film.sampled(), look, self._window_for(film.info))
+            async with aclosing(moments):
+                async for moment in moments:
+                    if track:
+                        followed = tracker.follow(moment.time, moment.predictions)
+                        moment = replace(moment, predictions=followed)  # noqa: PLW2901  # the same moment
+                    summariser.add(moment)
+                    yield moment
+        yield summariser.summary()
+
+    def _open(self, file: BinaryIO, sampling: Sampling) -> Video:
+        return Video(
+            file,
+            sampling,
+            max_pixels=self._settings.max_pixels,
+            max_seconds=self._settings.max_video_seconds,
+            threads=self._settings.decoders,
+        )
+
+    def _window_for(self, info: VideoInfo) -> int:
+        """How many frames of a video may be under way: fewer of larger ones."""
+        return max(2, min(self._window, WINDOW_PIXELS // (info.width * info.height)))
+
     def _followed(
         self, answers: Sequence[Classification | ServiceError]
     ) -> list[Classification | ServiceError]:
-        tracker = Tracker(self._half_life)
+        tracker = Tracker(self._settings.half_life)
         return [
             replace(answer, predictions=tracker.follow(index * FRAME_SECONDS, answer.predictions))
             if isinstance(answer, Classification)

@@ -109,6 +109,27 @@ class Classification:
 
 
 @dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What a video says of itself.
+
+    Attributes:
+        width: of the upright picture, in pixels.
+        height: likewise.
+        fps: frames a second, on average; None if it does not say.
+        duration: in seconds; None if it does not say.
+        frames: how many there are; None if it does not say.
+        sampled_frames: how many of them are to be looked at, nearly; None if that cannot be told.
+    """
+
+    width: int
+    height: int
+    fps: float | None
+    duration: float | None
+    frames: int | None
+    sampled_frames: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """The answer for one frame of a video.
 

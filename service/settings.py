@@ -62,6 +62,16 @@ class Settings(BaseSettings):
     max_frames_bytes: PositiveInt = Field(
         128 * 2**20, description="Largest body of a request with a batch of frames, in bytes."
     )
+    max_videos: PositiveInt = Field(
+        4, description="Most videos taken in or worked on at once; more are refused with 503."
+    )
+    max_video_bytes: PositiveInt = Field(2 * 2**30, description="Largest video, in bytes.")
+    max_video_seconds: PositiveFloat = Field(
+        14_400, description="Longest part of a video that is worked on, in seconds."
+    )
+    temp_dir: Path | None = Field(
+        None, description="Folder for videos while they are worked on; the system's if unset."
+    )
     max_pixels: PositiveInt = Field(
         50_000_000, description="Largest picture, width times height, told from its header."
     )

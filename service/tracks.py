@@ -33,7 +33,7 @@ _SETTLING = 0.2  # Seconds over which a velocity is averaged.
 _COASTING = 1.0  # Seconds over which somebody out of sight comes to a halt.
 _AGREEMENT = 0.1  # Least agreement of two boxes that are the same face at the same instant;
 _LENIENCY = 0.5  # it sinks by this much
-_LENIENT = 1.0  # over so many seconds.
+_LENIENT = 0.3  # over so many seconds.
 _STALENESS = 0.1  # Agreement lost a second out of sight: who was seen just now goes first.
 
 _Edges: TypeAlias = NDArray[np.float64]  # [N, 4]: left, top, right, bottom

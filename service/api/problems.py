@@ -31,6 +31,7 @@ class ProblemKind:
 
 TABLE: dict[type[Exception], ProblemKind] = {
     errors.NotAnImage: ProblemKind(400, "not-an-image", "Not a readable image"),
+    errors.NotAVideo: ProblemKind(400, "not-a-video", "Not a readable video"),
     errors.UnsupportedMedia: ProblemKind(415, "unsupported-media", "Unsupported content type"),
     errors.TooLarge: ProblemKind(413, "too-large", "Over a size limit"),
     errors.NoFace: ProblemKind(422, "no-face", "No face in the picture"),

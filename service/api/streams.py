@@ -1,0 +1,22 @@
+"""Answers that are sent while they are made."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+
+class HeldStream(StreamingResponse):
+    """A streamed answer with what it needs, which is let go however the answer ends."""
+
+    def __init__(
+        self, lines: AsyncIterator[str | bytes], held: AsyncExitStack, media_type: str
+    ) -> None:
+        super().__init__(lines, media_type=media_type)
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, as ASGI says; a client that goes away ends it at once."""
+        async with self._held:
+            await super().__call__(scope, receive, send)

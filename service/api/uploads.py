@@ -1,0 +1,105 @@
+"""Videos taken in: written to a file that no crash leaves behind, never more than allowed."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from fastapi import Request
+
+from service.api import forms
+from service.api.bodies import FORM, content_type
+from service.errors import BadInput, Overloaded, UnsupportedMedia
+
+_PIECE = 2**20
+"""Bytes that are written at a time, in a thread."""
+
+_KINDS = ("video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo")
+
+OPENAPI = {
+    "requestBody": {
+        "required": True,
+        "description": "A video as the raw body, or in the field `file` of a form.",
+        "content": {
+            **{
+                kind: {"schema": {"type": "string", "format": "binary"}}
+                for kind in (*_KINDS, "application/octet-stream")
+            },
+            FORM: {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    }
+}
+"""The OpenAPI entry of a route that takes a video."""
+
+
+@contextmanager
+def temporary(folder: Path | None) -> Iterator[BinaryIO]:
+    """A file without a name, which is gone once it is closed, or the process ends."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        yield file
+
+
+async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:
+    """Write the video of a request to a file.
+
+    Raises:
+        UnsupportedMedia: neither a video nor a form.
+        TooLarge: more than `max_bytes`; refused before the rest is read.
+        BadInput: a form without the field `file`.
+        Overloaded: the disk is full.
+    """
+    kind = content_type(request)
+    pieces = _gathered(forms.body(request, max_bytes))
+    if kind == FORM:
+        await _field(request, pieces, file)
+    elif kind.startswith("video/") or kind == "application/octet-stream":
+        async for piece in pieces:
+            await asyncio.to_thread(_write, file, piece)
+    else:
+        raise UnsupportedMedia(
+            f"content type {kind or 'missing'}: send video/mp4 or another video type, "
+            "application/octet-stream, or multipart/form-data with the field file"
+        )
+    file.seek(0)
+
+
+async def _field(request: Request, pieces: AsyncIterator[bytes], file: BinaryIO) -> None:
+    found = False
+
+    def choose(field: str, _name: str) -> BinaryIO | None:
+        nonlocal found
+        wanted = field == "file" and not found
+        found = found or wanted
+        return file if wanted else None
+
+    form = forms.Form(request.headers["content-type"], choose)
+    async for piece in pieces:
+        await asyncio.to_thread(_write, form, piece)
+    form.close()
+    if not found:
+        raise BadInput("the form has no file in the field 'file': send the video there")
+
+
+async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    gathered = bytearray()
+    async for piece in pieces:
+        gathered += piece
+        if len(gathered) >= _PIECE:
+            yield bytes(gathered)
+            gathered.clear()
+    yield bytes(gathered)
+
+
+def _write(sink: forms.Sink, piece: bytes) -> None:
+    try:
+        sink.write(piece)
+    except OSError as error:
+        raise Overloaded("there is no room for the video just now: try again later", 60) from error

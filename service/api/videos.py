@@ -1,0 +1,85 @@
+"""POST /classify/video: a whole video, answered while it is looked at."""
+
+from contextlib import AsyncExitStack, aclosing
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+
+from service import errors
+from service.api import lines, problems, uploads
+from service.api.state import EngineOf
+from service.api.stills import Faces, Threshold
+from service.api.streams import HeldStream
+from service.video import Sampling
+
+router = APIRouter(tags=["classify"])
+
+
+def _sampling(
+    fps: Annotated[
+        float | None, Query(gt=0, allow_inf_nan=False, description="Frames a second to look at.")
+    ] = None,
+    every: Annotated[int | None, Query(ge=1, description="Look at every n-th frame.")] = None,
+    start: Annotated[
+        float, Query(ge=0, allow_inf_nan=False, description="Where to begin, in seconds.")
+    ] = 0.0,
+    end: Annotated[
+        float | None, Query(gt=0, allow_inf_nan=False, description="Where to stop, in seconds.")
+    ] = None,
+) -> Sampling:
+    return Sampling(fps, every, start, end)
+
+
+SamplingOf = Annotated[Sampling, Depends(_sampling)]
+"""Which frames are looked at, as a route's argument; every one by default."""
+
+Track = Annotated[
+    bool, Query(description="Follow people: each face gets a number and smoothed scores.")
+]
+
+PROBLEMS = problems.responses(
+    errors.NotAVideo,
+    errors.TooLarge,
+    errors.UnsupportedMedia,
+    errors.BadParameter,
+    errors.Overloaded,
+)
+
+
+@router.post(
+    "/classify/video",
+    response_class=HeldStream,
+    responses={
+        200: {
+            "description": "A line for the video, one a frame, one for the summary.",
+            "content": {
+                "application/x-ndjson": {"schema": {"type": "string"}},
+                "text/csv": {"schema": {"type": "string"}},
+            },
+        },
+        **PROBLEMS,
+    },
+    openapi_extra=uploads.OPENAPI,
+)
+async def classify_video(
+    request: Request,
+    engine: EngineOf,
+    sampling: SamplingOf,
+    track: Track = True,
+    faces: Faces = "detect",
+    threshold: Threshold = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
+) -> HeldStream:
+    """Classify the faces of a video frame by frame; lines come while the rest is worked on."""
+    limit = engine.threshold if threshold is None else threshold
+    async with AsyncExitStack() as stack:
+        stack.enter_context(engine.place_for_video())
+        file = stack.enter_context(uploads.temporary(engine.settings.temp_dir))
+        await uploads.video(request, file, engine.settings.max_video_bytes)
+        answers = engine.watch(file, sampling, faces, track=track)
+        await stack.enter_async_context(aclosing(answers))
+        info = await anext(answers)
+        if "text/csv" in accept:
+            return HeldStream(lines.table(answers), stack.pop_all(), "text/csv")
+        told = lines.ndjson(info, answers, limit, request.state.request_id)
+        return HeldStream(told, stack.pop_all(), "application/x-ndjson")

@@ -1,0 +1,60 @@
+"""A video that is open, read by a thread of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+
+from service.records import VideoInfo
+from service.video import Frame, Video
+
+
+class Film:
+    """The frames of a video, each decoded while the one before is worked on.
+
+    Attributes:
+        info: what the video says of itself.
+    """
+
+    def __init__(self, video: Video, thread: ThreadPoolExecutor) -> None:
+        self.info: VideoInfo = video.info
+        self._frames = video.frames()
+        self._thread = thread
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """All frames from start to end, in order.
+
+        Raises:
+            BadInput: as `Video.frames` says.
+        """
+        loop = asyncio.get_running_loop()
+        while frame := await loop.run_in_executor(self._thread, next, self._frames, None):
+            yield frame
+
+    async def sampled(self) -> AsyncIterator[Frame]:
+        """The frames that are to be looked at."""
+        async for frame in self.frames():
+            if frame.sampled:
+                yield frame
+
+
+@asynccontextmanager
+async def open_film(open_video: Callable[[], Video]) -> AsyncIterator[Film]:
+    """Open a video and close it at the end.
+
+    Args:
+        open_video: called in the film's thread.
+
+    Raises:
+        BadInput: as `Video` says.
+    """
+    thread = ThreadPoolExecutor(1, thread_name_prefix="film")
+    loop = asyncio.get_running_loop()
+    try:
+        video = await loop.run_in_executor(thread, open_video)
+        try:
+            yield Film(video, thread)
+        finally:
+            await loop.run_in_executor(thread, video.close)
+    finally:
+        thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,133 @@
+"""Faces explained: looked at in the pool, asked about in the explaining lane."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.batching import Batcher
+from service.errors import BadParameter, NoFace
+from service.explanation import Explained, Explanation, Faithfulness, Question
+from service.faithfulness import faithfulness
+from service.intake import FaceMode, Intake
+from service.records import FaceImage, Picture, Prediction, Scores
+from service.remote import RemoteModel
+from service.sight import timings
+from service.work import ExplainLane, ScoreLane
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedFace:
+    """A face of a frame, and why it got its scores.
+
+    Attributes:
+        prediction: the face and its scores, from the same pass as the map.
+        place: where the face's crop lies in the picture, as in `Scene.places`.
+        explanation: the map.
+    """
+
+    prediction: Prediction
+    place: NDArray[np.float64]
+    explanation: Explanation
+
+
+class Insight:
+    """The one way to explanations, for single pictures and for those of many."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        batcher: Batcher[RemoteModel],
+        explaining: ExplainLane,
+        scoring: ScoreLane,
+        temperature: float,
+    ) -> None:
+        """Use the parts.
+
+        Args:
+            intake: the pool.
+            batcher: the model.
+            explaining: the lane for explanations.
+            scoring: the lane for the scores that measure a map.
+            temperature: of the full network's logits.
+        """
+        self._intake = intake
+        self._batcher = batcher
+        self._explaining = explaining
+        self._scoring = scoring
+        self._temperature = temperature
+
+    async def explain(
+        self,
+        decode: Callable[[], Picture],
+        question: Question,
+        faces: FaceMode,
+        face: int,
+        *,
+        measured: bool,
+        deadline: float,
+    ) -> Explained:
+        """Explain one face of a picture, as `Engine.explain` says."""
+        scene = await self._intake.look(decode, faces, deadline)
+        _check_face(face, len(scene.faces))
+        crop = scene.crops[face]
+        (answer,) = await self._batcher.submit(
+            self._explaining, [(crop, question)], deadline=deadline
+        )
+        explanation = answer.result
+        faithful = await self._measure(crop, explanation, deadline) if measured else None
+        prediction = Prediction(scene.faces[face], self._calibrated(explanation.logits))
+        return Explained(
+            scene.picture,
+            scene.places[face],
+            prediction,
+            explanation,
+            faithful,
+            timings(scene.decode, scene.detect, [answer]),
+        )
+
+    async def explain_all(
+        self, decode: Callable[[], Picture], question: Question, faces: FaceMode
+    ) -> list[ExplainedFace]:
+        """Explain every face of one of many pictures, the largest first; it waits for room."""
+        scene = await self._intake.look_in_turn(decode, faces)
+        found, places = scene.faces, scene.places
+        asked = [(crop, question) for crop in scene.crops]
+        del scene  # whoever waits for the model needs the crops alone
+        answers = await self._batcher.submit(self._explaining, asked, wait=True)
+        return [
+            ExplainedFace(
+                Prediction(face, self._calibrated(answer.result.logits)), place, answer.result
+            )
+            for face, place, answer in zip(found, places, answers, strict=True)
+        ]
+
+    async def _measure(
+        self, crop: FaceImage, explanation: Explanation, deadline: float
+    ) -> Faithfulness | None:
+        loop = asyncio.get_running_loop()
+
+        def score(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
+            submitted = self._batcher.submit(self._scoring, list(faces), deadline=deadline)
+            answers = asyncio.run_coroutine_threadsafe(submitted, loop).result()
+            return np.array([answer.result[explanation.target] for answer in answers])
+
+        return await self._intake.run(
+            faithfulness, crop, explanation.heat, score, self._scoring.max_items
+        )
+
+    def _calibrated(self, logits: NDArray[np.float32]) -> Scores:
+        """The probabilities that the full network's logits stand for."""
+        scaled = logits / self._temperature
+        powers = np.exp(scaled - scaled.max())
+        scores: Scores = powers / powers.sum()
+        return scores
+
+
+def _check_face(face: int, found: int) -> None:
+    if not found:
+        raise NoFace("no face was found: send a picture that shows one, or use faces=whole")
+    if not 0 <= face < found:
+        raise BadParameter(f"face is 0 to {found - 1} in this picture, not {face}")

@@ -1,0 +1,244 @@
+"""Videos read lazily by PyAV: one frame at a time, upright, with the time it is shown.
+
+Only the containers named here are opened, and they reach no other file: playlists and references
+to other places are refused, whatever the file's name says.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import BinaryIO, NoReturn, Self
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from service.errors import BadParameter, NotAVideo, TooLarge
+from service.records import Picture, VideoInfo
+from service.video.sampling import Sampler, Sampling
+
+_DEMUXERS = "mov,matroska,avi"
+_FORMATS = "MP4, MOV, WebM, MKV or AVI"
+_MOST_THREADS = 4
+_MOST_FPS = 500  # More is a clock's rate that a recorder wrote in its place.
+_MISSING_FRAMES, _MISSING_SHARE = 4, 0.05  # What may lack at a sound file's end.
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded frame.
+
+    Attributes:
+        index: its number in the video, from 0; after a jump to `start`, told from the time.
+        time: when it is shown, in seconds from the video's start.
+        sampled: whether it is to be looked at.
+        decoded: as the decoder gave it.
+        ratio: width over height of its pixels.
+    """
+
+    index: int
+    time: float
+    sampled: bool
+    decoded: VideoFrame
+    ratio: Fraction
+
+    def picture(self) -> Picture:
+        """The upright RGB picture with square pixels; any thread may ask."""
+        width = round(self.decoded.width * self.ratio)
+        rgb = self.decoded.reformat(width=width, format="rgb24", threads=1).to_ndarray()
+        turned = np.rot90(rgb, round(self.decoded.rotation / 90))
+        return np.ascontiguousarray(turned, dtype=np.uint8)
+
+
+class Video:
+    """A video file that is open for reading; one thread at a time may use it.
+
+    Args:
+        file: seekable.
+        sampling: which frames are wanted.
+        max_pixels: of one frame.
+        max_seconds: of the video, as far as it is wanted.
+        threads: that decode, at most.
+
+    Raises:
+        NotAVideo: no video in a known format, or broken from its first frame on.
+        TooLarge: over a limit.
+        BadParameter: it ends before the start that is wanted.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        sampling: Sampling,
+        *,
+        max_pixels: int,
+        max_seconds: float,
+        threads: int = 1,
+    ) -> None:
+        self._sampling = sampling
+        self._max_pixels = max_pixels
+        self._max_seconds = max_seconds
+        self._container = _open(file)
+        try:
+            self._stream = self._prepare(threads)
+            self._decoded = self._decode()
+            self._first = self._find_first()
+            self.info = self._describe(self._first)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go; it is not closed."""
+        self._container.close()
+
+    def frames(self) -> Iterator[Frame]:
+        """The frames from start to end, in the order in which they are shown.
+
+        Raises:
+            NotAVideo: it breaks off; the frames before that were given.
+            TooLarge: it goes on for longer than allowed, or its frames grow.
+        """
+        sampler = Sampler(self._sampling)
+        index, time, frame = self._index_at(self._first), 0.0, self._first
+        while True:
+            time = max(time, self._time(frame, time))
+            if self._sampling.ends(time):
+                return
+            if time - self._sampling.start > self._max_seconds:
+                raise self._too_long()
+            yield Frame(index, time, sampler.takes(time), frame, self._ratio)
+            following = next(self._decoded, None)
+            if following is None:
+                break
+            self._check_pixels(following.width, following.height)
+            index, frame = index + 1, following
+        self._check_complete(index + 1, time)
+
+    def _prepare(self, threads: int) -> VideoStream:
+        if not self._container.streams.video:
+            raise NotAVideo("the file holds no video: send one with a picture")
+        stream = self._container.streams.video[0]
+        if stream.codec_context is None:
+            raise NotAVideo("the video's codec is not known: send H.264, HEVC, VP8, VP9 or AV1")
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = min(threads, _MOST_THREADS)
+        self._origin = float((stream.start_time or 0) * (stream.time_base or 0))
+        ratio = stream.sample_aspect_ratio or Fraction(1)
+        self._ratio = ratio if Fraction(1, 4) < ratio < 4 else Fraction(1)
+        self._check_pixels(stream.width, stream.height)
+        rate = stream.average_rate
+        self._fps = float(rate) if rate and rate <= _MOST_FPS else None
+        self._duration = self._stated_duration(stream)
+        self._check_range()
+        return stream
+
+    def _stated_duration(self, stream: VideoStream) -> float | None:
+        if stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        with suppress(KeyError, ValueError):  # Matroska's tag, as far as it is well written
+            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+            return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        length = self._container.duration
+        return None if length is None else length / av.time_base
+
+    def _check_range(self) -> None:
+        start, end, duration = self._sampling.start, self._sampling.end, self._duration
+        if duration is None:
+            return
+        if start > 0 and start >= duration:
+            raise BadParameter(f"start is at {start} s, but the video lasts {duration:.2f} s")
+        if min(duration, end or duration) - start > self._max_seconds:
+            raise self._too_long()
+
+    def _check_pixels(self, width: int, height: int) -> None:
+        if width * height * max(float(self._ratio), 1.0) > self._max_pixels:
+            raise TooLarge(
+                f"a frame of {width} x {height} has more than the {self._max_pixels:,} pixels that "
+                "are allowed; send the video scaled down"
+            )
+
+    def _find_first(self) -> VideoFrame:
+        """The first frame that is wanted."""
+        start = self._sampling.start
+        if start > 0 and self._stream.time_base is not None:
+            self._seek(int((start + self._origin) / self._stream.time_base))
+        for frame in self._decoded:
+            self._check_pixels(frame.width, frame.height)
+            if self._sampling.begins(self._time(frame, 0.0)):
+                return frame
+        if start > 0:
+            raise BadParameter(f"start is at {start} s, where the video has ended")
+        raise NotAVideo("the video holds no frame that can be decoded; send the whole file")
+
+    def _seek(self, offset: int) -> None:
+        with suppress(av.FFmpegError):  # what cannot jump is read from its start
+            self._container.seek(offset, stream=self._stream)
+
+    def _decode(self) -> Iterator[VideoFrame]:
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.is_corrupt:
+                    raise NotAVideo("the video breaks off: the file is cut short or damaged there")
+                yield from packet.decode()
+        except av.FFmpegError as error:
+            raise NotAVideo("the video breaks off: it cannot be decoded from there on") from error
+
+    def _time(self, frame: VideoFrame, before: float) -> float:
+        if frame.pts is None:
+            return before + 1 / (self._fps or 25)
+        return max(0.0, frame.time - self._origin)
+
+    def _index_at(self, frame: VideoFrame) -> int:
+        return round(self._time(frame, 0.0) * (self._fps or 0)) if self._sampling.start else 0
+
+    def _describe(self, frame: VideoFrame) -> VideoInfo:
+        width, height = round(frame.width * self._ratio), frame.height
+        if round(frame.rotation / 90) % 2:
+            width, height = height, width
+        return VideoInfo(
+            width=width,
+            height=height,
+            fps=self._fps,
+            duration=self._duration,
+            frames=self._stream.frames or None,
+            sampled_frames=self._sampling.expected(self._fps, self._duration),
+        )
+
+    def _check_complete(self, frames: int, time: float) -> None:
+        """Whether the file ended where it said; of Matroska and AVI nothing else tells."""
+        duration, stated = self._duration, self._stream.frames
+        if self._container.format.name.startswith("mov"):
+            return
+        lacking = max(_MISSING_FRAMES / (self._fps or 1), _MISSING_SHARE * (duration or 0))
+        too_few = stated and frames < (1 - _MISSING_SHARE) * stated - _MISSING_FRAMES
+        if too_few or (duration is not None and time < duration - lacking):
+            raise NotAVideo(f"the video breaks off at {time:.2f} s: the file is cut short")
+
+    def _too_long(self) -> TooLarge:
+        return TooLarge(
+            f"the video lasts longer than {self._max_seconds:g} s: send a part of it, "
+            "or name one with start and end"
+        )
+
+
+def _open(file: BinaryIO) -> InputContainer:
+    try:
+        return av.open(
+            file, "r", options={"format_whitelist": _DEMUXERS}, buffer_size=2**18, io_open=_refuse
+        )
+    except (av.FFmpegError, UnicodeDecodeError) as error:
+        raise NotAVideo(f"this is no video in a known format; send {_FORMATS}") from error
+
+
+def _refuse(url: str, *_: object) -> NoReturn:
+    raise PermissionError(f"{url} is not opened")

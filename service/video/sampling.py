@@ -1,0 +1,80 @@
+"""Which frames of a video are looked at."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from service.errors import BadParameter
+
+_SLACK = 1e-4
+"""Seconds by which rounded timestamps may come too early."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """What is wanted of a video; by default every frame.
+
+    Attributes:
+        fps: frames a second; where the video has fewer, all of them. None for no such limit.
+        every: every n-th frame; None for all.
+        start: where to begin, in seconds from the video's start.
+        end: where to stop, exclusive; None for the video's end.
+
+    Raises:
+        BadParameter: values that cannot be, or `fps` and `every` together.
+    """
+
+    fps: float | None = None
+    every: int | None = None
+    start: float = 0.0
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and self.every is not None:
+            raise BadParameter("send fps or every, not both")
+        if self.fps is not None and self.fps <= 0:
+            raise BadParameter(f"fps is above 0, not {self.fps}")
+        if self.every is not None and self.every < 1:
+            raise BadParameter(f"every is 1 or more, not {self.every}")
+        if self.start < 0:
+            raise BadParameter(f"start is 0 or more, not {self.start}")
+        if self.end is not None and self.end <= self.start:
+            raise BadParameter(f"end lies after start ({self.start}), not at {self.end}")
+
+    def begins(self, time: float) -> bool:
+        """Whether a frame at this time lies at or after the start."""
+        return time >= self.start - _SLACK
+
+    def ends(self, time: float) -> bool:
+        """Whether a frame at this time lies at or after the end."""
+        return self.end is not None and time >= self.end - _SLACK
+
+    def expected(self, fps: float | None, duration: float | None) -> int | None:
+        """How many frames are looked at in a video of this length, nearly."""
+        end = duration if self.end is None else min(self.end, duration or self.end)
+        if end is None or fps is None:
+            return None
+        seconds = max(0.0, end - self.start)
+        if self.fps is not None and self.fps < fps:
+            return ceil(seconds * self.fps - _SLACK)
+        return ceil(round(seconds * fps) / (self.every or 1))
+
+
+class Sampler:
+    """Says of each frame from the start on, in order, whether it is looked at."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._count = 0
+        self._due = sampling.start
+
+    def takes(self, time: float) -> bool:
+        """Whether the next frame, shown at `time`, is looked at."""
+        fps, every = self._sampling.fps, self._sampling.every or 1
+        self._count += 1
+        if fps is None:
+            return (self._count - 1) % every == 0
+        if time < self._due - _SLACK:
+            return False
+        steps = int((time + _SLACK - self._sampling.start) * fps) + 1
+        self._due = self._sampling.start + steps / fps
+        return True

@@ -1,0 +1,197 @@
+"""Videos of every kind, whole and broken, read frame by frame."""
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import BadParameter, NotAVideo, TooLarge
+from service.video import Frame, Sampling, Video
+from service.video.sampling import Sampler
+from tests.videos import CONTAINERS, counted, counting, encode, sound_alone
+
+
+def opened(data: bytes, max_pixels: int = 10**6, max_seconds: float = 60, **wanted: Any) -> Video:  # noqa: ANN401  # any value of a sampling
+    sampling = Sampling(**wanted)
+    return Video(io.BytesIO(data), sampling, max_pixels=max_pixels, max_seconds=max_seconds)
+
+
+def sampled(data: bytes, **wanted: Any) -> list[Frame]:  # noqa: ANN401  # any value of a sampling
+    with opened(data, **wanted) as video:
+        return [frame for frame in video.frames() if frame.sampled]
+
+
+@pytest.fixture(scope="module", params=CONTAINERS)
+def second(request: pytest.FixtureRequest) -> bytes:
+    """A second of 25 frames in each container and codec."""
+    return encode(counting(25), request.param)
+
+
+def test_every_frame_comes_in_order_with_its_time(second: bytes) -> None:
+    frames = sampled(second)
+    assert [counted(frame.picture()) for frame in frames] == list(range(25))
+    assert [frame.index for frame in frames] == list(range(25))
+    assert [frame.time for frame in frames] == pytest.approx(np.arange(25) / 25, abs=0.001)
+
+
+def test_a_video_says_what_it_is(second: bytes) -> None:
+    with opened(second, every=4) as video:
+        assert (video.info.width, video.info.height) == (64, 48)
+        assert video.info.fps == pytest.approx(25)
+        assert video.info.duration == pytest.approx(1, abs=0.01)
+        assert video.info.frames in {25, None}
+        assert video.info.sampled_frames == 7
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"every": 10}, [0, 10, 20]),
+        ({"fps": 5}, [0, 5, 10, 15, 20]),
+        ({"fps": 100}, list(range(25))),
+        ({"start": 0.4}, list(range(10, 25))),
+        ({"end": 0.2}, [0, 1, 2, 3, 4]),
+        ({"start": 0.4, "end": 0.8, "every": 3}, [10, 13, 16, 19]),
+        ({"start": 0.4, "fps": 10}, [10, 13, 15, 18, 20, 23]),
+    ],
+    ids=str,
+)
+def test_the_frames_that_are_wanted_are_looked_at(
+    second: bytes, wanted: dict[str, Any], expected: list[int]
+) -> None:
+    frames = sampled(second, **wanted)
+    assert [counted(frame.picture()) for frame in frames] == expected
+    assert [frame.index for frame in frames] == expected
+    with opened(second, **wanted) as video:
+        assert video.info.sampled_frames == pytest.approx(len(expected), abs=1)
+
+
+def test_timestamps_of_a_variable_frame_rate_are_true() -> None:
+    times = [0, 0.04, 0.05, 0.5, 0.51, 1.3]
+    for kind in ("mp4", "mkv"):
+        frames = sampled(encode(counting(6), kind, times=times))
+        assert [frame.time for frame in frames] == pytest.approx(times, abs=0.001)
+        assert [counted(frame.picture()) for frame in frames] == list(range(6))
+
+
+def test_of_a_variable_frame_rate_so_many_frames_a_second_are_looked_at() -> None:
+    times = [0, 0.1, 0.2, 0.3, 0.9, 1.0, 1.1, 2.5, 2.6]
+    frames = sampled(encode(counting(9), times=times), fps=2)
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.9, 1.0, 2.5], abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "corner"), [(90, (-1, 0)), (180, (-1, -1)), (270, (0, -1)), (0, (0, 0))]
+)
+def test_a_turned_video_is_upright(rotation: int, corner: tuple[int, int]) -> None:
+    picture = np.full((48, 64, 3), 40, dtype=np.uint8)
+    picture[:24, :32] = 220  # bright where the stored picture begins
+    for kind in ("mov", "mp4"):
+        data = encode([picture] * 3, kind, rotation=rotation)
+        shown = sampled(data)[0].picture()
+        assert shown.shape == ((64, 48, 3) if rotation % 180 else (48, 64, 3))
+        assert shown[corner][0] > 180
+        with opened(data) as video:
+            assert (video.info.height, video.info.width) == shown.shape[:2]
+
+
+def test_pixels_that_are_not_square_are_made_so() -> None:
+    data = encode(counting(3), ratio=Fraction(4, 3))
+    assert sampled(data)[0].picture().shape == (48, 85, 3)
+
+
+def given_before_the_problem(data: bytes) -> Sequence[Frame]:
+    frames: list[Frame] = []
+    with opened(data) as video, pytest.raises(NotAVideo, match="breaks off"):
+        frames.extend(video.frames())  # those before the error stay
+    return frames
+
+
+@pytest.mark.parametrize("kind", ["mkv", "webm", "avi", "mp4"])
+@pytest.mark.parametrize("damage", ["cut", "garbage"])
+def test_of_a_broken_video_the_frames_before_the_damage_are_given(kind: str, damage: str) -> None:
+    rng = np.random.default_rng(7)
+    noise = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(60)]
+    whole = encode(noise, kind, options={"movflags": "faststart"})
+    keep = len(whole) * 6 // 10
+    lost = b"" if damage == "cut" else rng.bytes(len(whole) - keep)
+    frames = given_before_the_problem(whole[:keep] + lost)
+    assert 5 < len(frames) < 50
+    assert [frame.index for frame in frames] == list(range(len(frames)))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"\x00" * 5000, b"RIFF\0\0\0\0AVI LIST", b"GIF89a"]
+)
+def test_what_is_no_video_is_refused(data: bytes) -> None:
+    with pytest.raises(NotAVideo, match="MP4"):
+        opened(data)
+
+
+def test_a_playlist_opens_nothing() -> None:
+    for text in ("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "ffconcat version 1.0\nfile /etc/passwd\n"):
+        with pytest.raises(NotAVideo):
+            opened(text.encode())
+
+
+def test_sound_alone_is_no_video() -> None:
+    with pytest.raises(NotAVideo, match="no video"):
+        opened(sound_alone())
+
+
+def test_limits_are_checked_before_anything_is_decoded() -> None:
+    data = encode(counting(25))
+    with pytest.raises(TooLarge, match="64 x 48"):
+        opened(data, max_pixels=64 * 48 - 1)
+    with pytest.raises(TooLarge, match=r"0\.5 s"):
+        opened(data, max_seconds=0.5)
+    assert len(sampled(data, max_seconds=0.5, start=0.2, end=0.6)) == 10
+
+
+def test_a_duration_that_is_not_told_is_limited_all_the_same() -> None:
+    data = encode(counting(25), "mkv", options={"live": "1"})
+    with opened(data, max_seconds=0.5) as video:
+        assert video.info.duration is None
+        frames: list[Frame] = []
+        with pytest.raises(TooLarge):
+            frames.extend(video.frames())
+        assert 0.4 < frames[-1].time <= 0.5
+
+
+def test_to_begin_behind_the_end_is_refused() -> None:
+    with pytest.raises(BadParameter, match=r"1\.00 s"):
+        opened(encode(counting(25)), start=3)
+    with pytest.raises(BadParameter, match="ended"):
+        opened(encode(counting(25), "mkv", options={"live": "1"}), start=3)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [{"fps": 2, "every": 2}, {"fps": 0}, {"every": 0}, {"start": -1}, {"start": 2, "end": 2}],
+    ids=str,
+)
+def test_a_sampling_that_cannot_be_is_refused(wanted: dict[str, Any]) -> None:
+    with pytest.raises(BadParameter):
+        Sampling(**wanted)
+
+
+@settings(deadline=None)
+@given(
+    gaps=st.lists(st.floats(0.001, 2), min_size=1, max_size=60),
+    fps=st.floats(0.2, 60),
+    start=st.floats(0, 5),
+)
+def test_no_period_of_the_sampling_rate_has_two_frames_and_none_with_a_frame_has_none(
+    gaps: list[float], fps: float, start: float
+) -> None:
+    times = start + np.cumsum(gaps)
+    sampler = Sampler(Sampling(fps=fps, start=start))
+    taken = [time for time in times if sampler.takes(float(time))]
+    periods = np.floor((np.array(taken) - start + 1e-4) * fps)
+    assert len(set(periods)) == len(taken)
+    assert set(periods) == set(np.floor((times - start + 1e-4) * fps))

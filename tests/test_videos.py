@@ -1,0 +1,199 @@
+"""POST /classify/video: lines while the video is worked on, and nothing left behind."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from service.api import schemas
+from tests import processes
+from tests.fakes import POISON
+from tests.test_api import check_problem, serving
+from tests.videos import counting, encode, grey, moving_portrait
+
+MP4 = {"Content-Type": "video/mp4"}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    with serving() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def second() -> bytes:
+    return encode(counting(25))
+
+
+def post(
+    client: TestClient,
+    body: bytes,
+    kind: str = "video/mp4",
+    accept: str = "*/*",
+    **query: Any,  # noqa: ANN401  # any value of a query
+) -> Response:
+    headers = {"Content-Type": kind, "Accept": accept}
+    params = {"faces": "whole", **query}
+    return client.post("/classify/video", content=body, headers=headers, params=params)
+
+
+def lines(response: Response) -> list[dict[str, Any]]:
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "application/x-ndjson"
+    return [json.loads(line) for line in response.text.splitlines()]
+
+
+def test_a_line_for_the_video_one_a_frame_and_one_for_the_summary(
+    client: TestClient, second: bytes
+) -> None:
+    head, *moments, tail = lines(post(client, second))
+    assert head == {
+        "video": {
+            "width": 64,
+            "height": 48,
+            "fps": 25.0,
+            "duration": 1.0,
+            "frames": 25,
+            "sampled_frames": 25,
+        }
+    }
+    assert [moment["frame"] for moment in moments] == list(range(25))
+    assert [moment["time"] for moment in moments] == [index / 25 for index in range(25)]
+    for index, moment in enumerate(moments):
+        (face,) = moment["faces"]
+        schemas.FollowedFaceModel.model_validate(face, strict=True)
+        assert face["track"] == 1
+        assert face["scores"]["happiness"] == pytest.approx(grey(index), abs=1)  # the fake's answer
+    assert moments[-1]["faces"][0]["smoothed"]["happiness"] < grey(24) - 10
+    (track,) = tail["summary"].pop("tracks")
+    assert tail == {"summary": {"frames": 25, "faces": 25}}
+    assert track.pop("scores")["happiness"] == pytest.approx(grey(12), abs=1)
+    assert track == {
+        "track": 1,
+        "first_time": 0,
+        "last_time": 0.96,
+        "frames": 25,
+        "emotion": "happiness",
+    }
+
+
+def test_the_frames_that_are_wanted_are_answered(client: TestClient, second: bytes) -> None:
+    query = {"start": 0.2, "end": 0.8, "every": 4, "track": False}
+    _, *moments, tail = lines(post(client, second, **query))
+    assert [moment["frame"] for moment in moments] == [5, 9, 13, 17]
+    assert "track" not in moments[0]["faces"][0]
+    assert tail["summary"] == {"frames": 4, "faces": 4, "tracks": []}
+
+
+def test_a_form_is_answered_like_a_raw_body(client: TestClient, second: bytes) -> None:
+    form = client.post(
+        "/classify/video?faces=whole", files={"other": ("a", b"?"), "file": ("me.mp4", second)}
+    )
+    assert form.text == post(client, second).text
+
+
+def test_faces_are_found_and_followed(client: TestClient) -> None:
+    video = encode(moving_portrait(24), "webm")
+    _, *moments, tail = lines(post(client, video, "video/webm", faces="detect", every=6))
+    boxes = [face["box"] for moment in moments for face in moment["faces"]]
+    assert len(boxes) == 4
+    assert all(before["x"] < after["x"] for before, after in pairwise(boxes))
+    assert len(tail["summary"]["tracks"]) == 1
+
+
+def test_csv_has_a_row_a_face(client: TestClient, second: bytes) -> None:
+    response = post(client, second, accept="text/csv", every=10)
+    assert response.headers["Content-Type"].startswith("text/csv")
+    rows = list(csv.DictReader(io.StringIO(response.text)))
+    assert ",".join(rows[0]) == (
+        "frame,time,track,x,y,width,height,detection_score,emotion,confidence,"
+        "happiness,surprise,sadness,anger,disgust,fear"
+    )
+    assert [row["frame"] for row in rows] == ["0", "10", "20"]
+    assert [row["time"] for row in rows] == ["0.0", "0.4", "0.8"]
+    assert rows[0]["detection_score"] == ""
+    assert rows[0]["width"] == "64"
+
+
+def test_a_video_that_breaks_off_gives_its_frames_and_then_the_problem(client: TestClient) -> None:
+    whole = encode(counting(25), "mkv")
+    _, *moments, tail = lines(post(client, whole[: len(whole) * 7 // 10], "video/x-matroska"))
+    assert 5 < len(moments) < 25
+    assert tail["problem"]["type"] == "urn:gimefive:not-a-video"
+    assert tail["problem"]["status"] == 400
+
+
+def test_a_model_that_fails_ends_the_answer_with_the_problem() -> None:
+    with serving(processes.raises) as client:
+        frames = [*counting(3), next(counting(1)) * 0 + POISON, *counting(3)]
+        _, *moments, tail = lines(post(client, encode(frames, "mkv"), "video/x-matroska"))
+    assert [moment["frame"] for moment in moments] == [0, 1, 2]
+    assert tail["problem"]["type"] == "urn:gimefive:model-failure"
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"\0\0\0\x20ftypisom" + b"\0" * 100])
+def test_what_is_no_video_is_refused(client: TestClient, body: bytes) -> None:
+    check_problem(post(client, body), 400, "not-a-video")
+
+
+def test_other_content_types_are_refused_with_the_right_ones_named(
+    client: TestClient, second: bytes
+) -> None:
+    detail = check_problem(post(client, second, "image/png"), 415, "unsupported-media")
+    assert "video/mp4" in detail
+    form = client.post("/classify/video", files={"video": ("me.mp4", second)})
+    assert "'file'" in check_problem(form, 400, "bad-input")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"every": 0},
+        {"fps": 0},
+        {"fps": "nan"},
+        {"start": -1},
+        {"start": 1, "end": 0.5},
+        {"fps": 1, "every": 2},
+        {"start": 5},
+        {"faces": "some"},
+    ],
+    ids=str,
+)
+def test_a_parameter_out_of_range_is_refused(
+    client: TestClient, second: bytes, query: dict[str, Any]
+) -> None:
+    check_problem(post(client, second, **query), 422, "bad-parameter")
+
+
+def test_over_the_limits_a_video_is_refused(second: bytes) -> None:
+    with serving(max_video_bytes=len(second), max_video_seconds=0.9) as client:
+        check_problem(post(client, second), 413, "too-large")
+        assert len(lines(post(client, second, end=0.8))) == 22
+        check_problem(post(client, second + b"\0", end=0.8), 413, "too-large")
+    with serving(max_pixels=64 * 47) as client:
+        check_problem(post(client, second), 413, "too-large")
+
+
+def test_more_videos_than_allowed_at_once_are_refused(second: bytes) -> None:
+    with serving(max_videos=1) as client:
+        with client.app_state["engine"].place_for_video():
+            response = post(client, second)
+            check_problem(response, 503, "overloaded")
+            assert int(response.headers["Retry-After"]) >= 1
+        assert post(client, second).status_code == 200
+        assert post(client, b"no video").status_code == 400
+        assert post(client, second).status_code == 200
+
+
+def test_no_file_is_left_and_none_has_a_name_meanwhile(second: bytes, tmp_path: Path) -> None:
+    with serving(temp_dir=tmp_path) as client:
+        assert post(client, second).status_code == 200
+        assert post(client, b"no video").status_code == 400
+    assert list(tmp_path.iterdir()) == []

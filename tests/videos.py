@@ -1,0 +1,142 @@
+"""Generated videos, made by PyAV: a grey that tells the frame, or a portrait that moves."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.video.frame import VideoFrame
+
+from service import imaging
+from service.records import Picture
+
+CLOCK = Fraction(1, 90_000)
+PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
+
+CONTAINERS = {
+    "mp4": ("mp4", "libx264"),
+    "hevc": ("mp4", "libx265"),
+    "mov": ("mov", "libx264"),
+    "mkv": ("matroska", "libx264"),
+    "webm": ("webm", "libvpx"),
+    "vp9": ("webm", "libvpx-vp9"),
+    "avi": ("avi", "mpeg4"),
+}
+"""Container and codec by a short name."""
+
+FAST = {
+    "libx264": {"preset": "ultrafast", "crf": "16"},
+    "libx265": {"preset": "ultrafast", "x265-params": "log-level=none"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "8"},
+    "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
+}
+
+
+def grey(index: int) -> int:
+    """The grey of a counting video's frame."""
+    return 20 + 8 * index
+
+
+def counting(count: int, size: tuple[int, int] = (64, 48)) -> Iterator[Picture]:
+    """Frames of one grey each, which survives any codec; up to 25."""
+    for index in range(count):
+        yield np.full((size[1], size[0], 3), grey(index), dtype=np.uint8)
+
+
+def counted(picture: Picture) -> int:
+    """Which frame of a counting video this is."""
+    return round((float(picture.mean()) - 20) / 8)
+
+
+def moving_portrait(
+    count: int, size: tuple[int, int] = (320, 240), side: int = 180
+) -> Iterator[Picture]:
+    """The portrait, which wanders from left to right over a grey wall."""
+    picture = imaging.decode(PORTRAIT.read_bytes(), 10**7)
+    portrait = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    width, height = size
+    for index in range(count):
+        frame = np.full((height, width, 3), 110, dtype=np.uint8)
+        x = round((width - side) * index / max(1, count - 1))
+        y = (height - side) // 2
+        frame[y : y + side, x : x + side] = portrait
+        yield frame
+
+
+def encode(
+    frames: Iterable[Picture],
+    kind: str = "mp4",
+    *,
+    times: Iterable[float] | None = None,
+    rate: int = 25,
+    rotation: int = 0,
+    ratio: Fraction | None = None,
+    sound: str | None = None,
+    options: dict[str, str] | None = None,
+) -> bytes:
+    """A video file.
+
+    Args:
+        frames: of one size.
+        kind: one of `CONTAINERS`.
+        times: when each is shown, in seconds; at an even rate if None.
+        rate: frames a second.
+        rotation: degrees, counterclockwise, by which a player turns the pictures.
+        ratio: width over height of the pixels.
+        sound: codec of a tone; none if None.
+        options: the container's.
+    """
+    container, codec = CONTAINERS[kind]
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        av.open(file.name, "w", format=container, options=options or {}) as out,
+    ):
+        stream: Any = out.add_stream(codec, rate=rate, options=FAST.get(codec, {}))
+        tone: Any = out.add_stream(sound, rate=48_000) if sound else None
+        moments = iter(times) if times is not None else (index / rate for index in range(10**6))
+        for picture, time in zip(frames, moments, strict=False):
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                if times is not None:
+                    stream.codec_context.time_base = CLOCK
+                if rotation:
+                    stream.set_display_rotation(rotation)
+                if ratio:
+                    stream.sample_aspect_ratio = ratio
+            frame = VideoFrame.from_ndarray(picture, format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = round(time / CLOCK), CLOCK
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+        if tone is not None:
+            for each in _tone(seconds=time):
+                out.mux(tone.encode(each))
+            out.mux(tone.encode())
+        out.close()
+        return file.read()
+
+
+def sound_alone() -> bytes:
+    """A file with a tone and no picture."""
+    with tempfile.NamedTemporaryFile() as file, av.open(file.name, "w", format="mp4") as out:
+        stream: Any = out.add_stream("aac", rate=48_000)
+        for each in _tone(seconds=0.5):
+            out.mux(stream.encode(each))
+        out.mux(stream.encode())
+        out.close()
+        return file.read()
+
+
+def _tone(seconds: float, rate: int = 48_000, size: int = 960) -> Iterator[AudioFrame]:
+    for start in range(0, round(seconds * rate), size):
+        wave = np.sin(2 * np.pi * 440 * np.arange(start, start + size) / rate)
+        samples = (wave * 8000).astype(np.int16)[None]
+        frame = AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+        frame.sample_rate, frame.pts = rate, start
+        yield frame

@@ -85,7 +85,7 @@ def test_a_line_for_the_video_one_a_frame_and_one_for_the_summary(
 
 
 def test_the_frames_that_are_wanted_are_answered(client: TestClient, second: bytes) -> None:
-    query = {"start": 0.2, "end": 0.8, "every": 4, "track": False}
+    query: dict[str, Any] = {"start": 0.2, "end": 0.8, "every": 4, "track": False}
     _, *moments, tail = lines(post(client, second, **query))
     assert [moment["frame"] for moment in moments] == [5, 9, 13, 17]
     assert "track" not in moments[0]["faces"][0]

@@ -9,9 +9,10 @@ from typing import BinaryIO
 
 from service import imaging, work
 from service.batching import Batcher
+from service.camera import Camera, Cameras
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import DeadlineExceeded, ServiceError
-from service.explanation import Explained, Question
+from service.explanation import Explained, Glance, Question
 from service.faces import FaceDetector
 from service.footage import Footage
 from service.insight import Insight
@@ -35,7 +36,12 @@ from service.video import Sampling
 
 
 class Engine:
-    """The service without HTTP. Made by `Engine.open`."""
+    """The service without HTTP. Made by `Engine.open`.
+
+    Attributes:
+        draining: whether requests are no longer welcome, though still answered.
+        closing: set when what goes on for ever has to end.
+    """
 
     def __init__(
         self,
@@ -51,6 +57,7 @@ class Engine:
         self.info = info
         self.metrics = Metrics(info, workers)
         self.draining = False
+        self.closing = asyncio.Event()
         self._workers = workers
         configure_opencv()
         detector = FaceDetector(
@@ -73,6 +80,7 @@ class Engine:
         self._sight = Sight(self._intake, self._batcher, self.metrics)
         temperature = stored.card.precisions["fp32"].temperature
         self._insight = Insight(self._intake, self._batcher, explaining, bulk, temperature)
+        self._cameras = Cameras(settings.max_cameras, settings.half_life)
         self._footage = Footage(self._sight, self._intake, bulk, settings)
 
     @classmethod
@@ -226,6 +234,26 @@ class Engine:
             return await self._insight.explain(
                 self._decoding(data), question, faces, face, measured=measured, deadline=moment
             )
+
+    def camera(
+        self, faces: FaceMode = "detect", question: Question | None = None
+    ) -> AbstractContextManager[Camera]:
+        """A live camera, for as long as the context lasts.
+
+        Args:
+            faces: as for `classify`.
+            question: how each face is to be explained; None for not at all.
+
+        Raises:
+            Overloaded: as many are on as may be.
+        """
+        return self._cameras.open(partial(self._look, faces, question))
+
+    async def _look(self, faces: FaceMode, question: Question | None, frame: bytes) -> Glance:
+        if question is None:
+            return Glance(await self.classify(frame, faces))
+        async with self._within(None) as moment:
+            return await self._insight.glance(self._decoding(frame), question, faces, moment)
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
         """An explanation as a PNG file.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadParameter
-from service.records import EMOTIONS, Picture, Prediction, Timings
+from service.records import EMOTIONS, Classification, Picture, Prediction, Timings
 
 Emotion = Literal["happiness", "surprise", "sadness", "anger", "disgust", "fear"]
 Method = Literal["gradcam", "gradcam++", "layercam", "hirescam", "activations"]
@@ -145,3 +145,18 @@ class Explained:
     explanation: Explanation
     faithfulness: Faithfulness | None
     timings: Timings
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """What one frame of a camera shows.
+
+    Attributes:
+        classification: its faces.
+        explanations: one a face, if they were asked for; else none.
+        places: likewise, where each face's crop lies in the picture, as in `Scene.places`.
+    """
+
+    classification: Classification
+    explanations: tuple[Explanation, ...] = ()
+    places: tuple[NDArray[np.float64], ...] = ()

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from service.batching import Batcher
 from service.errors import BadParameter, NoFace
-from service.explanation import Explained, Explanation, Faithfulness, Question
+from service.explanation import Explained, Explanation, Faithfulness, Glance, Question
 from service.faithfulness import faithfulness
 from service.intake import FaceMode, Intake
-from service.records import FaceImage, Picture, Prediction, Scores
+from service.records import Classification, FaceImage, Picture, Prediction, Scores
 from service.remote import RemoteModel
 from service.sight import timings
 from service.work import ExplainLane, ScoreLane
@@ -87,6 +87,23 @@ class Insight:
             faithful,
             timings(scene.decode, scene.detect, [answer]),
         )
+
+    async def glance(
+        self, decode: Callable[[], Picture], question: Question, faces: FaceMode, deadline: float
+    ) -> Glance:
+        """Classify and explain every face of a camera's frame, from one pass of the network."""
+        scene = await self._intake.look(decode, faces, deadline)
+        asked = [(crop, question) for crop in scene.crops]
+        answers = await self._batcher.submit(self._explaining, asked, deadline=deadline)
+        explanations = tuple(answer.result for answer in answers)
+        predictions = tuple(
+            Prediction(face, self._calibrated(explanation.logits))
+            for face, explanation in zip(scene.faces, explanations, strict=True)
+        )
+        height, width = scene.picture.shape[:2]
+        took = timings(scene.decode, scene.detect, answers)
+        seen = Classification(width, height, predictions, took)
+        return Glance(seen, explanations, scene.places)
 
     async def explain_all(
         self, decode: Callable[[], Picture], question: Question, faces: FaceMode

@@ -38,10 +38,14 @@ class DrainingServer(uvicorn.Server):
                 host=settings.host,
                 port=settings.port,
                 http=patient(settings.client_timeout),
-                ws_max_size=settings.max_body_bytes,
                 timeout_keep_alive=settings.keep_alive,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
+                ws="websockets-sansio",
+                ws_max_size=settings.max_live_bytes,
+                ws_ping_interval=settings.ping_seconds,
+                ws_ping_timeout=settings.ping_seconds,
+                ws_per_message_deflate=False,  # pictures are compressed already
                 access_log=False,
                 log_config=None,
                 server_header=False,
@@ -61,6 +65,7 @@ class DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(delay, self._stop_accepting)
 
     def _stop_accepting(self) -> None:
+        self._engine.closing.set()
         self.should_exit = True
 
 

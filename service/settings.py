@@ -87,6 +87,15 @@ class Settings(BaseSettings):
     half_life: PositiveFloat = Field(
         0.5, description="Seconds after which a score counts half in a person's smoothed ones."
     )
+    max_cameras: PositiveInt = Field(
+        64, description="Most cameras on /live at a time; more are told to try again later."
+    )
+    max_live_bytes: PositiveInt = Field(
+        4 * 2**20, description="Largest frame that a camera may send, in bytes."
+    )
+    ping_seconds: PositiveFloat = Field(
+        20, description="Seconds between pings to a camera, and how long one may stay unanswered."
+    )
     deadline_ms: PositiveFloat = Field(
         10_000, description="Longest a request may take unless it says otherwise, in milliseconds."
     )

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 import service
-from service.api import batches, explanations, ops, page, problems, stills, videos
+from service.api import batches, explanations, live, ops, page, problems, stills, videos
 from service.api.guard import Guard
 from service.api.hangups import CancelOnHangUp
 from service.api.observe import Observe
@@ -60,12 +60,14 @@ def create_app(
         lifespan=lifespan,
     )
     problems.install(app)
+    live.install(app)
     app.include_router(ops.probes)
     app.include_router(stills.router)
     app.include_router(batches.router)
     app.include_router(videos.router)
     app.include_router(explanations.router)
     app.include_router(ops.router)
+    app.include_router(live.router)
     app.include_router(page.router())
     app.add_middleware(CancelOnHangUp)
     app.add_middleware(Guard, settings=settings, keys=keys)

@@ -1,5 +1,6 @@
 """Errors as ``application/problem+json`` (RFC 9457): THE table from error to status."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil
@@ -96,7 +97,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return _response(request, TABLE[errors.BadParameter], _first_fault(error))
+        return _response(request, TABLE[errors.BadParameter], first_fault(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
@@ -121,6 +122,13 @@ def refusal(error: errors.ServiceError, request_id: str) -> JSONResponse:
     if isinstance(error, errors.SlowClient):
         headers["Connection"] = "close"  # the rest of the body is not waited for
     return _problem(kind_of(error), str(error), request_id, headers)
+
+
+def first_fault(faults: Sequence[Any]) -> str:
+    """What is wrong with the first of the parameters that FastAPI refuses, in words."""
+    fault = faults[0]
+    name = ".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0])
+    return f"{name}: {fault['msg']}"
 
 
 def unexpected(request_id: str) -> JSONResponse:
@@ -157,9 +165,3 @@ def _content(kind: ProblemKind, detail: str, request_id: str) -> dict[str, Any]:
         "detail": detail,
         "request_id": request_id,
     }
-
-
-def _first_fault(error: RequestValidationError) -> str:
-    fault = error.errors()[0]
-    name = ".".join(str(part) for part in fault["loc"][1:]) or str(fault["loc"][0])
-    return f"{name}: {fault['msg']}"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.explanation import Emotion, Explained
+from service.explanation import Emotion, Explained, Glance
 from service.records import (
     EMOTIONS,
     LANDMARKS,
@@ -218,6 +218,15 @@ def found(answer: Classification, threshold: float) -> dict[str, Any]:
         "image": {"width": answer.width, "height": answer.height},
         "faces": [face(prediction, threshold) for prediction in answer.predictions],
     }
+
+
+def glance(seen: Glance, threshold: float) -> dict[str, Any]:
+    """What one frame of a camera shows; with explanations, each face has its raw map."""
+    answer = found(seen.classification, threshold)
+    for each, reason, place in zip(answer["faces"], seen.explanations, seen.places, strict=False):
+        each["map"] = reason.heat.tolist()
+        each["place"] = place.tolist()
+    return answer
 
 
 def explanation(explained: Explained, model: ModelInfo, threshold: float) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from typing import Annotated, TypedDict
 
-from fastapi import Depends, Request
+from fastapi import Depends
+from starlette.requests import HTTPConnection
 
 from service.engine import Engine
 
@@ -17,8 +18,8 @@ class State(TypedDict):
     engine: Engine
 
 
-def _engine(request: Request) -> Engine:
-    engine: Engine = request.state.engine
+def _engine(connection: HTTPConnection) -> Engine:
+    engine: Engine = connection.state.engine
     return engine
 
 

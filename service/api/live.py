@@ -1,0 +1,131 @@
+"""WebSocket /live: a camera's frames in, what they show out; the newest frame wins."""
+
+import asyncio
+import secrets
+from typing import Annotated, Any
+
+import structlog
+from fastapi import APIRouter, FastAPI, Query, WebSocket
+from fastapi.exceptions import WebSocketRequestValidationError
+from starlette.websockets import WebSocketDisconnect
+
+from service.api import problems, schemas
+from service.api.state import EngineOf
+from service.api.stills import Faces, Threshold
+from service.camera import Camera
+from service.errors import Overloaded, ServiceError, UnsupportedMedia
+from service.explanation import Layer, Method, Question
+from service.mailbox import Mailbox
+
+log = structlog.get_logger(__name__)
+
+router = APIRouter()
+
+KEY_SUBPROTOCOL = "gimefive.key."
+"""How a browser, which cannot set a WebSocket's headers, brings its key."""
+
+ENDING = 1012, "the service is going down: connect again"
+POLICY = 1008
+FAILED = 1011, "the service failed; its log says more"
+TRY_AGAIN = 1013
+LONGEST_REASON = 123
+"""Bytes that a close frame has for words."""
+
+
+def install(app: FastAPI) -> None:
+    """Tell clients whose query cannot be used why, which only an open connection can be told."""
+
+    @app.exception_handler(WebSocketRequestValidationError)
+    async def invalid(socket: WebSocket, error: WebSocketRequestValidationError) -> None:
+        await _accept(socket)
+        await _close(socket, POLICY, problems.first_fault(error.errors()))
+
+
+@router.websocket("/live")
+async def live(
+    socket: WebSocket,
+    engine: EngineOf,
+    faces: Faces = "detect",
+    threshold: Threshold = None,
+    explain: Annotated[Method | None, Query(description="Adds each face's raw map.")] = None,
+    layer: Annotated[Layer, Query(description="The convolution to explain.")] = "conv5",
+) -> None:
+    """Answer each frame that is looked at; what comes meanwhile is passed over but the newest."""
+    await _accept(socket)
+    question = None if explain is None else Question(explain, layer)
+    limit = engine.threshold if threshold is None else threshold
+    try:
+        with engine.camera(faces, question) as camera:
+            await _Stream(socket, camera, limit).run(engine.closing)
+    except Overloaded as error:
+        await _close(socket, TRY_AGAIN, str(error))
+
+
+class _Stream:
+    """One connection, with as much of it in memory as two frames."""
+
+    def __init__(self, socket: WebSocket, camera: Camera, threshold: float) -> None:
+        self._id = secrets.token_hex(8)
+        self._socket = socket
+        self._camera = camera
+        self._threshold = threshold
+        self._mailbox: Mailbox[bytes | str] = Mailbox()
+        self._answered = 0
+        self._dropped = 0
+
+    async def run(self, closing: asyncio.Event) -> None:
+        """Until the client has gone or the service goes down."""
+        ending = asyncio.create_task(closing.wait())
+        work = [asyncio.create_task(self._receive()), asyncio.create_task(self._answer())]
+        try:
+            done, _ = await asyncio.wait([ending, *work], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+            if ending in done:
+                await _close(self._socket, *ENDING)
+        except WebSocketDisconnect:
+            pass
+        except Exception:
+            log.exception("unexpected error", id=self._id)
+            await _close(self._socket, *FAILED)
+        finally:
+            for task in (ending, *work):
+                task.cancel()
+            await asyncio.gather(ending, *work, return_exceptions=True)
+            log.info("stream", id=self._id, answered=self._answered, dropped=self._dropped)
+
+    async def _receive(self) -> None:
+        while (message := await self._socket.receive())["type"] == "websocket.receive":
+            frame = message.get("bytes")
+            self._mailbox.put(message.get("text", "") if frame is None else frame)
+
+    async def _answer(self) -> None:
+        while True:
+            letter = await self._mailbox.take()
+            content = await self._see(letter.content, letter.time)
+            self._answered += 1
+            self._dropped += letter.dropped
+            await self._socket.send_json({"seq": letter.seq, "dropped": letter.dropped, **content})
+
+    async def _see(self, frame: bytes | str, time: float) -> dict[str, Any]:
+        try:
+            if isinstance(frame, str):
+                raise UnsupportedMedia("a text message: send each frame as a binary one")
+            return schemas.glance(await self._camera.see(frame, time), self._threshold)
+        except ServiceError as error:
+            return {"problem": problems.content(error, self._id)}
+
+
+async def _accept(socket: WebSocket) -> None:
+    """Accept, naming the key's subprotocol if there is one: browsers insist on it."""
+    offered = socket.scope.get("subprotocols", [])
+    chosen = next((name for name in offered if name.startswith(KEY_SUBPROTOCOL)), None)
+    await socket.accept(chosen)
+
+
+async def _close(socket: WebSocket, code: int, reason: str) -> None:
+    """Close with a word, unless the client has gone."""
+    try:
+        await socket.close(code, reason.encode()[:LONGEST_REASON].decode(errors="ignore"))
+    except (WebSocketDisconnect, RuntimeError):
+        log.debug("the client had gone before it could be told", code=code)

@@ -1,0 +1,219 @@
+"""WebSocket /live: a real server and a real client, with a fake model behind them."""
+
+import asyncio
+import base64
+import json
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from service.camera import Camera
+from service.engine import Engine
+from service.explanation import Glance
+from service.records import Classification, Timings
+from service.serve import DrainingServer
+from service.settings import Settings
+from service.tracks import Tracker
+from tests import processes
+from tests.test_api import png
+
+pytestmark = pytest.mark.anyio
+
+Look = Callable[[bytes], Any]
+NOTHING = Glance(Classification(1, 1, (), Timings()))
+
+
+@asynccontextmanager
+async def live(**changes: object) -> AsyncIterator[tuple[DrainingServer, str]]:
+    """A server in this very loop, and where its cameras go."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = Settings().but(**{"workers": 1, "port": port, **changes})
+    async with Engine.open(settings, lambda _: processes.argv(processes.sound)) as engine:
+        server = DrainingServer(engine)
+        serving = asyncio.create_task(server.serve())
+        while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has no event
+            await asyncio.sleep(0)
+        try:
+            yield server, f"ws://127.0.0.1:{port}/live"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+async def exchange(client: ClientConnection, frame: bytes | str) -> dict[str, Any]:
+    await client.send(frame)
+    answer: dict[str, Any] = json.loads(await client.recv())
+    return answer
+
+
+def look_with(monkeypatch: pytest.MonkeyPatch, looks: Callable[[], Look]) -> None:
+    """Give each camera an eye of its own."""
+
+    def camera(*_: object) -> nullcontext[Camera]:
+        return nullcontext(Camera(looks(), Tracker()))
+
+    monkeypatch.setattr(Engine, "camera", camera)
+
+
+async def test_a_frame_is_answered_as_the_contract_says() -> None:
+    async with live() as (_, url), connect(f"{url}?faces=whole&threshold=1") as client:
+        first = await exchange(client, png(1))
+        second = await exchange(client, png(1))
+    assert list(first) == ["seq", "dropped", "image", "faces"]
+    assert (first["seq"], first["dropped"], second["seq"]) == (0, 0, 1)
+    assert first["image"] == {"width": 64, "height": 64}
+    (face,) = first["faces"]
+    assert face["emotion"] == "happiness"
+    assert face["abstained"] is False
+    assert face["track"] == second["faces"][0]["track"] == 1
+    assert face["smoothed"]["happiness"] == pytest.approx(1)
+    assert "map" not in face
+
+
+async def test_with_a_method_each_face_has_its_raw_map_and_where_it_lies() -> None:
+    async with live() as (_, url), connect(f"{url}?faces=whole&explain=gradcam") as client:
+        (face,) = (await exchange(client, png(9, (128, 128))))["faces"]
+    assert face["map"][0] == [9, 0, 0, 0]
+    assert face["place"][0] == [2, 0, 0.5]
+    assert face["emotion"] == "happiness"
+    assert face["track"] == 1
+
+
+@pytest.mark.parametrize(
+    ("frame", "slug"), [(b"no picture", "not-an-image"), ("text", "unsupported-media")]
+)
+async def test_a_bad_frame_is_told_and_the_stream_goes_on(frame: bytes | str, slug: str) -> None:
+    async with live() as (_, url), connect(f"{url}?faces=whole") as client:
+        bad = await exchange(client, frame)
+        good = await exchange(client, png(1))
+    assert bad["seq"] == 0
+    assert bad["problem"]["type"] == f"urn:gimefive:{slug}"
+    assert good["seq"] == 1
+    assert len(good["faces"]) == 1
+
+
+async def test_while_a_frame_is_looked_at_only_the_newest_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, looked = asyncio.Event(), asyncio.Event()
+
+    async def look(_: bytes) -> Glance:
+        looked.set()
+        await gate.wait()
+        return NOTHING
+
+    look_with(monkeypatch, lambda: look)
+    async with live() as (_, url), connect(url) as client:
+        await client.send(b"0")
+        await looked.wait()
+        for frame in (b"1", b"2", b"3", b"4"):
+            await client.send(frame)
+        await (await client.ping())  # all of them have arrived
+        gate.set()
+        answers = [json.loads(await client.recv())]
+        while answers[-1]["seq"] < 4:
+            answers.append(json.loads(await client.recv()))
+    assert [answer["seq"] for answer in answers][:: len(answers) - 1] == [0, 4]
+    assert len(answers) + sum(answer["dropped"] for answer in answers) == 5
+    assert len(answers) < 5
+
+
+async def test_a_camera_that_is_slow_holds_up_none_of_nine_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = asyncio.Event()
+    slow = iter((True,) + (False,) * 9)
+
+    def looks() -> Look:
+        mine = next(slow)
+
+        async def look(_: bytes) -> Glance:
+            if mine:
+                await gate.wait()
+            return NOTHING
+
+        return look
+
+    look_with(monkeypatch, looks)
+    async with live() as (_, url), connect(url) as held, asyncio.timeout(30):
+        await held.send(b"0")
+
+        async def camera() -> list[int]:
+            async with connect(url) as client:
+                return [(await exchange(client, b"x"))["seq"] for _ in range(5)]
+
+        assert await asyncio.gather(*(camera() for _ in range(9))) == [[0, 1, 2, 3, 4]] * 9
+        gate.set()
+        assert json.loads(await held.recv())["seq"] == 0
+
+
+async def closed(client: ClientConnection) -> tuple[int, str]:
+    """The code and the words with which the server ends it."""
+    with pytest.raises(ConnectionClosed) as ended:
+        await client.recv()
+    assert ended.value.rcvd is not None
+    return ended.value.rcvd.code, ended.value.rcvd.reason
+
+
+async def test_a_query_that_cannot_be_used_is_told_in_the_close() -> None:
+    async with live() as (_, url), connect(f"{url}?explain=magic") as client:
+        code, reason = await closed(client)
+    assert code == 1008
+    assert reason.startswith("explain: ")
+    assert "gradcam" in reason
+
+
+async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_has_gone() -> None:
+    async with live(max_cameras=1) as (_, url):
+        async with connect(f"{url}?faces=whole") as first:
+            await exchange(first, png(1))
+            async with connect(url) as second:
+                code, reason = await closed(second)
+        assert code == 1013
+        assert "try again" in reason
+        async with connect(f"{url}?faces=whole") as third:
+            assert len((await exchange(third, png(1)))["faces"]) == 1
+
+
+async def test_a_frame_over_the_limit_ends_the_stream() -> None:
+    async with live(max_live_bytes=1000) as (_, url), connect(url) as client:
+        await client.send(b"x" * 1001)
+        assert (await closed(client))[0] == 1009
+
+
+async def test_a_service_that_goes_down_says_so() -> None:
+    async with live() as (server, url), connect(f"{url}?faces=whole") as client:
+        await exchange(client, png(1))
+        server.handle_exit(signal.SIGTERM, None)
+        assert await closed(client) == (1012, "the service is going down: connect again")
+
+
+async def test_the_keys_subprotocol_is_accepted_as_browsers_insist() -> None:
+    async with live() as (_, url), connect(url, subprotocols=["gimefive.key.abc"]) as client:  # type: ignore[list-item]  # a plain string
+        assert client.subprotocol == "gimefive.key.abc"
+
+
+async def test_cameras_are_pinged_and_one_that_does_not_answer_is_let_go() -> None:
+    async with live(ping_seconds=0.05) as (_, url):
+        port = int(url.split(":")[2].partition("/")[0])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        key = base64.b64encode(bytes(16)).decode()
+        lines = ["GET /live HTTP/1.1", "Host: localhost", "Upgrade: websocket"]
+        lines += ["Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}"]
+        writer.write("\r\n".join([*lines, "", ""]).encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        ping = await reader.readexactly(6)
+        assert ping[0] & 0x0F == 9
+        head, length = await reader.readexactly(2)
+        close = await reader.readexactly(length)
+        assert head & 0x0F == 8
+        assert int.from_bytes(close[:2]) == 1011
+        writer.close()

@@ -1,7 +1,9 @@
 // Where the page's parts meet.
 
+import { Camera } from "./camera.js";
 import { $ } from "./dom.js";
 import { percent } from "./emotions.js";
+import { Film } from "./film.js";
 import { Photo } from "./photo.js";
 import { endProgress, say, tell } from "./say.js";
 import { about } from "./service.js";
@@ -23,11 +25,14 @@ function open(medium, name) {
 }
 
 function openFile(file) {
-  if (file) open(new Photo(file, view), file.name);
+  if (file) open(new (isVideo(file) ? Film : Photo)(file, view), file.name);
 }
+
+const isVideo = ({ type, name }) => type.startsWith("video/") || /\.(mkv|avi)$/i.test(name);
 
 const actions = {
   choose: () => $("file").click(),
+  camera: () => open(new Camera(view), "Camera"),
 };
 
 document.addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());
@@ -57,6 +62,7 @@ function busy(id, work) {
 }
 
 busy("save-csv", () => shown.csv());
+busy("save-mp4", () => shown.mp4());
 busy("save-png", () => shown.png({ ...view.why.query, view: $("view").value }));
 
 about().then(({ serving, card }) => {

@@ -1,0 +1,172 @@
+// The camera, live: frames go to /live as fast as answers come; the newest wins.
+
+import { $, element, snapshot } from "./dom.js";
+import { colour, verdict } from "./emotions.js";
+import { askForKey, forgetKey, subprotocols } from "./key.js";
+import { csv, FRAME_COLUMNS, row, save } from "./saving.js";
+import { clearProblem, say, tell } from "./say.js";
+import { explained } from "./service.js";
+
+const WIDTH = 640; // of the frames that are sent
+const UNDER_WAY = 2; // frames sent and not yet answered
+const KEPT = 200_000; // rows kept for the CSV
+const SECOND = 1000;
+
+const CLOSED = {
+  1008: "The service does not accept this connection.",
+  1009: "The camera’s pictures are larger than the service accepts.",
+  1012: "The service is going down.",
+  1013: "Too many cameras are on already.",
+};
+
+export class Camera {
+  mode = "camera";
+  #stream = null;
+  #socket = null;
+  #sent = new Map();
+  #arrivals = [];
+  #dropped = 0;
+  #ended = false;
+
+  constructor(view) {
+    this.view = view;
+    this.rows = [];
+    this.video = $("camera");
+  }
+
+  async start() {
+    clearProblem();
+    say("Waiting for the camera.");
+    try {
+      this.#stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
+    } catch (error) {
+      return tell(refusal(error), () => this.start());
+    }
+    if (this.#ended) return this.stop();
+    this.video.srcObject = this.#stream;
+    await this.video.play();
+    this.view.stage.show("camera", this.video.videoWidth, this.video.videoHeight, true);
+    $("pause").onclick = () => this.#pause();
+    $("live-heat").onchange = () => { this.#socket?.close(); this.#connect(); };
+    this.#connect();
+  }
+
+  stop() {
+    this.#ended = true;
+    this.#socket?.close();
+    this.#stream?.getTracks().forEach((track) => track.stop());
+    this.video.srcObject = null;
+    $("pause").setAttribute("aria-pressed", false);
+  }
+
+  question(index) { return { image: snapshot(this.video, this.video.videoWidth, this.video.videoHeight), face: index }; }
+
+  csv() { save(csv(FRAME_COLUMNS, this.rows), "camera.csv"); }
+
+  async png(query) {
+    const picture = await this.question(0).image;
+    save(await explained(picture, query), `camera-${query.view}.png`);
+  }
+
+  #connect() {
+    const query = new URLSearchParams($("live-heat").checked ? { explain: "gradcam" } : {});
+    const socket = (this.#socket = new WebSocket(`live?${query}`, subprotocols()));
+    this.#sent.clear();
+    let seq = 0, opened = false;
+    const send = async () => {
+      if (socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return;
+      if (this.video.paused || document.hidden || this.#sent.size >= UNDER_WAY) return;
+      const at = performance.now();
+      this.#sent.set(seq, { at, time: this.video.currentTime });
+      seq += 1;
+      const height = Math.round((WIDTH * this.video.videoHeight) / this.video.videoWidth);
+      socket.send(await snapshot(this.video, WIDTH, height, "image/jpeg", 0.85));
+    };
+    const pace = () => {
+      if (socket !== this.#socket) return;
+      send();
+      this.video.requestVideoFrameCallback ? this.video.requestVideoFrameCallback(pace) : setTimeout(pace, 40);
+    };
+    socket.onopen = () => { opened = true; say("Looking."); pace(); };
+    socket.onmessage = ({ data }) => { this.#answered(JSON.parse(data)); send(); };
+    socket.onclose = ({ code, reason }) => {
+      if (socket === this.#socket && !this.#ended) this.#closed(code, reason, opened);
+    };
+  }
+
+  #answered({ seq, dropped, image, faces, problem }) {
+    const { at, time } = this.#sent.get(seq) ?? {};
+    for (const each of this.#sent.keys()) if (each <= seq) this.#sent.delete(each);
+    this.#dropped += dropped ?? 0;
+    if (problem) return tell(Object.assign(new Error(problem.detail), problem));
+    const scale = this.video.videoWidth / image.width;
+    for (const face of faces) face.box = scaled(face.box, scale);
+    this.view.update(faces);
+    this.#heat(faces, scale);
+    if (this.rows.length < KEPT) {
+      for (const face of faces) this.rows.push(row(face, seq, time?.toFixed(3) ?? "", face.track));
+    }
+    this.#figures(performance.now() - at);
+  }
+
+  /** Each face glows in its emotion's colour where its evidence is. */
+  #heat(faces, scale) {
+    if (!$("live-heat").checked) return;
+    this.view.stage.clearHeat();
+    for (const face of faces) {
+      if (!face.map) continue;
+      const place = face.place.flatMap(([a, b, c]) => [a * scale, b * scale, (c + 0.5) * scale - 0.5]);
+      this.view.stage.addHeat(glow(face.map, verdict(face).emotion), place);
+    }
+  }
+
+  #figures(latency) {
+    const now = performance.now();
+    this.#arrivals = [...this.#arrivals, now].filter((each) => now - each < 2 * SECOND);
+    const rate = this.#arrivals.length / 2;
+    $("figures").textContent =
+      `${rate.toFixed(0)} answers a second, ${Math.round(latency)} ms each, ${this.#dropped} frames passed over.`;
+  }
+
+  #pause() {
+    const paused = !this.video.paused;
+    if (paused) this.video.pause();
+    else { this.view.forget(); this.video.play(); }
+    $("pause").setAttribute("aria-pressed", paused);
+    say(paused ? "Paused: choose an emotion to see where it comes from." : "Looking.");
+  }
+
+  async #closed(code, reason, opened) {
+    if (!opened) {
+      // Whether a key is missing is not told to pages: asking is all they can do.
+      forgetKey();
+      if (await needsKey() && await askForKey()) return this.#connect();
+    }
+    const detail = reason || CLOSED[code] || "The connection was lost.";
+    tell(Object.assign(new Error(detail), { title: "The camera’s stream ended" }), () => this.#connect());
+  }
+}
+
+const needsKey = async () => (await fetch("models")).status === 401;
+
+const scaled = ({ x, y, width, height }, by) => ({ x: x * by, y: y * by, width: width * by, height: height * by });
+
+function refusal(error) {
+  const detail = error.name === "NotAllowedError"
+    ? "The browser was told not to let this page use the camera: allow it beside the address."
+    : "There is no camera that this browser could use.";
+  return Object.assign(new Error(detail), { title: "No camera" });
+}
+
+/** A map as a veil of one colour, the denser the stronger. */
+function glow(map, emotion) {
+  const canvas = element("canvas", { width: map[0].length, height: map.length });
+  const paint = canvas.getContext("2d");
+  const most = Math.max(...map.flat()) || 1;
+  paint.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(`--${emotion}`);
+  map.forEach((cells, y) => cells.forEach((value, x) => {
+    paint.globalAlpha = value / most;
+    paint.fillRect(x, y, 1, 1);
+  }));
+  return canvas;
+}

@@ -1,0 +1,139 @@
+// Emotions over time: a band for each person, as high as each emotion is probable.
+
+import { element } from "./dom.js";
+import { colour, EMOTIONS, percent, shown, title, verdict } from "./emotions.js";
+
+const HEIGHT = 56;
+const BANDS = 8; // people shown, those seen most
+
+export const clock = (seconds) => {
+  const whole = Math.max(0, Math.round(seconds));
+  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+};
+
+export class Timeline {
+  #bands = new Map();
+  #duration = 1;
+  #due = false;
+
+  constructor(root, { onSeek }) {
+    this.root = root;
+    this.onSeek = onSeek;
+    new ResizeObserver(() => this.#later()).observe(root);
+  }
+
+  start(duration) {
+    this.#bands.clear();
+    this.#duration = duration || 1;
+    this.lanes = element("div", { className: "lanes", tabIndex: 0, "aria-label": "Time in the video" });
+    this.lanes.setAttribute("role", "slider");
+    this.lanes.setAttribute("aria-valuemin", 0);
+    this.lanes.onpointerdown = (event) => this.#drag(event);
+    this.lanes.onkeydown = (event) => this.#key(event);
+    this.head = element("div", { className: "head" });
+    this.times = element("div", { className: "times" }, element("span"), element("span"));
+    const legend = EMOTIONS.map((each) => element("li", { textContent: title(each), "--colour": colour(each) }));
+    this.root.replaceChildren(this.lanes, this.times, element("ul", { className: "legend" }, ...legend));
+    this.root.hidden = false;
+    this.at(0);
+  }
+
+  clear() { this.root.hidden = true; }
+
+  add({ time, faces }) {
+    this.#duration = Math.max(this.#duration, time);
+    for (const face of faces) {
+      const who = face.track ?? 0;
+      if (!this.#bands.has(who)) this.#bands.set(who, []);
+      this.#bands.get(who).push({ time, scores: shown(face), ...verdict(face) });
+    }
+    this.#later();
+  }
+
+  at(time) {
+    this.time = time;
+    if (!this.lanes) return;
+    this.head.style.setProperty("--at", Math.min(1, time / this.#duration));
+    this.times.firstChild.textContent = clock(time);
+    this.times.lastChild.textContent = clock(this.#duration);
+    this.lanes.setAttribute("aria-valuemax", this.#duration.toFixed(2));
+    this.lanes.setAttribute("aria-valuenow", time.toFixed(2));
+    this.lanes.setAttribute("aria-valuetext", [clock(time), ...this.#words(time)].join(", "));
+  }
+
+  draw() {
+    if (!this.lanes) return;
+    const seen = [...this.#bands].sort(([, a], [, b]) => b.length - a.length).slice(0, BANDS);
+    const rows = seen.sort(([a], [b]) => a - b).flatMap(([who, points]) => {
+      const canvas = element("canvas", { width: Math.max(1, this.root.clientWidth) * devicePixelRatio, height: HEIGHT * devicePixelRatio });
+      paint(canvas, points, this.#duration);
+      const name = who ? [element("span", { className: "lane-name", textContent: `Person ${who}`, "aria-hidden": "true" })] : [];
+      return [element("div", {}, ...(seen.length > 1 ? name : []), canvas)];
+    });
+    this.lanes.replaceChildren(...rows, this.head);
+    this.at(this.time);
+  }
+
+  #later() {
+    if (this.#due) return;
+    this.#due = true;
+    requestAnimationFrame(() => { this.#due = false; this.draw(); });
+  }
+
+  #words(time) {
+    return [...this.#bands].slice(0, BANDS).flatMap(([who, points]) => {
+      const point = points.findLast((each) => each.time <= time + 0.02);
+      return point && time - point.time < 1 ? [`${who ? `person ${who} ` : ""}${point.emotion} ${percent(point.confidence)}`] : [];
+    });
+  }
+
+  #drag(event) {
+    const { left, width } = this.lanes.getBoundingClientRect();
+    const seek = ({ clientX }) =>
+      this.onSeek(Math.min(1, Math.max(0, (clientX - left) / width)) * this.#duration);
+    seek(event);
+    this.lanes.setPointerCapture(event.pointerId);
+    this.lanes.onpointermove = seek;
+    this.lanes.onpointerup = this.lanes.onpointercancel = () => { this.lanes.onpointermove = null; };
+  }
+
+  #key(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1, PageDown: -10, PageUp: 10 }[event.key];
+    const goal = { Home: 0, End: this.#duration }[event.key] ?? (step && this.time + step * Math.max(0.2, this.#duration / 100));
+    if (goal === undefined) return;
+    event.preventDefault();
+    this.onSeek(Math.min(this.#duration, Math.max(0, goal)));
+  }
+}
+
+/** Stack the emotions; time without the person stays empty. */
+function paint(canvas, points, duration) {
+  const brush = canvas.getContext("2d");
+  const style = getComputedStyle(document.documentElement);
+  const gap = typical(points) * 2.5;
+  points.forEach((point, index) => {
+    const next = points[index + 1];
+    const end = next && next.time - point.time <= gap ? next : { ...point, time: point.time + typical(points) };
+    const x = (point.time / duration) * canvas.width;
+    const width = Math.max(1, ((end.time - point.time) / duration) * canvas.width) + 0.5;
+    let from = 0, to = 0;
+    for (const emotion of EMOTIONS) {
+      brush.fillStyle = style.getPropertyValue(`--${emotion}`);
+      brush.beginPath();
+      brush.moveTo(x, from * canvas.height);
+      brush.lineTo(x + width, to * canvas.height);
+      from += point.scores[emotion];
+      to += end.scores[emotion];
+      brush.lineTo(x + width, to * canvas.height);
+      brush.lineTo(x, from * canvas.height);
+      brush.fill();
+    }
+  });
+}
+
+/** The usual time between two points. */
+function typical(points) {
+  if (points.length < 2) return 0.2;
+  const gaps = points.slice(1).map(({ time }, index) => time - points[index].time).sort((a, b) => a - b);
+  return gaps[gaps.length >> 1];
+}

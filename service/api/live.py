@@ -10,6 +10,7 @@ from fastapi.exceptions import WebSocketRequestValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from service.api import problems, schemas
+from service.api.security import subprotocol
 from service.api.state import EngineOf
 from service.api.stills import Faces, Threshold
 from service.camera import Camera
@@ -20,9 +21,6 @@ from service.mailbox import Mailbox
 log = structlog.get_logger(__name__)
 
 router = APIRouter()
-
-KEY_SUBPROTOCOL = "gimefive.key."
-"""How a browser, which cannot set a WebSocket's headers, brings its key."""
 
 ENDING = 1012, "the service is going down: connect again"
 POLICY = 1008
@@ -37,7 +35,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(WebSocketRequestValidationError)
     async def invalid(socket: WebSocket, error: WebSocketRequestValidationError) -> None:
-        await _accept(socket)
+        await socket.accept(subprotocol(socket.scope))
         await _close(socket, POLICY, problems.first_fault(error.errors()))
 
 
@@ -51,7 +49,7 @@ async def live(
     layer: Annotated[Layer, Query(description="The convolution to explain.")] = "conv5",
 ) -> None:
     """Answer each frame that is looked at; what comes meanwhile is passed over but the newest."""
-    await _accept(socket)
+    await socket.accept(subprotocol(socket.scope))
     question = None if explain is None else Question(explain, layer)
     limit = engine.threshold if threshold is None else threshold
     try:
@@ -114,13 +112,6 @@ class _Stream:
             return schemas.glance(await self._camera.see(frame, time), self._threshold)
         except ServiceError as error:
             return {"problem": problems.content(error, self._id)}
-
-
-async def _accept(socket: WebSocket) -> None:
-    """Accept, naming the key's subprotocol if there is one: browsers insist on it."""
-    offered = socket.scope.get("subprotocols", [])
-    chosen = next((name for name in offered if name.startswith(KEY_SUBPROTOCOL)), None)
-    await socket.accept(chosen)
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:

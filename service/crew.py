@@ -111,8 +111,7 @@ class Crew(Generic[WorkerT]):
         that another is soon free.
         """
         if post.batches:
-            ahead = queue.lane.urgent and post.batches < 2 and not self.idle
-            return ahead and post.due(now)
+            return queue.lane.urgent and not self.idle and post.due(now)
         if queue.lane.urgent or now >= self.urgent_until:
             return True
         return sum(bool(other.yielding) for other in self.posts) < max(1, len(self.posts) // 2)

@@ -72,9 +72,9 @@ class Engine:
             refused=self.metrics.rejected,
             dropped=self.metrics.dropped,
         )
-        self._interactive = work.interactive(settings.max_batch, settings.queue_items)
+        self._interactive = work.interactive(info.max_batch, settings.queue_items)
         explaining = work.explaining(settings.queue_items)
-        bulk = work.bulk(settings.max_batch, settings.queue_items)
+        bulk = work.bulk(info.max_batch, settings.queue_items)
         lanes = (self._interactive, bulk, explaining)
         self._batcher = Batcher(workers, lanes, self.metrics)
         self._sight = Sight(self._intake, self._batcher, self.metrics)

@@ -34,7 +34,7 @@ class Footage:
         self._intake = intake
         self._bulk = bulk
         self._settings = settings
-        self._window = max(settings.max_batch, 2 * settings.decoders)
+        self._window = max(bulk.max_batch, 2 * settings.decoders)
         self._videos = 0
 
     async def frames(

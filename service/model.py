@@ -1,6 +1,7 @@
 """The TorchScript artefact on its device: choose, load, warm up, score."""
 
 import io
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from service.errors import StoreError
 from service.explain import explain
 from service.explanation import Explanation, Question
 from service.records import FACE_SIZE, ModelInfo, Scores
+from service.staging import OnCuda, on_cpu
 from service.store import ModelCard, StoredModel, read_verified
+
+LARGEST = {"cpu": 32, "cuda": 256}
+"""Most faces in a batch, by kind of device: more would not pay, or hold it for too long."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class Model:
         artefact = stored.card.precisions[placement.artefact]
         self._temperature = artefact.temperature
         self._network = _tune(_load(stored, placement.artefact, self._device), placement)
+        on_gpu = self._device.type == "cuda"
+        self._run = OnCuda(self._compute, self._device) if on_gpu else on_cpu(self._compute)
         full = _load(stored, "fp32", self._device).float()
         self._whole: torch.jit.ScriptModule = torch.jit.freeze(full, ["features", "head"])
         self.info = ModelInfo(
@@ -85,15 +93,17 @@ class Model:
             device=placement.device,
             sha256=artefact.sha256,
             reason=placement.reason,
+            max_batch=LARGEST[self._device.type],
         )
 
+    @torch.inference_mode()
     def scores(self, faces: NDArray[np.uint8]) -> Scores:
         """Calibrated probabilities, float32 ``[N, 6]``, of grey faces, uint8 ``[N, 64, 64]``."""
-        batch = torch.from_numpy(faces).to(self._device)
-        with torch.inference_mode():
-            logits = self._network(batch).float()
-            scores = torch.softmax(logits / self._temperature, dim=1)
-        return scores.cpu().numpy()
+        return self._run(faces)
+
+    def _compute(self, faces: Tensor) -> Tensor:
+        logits = self._network(faces).float()
+        return torch.softmax(logits / self._temperature, dim=1)
 
     def explain(
         self, faces: NDArray[np.uint8], questions: Sequence[Question]
@@ -101,14 +111,21 @@ class Model:
         """Explain grey faces, uint8 ``[N, 64, 64]``, each as its question asks."""
         return explain(self._whole, torch.from_numpy(faces).to(self._device), questions)
 
-    def warm_up(self, sizes: Sequence[int]) -> None:
-        """Run each batch size, so that no request pays for torch's first passes."""
-        for size in sizes:
-            faces = np.zeros((size, FACE_SIZE, FACE_SIZE), dtype=np.uint8)
-            for _ in range(2):
-                self.scores(faces)
-        for _ in range(2):
-            self.explain(faces[:1], [Question()])
+    def time(self, size: int) -> float:
+        """Seconds that scoring `size` faces takes, once torch has got used to it."""
+        faces = np.zeros((size, FACE_SIZE, FACE_SIZE), dtype=np.uint8)
+        return min(self._time(faces) for _ in range(3))
+
+    def warm_up_explaining(self) -> None:
+        """Explain a few faces, so that no request pays for torch's first passes."""
+        faces = np.zeros((2, FACE_SIZE, FACE_SIZE), dtype=np.uint8)
+        for size in (1, 1, 2, 2):
+            self.explain(faces[:size], [Question()] * size)
+
+    def _time(self, faces: NDArray[np.uint8]) -> float:
+        start = time.perf_counter()
+        self.scores(faces)
+        return time.perf_counter() - start
 
 
 def _device(wish: str) -> str:

@@ -194,6 +194,7 @@ class ModelInfo:
         device: ``cpu`` or ``cuda:0``.
         sha256: of the artefact in use, hexadecimal.
         reason: why this precision and device, in words.
+        max_batch: the largest batch that pays.
     """
 
     name: str
@@ -202,6 +203,7 @@ class ModelInfo:
     device: str
     sha256: str
     reason: str
+    max_batch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +216,7 @@ class WorkerConfig:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``int8`` or ``fp16``.
         threads: torch's, in this process.
-        max_batch: largest batch that it will be sent; warmed up with the smaller powers of two.
+        max_batch: largest batch that it will be sent; None if it is to find out itself.
     """
 
     store: str
@@ -222,7 +224,7 @@ class WorkerConfig:
     device: str
     precision: str
     threads: int
-    max_batch: int
+    max_batch: int | None
 
 
 @dataclass(frozen=True, slots=True)

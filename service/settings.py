@@ -53,7 +53,13 @@ class Settings(BaseSettings):
     decode_threads: PositiveInt | None = Field(
         None, description="Threads that decode pictures and find faces; one per core if unset."
     )
-    max_batch: PositiveInt = Field(32, description="Most faces in one pass of the model.")
+    worker_memory_mb: PositiveInt | None = Field(
+        None,
+        description="Memory over which a model process is replaced, in MiB; never if unset.",
+    )
+    max_batch: PositiveInt | None = Field(
+        None, description="Most faces in one pass of the model; found when it starts if unset."
+    )
     queue_items: PositiveInt = Field(
         1024, description="Most faces that may wait; more are refused with 503 and Retry-After."
     )

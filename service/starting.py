@@ -34,8 +34,10 @@ async def start_workers(
         threads=threads,
         max_batch=settings.max_batch,
     )
+    memory = settings.worker_memory_mb and settings.worker_memory_mb * 2**20
     workers = [
-        RemoteModel(command(config), start_timeout=settings.start_timeout) for _ in range(count)
+        RemoteModel(command(config), start_timeout=settings.start_timeout, memory=memory)
+        for _ in range(count)
     ]
     for worker in workers:
         stack.push_async_callback(worker.stop)
@@ -43,7 +45,7 @@ async def start_workers(
         infos = await asyncio.gather(*(worker.start() for worker in workers))
     except WorkerLost as error:
         raise StoreError(f"the model could not be loaded: {error}") from error
-    return workers, infos[0]
+    return workers, min(infos, key=lambda info: info.max_batch)
 
 
 def _worker_plan(settings: Settings) -> tuple[int, int]:

@@ -8,8 +8,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from itertools import count, takewhile
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -25,6 +25,12 @@ from service.model import Model, place
 from service.records import Scores, WorkerConfig
 from service.store import ModelStore
 from service.wire import Message
+
+NO_MEMORY = "can't allocate memory"
+"""What torch's CPU allocator says, in a RuntimeError."""
+
+WORTHWHILE = 1.05
+"""A larger batch pays if it brings so many times the images a second."""
 
 
 class Answerer(Protocol):
@@ -44,8 +50,9 @@ def serve(model: Answerer, requests: BinaryIO, answers: BinaryIO) -> None:
     while (request := wire.read(requests)) is not None:
         try:
             message = _answer(model, request)
-        except (RuntimeError, ValueError) as error:
-            message = Message({"error": str(error).splitlines()[0]})
+        except (RuntimeError, ValueError, MemoryError) as error:
+            message = _failure(error)
+        message.header["memory"] = memory()
         answers.write(message.pack())
         answers.flush()
 
@@ -58,6 +65,42 @@ def _answer(model: Answerer, request: Message) -> Message:
         return codec.answer(explanations, time.perf_counter() - start)
     scores = model.scores(faces)
     return Message({"seconds": time.perf_counter() - start}, scores.tobytes())
+
+
+def _failure(error: Exception) -> Message:
+    text = (str(error) or type(error).__name__).splitlines()[0]
+    ran_out = isinstance(error, MemoryError | torch.OutOfMemoryError) or NO_MEMORY in text
+    if ran_out and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return Message({"error": text, "memory_ran_out": ran_out})
+
+
+def memory() -> int:
+    """Bytes that this process occupies; 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def find_cap(seconds: Callable[[int], float], largest: int) -> int:
+    """The batch size from which on more images a second are not to be had.
+
+    Args:
+        seconds: how long a batch of a size takes.
+        largest: no more than so many.
+
+    Returns:
+        The power of two after which two doublings bring less than `WORTHWHILE` more.
+    """
+    cap, best, size = 1, 1 / seconds(1), 2
+    while size <= min(largest, 4 * cap):
+        rate = size / seconds(size)
+        if rate > best * WORTHWHILE:
+            cap, best = size, rate
+        size *= 2
+    return cap
 
 
 def main() -> None:
@@ -73,15 +116,20 @@ def main() -> None:
         answers.write(Message({"error": str(error)}).pack())
         answers.flush()
         return
-    model.warm_up(_sizes(config.max_batch))
-    answers.write(Message({"ready": asdict(model.info)}).pack())
+    info = replace(model.info, max_batch=_warm_up(model, config.max_batch))
+    answers.write(Message({"ready": asdict(info), "memory": memory()}).pack())
     answers.flush()
     serve(model, sys.stdin.buffer, answers)
 
 
-def _sizes(largest: int) -> list[int]:
-    """1, 2, 4 ... and `largest` itself."""
-    return [*takewhile(lambda size: size < largest, (1 << n for n in count())), largest]
+def _warm_up(model: Model, wished: int | None) -> int:
+    """Run batches of growing size, so that no request pays for the first; the largest to send."""
+    model.warm_up_explaining()
+    if wished is None:
+        return find_cap(model.time, model.info.max_batch)
+    for size in (*takewhile(lambda size: size < wished, (1 << n for n in count())), wished):
+        model.time(size)
+    return wished
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from service.records import ModelInfo
 from service.wire import Message
 from tests.fakes import POISON, scores_of
 
-INFO = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "a fake")
+INFO = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "a fake", 32)
 
 
 def say(message: Message) -> None:

@@ -179,7 +179,7 @@ class Service(RuleBasedStateMachine):
 
     @rule(
         lane=st.integers(0, 2),
-        poison=st.lists(st.sampled_from([False] * 9 + [True]), max_size=MAX_ITEMS + 1),
+        poison=st.lists(st.sampled_from([False] * 5 + [True]), min_size=1, max_size=MAX_ITEMS + 1),
         within=st.none() | st.floats(-0.01, 0.2),
         wait=st.booleans(),
     )

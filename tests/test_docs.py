@@ -37,7 +37,7 @@ def test_every_kind_of_problem_is_documented() -> None:
 
 
 def test_every_metric_is_documented() -> None:
-    info = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "")
+    info = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "", 32)
     registry: CollectorRegistry = Metrics(info, []).registry
     names = {
         metric.name + ("_total" if metric.type == "counter" else "")

@@ -1,14 +1,17 @@
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from numpy.typing import NDArray
 
 from service import codec, wire
 from service.explanation import Explanation, Features, Question
 from service.records import Scores
 from service.wire import Message
-from service.worker import serve
+from service.worker import find_cap, serve
 from tests.fakes import POISON, face, scores_of
 
 QUESTIONS = [Question(), Question("activations", "conv2"), Question("layercam", "conv3", target=4)]
@@ -32,7 +35,9 @@ class Model:
 
     def scores(self, faces: NDArray[np.uint8]) -> Scores:
         if (faces == POISON).any():
-            raise RuntimeError("out of memory\nat some place")
+            raise RuntimeError("cannot compute this\nat some place")
+        if len(faces) > 2:
+            raise torch.OutOfMemoryError("too many")
         return scores_of(faces)
 
     def explain(
@@ -62,8 +67,38 @@ def test_a_batch_that_fails_is_answered_with_its_error_and_the_next_one_as_usual
         Message({"op": "scores"}, face(POISON).tobytes()),
         Message({"op": "scores"}, face(1).tobytes()),
     )
-    assert bad.header == {"error": "out of memory"}
+    assert bad.header["error"] == "cannot compute this"
+    assert not bad.header["memory_ran_out"]
     assert len(good.body) == 24
+
+
+def test_a_batch_for_which_there_is_no_memory_is_told_apart() -> None:
+    (answer,) = converse(Message({"op": "scores"}, face(1).tobytes() * 3))
+    assert answer.header["error"] == "too many"
+    assert answer.header["memory_ran_out"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc: not Linux")
+def test_each_answer_tells_how_much_memory_the_process_occupies() -> None:
+    (answer,) = converse(Message({"op": "scores"}, face(1).tobytes()))
+    here = Path("/proc/self/status").read_text()
+    kilobytes = int(here.partition("VmRSS:")[2].split()[0])
+    assert answer.header["memory"] == pytest.approx(kilobytes * 1024, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("images_a_second", "cap"),
+    [
+        ([100, 190, 300, 400, 410, 412, 413], 8),  # growth ends
+        ([100, 101, 150, 200, 201, 202, 203], 8),  # a step without growth, and then more
+        ([100, 100, 100, 900, 900, 900, 900], 1),  # nobody looks further than two doublings
+        ([100, 200, 400, 800, 1600, 3200, 6400], 32),  # no more than is allowed
+    ],
+)
+def test_the_cap_is_where_more_images_a_second_are_not_to_be_had(
+    images_a_second: list[float], cap: int
+) -> None:
+    assert find_cap(lambda size: size / images_a_second[size.bit_length() - 1], 32) == cap
 
 
 def test_explanations_travel_unchanged() -> None:

@@ -15,7 +15,7 @@ ScoreLane: TypeAlias = Lane[RemoteModel, FaceImage, Scores]
 ExplainLane: TypeAlias = Lane[RemoteModel, tuple[FaceImage, Question], Explanation]
 
 HOLD_SECONDS = 0.05
-"""Longest that a batch of a lane that can wait should keep a worker from one that cannot."""
+"""Longest that a batch of a lane that can wait may keep a worker from urgent work."""
 
 
 def interactive(max_batch: int, max_items: int) -> ScoreLane:
@@ -32,7 +32,9 @@ def bulk(max_batch: int, max_items: int) -> ScoreLane:
 
 def explaining(max_items: int) -> ExplainLane:
     """Explanations."""
-    return Lane("explain", explain, weight=2, max_batch=8, max_items=max_items, budget=HOLD_SECONDS)
+    return Lane(
+        "explain", explain, weight=2, max_batch=16, max_items=max_items, budget=HOLD_SECONDS
+    )
 
 
 async def score(worker: RemoteModel, faces: Sequence[FaceImage]) -> Batch[Scores]:

@@ -82,14 +82,15 @@ def test_scores_are_probabilities(stored: StoredModel, faces: NDArray[np.uint8])
     assert np.allclose(scores.sum(axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.parametrize("layer", ["conv3", "conv5"])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_an_explanation_is_of_the_full_network_whatever_serves(
-    stored: StoredModel, eager: GiMeFive, faces: NDArray[np.uint8], precision: str
+    stored: StoredModel, eager: GiMeFive, faces: NDArray[np.uint8], precision: str, layer: str
 ) -> None:
     if precision not in stored.card.precisions:
         pytest.skip(f"the embedded model has no {precision} artefact")
     model = Model(stored, Placement("cpu", precision, ""))
-    explanations = model.explain(faces, [Question(layer="conv3")] * len(faces))
+    explanations = model.explain(faces, [Question(layer=layer)] * len(faces))
     with torch.inference_mode():
         logits = eager(torch.from_numpy(faces)).numpy()
     assert np.allclose([each.logits for each in explanations], logits, atol=1e-3)

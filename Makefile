@@ -1,11 +1,12 @@
-# make serve | test | check | format | bench    (TORCH_INDEX=URL takes torch from another index)
+# make serve | test | check | format | bench | deploy-test
+# (TORCH_INDEX=URL takes torch from another index)
 
 PYTHON ?= python3
 BIN := .venv/bin
 TORCH_INDEX ?=
 TORCH := torch==2.13.0
 
-.PHONY: serve test check format bench clean
+.PHONY: serve test check deploy-test format bench clean
 
 serve: .venv/.serving
 	@exec $(BIN)/gimefive serve
@@ -18,6 +19,12 @@ check: .venv/.developing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --quiet tests/deploy
+
+# Builds the image and runs it, by compose and on the cluster of KUBECONFIG, if that is set.
+# DEPLOY_BUILD_ARGS="TORCH_INDEX=URL" goes to docker build.
+deploy-test: .venv/.developing
+	$(BIN)/python -m pytest -m deployed --capture=no tests/deploy
 
 format: .venv/.developing
 	$(BIN)/ruff check --fix .

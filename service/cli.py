@@ -22,6 +22,7 @@ from service.intake import FaceMode
 from service.records import EMOTIONS
 from service.serve import serve as run_server
 from service.settings import Settings
+from service.store import ModelStore
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 AT_ONCE = 64
@@ -81,6 +82,16 @@ def serve(
         _stop(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+@app.command()
+def verify() -> None:
+    """Check every file of the model store against its card."""
+    try:
+        for path in ModelStore(_settings().model_store).verify():
+            typer.echo(f"sound: {path}")
+    except ServiceError as error:
+        _stop(error)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -145,6 +145,19 @@ class ModelStore:
             raise StoreError(f"{self.root} holds no model yunet") from error
         folder = self.root / "yunet" / str(card["version"])
         return read_verified(folder / str(card["file"]), str(card["sha256"]))
+
+    def verify(self) -> Iterator[Path]:
+        """Every file that a card names, each once it has been found sound.
+
+        Raises:
+            StoreError: one is missing, truncated or altered.
+        """
+        for card in sorted(self.root.glob("*/*/card.json")):
+            document = _read_card(card)
+            for entry in document.get("precisions", {"": document}).values():
+                path = card.parent / str(entry["file"])
+                read_verified(path, str(entry["sha256"]))
+                yield path
 
 
 def read_verified(path: Path, sha256: str) -> bytes:

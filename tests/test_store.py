@@ -1,5 +1,6 @@
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 
 from service.errors import NotFound, StoreError
 from service.records import EMOTIONS
+from service.settings import Settings
 from service.store import ModelStore, read_verified
 
 
@@ -104,3 +106,19 @@ def test_a_file_is_read_only_if_it_is_what_the_card_says(tmp_path: Path) -> None
     path.unlink()
     with pytest.raises(StoreError, match="No such file"):
         read_verified(path, right)
+
+
+def test_a_store_is_verified_to_the_first_file_that_is_not_what_its_card_says(
+    tmp_path: Path,
+) -> None:
+    embedded = Settings().model_store
+    sound = [path.relative_to(embedded) for path in ModelStore(embedded).verify()]
+    assert {path.name for path in sound} >= {"model.fp32.pt", "model.int8.pt", "model.onnx"}
+    copy = tmp_path / "store"
+    shutil.copytree(embedded, copy)
+    with (copy / sound[-1]).open("ab") as file:
+        file.write(b".")
+    verified = ModelStore(copy).verify()
+    assert [next(verified).relative_to(copy) for _ in sound[:-1]] == sound[:-1]
+    with pytest.raises(StoreError, match="truncated or altered"):
+        next(verified)

@@ -1,0 +1,119 @@
+"""The compose file, up: replicas behind the balancer, and Prometheus that watches them."""
+
+import subprocess
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.deploy.engine import ROOT, docker, figure, load, patience, wait_healthy
+from tests.deploy.test_files import expressions
+
+pytestmark = pytest.mark.deployed
+FILES = ["--file", "docker-compose.yml", "--file", "tests/deploy/small.yml"]
+STANDINS = ["--file", "tests/deploy/standins.yml"]
+BALANCER = "http://127.0.0.1:8080"
+SERVICES = ("gimefive", "replica", "balancer", "prometheus")
+
+
+class Project:
+    """The compose project."""
+
+    def __init__(self, *files: str) -> None:
+        self._files = files
+
+    def __call__(self, *arguments: object) -> str:
+        return docker("compose", *self._files, "--profile", "scale", *arguments)
+
+    def container(self, service: str) -> str:
+        return self("ps", "--all", "--quiet", service)
+
+
+def can_pull() -> bool:
+    pulled = ["docker", "compose", "--profile", "scale", "pull", "balancer", "prometheus"]
+    return subprocess.run(pulled, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def project(image: str) -> Iterator[Project]:  # noqa: ARG001  # it is what the services run
+    if can_pull():
+        project = Project(*FILES)
+    else:
+        docker(
+            "build", "--tag", "gimefive-standin", "--file", "tests/deploy/standin.Dockerfile", "."
+        )
+        project = Project(*FILES, *STANDINS)
+    try:
+        project("up", "--detach", "--no-build", *SERVICES)
+        wait_healthy(project.container("gimefive"))
+        wait_healthy(project.container("replica"))
+        wait_until_balanced(2)
+        yield project
+    finally:
+        project("down", "--volumes", "--timeout", 1)
+
+
+def asked(query: str) -> list[dict[str, object]]:
+    """What Prometheus answers to a query.
+
+    It is asked from inside its network, as Grafana does.
+    """
+    answer = httpx.get("http://127.0.0.1:9090/api/v1/query", params={"query": query}).json()
+    assert answer["status"] == "success", answer
+    result = answer["data"]["result"]
+    assert isinstance(result, list)
+    return result
+
+
+def wait_until_balanced(replicas: int) -> None:
+    """Until the balancer has seen so many replicas be ready, by what Prometheus sees of them."""
+    with patience(120, f"{replicas} scraped replicas") as tries:
+        for _ in tries:
+            try:
+                if len(asked('up{job="gimefive"} == 1')) == replicas:
+                    break
+            except httpx.HTTPError:
+                continue
+    with patience(60, "the balancer") as tries:
+        for _ in tries:
+            try:
+                if httpx.get(f"{BALANCER}/readyz").status_code == 200:
+                    break
+            except httpx.HTTPError:
+                continue
+
+
+def test_a_killed_replica_costs_no_answer(project: Project) -> None:
+    victim = project.container("replica")
+    with load(BALANCER) as seen:
+        docker("kill", "--signal", "KILL", victim)
+        before = seen.answered
+        with patience(120, "answers after the kill") as tries:
+            for _ in tries:
+                if seen.answered > before + 20:
+                    break
+    figure("a replica killed under load", f"{dict(seen.statuses)}, {len(seen.lost)} lost")
+    assert seen.lost == []
+    assert seen.refused == 0
+    assert set(seen.statuses) <= {200, 503}
+    project("up", "--detach", "--no-build", "--no-deps", "replica")
+    wait_healthy(project.container("replica"))
+    wait_until_balanced(2)
+
+
+def test_replacing_the_replicas_one_by_one_loses_no_request(project: Project) -> None:
+    with load(BALANCER) as seen:
+        for service in ("replica", "gimefive"):
+            project("up", "--detach", "--no-build", "--no-deps", "--force-recreate", service)
+            wait_healthy(project.container(service))
+            wait_until_balanced(2)
+    figure("two replicas replaced under load", f"{dict(seen.statuses)}, {len(seen.lost)} lost")
+    assert seen.lost == []
+    assert set(seen.statuses) == {200}
+
+
+@pytest.mark.usefixtures("project")
+def test_every_panel_shows_something_of_that_load() -> None:
+    empty = [query for query in expressions() if not asked(query)]
+    # Nothing was refused or dropped: those counters have no series yet.
+    assert [q for q in empty if "rejected" not in q and "dropped" not in q] == []

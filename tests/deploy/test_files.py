@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import Metrics
-from service.records import ModelInfo
 from service.settings import Settings
 from tests.deploy.conftest import ROOT, tool
+from tests.test_docs import rows
 
 OVERLAYS = ("cpu", "gpu", "monitoring", "autoscale")
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -164,13 +162,7 @@ def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
 
 
 def test_panels_and_alerts_ask_only_for_metrics_that_there_are() -> None:
-    info = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "")
-    text = Metrics(info, []).text().decode()
-    there = {
-        family.name + suffix
-        for family in text_string_to_metric_families(text)
-        for suffix in ("", "_total", "_bucket", "_sum", "_count")
-    }
+    there = {name + part for name in rows("Metrics") for part in ("", "_bucket", "_sum", "_count")}
     asked = re.findall(r"gimefive_\w+", " ".join(expressions()))
     asked += re.findall(r"gimefive_\w+", (PROMETHEUS / "alerts.yml").read_text())
     scaler = (ROOT / "k8s/components/autoscale/scaledobject.yaml").read_text()

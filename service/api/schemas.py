@@ -191,8 +191,8 @@ class ModelEntry(BaseModel):
 
     name: str
     versions: list[str]
-    serving: dict[str, str] | None = Field(
-        description="Version, precision, device, SHA-256 and why, of the one that answers."
+    serving: dict[str, str | int] | None = Field(
+        description="Version, precision, device, largest batch, SHA-256 and why, of what answers."
     )
 
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import BinaryIO
 
 from service import imaging, work
+from service.annotating import Annotator
 from service.batching import Batcher
 from service.camera import Camera, Cameras
 from service.drawing import Style, Subject, draw, encode_png
@@ -81,7 +82,8 @@ class Engine:
         temperature = stored.card.precisions["fp32"].temperature
         self._insight = Insight(self._intake, self._batcher, explaining, bulk, temperature)
         self._cameras = Cameras(settings.max_cameras, settings.half_life)
-        self._footage = Footage(self._sight, self._intake, bulk, settings)
+        annotator = Annotator(self._insight, self._intake, settings)
+        self._footage = Footage(self._sight, annotator, self._intake, bulk, settings)
 
     @classmethod
     @asynccontextmanager
@@ -204,6 +206,36 @@ class Engine:
             NotReady: the service is shutting down.
         """
         return self._footage.watch(file, sampling, faces, track)
+
+    def annotate(
+        self,
+        file: BinaryIO,
+        out: BinaryIO,
+        sampling: Sampling,
+        question: Question,
+        style: Style,
+        *,
+        faces: FaceMode = "detect",
+        track: bool = True,
+    ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
+        """Draw on each frame of a video what `watch` finds, and why, and write it as MP4.
+
+        Args:
+            file: as for `watch`; open with a file number.
+            out: open for reading and writing, empty; complete with the last answer.
+            sampling: which frames are looked at; the others show what the last one did.
+            question: how each face is explained.
+            style: how it is drawn.
+            faces: as for `classify`.
+            track: whether people are followed; labels do not flicker then.
+
+        Returns:
+            As `watch` does.
+
+        Raises:
+            ServiceError: as for `watch`.
+        """
+        return self._footage.annotate(file, out, sampling, question, style, faces, track)
 
     async def explain(
         self,

@@ -14,10 +14,12 @@ class Film:
 
     Attributes:
         info: what the video says of itself.
+        span: as `Video.span`.
     """
 
     def __init__(self, video: Video, thread: ThreadPoolExecutor) -> None:
         self.info: VideoInfo = video.info
+        self.span = video.span
         self._frames = video.frames()
         self._thread = thread
 

@@ -6,7 +6,10 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
+from service.annotating import Annotator, Staging, writing
+from service.drawing import Style
 from service.errors import BadInput, ModelFailure, Overloaded, ServiceError
+from service.explanation import Question
 from service.film import open_film
 from service.intake import FaceMode, Intake
 from service.pipeline import overlapped
@@ -29,8 +32,16 @@ FRAME_SECONDS = 0.1
 class Footage:
     """The ways of many pictures; they wait for room, so that single ones go first."""
 
-    def __init__(self, sight: Sight, intake: Intake, bulk: ScoreLane, settings: Settings) -> None:
+    def __init__(
+        self,
+        sight: Sight,
+        annotator: Annotator,
+        intake: Intake,
+        bulk: ScoreLane,
+        settings: Settings,
+    ) -> None:
         self._sight = sight
+        self._annotator = annotator
         self._intake = intake
         self._bulk = bulk
         self._settings = settings
@@ -85,18 +96,45 @@ class Footage:
             answer = await self._sight.classify(frame.picture, faces, self._bulk, patient=True)
             return Moment(frame.index, frame.time, answer.predictions)
 
-        tracker, summariser = Tracker(self._settings.half_life), Summariser()
+        tracker, summariser = self._tracker(track), Summariser()
         async with open_film(partial(self._open, file, sampling)) as film:
             yield film.info
             moments = overlapped(film.sampled(), look, self._window_for(film.info))
             async with aclosing(moments):
                 async for moment in moments:
-                    if track:
-                        followed = tracker.follow(moment.time, moment.predictions)
-                        moment = replace(moment, predictions=followed)  # noqa: PLW2901  # the same moment
-                    summariser.add(moment)
-                    yield moment
+                    followed = _follow(tracker, moment)
+                    summariser.add(followed)
+                    yield followed
         yield summariser.summary()
+
+    async def annotate(
+        self,
+        file: BinaryIO,
+        out: BinaryIO,
+        sampling: Sampling,
+        question: Question,
+        style: Style,
+        faces: FaceMode,
+        track: bool,
+    ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
+        """Draw on a video, as `Engine.annotate` says."""
+        summariser = Summariser()
+        async with open_film(partial(self._open, file, sampling)) as film:
+            yield film.info
+            room = (film.info.width, film.info.height)
+            staging = Staging(room, style, self._tracker(track))
+            async with writing(film, file, out, self._settings.decoders) as write:
+                moments = self._annotator.annotate(
+                    film, write, question, faces, staging, self._window_for(film.info)
+                )
+                async with aclosing(moments):
+                    async for moment in moments:
+                        summariser.add(moment)
+                        yield moment
+        yield summariser.summary()
+
+    def _tracker(self, track: bool) -> Tracker | None:
+        return Tracker(self._settings.half_life) if track else None
 
     def _open(self, file: BinaryIO, sampling: Sampling) -> Video:
         return Video(
@@ -121,6 +159,12 @@ class Footage:
             else answer
             for index, answer in enumerate(answers)
         ]
+
+
+def _follow(tracker: Tracker | None, moment: Moment) -> Moment:
+    if tracker is None:
+        return moment
+    return replace(moment, predictions=tracker.follow(moment.time, moment.predictions))
 
 
 async def _each(items: Iterable[T]) -> AsyncIterator[T]:

@@ -1,6 +1,7 @@
 """Videos of every kind, whole and broken, read frame by frame."""
 
 import io
+import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import BadParameter, NotAVideo, TooLarge
-from service.video import Frame, Sampling, Video
+from service.video import Frame, Movie, Sampling, Video
 from service.video.sampling import Sampler
 from tests.videos import CONTAINERS, counted, counting, encode, sound_alone
 
@@ -195,3 +196,20 @@ def test_no_period_of_the_sampling_rate_has_two_frames_and_none_with_a_frame_has
     periods = np.floor((np.array(taken) - start + 1e-4) * fps)
     assert len(set(periods)) == len(taken)
     assert set(periods) == set(np.floor((times - start + 1e-4) * fps))
+
+
+def test_a_movie_of_an_odd_size_repeats_its_last_row_and_column() -> None:
+    picture = np.full((47, 63, 3), 60, dtype=np.uint8)
+    picture[-1], picture[:, -1] = 200, 200
+    with tempfile.TemporaryFile() as file:
+        movie = Movie(file, fps=25, sound=None)
+        for index in range(3):
+            movie.write(picture, 5 + index / 25)
+        movie.finish()
+        with Video(file, Sampling(), max_pixels=10**4, max_seconds=9) as video:
+            frames = list(video.frames())
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.04, 0.08], abs=0.001)
+    shown = frames[0].picture()
+    assert shown.shape == (48, 64, 3)
+    assert shown[20, -1].mean() > 150
+    assert abs(shown[20, 20].mean() - 60) < 10

@@ -8,15 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from service.api import schemas
+from service.records import Picture
 from tests import processes
 from tests.fakes import POISON
 from tests.test_api import check_problem, serving
-from tests.videos import counting, encode, grey, moving_portrait
+from tests.videos import counted, counting, encode, grey, moving_portrait
 
 MP4 = {"Content-Type": "video/mp4"}
 
@@ -196,4 +199,80 @@ def test_no_file_is_left_and_none_has_a_name_meanwhile(second: bytes, tmp_path: 
     with serving(temp_dir=tmp_path) as client:
         assert post(client, second).status_code == 200
         assert post(client, b"no video").status_code == 400
+    assert list(tmp_path.iterdir()) == []
+
+
+def explain(client: TestClient, body: bytes, kind: str = "video/mp4", **query: Any) -> Response:  # noqa: ANN401  # any value of a query
+    headers = {"Content-Type": kind}
+    params = {"faces": "whole", **query}
+    return client.post("/explain/video", content=body, headers=headers, params=params)
+
+
+def played(response: Response) -> tuple[list[Picture], list[float], set[str]]:
+    """The pictures, their times, and the codecs of an answer."""
+    assert response.status_code == 200, response.text
+    assert response.headers["Content-Type"] == "video/mp4"
+    data = response.content
+    assert data.index(b"moov") < data.index(b"mdat"), "a browser plays it before it has it all"
+    with av.open(io.BytesIO(data)) as video:
+        codecs = {stream.codec_context.name for stream in video.streams if stream.codec_context}
+        assert video.streams.video[0].pix_fmt == "yuv420p"
+        frames = list(video.decode(video=0))
+    pictures = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames]
+    return pictures, [frame.time for frame in frames], codecs
+
+
+def test_an_explained_video_keeps_its_frames_and_times_and_shows_the_faces(
+    client: TestClient,
+) -> None:
+    times = [0, 0.04, 0.1, 0.5, 0.52]
+    video = encode(moving_portrait(5, (318, 238)), times=times)
+    pictures, shown, codecs = played(explain(client, video, faces="detect"))
+    assert codecs == {"h264"}
+    assert shown == pytest.approx(times, abs=0.001)
+    assert pictures[0].shape == (238, 318, 3)
+    for before, after in zip(moving_portrait(5, (318, 238)), pictures, strict=True):
+        changed = np.abs(after.astype(int) - before).max(axis=2) > 60
+        assert changed.mean() > 0.02, "a box, a label and heat"
+        assert not changed[-6:].any(), "and nothing else"
+
+
+def test_on_frames_between_those_looked_at_what_was_seen_last_stays(client: TestClient) -> None:
+    wall = np.full((240, 320, 3), 110, dtype=np.uint8)
+    first, *_ = moving_portrait(1)
+    video = encode([first, wall, wall, wall])
+    pictures, *_ = played(explain(client, video, faces="detect", every=2, track=False))
+    plain = np.abs(wall.astype(int) - 110).max()
+    drawn = [np.abs(picture.astype(int) - 110).max() - plain > 60 for picture in pictures]
+    assert drawn == [True, True, False, False]
+
+
+@pytest.mark.parametrize(("kind", "sound"), [("mp4", "aac"), ("mkv", "pcm_s16le")])
+def test_sound_goes_along_and_stays_with_its_part(
+    client: TestClient, kind: str, sound: str
+) -> None:
+    video = encode(counting(25, (320, 240)), kind, sound=sound)
+    response = explain(client, video, start=0.2, end=0.8, alpha=0)
+    pictures, times, codecs = played(response)
+    assert codecs == {"h264", "aac"}
+    assert [counted(picture[190:220, 250:300]) for picture in pictures] == pytest.approx(
+        list(range(5, 20)), abs=1
+    )
+    assert times[0] == 0
+    with av.open(io.BytesIO(response.content)) as opened:
+        heard = [frame.time + frame.samples / 48_000 for frame in opened.decode(audio=0)]
+    assert heard[-1] == pytest.approx(0.6, abs=0.08)
+
+
+def test_a_video_that_cannot_be_explained_is_a_problem_and_leaves_nothing(
+    tmp_path: Path, second: bytes
+) -> None:
+    whole = encode(counting(25), "mkv")
+    with serving(temp_dir=tmp_path, max_videos=1) as client:
+        broken = explain(client, whole[: len(whole) * 7 // 10], "video/x-matroska")
+        check_problem(broken, 400, "not-a-video")
+        check_problem(explain(client, b"hello"), 400, "not-a-video")
+        check_problem(explain(client, second, method="magic"), 422, "bad-parameter")
+        check_problem(explain(client, second, alpha=2), 422, "bad-parameter")
+        played(explain(client, second, end=0.2))
     assert list(tmp_path.iterdir()) == []

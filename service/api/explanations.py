@@ -16,6 +16,12 @@ from service.records import EMOTIONS
 
 router = APIRouter(tags=["explain"])
 
+Target = Annotated[Emotion | None, Query(description="The predicted one if left out.")]
+MethodQuery = Annotated[Method, Query(description="gradcam is the paper's.")]
+LayerQuery = Annotated[Layer, Query(description="The convolution to explain.")]
+Alpha = Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")]
+ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat.")]
+
 
 @router.post(
     "/explain",
@@ -40,13 +46,13 @@ router = APIRouter(tags=["explain"])
 async def explain(
     request: Request,
     engine: EngineOf,
-    target: Annotated[Emotion | None, Query(description="The predicted one if left out.")] = None,
+    target: Target = None,
     face: Annotated[int, Query(ge=0, description="In /classify's order; 0 is the largest.")] = 0,
-    method: Annotated[Method, Query(description="gradcam is the paper's.")] = "gradcam",
-    layer: Annotated[Layer, Query(description="The convolution to explain.")] = "conv5",
+    method: MethodQuery = "gradcam",
+    layer: LayerQuery = "conv5",
     view: Annotated[View, Query(description="What is drawn.")] = "overlay",
-    alpha: Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")] = 0.4,
-    colormap: Annotated[Colormap, Query(description="Colours of the heat.")] = "jet",
+    alpha: Alpha = 0.4,
+    colormap: ColormapQuery = "jet",
     faithfulness: Annotated[
         bool, Query(description="Measure the map, too; told with `Accept: application/json`.")
     ] = False,

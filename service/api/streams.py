@@ -1,6 +1,6 @@
 """Answers that are sent while they are made."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 
 from starlette.responses import StreamingResponse
@@ -11,9 +11,13 @@ class HeldStream(StreamingResponse):
     """A streamed answer with what it needs, which is let go however the answer ends."""
 
     def __init__(
-        self, lines: AsyncIterator[str | bytes], held: AsyncExitStack, media_type: str
+        self,
+        content: AsyncIterator[str] | AsyncIterator[bytes],
+        held: AsyncExitStack,
+        media_type: str,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(lines, media_type=media_type)
+        super().__init__(content, headers=headers, media_type=media_type)
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

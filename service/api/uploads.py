@@ -1,4 +1,4 @@
-"""Videos taken in: written to a file that no crash leaves behind, never more than allowed."""
+"""Videos taken in and given out, by files that no crash leaves behind; never more than allowed."""
 
 import asyncio
 import tempfile
@@ -57,11 +57,11 @@ async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:
         Overloaded: the disk is full.
     """
     kind = content_type(request)
-    pieces = _gathered(forms.body(request, max_bytes))
+    gathered = _gathered(forms.body(request, max_bytes))
     if kind == FORM:
-        await _field(request, pieces, file)
+        await _field(request, gathered, file)
     elif kind.startswith("video/") or kind == "application/octet-stream":
-        async for piece in pieces:
+        async for piece in gathered:
             await asyncio.to_thread(_write, file, piece)
     else:
         raise UnsupportedMedia(
@@ -71,7 +71,14 @@ async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:
     file.seek(0)
 
 
-async def _field(request: Request, pieces: AsyncIterator[bytes], file: BinaryIO) -> None:
+async def pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    """All of a file."""
+    file.seek(0)
+    while piece := await asyncio.to_thread(file.read, _PIECE):
+        yield piece
+
+
+async def _field(request: Request, gathered: AsyncIterator[bytes], file: BinaryIO) -> None:
     found = False
 
     def choose(field: str, _name: str) -> BinaryIO | None:
@@ -81,16 +88,16 @@ async def _field(request: Request, pieces: AsyncIterator[bytes], file: BinaryIO)
         return file if wanted else None
 
     form = forms.Form(request.headers["content-type"], choose)
-    async for piece in pieces:
+    async for piece in gathered:
         await asyncio.to_thread(_write, form, piece)
     form.close()
     if not found:
         raise BadInput("the form has no file in the field 'file': send the video there")
 
 
-async def _gathered(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     gathered = bytearray()
-    async for piece in pieces:
+    async for piece in body:
         gathered += piece
         if len(gathered) >= _PIECE:
             yield bytes(gathered)

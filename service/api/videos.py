@@ -1,18 +1,23 @@
-"""POST /classify/video: a whole video, answered while it is looked at."""
+"""POST /classify/video and /explain/video: a whole video."""
 
 from contextlib import AsyncExitStack, aclosing
+from os import SEEK_END
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Query, Request
 
 from service import errors
 from service.api import lines, problems, uploads
+from service.api.explanations import Alpha, ColormapQuery, LayerQuery, MethodQuery, Target
 from service.api.state import EngineOf
 from service.api.stills import Faces, Threshold
 from service.api.streams import HeldStream
+from service.drawing import Style
+from service.explanation import Question
+from service.records import EMOTIONS
 from service.video import Sampling
 
-router = APIRouter(tags=["classify"])
+router = APIRouter()
 
 
 def _sampling(
@@ -48,6 +53,7 @@ PROBLEMS = problems.responses(
 
 @router.post(
     "/classify/video",
+    tags=["classify"],
     response_class=HeldStream,
     responses={
         200: {
@@ -83,3 +89,48 @@ async def classify_video(
             return HeldStream(lines.table(answers), stack.pop_all(), "text/csv")
         told = lines.ndjson(info, answers, limit, request.state.request_id)
         return HeldStream(told, stack.pop_all(), "application/x-ndjson")
+
+
+@router.post(
+    "/explain/video",
+    tags=["explain"],
+    response_class=HeldStream,
+    responses={
+        200: {
+            "description": "The video, drawn on.",
+            "content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}},
+        },
+        **PROBLEMS,
+    },
+    openapi_extra=uploads.OPENAPI,
+)
+async def explain_video(
+    request: Request,
+    engine: EngineOf,
+    sampling: SamplingOf,
+    target: Target = None,
+    method: MethodQuery = "gradcam",
+    layer: LayerQuery = "conv5",
+    alpha: Alpha = 0.4,
+    colormap: ColormapQuery = "jet",
+    landmarks: Annotated[bool, Query(description="Mark the five points of each face.")] = True,
+    track: Track = True,
+    faces: Faces = "detect",
+) -> HeldStream:
+    """Draw on a video who is in it, what each face shows, and why; MP4 that a browser plays."""
+    question = Question(method, layer, None if target is None else EMOTIONS.index(target))
+    style = Style(alpha, colormap, landmarks)
+    folder = engine.settings.temp_dir
+    async with AsyncExitStack() as stack:
+        stack.enter_context(engine.place_for_video())
+        out = stack.enter_context(uploads.temporary(folder))
+        with uploads.temporary(folder) as file:
+            await uploads.video(request, file, engine.settings.max_video_bytes)
+            answers = engine.annotate(
+                file, out, sampling, question, style, faces=faces, track=track
+            )
+            async with aclosing(answers):
+                async for _ in answers:
+                    pass
+        headers = {"Content-Length": str(out.seek(0, SEEK_END))}
+        return HeldStream(uploads.pieces(out), stack.pop_all(), "video/mp4", headers)

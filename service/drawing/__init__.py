@@ -3,6 +3,7 @@
 `draw` makes every view of one explained face; `annotate` draws any number of faces on a frame.
 """
 
+from service.drawing.arrangement import Arrangement, Placed
 from service.drawing.heat import COLORMAPS, Affine
 from service.drawing.overlay import annotate
 from service.drawing.palette import EMOTION_COLOURS
@@ -15,6 +16,8 @@ __all__ = [
     "EMOTION_COLOURS",
     "VIEWS",
     "Affine",
+    "Arrangement",
+    "Placed",
     "Style",
     "Subject",
     "annotate",

@@ -7,8 +7,9 @@ import numpy as np
 from service.drawing.brush import BOLD, MEDIUM, dot, fill, outline, text_width, write
 from service.drawing.heat import palette
 from service.drawing.palette import EMOTION_COLOURS, MIST, SLATE, WHITE
+from service.drawing.scene import Subject
 from service.explanation import Explanation
-from service.records import EMOTIONS, Box, Picture, Prediction
+from service.records import EMOTIONS, Box, Picture
 
 METHOD_TITLES = {
     "gradcam": "Grad-CAM",
@@ -31,11 +32,6 @@ def percent(share: float) -> str:
     return f"{share:.0%}"
 
 
-def title(prediction: Prediction, track: int | None) -> str:
-    """The emotion, after the number of the person where people are followed."""
-    return prediction.emotion if track is None else f"#{track} {prediction.emotion}"
-
-
 def claim(explanation: Explanation) -> str:
     """What the heat means, in words."""
     target = EMOTIONS[explanation.target]
@@ -56,25 +52,21 @@ class Card:
     """Emotion, six scores as bars and numbers, and what the heat shows.
 
     Attributes:
-        prediction: the scores.
-        explanation: what the heat shows; None where there is no heat.
-        track: the person's number, if people are followed.
+        subject: the face.
         colormap: of the heat.
         unit: size of the type in pixels; every other measure follows from it.
     """
 
-    prediction: Prediction
-    explanation: Explanation | None
-    track: int | None
+    subject: Subject
     colormap: str
     unit: float
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height, in pixels."""
-        footer = 0.0
-        if self.explanation is not None:
-            footer = 3.15 if self.explanation.empty else 4.15
+        footer, explanation = 0.0, self.subject.explanation
+        if explanation is not None:
+            footer = 3.15 if explanation.empty else 4.15
         return round(16.8 * self.unit), round((13.3 + footer) * self.unit)
 
     def draw(self, picture: Picture, x: float, y: float) -> None:
@@ -83,22 +75,23 @@ class Card:
         width, height = self.size
         ground(picture, Box(x, y, width, height), unit)
         left, right = x + unit, x + width - unit
-        emotion = self.prediction.emotion
-        dot(picture, left + 0.42 * unit, y + 1.62 * unit, 0.42 * unit, EMOTION_COLOURS[emotion])
-        name = title(self.prediction, self.track)
+        subject = self.subject
+        dot(picture, left + 0.42 * unit, y + 1.62 * unit, 0.42 * unit, subject.tone)
+        name = subject.title
         write(picture, left + 1.3 * unit, y + 2.08 * unit, name, 1.3 * unit, BOLD, WHITE)
-        self._write_right(picture, right, y + 2.08 * unit, percent(self.prediction.confidence), 1.3)
+        self._write_right(picture, right, y + 2.08 * unit, percent(subject.share), 1.3)
         for index in range(len(EMOTIONS)):
             self._draw_score(picture, index, left, right, y + (4.35 + 1.5 * index) * unit)
-        if self.explanation is not None:
-            self._draw_footer(picture, self.explanation, left, right, y + 13.1 * unit)
+        if subject.explanation is not None:
+            self._draw_footer(picture, subject.explanation, left, right, y + 13.1 * unit)
 
     def _draw_score(
         self, picture: Picture, index: int, left: float, right: float, baseline: float
     ) -> None:
         """One emotion's name, bar and number; the predicted one's in white, the others' muted."""
-        unit, emotion, share = self.unit, EMOTIONS[index], float(self.prediction.scores[index])
-        tone = WHITE if emotion == self.prediction.emotion else MIST
+        unit, emotion = self.unit, EMOTIONS[index]
+        share = float(self.subject.prediction.scores[index])
+        tone = WHITE if emotion == self.subject.emotion else MIST
         write(picture, left, baseline, emotion, unit, MEDIUM, tone)
         track = Box(
             left + 5.7 * unit, baseline - 0.62 * unit, right - left - 8.6 * unit, 0.5 * unit
@@ -106,7 +99,9 @@ class Card:
         fill(picture, track, WHITE, opacity=0.14, radius=unit)
         bar = Box(track.x, track.y, max(track.width * share, track.height), track.height)
         if share >= 0.005:
-            fill(picture, bar, EMOTION_COLOURS[emotion], radius=unit)
+            followed = self.subject.track is not None
+            colour = self.subject.tone if followed else EMOTION_COLOURS[emotion]
+            fill(picture, bar, colour, radius=unit)
         number = percent(share)
         start = right - text_width(number, unit, MEDIUM)
         write(picture, start, baseline, number, unit, MEDIUM, tone)
@@ -135,14 +130,13 @@ class Card:
 class Chip:
     """The emotion and its score in one line."""
 
-    prediction: Prediction
-    track: int | None
+    subject: Subject
     unit: float
 
     @property
     def text(self) -> str:
         """What it says."""
-        return f"{title(self.prediction, self.track)} {percent(self.prediction.confidence)}"
+        return f"{self.subject.title} {percent(self.subject.share)}"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -156,8 +150,7 @@ class Chip:
         unit = self.unit
         width, height = self.size
         ground(picture, Box(x, y, width, height), 0.7 * unit)
-        tone = EMOTION_COLOURS[self.prediction.emotion]
-        dot(picture, x + 0.95 * unit, y + height / 2, 0.34 * unit, tone)
+        dot(picture, x + 0.95 * unit, y + height / 2, 0.34 * unit, self.subject.tone)
         write(picture, x + 1.65 * unit, y + 1.26 * unit, self.text, unit, BOLD, WHITE)
 
 

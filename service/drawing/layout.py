@@ -1,8 +1,12 @@
 """Where things may stand in a picture: plain geometry on boxes."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from service.records import Box
+
+Side: TypeAlias = str
+"""Where something stands: beside its face, or in a corner of the picture."""
 
 
 def overlap(one: Box, other: Box) -> bool:
@@ -33,8 +37,13 @@ def clip(box: Box, room: Box, margin: float) -> Box:
 
 
 def place(
-    size: tuple[int, int], beside: Box, room: tuple[int, int], taken: Sequence[Box], gap: float
-) -> Box | None:
+    size: tuple[int, int],
+    beside: Box,
+    room: tuple[int, int],
+    taken: Sequence[Box],
+    gap: float,
+    only: Side | None = None,
+) -> tuple[Side, Box] | None:
     """Find a place for something beside a face.
 
     Args:
@@ -43,24 +52,25 @@ def place(
         room: the picture's width and height.
         taken: what it may not cover.
         gap: the distance to keep from the face and from the picture's border.
+        only: the one side that is considered; all if None.
 
     Returns:
-        Its box, or None if it fits nowhere: right or left of the face, whichever has more room,
-        else below, above, or in a corner of the picture.
+        The side and the box, or None if it fits nowhere: right or left of the face, whichever has
+        more room, else below, above, or in a corner of the picture.
     """
     width, height = size
     free = Box(gap, gap, room[0] - 2 * gap, room[1] - 2 * gap)
-    for x, y in _candidates(size, beside, free, gap):
+    for side, x, y in _candidates(size, beside, free, gap):
         box = Box(round(x), round(y), width, height)
-        if not any(overlap(box, other) for other in taken):
-            return box
+        if only in {None, side} and not any(overlap(box, other) for other in taken):
+            return side, box
     return None
 
 
 def _candidates(
     size: tuple[int, int], beside: Box, free: Box, gap: float
-) -> Iterator[tuple[float, float]]:
-    """Top left corners inside `free`, the best first."""
+) -> Iterator[tuple[Side, float, float]]:
+    """Sides and top left corners inside `free`, the best first."""
     width, height = size
     right, bottom = free.x + free.width - width, free.y + free.height - height
     if right < free.x or bottom < free.y:
@@ -68,11 +78,15 @@ def _candidates(
     centre_x, centre_y = beside.x + beside.width / 2, beside.y + beside.height / 2
     x = min(max(centre_x - width / 2, free.x), right)
     y = min(max(centre_y - height / 2, free.y), bottom)
-    sides = [(beside.x + beside.width + gap, y), (beside.x - gap - width, y)]
+    sides: list[tuple[Side, float, float]] = [
+        ("right", beside.x + beside.width + gap, y),
+        ("left", beside.x - gap - width, y),
+    ]
     if centre_x > free.x + free.width / 2:
         sides.reverse()
-    sides += [(x, beside.y + beside.height + gap), (x, beside.y - gap - height)]
-    sides += [(right, free.y), (free.x, free.y), (right, bottom), (free.x, bottom)]
-    for left, top in sides:
+    sides += [("below", x, beside.y + beside.height + gap), ("above", x, beside.y - gap - height)]
+    sides += [("top right", right, free.y), ("top left", free.x, free.y)]
+    sides += [("bottom right", right, bottom), ("bottom left", free.x, bottom)]
+    for side, left, top in sides:
         if free.x <= left <= right and free.y <= top <= bottom:
-            yield left, top
+            yield side, left, top

@@ -21,6 +21,18 @@ EMOTION_COLOURS: dict[str, Colour] = dict(
 )
 """Each at least 3:1 against white, against `SLATE`, and against a `SLATE` card on white."""
 
+TRACK_COLOURS: tuple[Colour, ...] = (
+    (12, 140, 226),  # sky
+    (212, 108, 17),  # orange
+    (13, 156, 60),  # green
+    (240, 66, 153),  # pink
+    (169, 104, 243),  # violet
+    (12, 151, 142),  # teal
+    (240, 78, 66),  # red
+    (137, 142, 11),  # olive
+)
+"""For people in videos, in order of appearance; as legible as those of emotions."""
+
 WHITE: Colour = (255, 255, 255)
 SLATE: Colour = (20, 22, 27)
 MIST: Colour = (181, 187, 198)

@@ -4,9 +4,10 @@ from dataclasses import dataclass, replace
 
 from service.drawing.heat import COLORMAPS, Affine, corners
 from service.drawing.layout import union
+from service.drawing.palette import EMOTION_COLOURS, TRACK_COLOURS, Colour
 from service.errors import BadParameter
 from service.explanation import Explanation
-from service.records import Box, Prediction
+from service.records import EMOTIONS, Box, Prediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,37 @@ class Subject:
         crop: where its 64x64 crop lies in the picture.
         explanation: its heat; None for none.
         track: the person's number, where people are followed.
+        label: index in `EMOTIONS` of the emotion that is named, where that is not left to the
+            scores; a label may lag behind them, so that it does not flicker.
     """
 
     prediction: Prediction
     crop: Affine
     explanation: Explanation | None = None
     track: int | None = None
+    label: int | None = None
+
+    @property
+    def emotion(self) -> str:
+        """The emotion that is named."""
+        return self.prediction.emotion if self.label is None else EMOTIONS[self.label]
+
+    @property
+    def share(self) -> float:
+        """Its score."""
+        return float(self.prediction.scores[EMOTIONS.index(self.emotion)])
+
+    @property
+    def tone(self) -> Colour:
+        """The face's colour: the person's where people are followed, else the emotion's."""
+        if self.track is None:
+            return EMOTION_COLOURS[self.emotion]
+        return TRACK_COLOURS[(self.track - 1) % len(TRACK_COLOURS)]
+
+    @property
+    def title(self) -> str:
+        """The emotion, after the number of the person where people are followed."""
+        return self.emotion if self.track is None else f"#{self.track} {self.emotion}"
 
     @property
     def explained(self) -> Explanation:

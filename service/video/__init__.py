@@ -2,5 +2,7 @@
 
 from service.video.reading import Frame, Video
 from service.video.sampling import Sampling
+from service.video.sound import Sound
+from service.video.writing import Movie
 
-__all__ = ["Frame", "Sampling", "Video"]
+__all__ = ["Frame", "Movie", "Sampling", "Sound", "Video"]

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from service.errors import BadParameter, NotAVideo, TooLarge
 from service.records import Picture, VideoInfo
+from service.video.files import FileView
 from service.video.sampling import Sampler, Sampling
 
 _DEMUXERS = "mov,matroska,avi"
@@ -81,7 +82,7 @@ class Video:
         self._sampling = sampling
         self._max_pixels = max_pixels
         self._max_seconds = max_seconds
-        self._container = _open(file)
+        self._container = open_container(file)
         try:
             self._stream = self._prepare(threads)
             self._decoded = self._decode()
@@ -100,6 +101,13 @@ class Video:
     def close(self) -> None:
         """Let the file go; it is not closed."""
         self._container.close()
+
+    @property
+    def span(self) -> tuple[float, float | None]:
+        """Where the first wanted frame and the end lie, in seconds on the file's own clock."""
+        end = self._sampling.end
+        first = self._time(self._first, 0.0)
+        return self._origin + first, None if end is None else self._origin + end
 
     def frames(self) -> Iterator[Frame]:
         """The frames from start to end, in the order in which they are shown.
@@ -231,7 +239,12 @@ class Video:
         )
 
 
-def _open(file: BinaryIO) -> InputContainer:
+def open_container(file: BinaryIO | FileView) -> InputContainer:
+    """Open one of the known containers.
+
+    Raises:
+        NotAVideo: it is none.
+    """
     try:
         return av.open(
             file, "r", options={"format_whitelist": _DEMUXERS}, buffer_size=2**18, io_open=_refuse

@@ -17,10 +17,10 @@ from service.drawing import (
 )
 from service.drawing.card import OPACITY
 from service.drawing.heat import lay_heat, palette, upsample
-from service.drawing.palette import MIST, SLATE, WHITE, Colour
+from service.drawing.palette import MIST, SLATE, TRACK_COLOURS, WHITE, Colour
 from service.explain import explain
 from service.explanation import Question
-from service.records import EMOTIONS, Box
+from service.records import Box
 from tests.drawing.scenes import PLAIN, crop_of, explanation, noise, subject
 
 
@@ -37,11 +37,8 @@ class TestColours:
         theirs = mpl.colormaps["jet"](np.arange(256), bytes=True)[:, :3].astype(int)
         assert np.abs(colours.astype(int) - theirs).mean() < 6
 
-    @pytest.mark.parametrize("emotion", EMOTIONS)
-    def test_each_emotions_colour_stands_out_on_light_dark_and_on_the_card(
-        self, emotion: str
-    ) -> None:
-        colour = EMOTION_COLOURS[emotion]
+    @pytest.mark.parametrize("colour", [*EMOTION_COLOURS.values(), *TRACK_COLOURS])
+    def test_each_colour_stands_out_on_light_dark_and_on_the_card(self, colour: Colour) -> None:
         card = mix(SLATE, WHITE, OPACITY)  # over a white photograph
         assert contrast(colour, WHITE) > 3
         assert contrast(colour, SLATE) > 3

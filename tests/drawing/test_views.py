@@ -16,7 +16,7 @@ from service.drawing import (
     encode_png,
 )
 from service.drawing.brush import BOLD, MEDIUM, text_width
-from service.drawing.card import Card, claim, percent, title
+from service.drawing.card import Card, claim, percent
 from service.drawing.figure import GUTTER, MARGIN, TILE
 from service.drawing.heat import palette
 from service.errors import BadParameter
@@ -25,6 +25,7 @@ from service.records import EMOTIONS, Box, Face, Prediction
 from tests.drawing.scenes import (
     HEAT,
     PLAIN,
+    crop_of,
     explanation,
     noise,
     subject,
@@ -145,10 +146,11 @@ class TestWords:
         scores = np.full(6, 0.001, np.float32)
         scores[emotion] = 0.996
         prediction = Prediction(Face(Box(0, 0, 9, 9)), scores)
+        face = Subject(prediction, crop_of(Box(0, 0, 9, 9)), explanation(), track=88)
         for size in (11.0, 24.0, 80.0):
-            card = Card(prediction, explanation(), 88, "jet", size)
+            card = Card(face, "jet", size)
             inner = card.size[0] - 2 * size
-            heading = text_width(title(prediction, 88), 1.3 * size, BOLD)
+            heading = text_width(face.title, 1.3 * size, BOLD)
             assert 1.3 * size + heading + text_width(">99%", 1.3 * size, BOLD) < inner
             assert text_width(EMOTIONS[emotion], size, MEDIUM) < 5.7 * size
             for method in METHODS:

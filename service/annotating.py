@@ -1,0 +1,172 @@
+"""Videos drawn on: who is in each frame, what the face shows, and where the evidence lies."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from service.drawing import Arrangement, Placed, Style, Subject, annotate
+from service.explanation import Question
+from service.film import Film
+from service.insight import ExplainedFace, Insight
+from service.intake import FaceMode, Intake
+from service.pipeline import overlapped
+from service.records import Moment, Picture, Prediction, Scores
+from service.settings import Settings
+from service.tracks import Tracker
+from service.video import Frame, Movie, Sound
+
+MARGIN = 0.1
+"""Lead over the named emotion that another needs before it is named instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A frame and what is drawn on it.
+
+    Attributes:
+        frame: the frame.
+        subjects: the faces, those of the last frame that was looked at.
+        labels: where their labels stand.
+    """
+
+    frame: Frame
+    subjects: Sequence[Subject]
+    labels: Sequence[Placed]
+
+
+Looked = tuple[Frame, Sequence[ExplainedFace] | None]
+Staged = tuple[Shot, Moment | None]
+
+
+class Staging:
+    """Turns explained faces into what is drawn, so that nothing flickers."""
+
+    def __init__(self, room: tuple[int, int], style: Style, tracker: Tracker | None) -> None:
+        """Nothing has been seen yet.
+
+        Args:
+            room: width and height of the frames.
+            style: how heat is drawn.
+            tracker: follows people; None for nobody.
+        """
+        self._style = style
+        self._tracker = tracker
+        self._arrangement = Arrangement(room, style)
+        self._named: dict[int, int] = {}
+        self._subjects: list[Subject] = []
+        self._labels: list[Placed] = []
+
+    def shot(
+        self, frame: Frame, faces: Sequence[ExplainedFace] | None
+    ) -> tuple[Shot, Moment | None]:
+        """What is drawn on the next frame, and what was found in it, if it was looked at."""
+        if faces is None:
+            return Shot(frame, self._subjects, self._labels), None
+        predictions: Sequence[Prediction] = [face.prediction for face in faces]
+        if self._tracker is not None:
+            predictions = self._tracker.follow(frame.time, predictions)
+        self._subjects = [
+            self._subject(prediction, face)
+            for prediction, face in zip(predictions, faces, strict=True)
+        ]
+        self._labels = self._arrangement.place(self._subjects)
+        moment = Moment(frame.index, frame.time, tuple(predictions))
+        return Shot(frame, self._subjects, self._labels), moment
+
+    def draw(self, shot: Shot) -> Picture:
+        """The frame's picture, drawn on; any thread may ask."""
+        return annotate(shot.frame.picture(), shot.subjects, self._style, shot.labels)
+
+    def _subject(self, prediction: Prediction, face: ExplainedFace) -> Subject:
+        if prediction.track is None or prediction.smoothed is None:
+            return Subject(prediction, face.place, face.explanation)
+        label = steady(self._named.get(prediction.track), prediction.smoothed)
+        self._named[prediction.track] = label
+        shown = replace(prediction, scores=prediction.smoothed)
+        return Subject(shown, face.place, face.explanation, prediction.track, label)
+
+
+def steady(named: int | None, scores: Scores) -> int:
+    """Which emotion is named: the one that was, until another leads it by `MARGIN`."""
+    best = int(scores.argmax())
+    return best if named is None or scores[best] > scores[named] + MARGIN else named
+
+
+class Annotator:
+    """Looks at a film's frames, draws on them, and writes them down, all at once."""
+
+    def __init__(self, insight: Insight, intake: Intake, settings: Settings) -> None:
+        self._insight = insight
+        self._intake = intake
+        self._settings = settings
+
+    async def annotate(
+        self,
+        film: Film,
+        write: Callable[[Picture, float], Awaitable[None]],
+        question: Question,
+        faces: FaceMode,
+        staging: Staging,
+        window: int,
+    ) -> AsyncGenerator[Moment]:
+        """Write every frame, and give what was found in those that were looked at.
+
+        Args:
+            film: the video.
+            write: takes a picture and its time, in seconds from the video's start.
+            question: how each face is explained.
+            faces: find faces, or take the whole picture as one aligned face crop.
+            staging: says what is drawn.
+            window: most frames under way.
+        """
+
+        async def look(frame: Frame) -> Looked:
+            if not frame.sampled:
+                return frame, None
+            return frame, await self._insight.explain_all(frame.picture, question, faces)
+
+        async def stage() -> AsyncIterator[Staged]:
+            async with aclosing(overlapped(film.frames(), look, window)) as looked:
+                async for frame, found in looked:
+                    yield staging.shot(frame, found)
+
+        async def draw(staged: Staged) -> tuple[Picture, Staged]:
+            return await self._intake.run_in_turn(staging.draw, staged[0]), staged
+
+        async with aclosing(overlapped(stage(), draw, self._settings.decoders + 1)) as drawn:
+            async for picture, (shot, moment) in drawn:
+                await write(picture, shot.frame.time)
+                if moment is not None:
+                    yield moment
+
+
+@asynccontextmanager
+async def writing(
+    film: Film, file: BinaryIO, out: BinaryIO, threads: int
+) -> AsyncIterator[Callable[[Picture, float], Awaitable[None]]]:
+    """Write a movie with a film's sound, in a thread of its own; complete once this ends well.
+
+    Args:
+        film: the video.
+        file: that it is read from.
+        out: open for reading and writing, empty.
+        threads: that encode, at most.
+    """
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="movie")
+    sound = await loop.run_in_executor(thread, Sound, file, *film.span)
+    movie = Movie(out, fps=film.info.fps, sound=sound, threads=threads)
+
+    async def write(picture: Picture, time: float) -> None:
+        await loop.run_in_executor(thread, movie.write, picture, time)
+
+    try:
+        yield write
+        await loop.run_in_executor(thread, movie.finish)
+    finally:
+        await loop.run_in_executor(thread, movie.close)
+        await loop.run_in_executor(thread, sound.close)
+        thread.shutdown(wait=False)

@@ -1,0 +1,121 @@
+"""Where labels stand beside faces, and that they stay there from frame to frame."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from service.drawing.card import Card, Chip
+from service.drawing.layout import Side, place
+from service.drawing.scene import Style, Subject
+from service.records import Box
+
+LEAST_TYPE = 11.0
+"""Smallest size of type, in pixels."""
+
+GAP = 0.7
+"""Distance of a label from its face and from the picture's border, in sizes of its type."""
+
+_LAG = 0.6  # Share of a label's last distance from where it should be that remains a frame later,
+_MOST_LAG = 0.5  # which is at most this much, in sizes of its type.
+_RESIZED = 0.2  # Change of a face's size that changes its label's.
+
+Label: TypeAlias = Card | Chip
+Placed: TypeAlias = tuple[Label, Box]
+Room: TypeAlias = tuple[int, int]
+"""A picture's width and height."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Habit:
+    """How somebody's label stood in the last frame."""
+
+    unit: float
+    kind: type[Label]
+    side: Side
+    spot: Box
+
+
+class Arrangement:
+    """Places labels; where people are followed, each keeps its kind, size and side while it can.
+
+    Each face gets a card with its scores where one fits without covering a face; else a chip with
+    the emotion and its score, which goes into the corner of the face only if there is no room
+    outside.
+    """
+
+    def __init__(self, room: Room, style: Style) -> None:
+        self._room = room
+        self._style = style
+        self._habits: dict[int, _Habit] = {}
+
+    def place(self, subjects: Sequence[Subject]) -> list[Placed]:
+        """The labels of a frame's faces, the most important face first."""
+        habits, self._habits = self._habits, {}
+        taken = [subject.zone for subject in subjects]
+        placed = []
+        for subject in subjects:
+            habit = None if subject.track is None else habits.get(subject.track)
+            label, side, spot = self._find(subject, habit, taken)
+            if subject.track is not None:
+                if habit and habit.side == side and habit.kind is type(label):
+                    spot = _following(spot, habit.spot, label.unit)
+                self._habits[subject.track] = _Habit(label.unit, type(label), side, spot)
+            placed.append((label, spot))
+            taken.append(spot)
+        return placed
+
+    def _find(
+        self, subject: Subject, habit: _Habit | None, taken: Sequence[Box]
+    ) -> tuple[Label, Side, Box]:
+        unit = type_size(self._room, subject)
+        if habit and abs(unit - habit.unit) <= _RESIZED * habit.unit:
+            unit = habit.unit
+        chip = Chip(subject, unit)
+        labels: list[Label] = [*cards_of(subject, self._style, unit), chip]
+        if habit:
+            usual = [label for label in labels if type(label) is habit.kind]
+            found = first_fit(usual, self._room, subject, taken, only=habit.side)
+            if found:
+                return found
+        found = first_fit(labels, self._room, subject, taken)
+        zone = subject.zone
+        return found or (chip, "inside", Box(max(zone.x, 0), max(zone.y, 0), *chip.size))
+
+
+def type_size(room: Room, subject: Subject) -> float:
+    """Size of the type, in whole pixels: by the face, within what reads well in the picture."""
+    short = float(min(room))
+    wished = min(max(subject.zone.height / 9, 0.019 * short), 0.025 * short)
+    return max(LEAST_TYPE, round(wished))
+
+
+def cards_of(subject: Subject, style: Style, unit: float) -> tuple[Card, ...]:
+    """The card in the size that suits the picture, and smaller."""
+    sizes = (unit, max(LEAST_TYPE, 0.8 * unit))
+    return tuple(Card(subject, style.colormap, size) for size in sizes)
+
+
+def first_fit(
+    labels: Sequence[Label],
+    room: Room,
+    subject: Subject,
+    taken: Sequence[Box],
+    only: Side | None = None,
+) -> tuple[Label, Side, Box] | None:
+    """The first of the labels that has a place, the side where that is, and the place."""
+    for label in labels:
+        gap = GAP * label.unit
+        found = place(label.size, subject.zone, room, taken, gap, only)
+        if found is not None:
+            return label, *found
+    return None
+
+
+def _following(spot: Box, before: Box, unit: float) -> Box:
+    """Between where a label stood and where it should: it glides, and does not tremble."""
+
+    def glide(now: float, then: float) -> float:
+        most = _MOST_LAG * unit
+        return now + max(-most, min(most, _LAG * (then - now)))
+
+    return Box(glide(spot.x, before.x), glide(spot.y, before.y), spot.width, spot.height)

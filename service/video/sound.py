@@ -1,0 +1,96 @@
+"""The sound of a video, taken along into another: copied where MP4 may hold it, else as AAC."""
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO, TypeAlias
+
+import av
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.packet import Packet
+
+from service.video.files import FileView
+from service.video.reading import open_container
+
+_COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+
+_Timed: TypeAlias = "tuple[float, Packet[Any]]"
+
+
+class Sound:
+    """The sound of a part of a video; from where it is broken on it is silent.
+
+    Args:
+        file: the video.
+        start: where the part begins, on the file's own clock, in seconds.
+        end: where it ends; None for the sound's end.
+    """
+
+    def __init__(self, file: BinaryIO, start: float, end: float | None) -> None:
+        self._input = open_container(FileView(file))
+        self._start, self._end = start, end
+        self._packets: Iterator[_Timed] = iter(())
+        self._ahead: _Timed | None = None
+
+    def close(self) -> None:
+        """Let the file go; it is not closed."""
+        self._input.close()
+
+    def join(self, output: OutputContainer) -> None:
+        """Become a stream of another file, if there is any sound."""
+        self._output = output
+        streams = self._input.streams.audio
+        if not streams or streams[0].codec_context is None:
+            return
+        if self._start > 0:
+            self._input.seek(int(self._start * av.time_base))
+        copied = streams[0].codec_context.codec.canonical_name in _COPIED
+        packets = (self._copied if copied else self._encoded)(streams[0], output)
+        self._packets = _until_broken(packets)
+        self._ahead = next(self._packets, None)
+
+    def play_until(self, time: float) -> None:
+        """Write the sound up to a moment, in seconds from the part's start."""
+        while self._ahead is not None and self._ahead[0] <= time:
+            self._output.mux(self._ahead[1])
+            self._ahead = next(self._packets, None)
+
+    def _copied(self, source: AudioStream, output: OutputContainer) -> Iterator[_Timed]:
+        stream = output.add_stream_from_template(source)
+        return self._shifted(source, stream)
+
+    def _shifted(self, source: AudioStream, stream: AudioStream) -> Iterator[_Timed]:
+        for packet in self._input.demux(source):
+            if packet.pts is None or packet.dts is None:
+                continue
+            time = float(packet.pts * packet.time_base)
+            if self._end is not None and time >= self._end:
+                return
+            if time >= self._start:
+                shift = round(self._start / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = stream
+                yield time - self._start, packet
+
+    def _encoded(self, source: AudioStream, output: OutputContainer) -> Iterator[_Timed]:
+        stream = output.add_stream("aac", rate=source.codec_context.sample_rate)
+        return self._reencoded(source, stream)
+
+    def _reencoded(self, source: AudioStream, stream: AudioStream) -> Iterator[_Timed]:
+        for frame in self._input.decode(source):
+            if frame.time is None or frame.time_base is None or frame.time < self._start:
+                continue
+            if self._end is not None and frame.time >= self._end:
+                break
+            time = frame.time - self._start
+            frame.pts = round(time / frame.time_base)
+            for packet in stream.encode(frame):
+                yield time, packet
+        for packet in stream.encode():
+            yield 0.0, packet
+
+
+def _until_broken(packets: Iterator[_Timed]) -> Iterator[_Timed]:
+    try:
+        yield from packets
+    except av.FFmpegError:
+        return

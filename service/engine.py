@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import BinaryIO
 
 from service import imaging, work
 from service.annotating import Annotator
@@ -22,10 +21,7 @@ from service.metrics import Metrics
 from service.records import (
     Classification,
     ModelInfo,
-    Moment,
     Picture,
-    Summary,
-    VideoInfo,
     WorkerConfig,
 )
 from service.remote import RemoteModel, worker_argv
@@ -33,7 +29,6 @@ from service.settings import Settings
 from service.sight import Sight
 from service.starting import start_workers
 from service.store import ModelStore, StoredModel
-from service.video import Sampling
 
 
 class Engine:
@@ -83,7 +78,7 @@ class Engine:
         self._insight = Insight(self._intake, self._batcher, explaining, bulk, temperature)
         self._cameras = Cameras(settings.max_cameras, settings.half_life)
         annotator = Annotator(self._insight, self._intake, settings)
-        self._footage = Footage(self._sight, annotator, self._intake, bulk, settings)
+        self.footage = Footage(self._sight, annotator, self._intake, bulk, settings)
 
     @classmethod
     @asynccontextmanager
@@ -172,70 +167,7 @@ class Engine:
         """
         async with self._within(deadline) as moment:
             decoding = [self._decoding(frame) for frame in frames]
-            return await self._footage.frames(decoding, faces, track, moment)
-
-    def place_for_video(self) -> AbstractContextManager[None]:
-        """Hold a place for a video; enter it before the video is taken in.
-
-        Raises:
-            Overloaded: too many are worked on.
-        """
-        return self._footage.place()
-
-    def watch(
-        self, file: BinaryIO, sampling: Sampling, faces: FaceMode = "detect", *, track: bool = True
-    ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
-        """Classify the faces of a video, frame by frame; memory stays the same however long it is.
-
-        Whoever reads the answers slowly slows the work; closing the generator ends it.
-
-        Args:
-            file: seekable: MP4, MOV, WebM, MKV or AVI.
-            sampling: which frames are looked at.
-            faces: as for `classify`.
-            track: whether people are followed from frame to frame.
-
-        Returns:
-            What the video says of itself; then a moment a frame, in order; then their summary.
-
-        Raises:
-            NotAVideo: no video, or it breaks off; the moments before that were given.
-            TooLarge: over a limit.
-            BadParameter: the video ends before the sampling begins.
-            ModelFailure: the model could not answer.
-            NotReady: the service is shutting down.
-        """
-        return self._footage.watch(file, sampling, faces, track)
-
-    def annotate(
-        self,
-        file: BinaryIO,
-        out: BinaryIO,
-        sampling: Sampling,
-        question: Question,
-        style: Style,
-        *,
-        faces: FaceMode = "detect",
-        track: bool = True,
-    ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
-        """Draw on each frame of a video what `watch` finds, and why, and write it as MP4.
-
-        Args:
-            file: as for `watch`; open with a file number.
-            out: open for reading and writing, empty; complete with the last answer.
-            sampling: which frames are looked at; the others show what the last one did.
-            question: how each face is explained.
-            style: how it is drawn.
-            faces: as for `classify`.
-            track: whether people are followed; labels do not flicker then.
-
-        Returns:
-            As `watch` does.
-
-        Raises:
-            ServiceError: as for `watch`.
-        """
-        return self._footage.annotate(file, out, sampling, question, style, faces, track)
+            return await self.footage.frames(decoding, faces, track, moment)
 
     async def explain(
         self,

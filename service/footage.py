@@ -72,7 +72,7 @@ class Footage:
 
     @contextmanager
     def place(self) -> Iterator[None]:
-        """Hold a place for a video.
+        """Hold a place for a video; enter it before the video is taken in.
 
         Raises:
             Overloaded: too many are worked on.
@@ -88,9 +88,28 @@ class Footage:
             self._videos -= 1
 
     async def watch(
-        self, file: BinaryIO, sampling: Sampling, faces: FaceMode, track: bool
+        self, file: BinaryIO, sampling: Sampling, faces: FaceMode = "detect", *, track: bool = True
     ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
-        """What a video shows, as `Engine.watch` says."""
+        """Classify the faces of a video, frame by frame; memory stays the same however long it is.
+
+        Whoever reads the answers slowly slows the work; closing the generator ends it.
+
+        Args:
+            file: seekable: MP4, MOV, WebM, MKV or AVI.
+            sampling: which frames are looked at.
+            faces: find faces, or take each frame as one aligned face crop.
+            track: whether people are followed from frame to frame.
+
+        Returns:
+            What the video says of itself; then a moment a frame, in order; then their summary.
+
+        Raises:
+            NotAVideo: no video, or it breaks off; the moments before that were given.
+            TooLarge: over a limit.
+            BadParameter: the video ends before the sampling begins.
+            ModelFailure: the model could not answer.
+            NotReady: the service is shutting down.
+        """
 
         async def look(frame: Frame) -> Moment:
             answer = await self._sight.classify(frame.picture, faces, self._bulk, patient=True)
@@ -114,10 +133,27 @@ class Footage:
         sampling: Sampling,
         question: Question,
         style: Style,
-        faces: FaceMode,
-        track: bool,
+        *,
+        faces: FaceMode = "detect",
+        track: bool = True,
     ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
-        """Draw on a video, as `Engine.annotate` says."""
+        """Draw on each frame of a video what `watch` finds, and why, and write it as MP4.
+
+        Args:
+            file: as for `watch`; open with a file number.
+            out: open for reading and writing, empty; complete with the last answer.
+            sampling: which frames are looked at; the others show what the last one did.
+            question: how each face is explained.
+            style: how it is drawn.
+            faces: find faces, or take each frame as one aligned face crop.
+            track: whether people are followed; labels do not flicker then.
+
+        Returns:
+            As `watch` does.
+
+        Raises:
+            ServiceError: as for `watch`.
+        """
         summariser = Summariser()
         async with open_film(partial(self._open, file, sampling)) as film:
             yield film.info

@@ -186,7 +186,7 @@ def test_over_the_limits_a_video_is_refused(second: bytes) -> None:
 
 def test_more_videos_than_allowed_at_once_are_refused(second: bytes) -> None:
     with serving(max_videos=1) as client:
-        with client.app_state["engine"].place_for_video():
+        with client.app_state["engine"].footage.place():
             response = post(client, second)
             check_problem(response, 503, "overloaded")
             assert int(response.headers["Retry-After"]) >= 1
@@ -214,8 +214,8 @@ def played(response: Response) -> tuple[list[Picture], list[float], set[str]]:
     assert response.headers["Content-Type"] == "video/mp4"
     data = response.content
     assert data.index(b"moov") < data.index(b"mdat"), "a browser plays it before it has it all"
-    with av.open(io.BytesIO(data)) as video:
-        codecs = {stream.codec_context.name for stream in video.streams if stream.codec_context}
+    with av.open(io.BytesIO(data), "r") as video:
+        codecs = {stream.codec_context.name for stream in video.streams}
         assert video.streams.video[0].pix_fmt == "yuv420p"
         frames = list(video.decode(video=0))
     pictures = [np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames]
@@ -259,8 +259,8 @@ def test_sound_goes_along_and_stays_with_its_part(
         list(range(5, 20)), abs=1
     )
     assert times[0] == 0
-    with av.open(io.BytesIO(response.content)) as opened:
-        heard = [frame.time + frame.samples / 48_000 for frame in opened.decode(audio=0)]
+    with av.open(io.BytesIO(response.content), "r") as opened:
+        heard = [(frame.time or 0) + frame.samples / 48_000 for frame in opened.decode(audio=0)]
     assert heard[-1] == pytest.approx(0.6, abs=0.08)
 
 

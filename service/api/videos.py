@@ -79,10 +79,10 @@ async def classify_video(
     """Classify the faces of a video frame by frame; lines come while the rest is worked on."""
     limit = engine.threshold if threshold is None else threshold
     async with AsyncExitStack() as stack:
-        stack.enter_context(engine.place_for_video())
+        stack.enter_context(engine.footage.place())
         file = stack.enter_context(uploads.temporary(engine.settings.temp_dir))
         await uploads.video(request, file, engine.settings.max_video_bytes)
-        answers = engine.watch(file, sampling, faces, track=track)
+        answers = engine.footage.watch(file, sampling, faces, track=track)
         await stack.enter_async_context(aclosing(answers))
         info = await anext(answers)
         if "text/csv" in accept:
@@ -122,11 +122,11 @@ async def explain_video(
     style = Style(alpha, colormap, landmarks)
     folder = engine.settings.temp_dir
     async with AsyncExitStack() as stack:
-        stack.enter_context(engine.place_for_video())
+        stack.enter_context(engine.footage.place())
         out = stack.enter_context(uploads.temporary(folder))
         with uploads.temporary(folder) as file:
             await uploads.video(request, file, engine.settings.max_video_bytes)
-            answers = engine.annotate(
+            answers = engine.footage.annotate(
                 file, out, sampling, question, style, faces=faces, track=track
             )
             async with aclosing(answers):

@@ -16,8 +16,9 @@ class HeldStream(StreamingResponse):
         held: AsyncExitStack,
         media_type: str,
         headers: Mapping[str, str] | None = None,
+        status_code: int = 200,  # FastAPI's document takes the default status from here
     ) -> None:
-        super().__init__(content, headers=headers, media_type=media_type)
+        super().__init__(content, status_code, headers, media_type)
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import signal
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
@@ -18,9 +17,8 @@ from service.engine import Engine
 from service.explanation import Glance
 from service.records import Classification, Timings
 from service.serve import DrainingServer
-from service.settings import Settings
 from service.tracks import Tracker
-from tests import processes
+from tests.served import served
 from tests.test_api import png
 
 pytestmark = pytest.mark.anyio
@@ -31,21 +29,9 @@ NOTHING = Glance(Classification(1, 1, (), Timings()))
 
 @asynccontextmanager
 async def live(**changes: object) -> AsyncIterator[tuple[DrainingServer, str]]:
-    """A server in this very loop, and where its cameras go."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = Settings().but(**{"workers": 1, "port": port, **changes})
-    async with Engine.open(settings, lambda _: processes.argv(processes.sound)) as engine:
-        server = DrainingServer(engine)
-        serving = asyncio.create_task(server.serve())
-        while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has no event
-            await asyncio.sleep(0)
-        try:
-            yield server, f"ws://127.0.0.1:{port}/live"
-        finally:
-            server.should_exit = True
-            await serving
+    """A server, and where its cameras go."""
+    async with served(**changes) as (server, url):
+        yield server, f"ws{url.removeprefix('http')}/live"
 
 
 async def exchange(client: ClientConnection, frame: bytes | str) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 // The camera, live: frames go to /live as fast as answers come; the newest wins.
 
-import { $, element, snapshot } from "./dom.js";
-import { colour, verdict } from "./emotions.js";
+import { $, snapshot } from "./dom.js";
+import { coloured } from "./crop.js";
 import { askForKey, forgetKey, subprotocols } from "./key.js";
 import { csv, FRAME_COLUMNS, row, save } from "./saving.js";
 import { clearProblem, say, tell } from "./say.js";
-import { explained } from "./service.js";
+import { classify, explained } from "./service.js";
 
 const WIDTH = 640; // of the frames that are sent
 const UNDER_WAY = 2; // frames sent and not yet answered
@@ -98,6 +98,7 @@ export class Camera {
     const { at, time } = this.#sent.get(seq) ?? {};
     for (const each of this.#sent.keys()) if (each <= seq) this.#sent.delete(each);
     this.#dropped += dropped ?? 0;
+    if (this.video.paused) return;
     if (problem) return tell(Object.assign(new Error(problem.detail), problem));
     const scale = this.video.videoWidth / image.width;
     for (const face of faces) face.box = scaled(face.box, scale);
@@ -109,31 +110,40 @@ export class Camera {
     this.#figures(performance.now() - at);
   }
 
-  /** Each face glows in its emotion's colour where its evidence is. */
+  /** Where each face's evidence is. */
   #heat(faces, scale) {
     if (!$("live-heat").checked) return;
     this.view.stage.clearHeat();
     for (const face of faces) {
       if (!face.map) continue;
       const place = face.place.flatMap(([a, b, c]) => [a * scale, b * scale, (c + 0.5) * scale - 0.5]);
-      this.view.stage.addHeat(glow(face.map, verdict(face).emotion), place);
+      this.view.stage.addHeat(coloured(face.map), place);
     }
   }
 
   #figures(latency) {
     const now = performance.now();
     this.#arrivals = [...this.#arrivals, now].filter((each) => now - each < 2 * SECOND);
-    const rate = this.#arrivals.length / 2;
+    const rate = (this.#arrivals.length / 2).toFixed(1);
     $("figures").textContent =
-      `${rate.toFixed(0)} answers a second, ${Math.round(latency)} ms each, ${this.#dropped} frames passed over.`;
+      `${rate} answers a second, ${Math.round(latency)} ms each, ${this.#dropped} frames passed over.`;
   }
 
-  #pause() {
+  async #pause() {
     const paused = !this.video.paused;
-    if (paused) this.video.pause();
-    else { this.view.forget(); this.video.play(); }
     $("pause").setAttribute("aria-pressed", paused);
-    say(paused ? "Paused: choose an emotion to see where it comes from." : "Looking.");
+    this.view.forget();
+    if (!paused) {
+      say("Looking.");
+      return this.video.play();
+    }
+    this.video.pause();
+    try {
+      this.view.update((await classify(await this.question(0).image)).faces);
+      say("Paused: choose an emotion to see where it comes from.");
+    } catch (error) {
+      tell(error);
+    }
   }
 
   async #closed(code, reason, opened) {
@@ -156,17 +166,4 @@ function refusal(error) {
     ? "The browser was told not to let this page use the camera: allow it beside the address."
     : "There is no camera that this browser could use.";
   return Object.assign(new Error(detail), { title: "No camera" });
-}
-
-/** A map as a veil of one colour, the denser the stronger. */
-function glow(map, emotion) {
-  const canvas = element("canvas", { width: map[0].length, height: map.length });
-  const paint = canvas.getContext("2d");
-  const most = Math.max(...map.flat()) || 1;
-  paint.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(`--${emotion}`);
-  map.forEach((cells, y) => cells.forEach((value, x) => {
-    paint.globalAlpha = value / most;
-    paint.fillRect(x, y, 1, 1);
-  }));
-  return canvas;
 }

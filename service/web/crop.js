@@ -36,3 +36,30 @@ export function closeUp(canvas, picture, place, side = 480) {
   paint.setTransform(new DOMMatrix().scale(side / CROP).multiply(toPicture(place).inverse()));
   paint.drawImage(picture, 0, 0);
 }
+
+/** A raw map as an image in the paper's colours. */
+export function coloured(map) {
+  const side = 64;
+  const cells = element("canvas", { width: map[0].length, height: map.length });
+  const most = Math.max(...map.flat());
+  const dots = cells.getContext("2d");
+  map.forEach((row, y) => row.forEach((value, x) => {
+    const grey = most ? (255 * value) / most : 0;
+    dots.fillStyle = `rgb(${grey} ${grey} ${grey})`;
+    dots.fillRect(x, y, 1, 1);
+  }));
+  const canvas = element("canvas", { width: side, height: side });
+  if (!most) return canvas; // nothing speaks for the emotion: no heat
+  const paint = canvas.getContext("2d", { willReadFrequently: true });
+  paint.imageSmoothingQuality = "high";
+  paint.drawImage(cells, 0, 0, side, side);
+  const image = paint.getImageData(0, 0, side, side);
+  for (let at = 0; at < image.data.length; at += 4) {
+    const strength = (4 * image.data[at]) / 255;
+    for (const channel of [0, 1, 2]) {
+      image.data[at + channel] = 255 * Math.min(1, Math.max(0, 1.5 - Math.abs(strength - 3 + channel)));
+    }
+  }
+  paint.putImageData(image, 0, 0);
+  return canvas;
+}

@@ -110,30 +110,36 @@ export class Timeline {
 function paint(canvas, points, duration) {
   const brush = canvas.getContext("2d");
   const style = getComputedStyle(document.documentElement);
-  const gap = typical(points) * 2.5;
-  points.forEach((point, index) => {
-    const next = points[index + 1];
-    const end = next && next.time - point.time <= gap ? next : { ...point, time: point.time + typical(points) };
-    const x = (point.time / duration) * canvas.width;
-    const width = Math.max(1, ((end.time - point.time) / duration) * canvas.width) + 0.5;
-    let from = 0, to = 0;
+  const step = typical(points);
+  for (const run of runs(points, 2.5 * step)) {
+    const ended = [...run, { ...run.at(-1), time: run.at(-1).time + step }];
+    const xs = ended.map(({ time }) => (time / duration) * canvas.width);
+    let floor = ended.map(() => 0);
     for (const emotion of EMOTIONS) {
+      const roof = ended.map(({ scores }, at) => floor[at] + scores[emotion] * canvas.height);
       brush.fillStyle = style.getPropertyValue(`--${emotion}`);
       brush.beginPath();
-      brush.moveTo(x, from * canvas.height);
-      brush.lineTo(x + width, to * canvas.height);
-      from += point.scores[emotion];
-      to += end.scores[emotion];
-      brush.lineTo(x + width, to * canvas.height);
-      brush.lineTo(x, from * canvas.height);
+      xs.forEach((x, at) => brush.lineTo(x, floor[at]));
+      for (let at = xs.length - 1; at >= 0; at -= 1) brush.lineTo(xs[at], roof[at]);
       brush.fill();
+      floor = roof;
     }
+  }
+}
+
+/** The points in stretches without a longer gap. */
+function runs(points, gap) {
+  const found = [];
+  points.forEach((point, at) => {
+    if (at && point.time - points[at - 1].time <= gap) found.at(-1).push(point);
+    else found.push([point]);
   });
+  return found;
 }
 
 /** The usual time between two points. */
 function typical(points) {
   if (points.length < 2) return 0.2;
-  const gaps = points.slice(1).map(({ time }, index) => time - points[index].time).sort((a, b) => a - b);
+  const gaps = points.slice(1).map(({ time }, at) => time - points[at].time).sort((a, b) => a - b);
   return gaps[gaps.length >> 1];
 }

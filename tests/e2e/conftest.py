@@ -35,6 +35,7 @@ def running_server(scheme: str = "http", **settings: object) -> Iterator[Server]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    settings = {"start_timeout": 300, **settings}  # a busy machine is slow
     changes = {f"GIMEFIVE_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
         command("serve", "--port", str(port)),

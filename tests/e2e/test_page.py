@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Playwright, Route, expect
 
 from service.records import EMOTIONS
-from tests.e2e.browser import PATIENCE, chromium, watched_page
+from tests import videos
+from tests.e2e.browser import PATIENCE, chromium, playing, watched_page
 from tests.e2e.conftest import ROOT, Server
 
 PORTRAIT = ROOT / "examples" / "eileen-collins.jpg"
@@ -22,8 +24,14 @@ expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as browser:
+def playwright() -> Iterator[Playwright]:
+    with playing() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    with chromium(playwright) as browser:
         yield browser
 
 
@@ -192,3 +200,96 @@ def test_on_a_phone_nothing_reaches_over_the_edge(browser: Browser, server: Serv
         page.locator("#bars button").first.click()
         expect(page.locator("#why-words")).not_to_be_empty()
         assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of video in which the portrait wanders from left to right."""
+    path = tmp_path_factory.mktemp("video") / "walk.webm"
+    path.write_bytes(videos.encode(videos.moving_portrait(24, (480, 360), 320), "webm", rate=8))
+    return path
+
+
+def test_a_video_is_followed_on_a_timeline_that_seeks(page: Page, walk: Path) -> None:
+    open_file(page, walk)
+    expect(page.get_by_role("status")).to_contain_text("one person")
+    timeline = page.get_by_role("slider", name="Time in the video")
+    page.get_by_role("button", name="Person 1").wait_for()
+    first = page.locator("#marks button").bounding_box()
+    timeline.focus()
+    page.keyboard.press("End")
+    expect(page.locator("#film")).to_have_js_property("seeking", False)
+    expect(timeline).to_have_attribute("aria-valuetext", re.compile("person 1 happiness"))
+    last = page.locator("#marks button").bounding_box()
+    assert first is not None
+    assert last is not None
+    assert last["x"] > first["x"] + 50
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Scores as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(kept.value.path()).read_text())))
+    assert {row["track"] for row in rows} == {"1"}
+    assert float(rows[-1]["time"]) > 2
+
+
+def test_a_paused_video_is_explained_where_it_stands(page: Page, walk: Path) -> None:
+    open_file(page, walk)
+    expect(page.get_by_role("status")).to_contain_text("one person")
+    page.locator("#bars button").first.click()
+    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    assert (heat(page)[..., 3] > 0).any()
+
+
+def test_what_is_no_video_is_told(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_text("no video at all")
+    open_file(page, tmp_path / "film.mp4")
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def camera(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser whose camera sees the portrait."""
+    path = tmp_path_factory.mktemp("camera") / "portrait.mjpeg"
+    with Image.open(PORTRAIT) as portrait:
+        frame = io.BytesIO()
+        portrait.resize((640, 640)).crop((0, 0, 640, 480)).save(frame, "JPEG")
+    path.write_bytes(frame.getvalue() * 10)
+    with chromium(playwright, f"--use-file-for-fake-video-capture={path}") as browser:
+        yield browser
+
+
+def test_the_camera_is_answered_live_and_can_be_paused_and_explained(
+    camera: Browser, server: Server
+) -> None:
+    with watched_page(camera, server.url) as page:
+        page.get_by_role("button", name="Use the camera").click()
+        page.get_by_role("button", name="Person 1: Happiness").wait_for()
+        expect(page.locator("#figures")).to_contain_text("answers a second")
+        page.get_by_label("Show what speaks for each face").check()
+        expect(page.locator("#status")).to_have_text("Looking.")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.locator("#status")).to_contain_text("Paused")
+        page.locator("#bars button").first.click()
+        expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+        assert (heat(page)[..., 3] > 0).any()
+
+
+def test_a_stream_that_ends_is_told_with_its_reason_and_can_be_started_again(
+    camera: Browser, server: Server
+) -> None:
+    with watched_page(camera, server.url) as page:
+        page.route_web_socket(
+            "**/live*", lambda socket: socket.close(code=1013, reason="64 cameras are on already")
+        )
+        page.get_by_role("button", name="Use the camera").click()
+        expect(page.get_by_role("alert")).to_contain_text("64 cameras are on already")
+        expect(page.get_by_role("button", name="Try again")).to_be_visible()
+
+
+def test_a_camera_that_may_not_be_used_is_told(browser: Browser, server: Server) -> None:
+    with watched_page(browser, server.url) as page:
+        page.evaluate(
+            "navigator.mediaDevices.getUserMedia = () => "
+            "Promise.reject(new DOMException('no', 'NotAllowedError'))"
+        )
+        page.get_by_role("button", name="Use the camera").click()
+        expect(page.get_by_role("alert")).to_contain_text("allow it beside the address")

@@ -1,0 +1,24 @@
+"""A typed client of a running service: `Client`, and `AsyncClient` for asyncio.
+
+What goes wrong is raised as the errors of `service.errors`, as if the service ran in process, with
+its request id as a note; `Unreachable` if nobody answers.
+"""
+
+from service.client.answers import ExplainedPicture, VideoFrame, VideoHead, VideoLine, VideoSummary
+from service.client.asynchronous import AsyncClient
+from service.client.calls import Source
+from service.client.retries import Retries, Unreachable
+from service.client.synchronous import Client
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "ExplainedPicture",
+    "Retries",
+    "Source",
+    "Unreachable",
+    "VideoFrame",
+    "VideoHead",
+    "VideoLine",
+    "VideoSummary",
+]

@@ -1,0 +1,155 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+
+import httpx
+
+from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
+from service.client import calls
+from service.client.answers import ExplainedPicture, VideoLine, video_line
+from service.client.calls import CHUNK, TIMEOUT, Call, Source
+from service.client.retries import Retries
+from service.errors import ServiceError
+from service.intake import FaceMode
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A running service; as `Client`, but its methods are awaited."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        retries: Retries = Retries(),  # noqa: B008  # frozen
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Connect when first asked; the arguments are those of `Client`."""
+        headers = {"X-API-Key": key} if key else {}
+        self._http = httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=TIMEOUT, transport=transport
+        )
+        self._retries = retries
+        self._sleep = sleep
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def classify(
+        self, image: Source, *, faces: FaceMode = "detect", threshold: float | None = None
+    ) -> ClassifyResponse:
+        """As `Client.classify`."""
+        return await self._ask(calls.classify(image, faces, threshold))
+
+    async def frames(
+        self,
+        images: Sequence[Source],
+        *,
+        faces: FaceMode = "detect",
+        threshold: float | None = None,
+        track: bool = False,
+    ) -> FramesResponse:
+        """As `Client.frames`."""
+        return await self._ask(calls.frames(images, faces, threshold, track))
+
+    async def explain(self, image: Source, **query: object) -> ExplainedPicture:
+        """As `Client.explain`."""
+        return await self._ask(calls.explain(image, query))
+
+    async def explain_numbers(self, image: Source, **query: object) -> ExplainResponse:
+        """As `Client.explain_numbers`."""
+        return await self._ask(calls.explain_numbers(image, query))
+
+    async def video(self, source: Source, **query: object) -> AsyncIterator[VideoLine]:
+        """As `Client.video`."""
+        async with self._stream(calls.video(source, query, "application/x-ndjson")) as response:
+            async for line in response.aiter_lines():
+                yield video_line(line)
+
+    async def video_csv(self, source: Source, output: Path, **query: object) -> None:
+        """As `Client.video_csv`."""
+        await self._save(calls.video(source, query, "text/csv"), output)
+
+    async def explain_video(self, source: Source, output: Path, **query: object) -> None:
+        """As `Client.explain_video`."""
+        await self._save(calls.explain_video(source, query), output)
+
+    async def _ask(self, call: Call[T]) -> T:
+        async with self._stream(call) as response:
+            await response.aread()
+        return call.read(response)
+
+    async def _save(self, call: Call[httpx.Response], output: Path) -> None:
+        part = output.with_name(f"{output.name}.part")
+        try:
+            async with self._stream(call) as response:
+                with part.open("wb") as file:  # a chunk at a time
+                    async for chunk in response.aiter_bytes():
+                        file.write(chunk)
+            part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @asynccontextmanager
+    async def _stream(self, call: Call[T]) -> AsyncIterator[httpx.Response]:
+        response = await self._opened(call)
+        try:
+            yield response
+        except httpx.HTTPError as error:
+            raise calls.unreachable(error, self._http.base_url) from error
+        finally:
+            await response.aclose()
+
+    async def _opened(self, call: Call[T]) -> httpx.Response:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._once(call)
+            except ServiceError as error:
+                pause = self._retries.pause(error, attempt)
+                if pause is None:
+                    raise
+                await self._sleep(pause)
+
+    async def _once(self, call: Call[T]) -> httpx.Response:
+        arguments = call.arguments()
+        if call.source is not None:
+            arguments["content"] = _content(call.source)
+        try:
+            request = self._http.build_request("POST", call.path, **arguments)  # type: ignore[arg-type]  # as httpx has them
+            response = await self._http.send(request, stream=True)
+            if response.is_success:
+                return response
+            try:
+                await response.aread()
+            finally:
+                await response.aclose()
+        except httpx.HTTPError as error:
+            raise calls.unreachable(error, self._http.base_url) from error
+        raise calls.failure(response)
+
+
+def _content(source: Source) -> bytes | AsyncIterator[bytes]:
+    return source if isinstance(source, bytes) else _pieces(source)
+
+
+async def _pieces(path: Path) -> AsyncIterator[bytes]:
+    file = await asyncio.to_thread(path.open, "rb")
+    with file:
+        while piece := await asyncio.to_thread(file.read, CHUNK):
+            yield piece

@@ -1,0 +1,140 @@
+"""What is sent and how answers are read, without sending anything: shared by both clients."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
+from service.client.answers import ExplainedPicture
+from service.client.problems import raised
+from service.client.retries import Unreachable
+from service.errors import ServiceError
+
+T = TypeVar("T")
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+Source = bytes | Path
+"""An encoded picture or video, or the file that holds it."""
+
+CHUNK = 1 << 18
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """A request that can be sent any number of times.
+
+    Attributes:
+        path: on the service.
+        query: what is None is left out.
+        source: the body; None if there are `frames`.
+        read: makes the answer of a response that succeeded.
+        accept: what the answer should be.
+        frames: pictures for a form.
+    """
+
+    path: str
+    query: dict[str, object]
+    source: Source | None
+    read: Callable[[httpx.Response], T]
+    accept: str = "*/*"
+    frames: Sequence[Source] = field(default=())
+
+    def arguments(self) -> dict[str, object]:
+        """What httpx is to send, the body of a single file excepted."""
+        params = {name: _plain(value) for name, value in self.query.items() if value is not None}
+        headers = {"Accept": self.accept}
+        if self.source is None:
+            return {"params": params, "headers": headers, "files": list(self._parts())}
+        headers["Content-Type"] = "application/octet-stream"
+        headers["Content-Length"] = str(_size(self.source))
+        return {"params": params, "headers": headers}
+
+    def _parts(self) -> Iterator[tuple[str, tuple[str, bytes]]]:
+        for index, frame in enumerate(self.frames):
+            name = frame.name if isinstance(frame, Path) else f"{index:06}"
+            content = frame.read_bytes() if isinstance(frame, Path) else frame
+            yield "files", (name, content)
+
+
+def classify(image: Source, faces: str, threshold: float | None) -> Call[ClassifyResponse]:
+    """POST /classify."""
+    return Call("classify", {"faces": faces, "threshold": threshold}, image, _as(ClassifyResponse))
+
+
+def frames(
+    images: Sequence[Source], faces: str, threshold: float | None, track: bool
+) -> Call[FramesResponse]:
+    """POST /classify/frames."""
+    query = {"faces": faces, "threshold": threshold, "track": track}
+    return Call("classify/frames", query, None, _as(FramesResponse), frames=images)
+
+
+def explain(image: Source, query: dict[str, object]) -> Call[ExplainedPicture]:
+    """POST /explain, drawn."""
+    return Call("explain", query, image, _explained)
+
+
+def explain_numbers(image: Source, query: dict[str, object]) -> Call[ExplainResponse]:
+    """POST /explain, as numbers."""
+    return Call("explain", query, image, _as(ExplainResponse), "application/json")
+
+
+def video(source: Source, query: dict[str, object], accept: str) -> Call[httpx.Response]:
+    """POST /classify/video."""
+    return Call("classify/video", query, source, lambda response: response, accept)
+
+
+def explain_video(source: Source, query: dict[str, object]) -> Call[httpx.Response]:
+    """POST /explain/video."""
+    return Call("explain/video", query, source, lambda response: response)
+
+
+def failure(response: httpx.Response) -> ServiceError:
+    """What a response that was read and did not succeed tells of."""
+    try:
+        problem = json.loads(response.content)
+    except ValueError:
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
+    problem.setdefault("detail", f"status {response.status_code} without a problem document")
+    return raised(problem, _seconds(response.headers.get("Retry-After")))
+
+
+def unreachable(error: httpx.HTTPError, url: httpx.URL) -> Unreachable:
+    """What a failure of the way to the service means."""
+    return Unreachable(f"no answer from {url}: {error or type(error).__name__}")
+
+
+def _as(model: type[ModelT]) -> Callable[[httpx.Response], ModelT]:
+    return lambda response: model.model_validate_json(response.content)
+
+
+def _explained(response: httpx.Response) -> ExplainedPicture:
+    said = response.headers
+    return ExplainedPicture(
+        response.content,
+        said["X-Emotion"],
+        float(said["X-Confidence"]),
+        said["X-Target"],
+        float(said["X-Map-Max"]),
+        said["X-Map-Empty"] == "true",
+    )
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _size(source: Source) -> int:
+    return source.stat().st_size if isinstance(source, Path) else len(source)
+
+
+def _seconds(header: str | None) -> float:
+    return float(header) if header and header.isdecimal() else 1.0

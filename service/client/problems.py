@@ -1,0 +1,21 @@
+"""Problems of the service as the errors that they were there."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from service import errors
+from service.api.problems import TABLE
+
+_BY_TYPE = {f"urn:gimefive:{kind.slug}": error for error, kind in TABLE.items()}
+
+
+def raised(problem: Mapping[str, Any], retry_after: float = 1.0) -> errors.ServiceError:
+    """The error that a problem document tells of, with its request id as a note."""
+    detail = str(problem.get("detail") or problem.get("title") or "the service failed")
+    kind = _BY_TYPE.get(str(problem.get("type")), errors.ServiceError)
+    timed = issubclass(kind, errors.Overloaded | errors.NotReady | errors.RateLimited)
+    error = kind(detail, retry_after) if timed else kind(detail)
+    assert isinstance(error, errors.ServiceError)  # noqa: S101  # the table holds nothing else
+    if "request_id" in problem:
+        error.add_note(f"request id: {problem['request_id']}")
+    return error

@@ -1,0 +1,36 @@
+"""When to try again: a decision without clock or network."""
+
+from dataclasses import dataclass
+
+from service.errors import NotReady, Overloaded, RateLimited, ServiceError
+
+PASSING = (Overloaded, NotReady, RateLimited)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How patient a client is.
+
+    Attributes:
+        attempts: most of them in all.
+        longest: most seconds to wait before one; who should wait longer gets the error.
+        first: seconds to wait if nobody answered; doubled each time.
+    """
+
+    attempts: int = 5
+    longest: float = 30.0
+    first: float = 0.25
+
+    def pause(self, error: ServiceError, attempt: int) -> float | None:
+        """Seconds to wait after the `attempt`-th failure, from 1; None to give up."""
+        if attempt >= self.attempts:
+            return None
+        if isinstance(error, PASSING):
+            return error.retry_after if error.retry_after <= self.longest else None
+        if isinstance(error, Unreachable):
+            return min(self.longest, self.first * 2.0 ** (attempt - 1))
+        return None
+
+
+class Unreachable(ServiceError):
+    """Nobody answers at the URL, or the connection broke."""

@@ -1,0 +1,169 @@
+"""The client for programs without asyncio."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self, TypeVar
+
+import httpx
+
+from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
+from service.client import calls
+from service.client.answers import ExplainedPicture, VideoLine, video_line
+from service.client.calls import CHUNK, TIMEOUT, Call, Source
+from service.client.retries import Retries
+from service.errors import ServiceError
+from service.intake import FaceMode
+
+T = TypeVar("T")
+
+
+class Client:
+    """A running service.
+
+    Every method raises `ServiceError`: the error that the service had, or `Unreachable`. Where the
+    service says when to come again, it is asked again then, as `retries` allows.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        retries: Retries = Retries(),  # noqa: B008  # frozen
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Connect when first asked.
+
+        Args:
+            url: of the service.
+            key: an API key, if the service wants one.
+            retries: how patient to be.
+            transport: httpx's own if None.
+            sleep: how pauses are spent.
+        """
+        headers = {"X-API-Key": key} if key else {}
+        self._http = httpx.Client(
+            base_url=url, headers=headers, timeout=TIMEOUT, transport=transport
+        )
+        self._retries = retries
+        self._sleep = sleep
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def classify(
+        self, image: Source, *, faces: FaceMode = "detect", threshold: float | None = None
+    ) -> ClassifyResponse:
+        """The faces of a picture, the largest first."""
+        return self._ask(calls.classify(image, faces, threshold))
+
+    def frames(
+        self,
+        images: Sequence[Source],
+        *,
+        faces: FaceMode = "detect",
+        threshold: float | None = None,
+        track: bool = False,
+    ) -> FramesResponse:
+        """The faces of a batch of frames, in order; a bad one fails alone."""
+        return self._ask(calls.frames(images, faces, threshold, track))
+
+    def explain(self, image: Source, **query: object) -> ExplainedPicture:
+        """Why a face got its score, drawn; `query` as for POST /explain."""
+        return self._ask(calls.explain(image, query))
+
+    def explain_numbers(self, image: Source, **query: object) -> ExplainResponse:
+        """Why a face got its score, as numbers; `query` as for POST /explain."""
+        return self._ask(calls.explain_numbers(image, query))
+
+    def video(self, source: Source, **query: object) -> Iterator[VideoLine]:
+        """What a video shows, while it is looked at; `query` as for POST /classify/video.
+
+        First a `VideoHead`, then a `VideoFrame` each, last the `VideoSummary`.
+        """
+        with self._stream(calls.video(source, query, "application/x-ndjson")) as response:
+            for line in response.iter_lines():
+                yield video_line(line)
+
+    def video_csv(self, source: Source, output: Path, **query: object) -> None:
+        """What a video shows, as CSV; the file is there when all of it is."""
+        self._save(calls.video(source, query, "text/csv"), output)
+
+    def explain_video(self, source: Source, output: Path, **query: object) -> None:
+        """The annotated video as MP4; the file is there when all of it is."""
+        self._save(calls.explain_video(source, query), output)
+
+    def _ask(self, call: Call[T]) -> T:
+        with self._stream(call) as response:
+            response.read()
+        return call.read(response)
+
+    def _save(self, call: Call[httpx.Response], output: Path) -> None:
+        part = output.with_name(f"{output.name}.part")
+        try:
+            with self._stream(call) as response, part.open("wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+            part.replace(output)
+        finally:
+            part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _stream(self, call: Call[T]) -> Iterator[httpx.Response]:
+        """A response that has succeeded, to be read; tried again as long as that may help."""
+        response = self._opened(call)
+        try:
+            yield response
+        except httpx.HTTPError as error:
+            raise calls.unreachable(error, self._http.base_url) from error
+        finally:
+            response.close()
+
+    def _opened(self, call: Call[T]) -> httpx.Response:
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return self._once(call)
+            except ServiceError as error:
+                pause = self._retries.pause(error, attempt)
+                if pause is None:
+                    raise
+                self._sleep(pause)
+
+    def _once(self, call: Call[T]) -> httpx.Response:
+        arguments = call.arguments()
+        if call.source is not None:
+            arguments["content"] = _content(call.source)
+        try:
+            request = self._http.build_request("POST", call.path, **arguments)  # type: ignore[arg-type]  # as httpx has them
+            response = self._http.send(request, stream=True)
+            if response.is_success:
+                return response
+            try:
+                response.read()
+            finally:
+                response.close()
+        except httpx.HTTPError as error:
+            raise calls.unreachable(error, self._http.base_url) from error
+        raise calls.failure(response)
+
+
+def _content(source: Source) -> bytes | Iterator[bytes]:
+    return source if isinstance(source, bytes) else _pieces(source)
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK):
+            yield piece

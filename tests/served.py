@@ -1,0 +1,30 @@
+"""The server that users run, in the test's own loop, with a fake model behind it."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from service.engine import Engine
+from service.serve import DrainingServer
+from service.settings import Settings
+from tests import processes
+
+
+@asynccontextmanager
+async def served(**changes: object) -> AsyncIterator[tuple[DrainingServer, str]]:
+    """A server, and its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = Settings().but(**{"workers": 1, "port": port, **changes})
+    async with Engine.open(settings, lambda _: processes.argv(processes.sound)) as engine:
+        server = DrainingServer(engine)
+        serving = asyncio.create_task(server.serve())
+        while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has no event
+            await asyncio.sleep(0)
+        try:
+            yield server, f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            await serving

@@ -1,0 +1,193 @@
+"""The typed client, against the real server, and against one that fails as it is told."""
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service import errors
+from service.client import (
+    AsyncClient,
+    Client,
+    Retries,
+    Unreachable,
+    VideoFrame,
+    VideoHead,
+    VideoSummary,
+)
+from tests import videos
+from tests.served import served
+from tests.test_api import png
+
+PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
+
+
+@pytest.mark.anyio
+async def test_both_clients_get_every_answer_typed(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(videos.encode(videos.counting(4)))
+    async with served() as (_, url), AsyncClient(url) as client:
+        answer = await client.classify(png(1), faces="whole", threshold=1)
+        with Client(url) as plain:
+            assert await asyncio.to_thread(plain.classify, png(1), faces="whole") == answer
+        assert answer.faces[0].emotion == "happiness"
+        assert (await client.classify(PORTRAIT)).image.width == 512
+        batch = await client.frames([png(1), b"broken", PORTRAIT], faces="whole")
+        assert [frame.status for frame in batch.frames] == ["ok", "error", "ok"]
+        drawn = await client.explain(png(9), faces="whole", view="map", target="fear")
+        assert drawn.png.startswith(b"\x89PNG")
+        assert (drawn.target, drawn.map_max, drawn.empty) == ("fear", 9, False)
+        numbers = await client.explain_numbers(png(9), faces="whole", method="layercam")
+        assert numbers.explanation.map[0] == [9, 0, 0, 0]
+        lines = [line async for line in client.video(film, faces="whole", every=2)]
+        assert [type(line) for line in lines] == [VideoHead, VideoFrame, VideoFrame, VideoSummary]
+        await client.video_csv(film, tmp_path / "film.csv", faces="whole")
+    assert len((tmp_path / "film.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.anyio
+async def test_the_services_errors_are_raised_as_what_they_were() -> None:
+    async with served() as (_, url), AsyncClient(url) as client:
+        with pytest.raises(errors.NotAnImage) as broken:
+            await client.classify(b"no picture")
+        assert "send a JPEG" in str(broken.value)
+        assert broken.value.__notes__[0].startswith("request id: ")
+        with pytest.raises(errors.NoFace):
+            await client.explain(png())
+        with pytest.raises(errors.BadInput):
+            await anext(client.video(b"no video"))
+
+
+def problem(status: int, slug: str, **headers: str) -> httpx.Response:
+    content = {"type": f"urn:gimefive:{slug}", "detail": slug, "request_id": "7"}
+    return httpx.Response(status, json=content, headers=headers)
+
+
+def nothing_found() -> httpx.Response:
+    model = {"name": "gimefive", "version": "1", "precision": "int8"}
+    return httpx.Response(
+        200, json={"model": model, "image": {"width": 1, "height": 1}, "faces": []}
+    )
+
+
+class Script:
+    """A service that answers as it is told, and clients of it that note how long they sleep."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = iter(answers)
+        self.bodies: list[bytes] = []
+        self.naps: list[float] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.bodies.append(request.read())
+        answer = next(self.answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def plain(self, retries: Retries) -> None:
+        transport = httpx.MockTransport(self)
+        with Client(
+            "http://service", retries=retries, transport=transport, sleep=self.naps.append
+        ) as client:
+            client.classify(PORTRAIT)
+
+    def asynchronous(self, retries: Retries) -> None:
+        async def sleep(seconds: float) -> None:
+            self.naps.append(seconds)
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            await request.aread()
+            return self(request)
+
+        async def run() -> None:
+            transport = httpx.MockTransport(answer)
+            async with AsyncClient(
+                "http://service", retries=retries, transport=transport, sleep=sleep
+            ) as client:
+                await client.classify(PORTRAIT)
+
+        asyncio.run(run())
+
+
+Run = Callable[[Script, Retries], None]
+both = pytest.mark.parametrize("run", [Script.plain, Script.asynchronous])
+
+
+@both
+def test_who_is_told_when_to_come_again_comes_then_with_the_whole_body(run: Run) -> None:
+    busy = problem(503, "overloaded", **{"Retry-After": "3"})
+    script = Script(busy, httpx.ConnectError("refused"), nothing_found())
+    run(script, Retries())
+    assert script.naps == [3, 0.5]
+    assert script.bodies == [PORTRAIT.read_bytes()] * 3
+
+
+@both
+def test_patience_ends(run: Run) -> None:
+    script = Script(*(problem(503, "overloaded", **{"Retry-After": "1"}) for _ in range(9)))
+    with pytest.raises(errors.Overloaded):
+        run(script, Retries(attempts=3))
+    assert script.naps == [1, 1]
+
+
+@both
+def test_who_should_wait_too_long_gets_the_error_at_once(run: Run) -> None:
+    script = Script(problem(503, "overloaded", **{"Retry-After": "600"}))
+    with pytest.raises(errors.Overloaded) as refused:
+        run(script, Retries(longest=60))
+    assert refused.value.retry_after == 600
+    assert script.naps == []
+
+
+@both
+def test_what_will_not_get_better_is_not_tried_again(run: Run) -> None:
+    script = Script(problem(413, "too-large"))
+    with pytest.raises(errors.TooLarge):
+        run(script, Retries())
+    assert script.naps == []
+
+
+@both
+def test_nobody_there_is_an_error_of_its_own(run: Run) -> None:
+    script = Script(*(httpx.ConnectError("refused") for _ in range(3)))
+    with pytest.raises(Unreachable, match="http://service"):
+        run(script, Retries(attempts=3, first=1))
+    assert script.naps == [1, 2]
+
+
+@both
+def test_an_answer_of_somebody_else_is_told_by_its_status(run: Run) -> None:
+    with pytest.raises(errors.ServiceError, match="status 502"):
+        run(Script(httpx.Response(502, text="<html>")), Retries())
+
+
+def client_of(answer: httpx.Response) -> Client:
+    return Client("http://service", transport=httpx.MockTransport(Script(answer)))
+
+
+def test_a_video_that_breaks_off_raises_what_broke_it() -> None:
+    head = dict.fromkeys(("fps", "duration", "frames", "sampled_frames"))
+    lines = [
+        {"video": {"width": 1, "height": 1, **head}},
+        {"problem": {"type": "urn:gimefive:too-large", "detail": "too long"}},
+    ]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    with client_of(httpx.Response(200, text=text)) as client:
+        answers = client.video(b"film")
+        assert isinstance(next(answers), VideoHead)
+        with pytest.raises(errors.TooLarge, match="too long"):
+            next(answers)
+
+
+def test_a_file_that_does_not_come_whole_is_not_kept(tmp_path: Path) -> None:
+    def half() -> Iterator[bytes]:
+        yield b"half"
+        raise httpx.ReadError("gone")
+
+    with client_of(httpx.Response(200, content=half())) as client, pytest.raises(Unreachable):
+        client.explain_video(b"film", tmp_path / "out.mp4")
+    assert list(tmp_path.iterdir()) == []

@@ -1,9 +1,8 @@
 """The ``gimefive`` command."""
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
-from enum import Enum
+import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -13,19 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import service
-from service import report
-from service.drawing import Style
-from service.engine import Engine
+from service import asking, report
 from service.errors import ServiceError
-from service.explanation import Colormap, Emotion, Layer, Method, Question, View
+from service.explanation import Colormap, Emotion, Layer, Method, View
 from service.intake import FaceMode
-from service.records import EMOTIONS
+from service.ledger import Ledger, text
 from service.serve import serve as run_server
 from service.settings import Settings
 from service.store import ModelStore
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-AT_ONCE = 64
 PROGRESS = (
     TextColumn("{task.description}"),
     BarColumn(),
@@ -41,14 +37,12 @@ app = typer.Typer(
 )
 
 
-class Output(Enum):
-    """How answers are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
+Url = Annotated[
+    str | None, typer.Option(help="ask the service there instead of starting a model here")
+]
+KeyFile = Annotated[
+    Path | None, typer.Option(help="file that holds the API key, if that service wants one")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")]
 PrecisionOption = Annotated[str | None, typer.Option(help="auto, fp32, int8 or fp16")]
 
@@ -100,21 +94,37 @@ def classify(
     faces: Annotated[FaceMode, typer.Option(help="whole: each image is one face")] = "detect",
     as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line")] = False,
     as_csv: Annotated[
-        bool, typer.Option("--csv", help="filepath and six scores, a face a line")
+        bool,
+        typer.Option(
+            "--csv",
+            help="filepath and six scores, a face a line; with a FILE.csv after it into that file, "
+            "and if it is there already, what it lacks is added",
+        ),
     ] = False,
+    url: Url = None,
+    key_file: KeyFile = None,
     device: Device = None,
     precision: PrecisionOption = None,
 ) -> None:
     """Classify images; a table on a terminal. The exit status is 1 if one could not be read."""
-    files = _images(paths)
+    ledger = _ledger(paths) if as_csv else None
+    files = [file for file in _images(paths) if ledger is None or str(file) not in ledger.done]
     settings = _settings(device=device, precision=precision)
-    output = Output.CSV if as_csv else Output.JSON if as_json else Output.TABLE
+    writer: report.Writer = report.JsonLinesWriter() if as_json else report.TableWriter()
+    if as_csv:
+        writer = report.CsvWriter(ledger.write if ledger else sys.stdout.write)
     try:
-        failed = asyncio.run(_classify(settings, files, faces, output))
-    except ServiceError as error:
+        if as_csv and ledger is None:
+            sys.stdout.write(text([report.COLUMNS]))
+        answerer = _answerer(settings, url, key_file)
+        failed = asyncio.run(_classify(answerer, files, faces, writer)) if files else 0
+    except (ServiceError, OSError) as error:
         _stop(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    finally:
+        if ledger:
+            ledger.close()
     raise typer.Exit(1 if failed else 0)
 
 
@@ -130,18 +140,27 @@ def explain(
     alpha: Annotated[float, typer.Option(help="share of heat, 0 to 1")] = 0.4,
     colormap: Annotated[Colormap, typer.Option(help="colours of the heat")] = "jet",
     faces: Annotated[FaceMode, typer.Option(help="whole: the image is one face")] = "detect",
+    url: Url = None,
+    key_file: KeyFile = None,
     device: Device = None,
     precision: PrecisionOption = None,
 ) -> None:
     """Draw why a face got its score."""
     settings = _settings(device=device, precision=precision, workers=1)
+    query = {
+        "target": target,
+        "face": face,
+        "method": method,
+        "layer": layer,
+        "view": view,
+        "alpha": alpha,
+        "colormap": colormap,
+        "faces": faces,
+    }
 
     async def draw() -> bytes:
-        question = Question(method, layer, None if target is None else EMOTIONS.index(target))
-        style = Style(alpha, colormap)
-        async with Engine.open(settings) as engine:
-            explained = await engine.explain(image.read_bytes(), question, faces=faces, face=face)
-            return await engine.draw(explained, view, style)
+        async with _answerer(settings, url, key_file) as answerer:
+            return await answerer.explain(image.read_bytes(), query)
 
     try:
         output.write_bytes(asyncio.run(draw()))
@@ -149,15 +168,19 @@ def explain(
         _stop(error)
 
 
-async def _classify(settings: Settings, files: list[Path], faces: FaceMode, output: Output) -> int:
+async def _classify(
+    opening: AbstractAsyncContextManager[asking.Answerer],
+    files: list[Path],
+    faces: FaceMode,
+    writer: report.Writer,
+) -> int:
     """Classify all files, several at once, and write the answers in order; how many failed."""
     errors = Console(stderr=True)
     failed = 0
-    async with Engine.open(settings) as engine:
-        writer = _writer(output, engine)
+    async with opening as answerer:
         with Progress(*PROGRESS, console=errors, transient=True) as progress:
             bar = progress.add_task("classifying", total=len(files))
-            async for row in _rows(engine, files, faces):
+            async for row in asking.rows(answerer, files, faces):
                 if row.problem is not None:
                     failed += 1
                     errors.print(f"{row.path}: {row.problem}", style="red", markup=False)
@@ -167,33 +190,25 @@ async def _classify(settings: Settings, files: list[Path], faces: FaceMode, outp
     return failed
 
 
-async def _rows(engine: Engine, files: list[Path], faces: FaceMode) -> AsyncIterator[report.Row]:
-    """The answers in the files' order, while the next ones are being worked on."""
-
-    async def one(path: Path) -> report.Row:
-        try:
-            data = await asyncio.to_thread(path.read_bytes)
-            return report.Row(path, await engine.classify(data, faces))
-        except (ServiceError, OSError) as error:
-            return report.Row(path, problem=str(error))
-
-    under_way: deque[asyncio.Task[report.Row]] = deque()
-    for path in files:
-        under_way.append(asyncio.create_task(one(path)))
-        if len(under_way) == AT_ONCE:
-            yield await under_way.popleft()
-    while under_way:
-        yield await under_way.popleft()
+def _answerer(
+    settings: Settings, url: str | None, key_file: Path | None
+) -> AbstractAsyncContextManager[asking.Answerer]:
+    if url is None:
+        return asking.engine_here(settings)
+    return asking.service_at(url, key_file and key_file.read_text().strip())
 
 
-def _writer(output: Output, engine: Engine) -> report.Writer:
-    match output:
-        case Output.CSV:
-            return report.CsvWriter()
-        case Output.JSON:
-            return report.JsonLinesWriter(engine.info, engine.threshold)
-        case Output.TABLE:
-            return report.TableWriter(engine.threshold)
+def _ledger(paths: list[Path]) -> Ledger | None:
+    """The CSV file among the paths, taken out of them."""
+    tables = [path for path in paths if path.suffix.lower() == ".csv"]
+    for table in tables:
+        paths.remove(table)
+    if not paths or len(tables) > 1:
+        raise typer.BadParameter("give images and one FILE.csv at most", param_hint="PATHS")
+    try:
+        return Ledger(tables[0], report.COLUMNS) if tables else None
+    except (ServiceError, OSError) as error:
+        _stop(error)
 
 
 def _images(paths: list[Path]) -> list[Path]:

@@ -1,8 +1,7 @@
 """How the command line writes answers: a table for people, JSON lines, or CSV."""
 
-import csv
 import json
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from service.api import schemas
-from service.records import EMOTIONS, Classification, ModelInfo
+from service.ledger import text
+from service.records import EMOTIONS
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Row:
     """
 
     path: Path
-    answer: Classification | None = None
+    answer: schemas.ClassifyResponse | None = None
     problem: str | None = None
 
 
@@ -39,37 +39,33 @@ class Writer(Protocol):
         """Nothing follows."""
 
 
-class CsvWriter:
-    """The paper's columns: ``filepath`` and the six scores; a line a face, none for a problem."""
+COLUMNS = ("filepath", *EMOTIONS)
+"""The paper's."""
 
-    def __init__(self) -> None:
-        self._out = csv.writer(sys.stdout, lineterminator="\n")
-        self._out.writerow(("filepath", *EMOTIONS))
+
+class CsvWriter:
+    """The paper's columns, a line a face; none for a picture without one, or with a problem."""
+
+    def __init__(self, write: Callable[[str], object]) -> None:
+        """Rows go to `write`, those of a file in one piece; the head is somebody else's."""
+        self._write = write
 
     def write(self, row: Row) -> None:
-        """Write a line for each face."""
-        for prediction in row.answer.predictions if row.answer else ():
-            self._out.writerow((row.path, *prediction.scores.tolist()))
+        """Write the lines of a file's faces."""
+        if row.answer and row.answer.faces:
+            scores = [face.scores.model_dump().values() for face in row.answer.faces]
+            self._write(text([(row.path, *values) for values in scores]))
 
     def close(self) -> None:
         """Nothing follows."""
-        sys.stdout.flush()
 
 
 class JsonLinesWriter:
     """An object a file: ``path`` and what /classify answers, or ``problem``."""
 
-    def __init__(self, model: ModelInfo, threshold: float) -> None:
-        self._model = model
-        self._threshold = threshold
-
     def write(self, row: Row) -> None:
         """Write the file's line."""
-        content = (
-            schemas.classification(row.answer, self._model, self._threshold)
-            if row.answer
-            else {"problem": row.problem}
-        )
+        content = row.answer.model_dump() if row.answer else {"problem": row.problem}
         print(json.dumps({"path": str(row.path), **content}), flush=True)  # noqa: T201  # the command's output
 
     def close(self) -> None:
@@ -79,8 +75,7 @@ class JsonLinesWriter:
 class TableWriter:
     """A table for people, printed at the end."""
 
-    def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
+    def __init__(self) -> None:
         self._table = Table("file", "emotion", *EMOTIONS, box=None, pad_edge=False)
         self._table.columns[0].overflow = "fold"  # the one that gives way on a narrow terminal
         for column in self._table.columns[1:]:
@@ -93,14 +88,13 @@ class TableWriter:
         if row.answer is None:
             self._table.add_row(str(row.path), "[red]problem[/red]")
             return
-        if not row.answer.predictions:
+        if not row.answer.faces:
             self._table.add_row(str(row.path), "[dim]no face[/dim]")
-        for prediction in row.answer.predictions:
-            unsure = prediction.confidence < self._threshold
+        for face in row.answer.faces:
             self._table.add_row(
                 str(row.path),
-                f"[dim]{prediction.emotion}?[/dim]" if unsure else f"[bold]{prediction.emotion}",
-                *(_percent(score, prediction.confidence) for score in prediction.scores.tolist()),
+                f"[dim]{face.emotion}?[/dim]" if face.abstained else f"[bold]{face.emotion}",
+                *(_percent(score, face.confidence) for score in face.scores.model_dump().values()),
             )
 
     def close(self) -> None:

@@ -76,3 +76,40 @@ def test_a_folder_without_pictures_is_said_so(tmp_path: Path) -> None:
 
 def test_the_version_is_the_packages() -> None:
     assert run("--version")[0] == f"gimefive {service.__version__}\n"
+
+
+def test_a_csv_file_is_gone_on_with_where_it_was_broken_off(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "out.csv"
+    run("classify", str(folder), "--csv", str(table))
+    whole = table.read_text()
+    assert [line.partition(",")[0] for line in whole.splitlines()] == [
+        "filepath",
+        str(folder / "a.jpg"),
+        str(folder / "deep" / "b.JPG"),
+    ]
+    table.write_text(whole[:-20])
+    run("classify", str(folder), "--csv", str(table))
+    assert table.read_text() == whole
+
+
+def test_what_a_csv_file_holds_already_is_not_asked_again(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "out.csv"
+    zeros = ",".join(["0"] * len(EMOTIONS))
+    rows = [f"{folder / name},{zeros}" for name in ("a.jpg", "deep/b.JPG")]
+    table.write_text("\n".join([",".join(["filepath", *EMOTIONS]), *rows, ""]))
+    before = table.read_text()
+    run("classify", str(folder), "--csv", str(table))
+    assert table.read_text() == before
+
+
+def test_a_file_that_holds_something_else_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "diary.csv"
+    table.write_text("Dear diary")
+    _, err = run("classify", str(folder), "--csv", str(table), status=1)
+    assert "choose another name" in err
+    assert table.read_text() == "Dear diary"
+
+
+def test_nobody_at_the_url_is_told_file_by_file(folder: Path) -> None:
+    _, err = run("classify", str(folder / "a.jpg"), "--url", "http://127.0.0.1:9", status=1)
+    assert "no answer from http://127.0.0.1:9" in err

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,3 +192,21 @@ def test_a_file_that_does_not_come_whole_is_not_kept(tmp_path: Path) -> None:
     with client_of(httpx.Response(200, content=half())) as client, pytest.raises(Unreachable):
         client.explain_video(b"film", tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.anyio
+async def test_the_command_line_asks_a_running_service(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "service.cli"]
+    async with served() as (_, url):
+        classified = await _run(*command, "classify", str(PORTRAIT), "--json", "--url", url)
+        why = tmp_path / "why.png"
+        await _run(*command, "explain", str(PORTRAIT), "-o", str(why), "--url", url)
+    assert json.loads(classified)["faces"][0]["emotion"] == "happiness"
+    assert why.read_bytes().startswith(b"\x89PNG")
+
+
+async def _run(*command: str) -> bytes:
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    return out

@@ -288,8 +288,8 @@ def test_a_stream_that_ends_is_told_with_its_reason_and_can_be_started_again(
 def test_a_camera_that_may_not_be_used_is_told(browser: Browser, server: Server) -> None:
     with watched_page(browser, server.url) as page:
         page.evaluate(
-            "navigator.mediaDevices.getUserMedia = () => "
-            "Promise.reject(new DOMException('no', 'NotAllowedError'))"
+            "() => { navigator.mediaDevices.getUserMedia = () => "
+            "Promise.reject(new DOMException('no', 'NotAllowedError')); }"
         )
         page.get_by_role("button", name="Use the camera").click()
         expect(page.get_by_role("alert")).to_contain_text("allow it beside the address")

@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import pytest
+
+from service.errors import BadInput
+from service.ledger import Ledger, text
+
+COLUMNS = ("name", "value")
+WHOLE = text([COLUMNS, ("a", 1), ("b, c", 1), ("b, c", 2)])
+
+
+def filled(path: Path) -> str:
+    """What is there once all that lacks has been added."""
+    ledger = Ledger(path, COLUMNS)
+    for name, rows in (("a", [("a", 1)]), ("b, c", [("b, c", 1), ("b, c", 2)])):
+        if name not in ledger.done:
+            ledger.write(text(rows))
+    ledger.close()
+    return path.read_text()
+
+
+UNSEEN = WHOLE.index('"b, c",2')
+"""Cut exactly here, the file ends with a whole line, and nobody can tell that one is missing."""
+
+
+@pytest.mark.parametrize("cut", [at for at in range(len(WHOLE) + 1) if at != UNSEEN])
+def test_wherever_a_file_was_cut_short_it_is_completed(tmp_path: Path, cut: int) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text(WHOLE[:cut])
+    assert filled(path) == WHOLE
+
+
+def test_a_file_of_another_kind_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("other,columns\n")
+    with pytest.raises(BadInput, match="choose another name"):
+        Ledger(path, COLUMNS)
+    assert path.read_text() == "other,columns\n"

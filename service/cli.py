@@ -195,7 +195,7 @@ def _answerer(
 ) -> AbstractAsyncContextManager[asking.Answerer]:
     if url is None:
         return asking.engine_here(settings)
-    return asking.service_at(url, key_file and key_file.read_text().strip())
+    return asking.service_at(url, None if key_file is None else key_file.read_text().strip())
 
 
 def _ledger(paths: list[Path]) -> Ledger | None:

@@ -1,7 +1,7 @@
 """What is sent and how answers are read, without sending anything: shared by both clients."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -39,7 +39,7 @@ class Call(Generic[T]):
     """
 
     path: str
-    query: dict[str, object]
+    query: Mapping[str, object]
     source: Source | None
     read: Callable[[httpx.Response], T]
     accept: str = "*/*"
@@ -109,7 +109,7 @@ def failure(response: httpx.Response) -> ServiceError:
 
 def unreachable(error: httpx.HTTPError, url: httpx.URL) -> Unreachable:
     """What a failure of the way to the service means."""
-    return Unreachable(f"no answer from {url}: {error or type(error).__name__}")
+    return Unreachable(f"no answer from {url}: {str(error) or type(error).__name__}")
 
 
 def _as(model: type[ModelT]) -> Callable[[httpx.Response], ModelT]:

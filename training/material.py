@@ -9,7 +9,7 @@ import torch
 
 from training.data import FaceSet, Split, read, split
 from training.errors import DataError, RunError
-from training.network import GiMeFive
+from training.network import GiMeFive, with_folded_norms
 from training.recipe import Recipe
 
 NAME = "gimefive"
@@ -51,7 +51,7 @@ class Material:
     """What an export is made from.
 
     Attributes:
-        network: with the weights of the run, in evaluation mode.
+        network: with the weights of the run, its norms folded, in evaluation mode.
         recipes: of the run, after those of the runs it started from, earliest first.
         history: what these saw on the way, images counted through.
         splits: the run's data sets, cut as it cut them.
@@ -83,7 +83,7 @@ class Material:
         names = [s.train.name for s in splits] + [faces.name for faces in unseen]
         if len(set(names)) < len(names):
             raise DataError(f"two data sets have one name: {', '.join(names)}")
-        return cls(network, recipes, history, splits, unseen)
+        return cls(with_folded_norms(network), recipes, history, splits, unseen)
 
 
 def _runs(folder: Path) -> tuple[tuple[Recipe, ...], list[dict[str, float]]]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.training.generated import encoded, lively_network, noise_faces
 from training.data import grey_face
-from training.network import GiMeFive, logits_of
+from training.network import GiMeFive, logits_of, with_folded_norms
 
 FACES = torch.from_numpy(noise_faces("set", each=1).faces)
 
@@ -90,3 +90,16 @@ def test_logits_do_not_depend_on_the_batch_and_leave_the_mode_alone(network: GiM
     network.eval()
     with torch.inference_mode():
         torch.testing.assert_close(found, network(FACES))
+
+
+@torch.inference_mode()
+def test_folding_the_norms_changes_no_answer_and_puts_zero_where_a_unit_switches_on(
+    network: GiMeFive,
+) -> None:
+    folded = with_folded_norms(network)
+    torch.testing.assert_close(folded(FACES), network(FACES), rtol=1e-4, atol=1e-4)
+    for layer in range(1, 6):
+        norm = network.get_submodule(f"bn{layer}")
+        maps = folded.features(FACES, layer)
+        torch.testing.assert_close(maps, norm(network.features(FACES, layer)), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(folded.get_submodule(f"bn{layer}")(maps), maps)

@@ -32,6 +32,7 @@ format: .venv/.developing
 
 bench: .venv/.developing
 	$(BIN)/python -m benchmarks.explanations
+	$(BIN)/python -m benchmarks.video
 
 clean:
 	rm -rf .venv

@@ -12,14 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import service
-from service import asking, report
+from service import asking, reel, report
+from service.drawing import Style
+from service.engine import Engine
 from service.errors import ServiceError
-from service.explanation import Colormap, Emotion, Layer, Method, View
+from service.explanation import Colormap, Emotion, Layer, Method, Question, View
 from service.intake import FaceMode
 from service.ledger import Ledger, text
+from service.records import EMOTIONS, Summary
 from service.serve import serve as run_server
 from service.settings import Settings
 from service.store import ModelStore
+from service.video import Sampling
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 PROGRESS = (
@@ -166,6 +170,45 @@ def explain(
         output.write_bytes(asyncio.run(draw()))
     except (ServiceError, OSError) as error:
         _stop(error)
+
+
+@app.command()
+def video(
+    source: Annotated[Path, typer.Argument(help="a video")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="MP4 to write, drawn on")
+    ] = None,
+    table: Annotated[Path | None, typer.Option("--csv", help="CSV to write, a row a face")] = None,
+    every: Annotated[int | None, typer.Option(help="look at every n-th frame")] = None,
+    fps: Annotated[float | None, typer.Option(help="look at so many frames a second")] = None,
+    start: Annotated[float, typer.Option(help="where to begin, in seconds")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="where to stop, in seconds")] = None,
+    target: Annotated[Emotion | None, typer.Option(help="the predicted one if left out")] = None,
+    method: Annotated[Method, typer.Option(help="gradcam is the paper's")] = "gradcam",
+    layer: Annotated[Layer, typer.Option(help="the convolution to explain")] = "conv5",
+    alpha: Annotated[float, typer.Option(help="share of heat, 0 to 1")] = 0.4,
+    colormap: Annotated[Colormap, typer.Option(help="colours of the heat")] = "jet",
+    landmarks: Annotated[bool, typer.Option(help="mark the five points of each face")] = True,
+    faces: Annotated[FaceMode, typer.Option(help="whole: each frame is one face")] = "detect",
+    device: Device = None,
+    precision: PrecisionOption = None,
+) -> None:
+    """Classify a video's faces, and draw what they show. Ctrl-C leaves no broken file."""
+    settings = _settings(device=device, precision=precision)
+
+    async def work() -> Summary:
+        question = Question(method, layer, None if target is None else EMOTIONS.index(target))
+        sampling, style = Sampling(fps, every, start, end), Style(alpha, colormap, landmarks)
+        job = reel.Job(source, output, table, sampling, question, style, faces)
+        async with Engine.open(settings) as engine:
+            return await reel.work(engine, job, Console(stderr=True))
+
+    try:
+        reel.tell(asyncio.run(work()))
+    except (ServiceError, OSError) as error:
+        _stop(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 async def _classify(

@@ -1,0 +1,163 @@
+"""Video classification beside its stages alone, and its memory: ``python -m benchmarks.video``.
+
+Everything runs in one process and its model processes, on generated videos of the portrait in
+examples/. Rounds alternate between the stages; medians are reported. The aim: the whole comes
+within 15 % of the slowest stage, and memory is the same for ten seconds and for an hour.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import av
+import typer
+
+from service.engine import Engine
+from service.faces import FaceDetector, crop
+from service.intake import configure_opencv
+from service.records import Moment, Picture
+from service.settings import Settings
+from service.store import ModelStore
+from service.video import Sampling, Video
+from tests.videos import encode, moving_portrait
+
+FPS, SIZE, SIDE = 25, (1280, 720), 600
+HELD = 100
+"""Pictures on which detection alone is measured."""
+
+
+def clip(seconds: int) -> bytes:
+    """The portrait wandering through the picture."""
+    return encode(moving_portrait(seconds * FPS, SIZE, SIDE), rate=FPS)
+
+
+def repeated(data: bytes, times: int, out: Path) -> None:
+    """The clip again and again, as one video; nothing is encoded anew."""
+    with av.open(str(out), "w", format="mp4") as target:
+        stream, shift = None, 0
+        for _ in range(times):
+            with tempfile.TemporaryFile() as file:
+                file.write(data)
+                file.seek(0)
+                with av.open(file, "r") as source:
+                    picture = source.streams.video[0]
+                    stream = stream or target.add_stream_from_template(picture, opaque=True)
+                    for packet in source.demux(picture):
+                        if packet.pts is None or packet.dts is None:
+                            continue
+                        packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
+                        packet.stream = stream
+                        target.mux(packet)
+                    shift += picture.duration or 0
+
+
+def opened(file: BinaryIO, settings: Settings) -> Video:
+    """The video, every frame of it."""
+    return Video(
+        file,
+        Sampling(),
+        max_pixels=settings.max_pixels,
+        max_seconds=settings.max_video_seconds,
+        threads=settings.decoders,
+    )
+
+
+def decode_alone(path: Path, settings: Settings) -> int:
+    """Decode every frame, and make it an upright RGB picture, in the pool's threads."""
+    with (
+        path.open("rb") as file,
+        opened(file, settings) as video,
+        ThreadPoolExecutor(settings.decoders) as pool,
+    ):
+        return sum(1 for _ in pool.map(lambda frame: frame.picture().shape, video.frames()))
+
+
+def detect_alone(detector: FaceDetector, pictures: list[Picture], threads: int) -> int:
+    """Find and crop the faces of pictures that are decoded already."""
+
+    def look(picture: Picture) -> int:
+        return len([crop(picture, face) for face in detector.detect(picture)])
+
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(1 for _ in pool.map(look, pictures))
+
+
+async def whole(engine: Engine, path: Path, sampling: Sampling) -> int:
+    """Classify the video; how many frames were looked at."""
+    with path.open("rb") as file:
+        async with aclosing(engine.footage.watch(file, sampling)) as answers:
+            return len([1 async for answer in answers if isinstance(answer, Moment)])
+
+
+async def peak_mb(engine: Engine, path: Path, sampling: Sampling) -> float:
+    """The most memory that this process had while it classified a video, in MB; Linux only."""
+    process = Path("/proc/self")
+    (process / "clear_refs").write_text("5")  # the peak begins anew
+    await whole(engine, path, sampling)
+    status = (process / "status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+async def measured(rounds: int, seconds: int, minutes: int, every: int, folder: Path) -> None:
+    """Measure, and print."""
+    settings = Settings()
+    configure_opencv()
+    short, long = folder / "short.mp4", folder / "long.mp4"
+    short.write_bytes(clip(seconds))
+    ten = clip(10)
+    repeated(ten, 1, folder / "ten.mp4")
+    repeated(ten, minutes * 6, long)
+    async with Engine.open(settings) as engine:
+        await rates(engine, short, rounds)
+        sampling = Sampling(every=every)
+        for name, path in (("10 s", folder / "ten.mp4"), (f"{minutes} min", long)):
+            typer.echo(f"peak memory, {name}: {await peak_mb(engine, path, sampling):.0f} MB")
+
+
+async def rates(engine: Engine, path: Path, rounds: int) -> None:
+    """Frames a second of each stage alone, and of the whole."""
+    settings = engine.settings
+    detector = FaceDetector(ModelStore(settings.model_store).detector())
+    with path.open("rb") as file, opened(file, settings) as video:
+        pictures = [frame.picture() for frame in islice(video.frames(), HELD)]
+    stages: dict[str, Callable[[], int]] = {
+        "decode alone": partial(decode_alone, path, settings),
+        "detection alone": partial(detect_alone, detector, pictures, settings.decoders),
+    }
+    seen: dict[str, list[float]] = {name: [] for name in (*stages, "whole")}
+    for _ in range(rounds):
+        for name, stage in stages.items():
+            start = time.perf_counter()
+            frames = await asyncio.to_thread(stage)
+            seen[name].append(frames / (time.perf_counter() - start))
+        start = time.perf_counter()
+        frames = await whole(engine, path, Sampling())
+        seen["whole"].append(frames / (time.perf_counter() - start))
+    rate = {name: statistics.median(values) for name, values in seen.items()}
+    for name, value in rate.items():
+        typer.echo(f"{name}: {value:.1f} frames/s")
+    slowest = min(rate[name] for name in stages)
+    typer.echo(f"whole over slowest stage: {rate['whole'] / slowest:.2f}")
+
+
+def main(
+    rounds: Annotated[int, typer.Option(help="of each stage")] = 5,
+    seconds: Annotated[int, typer.Option(help="length of the video for rates")] = 10,
+    minutes: Annotated[int, typer.Option(help="length of the video for memory")] = 60,
+    every: Annotated[int, typer.Option(help="n-th frames looked at for memory")] = 25,
+) -> None:
+    """Frames a second, and peak memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(measured(rounds, seconds, minutes, every, Path(folder)))
+
+
+if __name__ == "__main__":
+    typer.run(main)

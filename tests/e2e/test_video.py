@@ -1,0 +1,95 @@
+"""Videos through a real server and the real command: clients that go, and Ctrl-C."""
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import httpx
+import pytest
+
+from tests.e2e.conftest import command, running_server
+from tests.videos import encode, moving_portrait
+
+MP4 = {"Content-Type": "video/mp4"}
+
+
+@pytest.fixture(scope="module")
+def long_video() -> bytes:
+    """40 seconds; far more than is worked on in the tests."""
+    return encode(list(moving_portrait(10)) * 100)
+
+
+@contextmanager
+def watching(port: int, video: bytes, path: str = "/classify/video") -> Iterator[socket.socket]:
+    """A client that has sent a video and reads its answer as slowly as it likes."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\n"
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.sendall(f"{head}Content-Length: {len(video)}\r\n\r\n".encode() + video)
+        yield client
+
+
+def status(url: str) -> int:
+    headers = {"Content-Type": "video/mp4"}
+    return httpx.post(f"{url}/classify/video", content=b"?", headers=headers).status_code
+
+
+def test_a_client_that_goes_away_frees_its_place_within_a_second(
+    long_video: bytes, tmp_path: Path
+) -> None:
+    with running_server(workers=1, max_videos=1, temp_dir=tmp_path) as server:
+        port = int(server.url.rpartition(":")[2])
+        for path in ("/classify/video", "/explain/video"):
+            with watching(port, long_video, path) as client:
+                if path == "/classify/video":
+                    assert b'{"frame":0' in client.recv(4096) + client.recv(4096)
+                while status(server.url) != 503:
+                    pass
+                assert list(tmp_path.iterdir()) == [], "no name that a crash could leave behind"
+            gone = time.monotonic()
+            while status(server.url) == 503:
+                assert time.monotonic() < gone + 2, "the work goes on for nobody"
+
+
+def test_the_command_writes_a_video_and_a_table(tmp_path: Path) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(encode(moving_portrait(12), sound="aac"))
+    done = subprocess.run(
+        command("video", str(source), "-o", "out.mp4", "--csv", "out.csv", "--every", "4"),
+        cwd=tmp_path,
+        env={**os.environ, "GIMEFIVE_WORKERS": "1", "PYTHONPATH": str(Path.cwd())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "3 faces in 3 frames" in done.stdout
+    assert "happiness" in done.stdout
+    with (tmp_path / "out.csv").open() as table:
+        assert [row["frame"] for row in csv.DictReader(table)] == ["0", "4", "8"]
+    with av.open(str(tmp_path / "out.mp4"), "r") as video:
+        assert {stream.type for stream in video.streams} == {"video", "audio"}
+        assert len(list(video.decode(video=0))) == 12
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.csv", "out.mp4"]
+
+
+def test_ctrl_c_leaves_no_file(tmp_path: Path, long_video: bytes) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(long_video)
+    process = subprocess.Popen(
+        command("video", str(source), "-o", "out.mp4", "--csv", "out.csv"),
+        cwd=tmp_path,
+        env={**os.environ, "GIMEFIVE_WORKERS": "1", "PYTHONPATH": str(Path.cwd())},
+        stderr=subprocess.DEVNULL,
+    )
+    while not any(path.suffix == ".part" and path.stat().st_size for path in tmp_path.iterdir()):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

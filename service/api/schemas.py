@@ -291,12 +291,7 @@ def _person(prediction: Prediction) -> dict[str, Any]:
 def _place(found: Face) -> dict[str, Any]:
     box, points = found.box, found.landmarks
     return {
-        "box": {
-            "x": round(box.x),
-            "y": round(box.y),
-            "width": round(box.width),
-            "height": round(box.height),
-        },
+        "box": {side: round(getattr(box, side)) for side in ("x", "y", "width", "height")},
         "landmarks": points
         and {
             name: [round(x, 1), round(y, 1)] for name, (x, y) in zip(LANDMARKS, points, strict=True)

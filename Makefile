@@ -33,6 +33,7 @@ format: .venv/.developing
 bench: .venv/.developing
 	$(BIN)/python -m benchmarks.explanations
 	$(BIN)/python -m benchmarks.video
+	$(BIN)/python -m benchmarks.live
 
 clean:
 	rm -rf .venv

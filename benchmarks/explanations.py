@@ -45,7 +45,7 @@ def service() -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
-    command = [str(Path(sys.executable).parent / "gimefive"), "serve", "--port", str(port)]
+    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603  # our own command
     try:
         limit = time.monotonic() + 60

@@ -2,10 +2,12 @@ import os
 import socket
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
@@ -52,7 +54,14 @@ def running_server(scheme: str = "http", **settings: object) -> Iterator[Server]
         # Only waits until it listens; who it is, tests of TLS look at.
         with httpx.Client(transport=httpx.HTTPTransport(verify=False, retries=5)) as client:
             client.get(f"{url}/readyz").raise_for_status()
-        yield Server(process, url)
+        # Nobody reads the log, but a full pipe would stop the server.
+        drain = Thread(target=deque, args=(process.stderr, 0))
+        drain.start()
+        try:
+            yield Server(process, url)
+        finally:
+            process.kill()
+            drain.join()
     finally:
         process.kill()
         process.communicate()

@@ -239,6 +239,15 @@ def test_a_paused_video_is_explained_where_it_stands(page: Page, walk: Path) -> 
     assert (heat(page)[..., 3] > 0).any()
 
 
+def test_the_annotated_video_can_be_kept(page: Page, walk: Path) -> None:
+    open_file(page, walk)
+    expect(page.get_by_role("status")).to_contain_text("one person")
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Video as MP4").click()
+    assert kept.value.suggested_filename == "walk-gimefive.mp4"
+    assert Path(kept.value.path()).read_bytes()[4:8] == b"ftyp"
+
+
 def test_what_is_no_video_is_told(page: Page, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_text("no video at all")
     open_file(page, tmp_path / "film.mp4")

@@ -136,6 +136,8 @@ class Engine:
             ModelFailure: the model could not answer.
         """
         async with self._within(deadline) as moment:
+            if faces == "whole" and (scene := self._intake.glance(data, self.settings.max_pixels)):
+                return await self._sight.score(scene, self._interactive, deadline=moment)
             return await self._sight.classify(
                 self._decoding(data), faces, self._interactive, deadline=moment
             )

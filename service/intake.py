@@ -21,6 +21,12 @@ from service.records import FACE_SIZE, Box, Face, FaceImage, Picture
 
 FaceMode = Literal["detect", "whole"]
 
+SMALL_BYTES = 8 * 1024
+SMALL_PIXELS = 128 * 128
+"""A face crop of this size is looked at where it comes in: a thread's wake-up would cost more.
+
+Both bounds hold, and are told before a pixel is decoded, so that no file can hold the loop up."""
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -98,6 +104,23 @@ class Intake:
         """
         with self.places(1):
             return await self._run(partial(self._look, decode, mode), deadline)
+
+    def glance(self, data: bytes, max_pixels: int) -> Scene | None:
+        """A small face crop looked at here and now, since waking a thread would cost more.
+
+        Returns:
+            None for what is not small, or where nothing more is let in: `look` says the rest.
+
+        Raises:
+            BadInput: it is no picture, or broken.
+        """
+        if len(data) > SMALL_BYTES or self._waiting >= self._max_waiting:
+            return None
+        decode = partial(imaging.decode, data, min(max_pixels, SMALL_PIXELS))
+        try:
+            return self._look(decode, "whole")
+        except TooLarge:
+            return None
 
     async def look_in_turn(
         self, decode: Callable[[], Picture], mode: FaceMode, deadline: float | None = None

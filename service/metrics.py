@@ -1,6 +1,7 @@
 """Prometheus metrics, in a registry of their own."""
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -33,12 +34,13 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.registry.register(_Workers(workers))
         self._model = {"model": model.name, "version": model.version}
-        self.requests = self._counter(
-            "requests", "Requests answered.", ("route", "method", "status")
-        )
-        self.request_seconds = self._histogram(
+        requests = self._counter("requests", "Requests answered.", ("route", "method", "status"))
+        seconds = self._histogram(
             "request_duration_seconds", "Time to answer a request.", ("route",)
         )
+        # Finding a label's counter costs more than counting; every request needs these.
+        self._requests = lru_cache(requests.labels)
+        self._request_seconds = lru_cache(seconds.labels)
         self._queue_seconds = self._histogram(
             "queue_duration_seconds", "Time a face waited.", ("model", "version", "lane")
         )
@@ -57,13 +59,17 @@ class Metrics:
         self._dropped = self._counter(
             "dropped", "Faces, or pictures, dropped before they were worked on.", ("reason",)
         )
-        self._faces = self._counter("faces", "Faces classified.", ("emotion",))
+        faces = self._counter("faces", "Faces classified.", ("emotion",))
+        self._faces = {emotion: faces.labels(emotion) for emotion in EMOTIONS}
         info = ("name", "version", "precision", "device", "sha256")
         self._gauge("model_info", "The model in use.", info).labels(
             **{name: getattr(model, name) for name in info}
         ).set(1)
-        for emotion in EMOTIONS:
-            self._faces.labels(emotion=emotion)
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """A request was answered."""
+        self._requests(route, method, status).inc()
+        self._request_seconds(route).observe(seconds)
 
     def waiting(self, lane: str, items: int) -> None:
         """So many items wait now."""
@@ -88,7 +94,7 @@ class Metrics:
 
     def classified(self, emotion: str) -> None:
         """A face was classified."""
-        self._faces.labels(emotion=emotion).inc()
+        self._faces[emotion].inc()
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -47,6 +47,7 @@ class DrainingServer(uvicorn.Server):
                 ws_ping_timeout=settings.ping_seconds,
                 ws_per_message_deflate=False,  # pictures are compressed already
                 access_log=False,
+                proxy_headers=False,  # nothing asks where a request came from
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=round(settings.drain_timeout),

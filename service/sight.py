@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from service.batching import Batcher
-from service.intake import FaceMode, Intake
+from service.intake import FaceMode, Intake, Scene
 from service.metrics import Metrics
 from service.queues import Answer
 from service.records import Classification, Picture, Prediction, Timings
@@ -42,7 +42,19 @@ class Sight:
             ServiceError: as `Engine.classify` says.
         """
         look = self._intake.look_in_turn if patient else self._intake.look
-        scene = await look(decode, faces, deadline)
+        return await self.score(
+            await look(decode, faces, deadline), lane, deadline=deadline, patient=patient
+        )
+
+    async def score(
+        self,
+        scene: Scene,
+        lane: ScoreLane,
+        *,
+        deadline: float | None = None,
+        patient: bool = False,
+    ) -> Classification:
+        """Classify the faces of a picture that was looked at; likewise."""
         height, width = scene.picture.shape[:2]
         found, crops, looked = scene.faces, scene.crops, (scene.decode, scene.detect)
         del scene  # whoever waits for the model needs the crops alone

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service.api import schemas
 from service.api.app import create_app
 from service.engine import Engine
+from service.intake import SMALL_BYTES
 from service.settings import Settings
 from tests import processes
 from tests.fakes import POISON
@@ -142,6 +143,24 @@ def test_a_form_that_is_none_is_refused(client: TestClient) -> None:
 def test_a_parameter_out_of_range_is_named(client: TestClient, name: str, value: Any) -> None:  # noqa: ANN401  # any value of a query
     detail = check_problem(post(client, png(), **{name: value}), 422, "bad-parameter")
     assert detail.startswith(name)
+
+
+def test_a_deadline_that_cannot_be_is_named(client: TestClient) -> None:
+    headers = {"Content-Type": "image/png", "X-Deadline-Ms": "-1"}
+    response = client.post("/classify", content=png(), headers=headers)
+    assert "greater than 0" in check_problem(response, 422, "bad-parameter")
+
+
+def test_a_parameter_that_nobody_knows_is_passed_over(client: TestClient) -> None:
+    plain = post(client, png(1), faces="whole", threshold=0.5)
+    assert post(client, png(1), faces="whole", threshold=0.5, lang="en").json() == plain.json()
+
+
+def test_a_small_file_may_hold_a_large_picture(client: TestClient) -> None:
+    large = png(1, (1000, 1000))
+    assert len(large) < SMALL_BYTES
+    response = post(client, large, faces="whole")
+    assert response.json()["image"] == {"width": 1000, "height": 1000}
 
 
 def test_too_many_bytes_are_refused_without_reading_them_all() -> None:

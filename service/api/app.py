@@ -12,6 +12,7 @@ from service.api.guard import Guard
 from service.api.hangups import CancelOnHangUp
 from service.api.observe import Observe
 from service.api.security import Keys
+from service.api.shortcut import Shortcut
 from service.api.state import State
 from service.engine import Engine
 from service.settings import Settings
@@ -69,6 +70,7 @@ def create_app(
     app.include_router(ops.router)
     app.include_router(live.router)
     app.include_router(page.router())
+    app.add_middleware(Shortcut)
     app.add_middleware(CancelOnHangUp)
     app.add_middleware(Guard, settings=settings, keys=keys)
     if settings.cors_origins:

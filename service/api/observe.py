@@ -5,7 +5,6 @@ import secrets
 import time
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
@@ -14,9 +13,12 @@ from service.records import Timings
 
 log = structlog.get_logger(__name__)
 
-SANE_ID = re.compile(r"[\w.:/+=-]{1,128}")
+SANE_ID = re.compile(rb"[\w.:/+=-]{1,128}")
 QUIET = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
 """Routes whose requests are logged at debug level only: machines ask them all the time."""
+
+
+NOTHING = Timings()
 
 
 class Observe:
@@ -47,8 +49,7 @@ class _Observed:
     """One request under way."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
-        given = Headers(scope=scope).get("x-request-id", "")
-        self.id = given if SANE_ID.fullmatch(given) else secrets.token_hex(8)
+        self.id = _request_id(scope)
         self.status: int | None = None
         self._scope = scope
         self._send = send
@@ -59,11 +60,16 @@ class _Observed:
         """Send, with the headers that every response carries."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            headers["X-Request-ID"] = self.id
-            headers["Server-Timing"] = ", ".join(
-                f"{stage};dur={ms:.2f}" for stage, ms in self._stages().items()
+            spent = self._timings
+            timing = (
+                f"decode;dur={spent.decode * 1000:.2f}, detect;dur={spent.detect * 1000:.2f}, "
+                f"queue;dur={spent.queue * 1000:.2f}, inference;dur={spent.inference * 1000:.2f}"
             )
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self.id.encode()),
+                (b"server-timing", timing.encode()),
+            ]
         await self._send(message)
 
     def finish(self) -> None:
@@ -73,8 +79,8 @@ class _Observed:
         engine: Engine = state["engine"]
         route = getattr(self._scope.get("route"), "path", "unmatched")
         method, status = self._scope["method"], self.status or 499  # the client went away
-        engine.metrics.requests.labels(route, method, status).inc()
-        engine.metrics.request_seconds.labels(route).observe(seconds)
+        engine.metrics.answered(route, method, status, seconds)
+        spent = self._timings
         (log.debug if route in QUIET else log.info)(
             "request",
             id=self.id,
@@ -82,15 +88,22 @@ class _Observed:
             route=route,
             status=status,
             ms=round(seconds * 1000, 2),
+            decode_ms=round(spent.decode * 1000, 2),
+            detect_ms=round(spent.detect * 1000, 2),
+            queue_ms=round(spent.queue * 1000, 2),
+            inference_ms=round(spent.inference * 1000, 2),
             **({"key": state["key"]} if "key" in state else {}),
-            **{f"{stage}_ms": round(ms, 2) for stage, ms in self._stages().items() if ms},
         )
 
-    def _stages(self) -> dict[str, float]:
-        timings: Timings = self._scope["state"].get("timings", Timings())
-        return {
-            "decode": timings.decode * 1000,
-            "detect": timings.detect * 1000,
-            "queue": timings.queue * 1000,
-            "inference": timings.inference * 1000,
-        }
+    @property
+    def _timings(self) -> Timings:
+        timings: Timings = self._scope["state"].get("timings", NOTHING)
+        return timings
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's, if it sent a sane one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and SANE_ID.fullmatch(value):
+            return bytes(value).decode()
+    return secrets.token_hex(8)

@@ -18,7 +18,8 @@ class State(TypedDict):
     engine: Engine
 
 
-def _engine(connection: HTTPConnection) -> Engine:
+async def _engine(connection: HTTPConnection) -> Engine:
+    # No plain function: FastAPI would run it in a thread.
     engine: Engine = connection.state.engine
     return engine
 

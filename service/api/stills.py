@@ -2,13 +2,15 @@
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict
 
 from service import errors
 from service.api import bodies, schemas
 from service.api.problems import responses
-from service.api.state import EngineOf
+from service.engine import Engine
 from service.intake import FaceMode
 
 router = APIRouter(tags=["classify"])
@@ -25,6 +27,16 @@ Deadline = Annotated[
     float | None,
     Header(alias="X-Deadline-Ms", gt=0, description="Longest the answer may take, in ms."),
 ]
+
+
+class Parameters(BaseModel):
+    """What a request to classify may say beside the image."""
+
+    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=False)
+
+    faces: Faces = "detect"
+    threshold: Threshold = None
+    deadline_ms: Deadline = None
 
 
 @router.post(
@@ -44,14 +56,31 @@ Deadline = Annotated[
 )
 async def classify(
     request: Request,
-    engine: EngineOf,
     faces: Faces = "detect",
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
-) -> JSONResponse:
+) -> Response:
     """Classify the faces of an image, the largest first; no face gives an empty list."""
+    return await answer(
+        request, Parameters(faces=faces, threshold=threshold, deadline_ms=deadline_ms)
+    )
+
+
+ROUTE = router.routes[-1]
+"""The route as metrics and logs name it, whoever answers."""
+
+
+async def answer(request: Request, parameters: Parameters) -> Response:
+    """Read, classify, shape.
+
+    Raises:
+        ServiceError: as `service.engine.Engine.classify` says.
+    """
+    engine: Engine = request.state.engine
     data = await bodies.image(request, engine.settings.max_body_bytes)
-    answer = await engine.classify(data, faces, deadline_ms and deadline_ms / 1000)
-    request.state.timings = answer.timings
-    limit = engine.threshold if threshold is None else threshold
-    return JSONResponse(schemas.classification(answer, engine.info, limit))
+    deadline = parameters.deadline_ms and parameters.deadline_ms / 1000
+    found = await engine.classify(data, parameters.faces, deadline)
+    request.state.timings = found.timings
+    limit = engine.threshold if parameters.threshold is None else parameters.threshold
+    document = schemas.classification(found, engine.info, limit)
+    return Response(orjson.dumps(document), media_type="application/json")

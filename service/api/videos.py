@@ -55,6 +55,7 @@ PROBLEMS = problems.responses(
     "/classify/video",
     tags=["classify"],
     response_class=HeldStream,
+    status_code=200,
     responses={
         200: {
             "description": "A line for the video, one a frame, one for the summary.",
@@ -95,6 +96,7 @@ async def classify_video(
     "/explain/video",
     tags=["explain"],
     response_class=HeldStream,
+    status_code=200,
     responses={
         200: {
             "description": "The video, drawn on.",

@@ -1,0 +1,53 @@
+"""The service around a model that answers at once, to see what all the rest costs.
+
+``python -m benchmarks.hollow serve`` is `gimefive serve` with such a model, set by the same
+environment variables; ``python -m benchmarks.hollow model`` is the model.
+"""
+
+import sys
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
+
+import numpy as np
+import uvloop
+
+from service import codec, logs, wire
+from service.engine import Engine
+from service.records import ModelInfo
+from service.serve import DrainingServer
+from service.settings import Settings
+from service.wire import Message
+
+INFO = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "it answers at once", max_batch=32)
+ROW = np.array([0.95, 0.01, 0.01, 0.01, 0.01, 0.01], dtype=np.float32)
+
+
+def model() -> None:
+    """Answer every batch with the same scores."""
+    answers = sys.stdout.buffer
+    answers.write(Message({"ready": asdict(INFO)}).pack())
+    answers.flush()
+    while (request := wire.read(sys.stdin.buffer)) is not None:
+        scores = np.tile(ROW, (len(codec.faces(request)), 1))
+        answers.write(Message({"seconds": 0.0}, scores.tobytes()).pack())
+        answers.flush()
+
+
+def opened(settings: Settings) -> AbstractAsyncContextManager[Engine]:
+    """The engine, with this model."""
+    return Engine.open(settings, lambda _: (sys.executable, "-m", "benchmarks.hollow", "model"))
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal ends it."""
+    async with opened(settings) as engine:
+        await DrainingServer(engine).serve()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "model":
+        model()
+    else:
+        settings = Settings()
+        logs.configure(settings)
+        uvloop.run(serve(settings))

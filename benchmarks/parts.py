@@ -1,0 +1,103 @@
+"""Where a request's CPU time goes, within the process: ``python -m benchmarks.parts``.
+
+Each row holds the one above it and something more, with 32 requests under way at once. It is
+the least of many rounds: what disturbs a process only ever adds.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import typer
+import uvloop
+from starlette.types import Message, Scope
+
+from benchmarks.hollow import opened
+from benchmarks.pictures import crop
+from service import imaging, logs
+from service.api.app import create_app
+from service.engine import Engine
+from service.settings import Settings
+
+TOGETHER = 32
+ROUNDS = 40
+
+Part = Callable[[], Awaitable[object]]
+
+
+def parts(engine: Engine, asgi: Callable[..., Awaitable[None]], face: bytes) -> dict[str, Part]:
+    """What is measured."""
+
+    async def decode() -> None:
+        imaging.grey_face(imaging.decode(face, engine.settings.max_pixels))
+
+    async def classify() -> None:
+        await engine.classify(face, "whole")
+
+    async def request() -> None:
+        await asgi(scope(engine, len(face)), receive, send)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": face, "more_body": False}
+
+    async def send(_: Message) -> None:
+        pass
+
+    return {
+        "decode and make grey": decode,
+        "+ engine: to a thread, if any, through the batcher to the model": classify,
+        "+ ASGI: route, body, JSON, metrics, log": request,
+    }
+
+
+def scope(engine: Engine, length: int) -> Scope:
+    """A request as uvicorn hands it on."""
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/classify",
+        "raw_path": b"/classify",
+        "query_string": b"faces=whole",
+        "root_path": "",
+        "headers": [
+            (b"host", b"localhost"),
+            (b"content-type", b"image/jpeg"),
+            (b"content-length", str(length).encode()),
+        ],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+        "state": {"engine": engine},
+    }
+
+
+async def cost(part: Part) -> float:
+    """Microseconds of CPU, all threads."""
+    start = time.process_time()
+    await asyncio.gather(*(part() for _ in range(TOGETHER)))
+    return (time.process_time() - start) / TOGETHER * 1e6
+
+
+async def measure() -> dict[str, float]:
+    """Every part's cost, the rounds interleaved."""
+    settings = Settings().but(workers=1)
+    async with opened(settings) as engine:
+        found = parts(engine, create_app(settings), crop())
+        costs: dict[str, list[float]] = {name: [] for name in found}
+        for _ in range(ROUNDS):
+            for name, part in found.items():
+                costs[name].append(await cost(part))
+    return {name: min(values) for name, values in costs.items()}
+
+
+def main() -> None:
+    """Measure and print."""
+    logs.configure(Settings().but(log_format="json"))
+    for name, spent in uvloop.run(measure()).items():
+        typer.echo(f"{spent:6.0f} us  {name}")
+
+
+if __name__ == "__main__":
+    main()

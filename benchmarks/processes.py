@@ -1,0 +1,121 @@
+"""A server as a set of processes: started, watched and ended with everything it brought."""
+
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+from benchmarks.pictures import ROOT
+from benchmarks.wrk import Request
+
+MARK = "GIMEFIVE_BENCHMARK"
+"""An environment variable that all of a server's processes inherit, wherever they detach to."""
+
+LONGEST_END = 15
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class DidNotStartError(Exception):
+    """A server did not come up; the message ends with the last lines that it wrote."""
+
+
+class Processes:
+    """All processes that carry a mark."""
+
+    def __init__(self, main: int, mark: str) -> None:
+        self.main = main
+        self._mark = f"{MARK}={mark}".encode()
+
+    def pids(self) -> list[int]:
+        """Those that run now."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdecimal():
+                with suppress(OSError):
+                    if self._mark in (folder / "environ").read_bytes().split(b"\0"):
+                        found.append(int(folder.name))
+        return found
+
+    def cpu_seconds(self) -> float:
+        """CPU time they have had, those that ended included."""
+        ticks = 0
+        for pid in self.pids():
+            with suppress(OSError):
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += sum(int(field) for field in fields[11:15])
+        return ticks / TICKS
+
+    def memory(self) -> int:
+        """Bytes that they hold; a page that several share is counted once."""
+        total = 0
+        for pid in self.pids():
+            with suppress(OSError):
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                total += int(rollup.partition("\nPss:")[2].split()[0]) * 1024
+        return total
+
+    def end(self) -> None:
+        """Ask them to end; kill what is still there after a while."""
+        with suppress(ProcessLookupError):
+            os.kill(self.main, signal.SIGTERM)
+        limit = time.monotonic() + LONGEST_END
+        while self.pids() and time.monotonic() < limit:
+            time.sleep(0.1)
+        for pid in self.pids():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    is_ready: Callable[[], bool],
+    log: Path,
+    patience: float,
+) -> Iterator[tuple[Processes, float]]:
+    """A server until the block ends; also the seconds from its start to its first good answer.
+
+    Raises:
+        DidNotStartError: it ended, or was not ready after `patience` seconds.
+    """
+    mark = uuid.uuid4().hex
+    start = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **environment, MARK: mark},
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    processes = Processes(process.pid, mark)
+    try:
+        while not is_ready():
+            late = time.monotonic() - start > patience
+            if late or process.poll() is not None:
+                last = log.read_text(errors="replace").splitlines()[-5:]
+                raise DidNotStartError("\n".join(["late" if late else "ended", *last]))
+            time.sleep(0.02)
+        yield processes, time.monotonic() - start
+    finally:
+        processes.end()
+        process.wait()
+
+
+def answers(url: str, request: Request | None = None) -> bool:
+    """Whether a request, or a GET if there is none, gets a good answer now."""
+    with suppress(httpx.HTTPError):
+        if request is None:
+            return httpx.get(url, timeout=20).is_success
+        headers = {"Content-Type": request.kind, **dict(request.headers)}
+        return httpx.post(url, content=request.body, headers=headers, timeout=20).is_success
+    return False

@@ -31,6 +31,7 @@ format: .venv/.developing
 	$(BIN)/ruff format .
 
 bench: .venv/.developing
+	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.explanations
 	$(BIN)/python -m benchmarks.video
 	$(BIN)/python -m benchmarks.live

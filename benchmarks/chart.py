@@ -1,0 +1,60 @@
+"""The report as one picture."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+
+def draw(report: dict[str, Any], path: Path) -> None:
+    """Draw what was measured: the systems, and how cost grows."""
+    kinds = list(report["systems"])
+    figure, rows = plt.subplots(2, max(3, len(kinds)), figsize=(15, 8), squeeze=False)
+    for axes in rows.ravel():
+        axes.set_visible(False)
+    for axes, kind in zip(rows[0], kinds, strict=False):
+        _systems(axes, kind, report["systems"][kind], max(report["limit"][kind].values()))
+    _limits(rows[1][0], report["limit"])
+    extras = report.get("extras", {})
+    if "processes" in extras:
+        _line(rows[1][1], extras["processes"], "model processes", "images/s, bare loops")
+    held = extras.get("memory_by_queue", {"failed": ""})
+    if "failed" not in held:
+        megabytes = {items: value / 1e6 for items, value in held.items()}
+        _line(rows[1][2], megabytes, "faces that may wait", "MB, at three times of capacity")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _systems(axes: Axes, kind: str, found: dict[str, Any], best: float) -> None:
+    axes.set_visible(True)
+    for name, system in found.items():
+        loops = system.get("connections", {})
+        if loops:
+            rates = [loop["rate"] for loop in loops.values()]
+            axes.plot(
+                list(loops), rates, "o-", label=name, linewidth=3 if name == "gimefive" else 1
+            )
+    axes.axhline(best, color="grey", linestyle="--", label="bare artefact")
+    axes.set(title=kind, xlabel="connections", ylabel="images/s", ylim=(0, None))
+    axes.legend(fontsize=8)
+
+
+def _limits(axes: Axes, limits: dict[str, dict[str, float]]) -> None:
+    axes.set_visible(True)
+    for kind, by_batch in limits.items():
+        axes.plot(list(by_batch), list(by_batch.values()), "o-", label=kind)
+    axes.set(xlabel="batch", ylabel="images/s, bare artefact", ylim=(0, None))
+    axes.legend(fontsize=8)
+
+
+def _line(axes: Axes, values: dict[str, float], across: str, up: str) -> None:
+    axes.set_visible(True)
+    axes.plot(list(values), list(values.values()), "o-")
+    axes.set(xlabel=across, ylabel=up, ylim=(0, None))

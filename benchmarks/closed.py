@@ -1,0 +1,95 @@
+"""One visit to a system: started, asked in closed loops, ended."""
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import httpx
+
+from benchmarks.processes import Processes
+from benchmarks.systems import System
+from benchmarks.wrk import Request, closed_loop
+
+WARM_SECONDS = 2
+EMOTION = "happiness"
+"""What the crop shows: a system that says something else is not measured."""
+
+
+def visit(
+    system: System,
+    precision: str,
+    port: int,
+    connections: Sequence[int],
+    seconds: int,
+    patience: float,
+) -> dict[str, Any]:
+    """Everything that is measured of a system in one round.
+
+    Raises:
+        DidNotStartError: it did not come up.
+        ValueError: it answers something else than the artefact says.
+    """
+    with system.serving(precision, port, patience) as (processes, started):
+        said = system.emotion(port)
+        if said != EMOTION:
+            raise ValueError(f"the crop shows {EMOTION}, not {said}")
+        idle = processes.memory()
+        closed_loop(port, system.request, max(connections), WARM_SECONDS)
+        loops = {
+            count: load(processes, port, system.request, count, seconds) for count in connections
+        }
+        return {"start_seconds": started, "idle_bytes": idle, "connections": loops}
+
+
+def load(
+    processes: Processes, port: int, request: Request, connections: int, seconds: int
+) -> dict[str, Any]:
+    """One closed loop, and what it cost."""
+    before = _batches(port)
+    cpu = processes.cpu_seconds()
+    with peak(processes) as held:
+        seen = closed_loop(port, request, connections, seconds)
+    cpu = processes.cpu_seconds() - cpu
+    good = seen.requests - seen.refused
+    faces, batches = (now - then for now, then in zip(_batches(port), before, strict=True))
+    return {
+        **asdict(seen),
+        "rate": seen.rate,
+        "cpu_seconds_per_1000": cpu / good * 1000 if good else None,
+        "peak_bytes": max(held),
+        "mean_batch": faces / batches if batches else None,
+    }
+
+
+@contextmanager
+def peak(processes: Processes) -> Iterator[list[int]]:
+    """Memory, looked at twice a second."""
+    seen = [processes.memory()]
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.5):
+            seen.append(processes.memory())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _batches(port: int) -> tuple[float, float]:
+    """Faces and batches that our service has counted; none elsewhere."""
+    try:
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
+    except httpx.HTTPError:
+        return 0.0, 0.0
+    name = r'gimefive_batch_size_{}\{{.*lane="interactive".*\}} (\S+)'
+    found = [re.search(name.format(kind), text) for kind in ("sum", "count")]
+    faces, batches = (float(each[1]) if each else 0.0 for each in found)
+    return faces, batches

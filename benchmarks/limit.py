@@ -1,0 +1,75 @@
+"""The limit: the bare artefact in a loop, in as many one-thread processes as there are cores.
+
+``python -m benchmarks.limit PRECISION SECONDS`` is one of them: it loads, says so, and for each
+batch size on its input scores such batches and tells how many images a second that were.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from benchmarks.peers.network import Network
+
+
+def images_per_second(
+    precision: str, batches: Sequence[int], processes: int, seconds: float
+) -> dict[int, float]:
+    """What so many processes score together, by batch size, without HTTP and without queues."""
+    command = [sys.executable, "-m", "benchmarks.limit", precision, str(seconds)]
+    loops = [
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for _ in range(processes)
+    ]
+    try:
+        for loop in loops:
+            _line(loop)
+        return {batch: _together(loops, batch) for batch in batches}
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.communicate()
+
+
+def _together(loops: Sequence[subprocess.Popen[str]], batch: int) -> float:
+    for loop in loops:
+        if loop.stdin:
+            loop.stdin.write(f"{batch}\n")
+            loop.stdin.flush()
+    return sum(float(_line(loop)) for loop in loops)
+
+
+def _line(loop: subprocess.Popen[str]) -> str:
+    line = loop.stdout.readline() if loop.stdout else ""
+    if not line:
+        raise RuntimeError("a bare loop ended early")
+    return line
+
+
+def main(precision: str, seconds: float) -> None:
+    """One loop."""
+    network = Network(precision)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        batch = int(line)
+        faces = np.random.default_rng(0).integers(0, 256, (batch, 64, 64), dtype=np.uint8)
+        network.scores(faces)
+        done, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < seconds:
+            network.scores(faces)
+            done += batch
+        sys.stdout.write(f"{done / spent}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

@@ -1,0 +1,58 @@
+"""Our service where more comes than it can do, and other things that only it is asked."""
+
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.arrivals import open_loop
+from benchmarks.closed import load, peak
+from benchmarks.pictures import crop, photograph
+from benchmarks.systems import System
+from benchmarks.wrk import Request, closed_loop
+
+SHARES = (0.5, 0.8, 1.5, 3.0)
+QUEUES = (16, 256, 1024, 4096)
+FRAMES = 32
+
+
+def overload(
+    system: System, precision: str, port: int, seconds: int, patience: float
+) -> list[dict[str, Any]]:
+    """Open loops at shares of what a closed loop of 32 connections gets done."""
+    with system.serving(precision, port, patience):
+        closed_loop(port, system.request, 32, 2)
+        capacity = closed_loop(port, system.request, 32, seconds).rate
+        return [
+            {"share": share, **asdict(open_loop(port, system.request, share * capacity, seconds))}
+            for share in SHARES
+        ]
+
+
+def variety(
+    ours: System, precision: str, port: int, seconds: int, patience: float
+) -> dict[str, Any]:
+    """Batches of frames, and photographs in which faces have to be found."""
+    requests = {
+        f"{FRAMES} crops, /classify/frames": Request.form(
+            "/classify/frames?faces=whole", "files", [crop()] * FRAMES
+        ),
+        "photograph 640x480, faces=detect": Request("/classify", photograph(640, 480)),
+        "photograph 1920x1080, faces=detect": Request("/classify", photograph(1920, 1080)),
+    }
+    with ours.serving(precision, port, patience) as (processes, _):
+        return {
+            name: load(processes, port, request, 8, seconds) for name, request in requests.items()
+        }
+
+
+def memory_by_queue(
+    ours: System, precision: str, port: int, seconds: int, patience: float
+) -> dict[int, int]:
+    """Peak memory, in bytes, by how many faces may wait, at three times of what it gets done."""
+    held = {}
+    for items in QUEUES:
+        with ours.serving(precision, port, patience, queue_items=items) as (processes, _):
+            rate = closed_loop(port, ours.request, 32, seconds).rate
+            with peak(processes) as seen:
+                open_loop(port, ours.request, 3 * rate, seconds)
+            held[items] = max(seen)
+    return held

@@ -1,0 +1,68 @@
+"""The report as text."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+COLUMNS = ("1", "8", "32", "128")
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print it."""
+    console = Console(width=120)
+    for precision, found in report["systems"].items():
+        best = max(report["limit"][precision].values())
+        console.print(_closed(precision, found, best))
+    extras = report.get("extras", {})
+    for name, rows in extras.get("overload", {}).items():
+        if "failed" not in rows:
+            console.print(_overload(name, rows))
+    for what, row in extras.get("variety", {}).items():
+        if what != "failed":
+            console.print(f"{what}: {row['rate']:.1f} requests/s, p99 {row['p99']:.0f} ms")
+
+
+def _closed(precision: str, found: dict[str, Any], best: float) -> Table:
+    table = Table(title=f"{precision}: images/s; the bare artefact does {best:.0f}")
+    table.add_column("system")
+    for count in COLUMNS:
+        table.add_column(f"{count} conn.", justify="right")
+    for heading in ("of limit", "p50/p99 ms", "CPU s/1000", "MB", "batch", "start s"):
+        table.add_column(heading, justify="right")
+    for name, system in found.items():
+        if "failed" in system:
+            table.add_row(name, "failed: " + system["failed"].splitlines()[0])
+            continue
+        loops = system["connections"]
+        at = loops.get("32") or next(iter(loops.values()))
+        table.add_row(
+            name,
+            *(f"{loops[count]['rate']:.0f}" if count in loops else "" for count in COLUMNS),
+            f"{at['rate'] / best:.2f}",
+            f"{at['p50']:.1f}/{at['p99']:.1f}",
+            f"{at['cpu_seconds_per_1000']:.2f}" if at["cpu_seconds_per_1000"] else "",
+            f"{max(loop['peak_bytes'] for loop in loops.values()) / 1e6:.0f}",
+            f"{at['mean_batch']:.1f}" if at["mean_batch"] else "",
+            f"{system['start_seconds']:.1f}",
+        )
+    return table
+
+
+def _overload(name: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=f"{name}, requests at a constant rate")
+    headings = ("share", "offered/s", "accepted", "p50/p99/p99.9 ms", "refused", "within ms")
+    for heading in (*headings, "failed", "hung"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            f"{row['share']:.0%}",
+            f"{row['offered']:.0f}",
+            str(row["accepted"]),
+            "/".join(f"{ms:.0f}" for ms in row["accepted_ms"]),
+            f"{row['refused'] / max(1, row['requests']):.1%}",
+            "/".join(f"{ms:.0f}" for ms in row["refused_ms"]),
+            str(row["failed"]),
+            str(row["hung"]),
+        )
+    return table

@@ -40,5 +40,6 @@ def command(python: Path, port: int, folder: Path) -> list[str]:
             batch=32,
         )
     )
-    start = [str(programs / "torchserve"), "--start", "--foreground", "--disable-token-auth"]
+    logs = ["env", f"LOG_LOCATION={folder}", f"METRICS_LOCATION={folder}"]
+    start = [*logs, str(programs / "torchserve"), "--start", "--foreground", "--disable-token-auth"]
     return [*start, "--ts-config", str(config), "--model-store", str(folder)]

@@ -89,13 +89,13 @@ def test_each_answer_tells_how_much_memory_the_process_occupies() -> None:
 @pytest.mark.parametrize(
     ("images_a_second", "cap"),
     [
-        ([100, 190, 300, 400, 410, 412, 413], 8),  # growth ends
-        ([100, 101, 150, 200, 201, 202, 203], 8),  # a step without growth, and then more
-        ([100, 100, 100, 900, 900, 900, 900], 1),  # nobody looks further than two doublings
+        ([100, 190, 300, 400, 410, 412, 413], 32),  # growth ends, and nothing is lost by more
+        ([100, 190, 300, 400, 300, 250, 200], 8),  # larger batches cost more
+        ([100, 190, 300, 200, 300, 250, 200], 16),  # one slow measurement decides nothing
         ([100, 200, 400, 800, 1600, 3200, 6400], 32),  # no more than is allowed
     ],
 )
-def test_the_cap_is_where_more_images_a_second_are_not_to_be_had(
+def test_the_cap_is_the_largest_batch_at_which_a_face_costs_no_more(
     images_a_second: list[float], cap: int
 ) -> None:
     assert find_cap(lambda size: size / images_a_second[size.bit_length() - 1], 32) == cap

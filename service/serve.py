@@ -56,7 +56,13 @@ class DrainingServer(uvicorn.Server):
         self._engine = engine
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a signal handler's signature
-        """Drain; end at once if it drains already."""
+        """Drain; end at once if it drains already.
+
+        The loop does it: here a line of the log may be half written, and its lock be held.
+        """
+        asyncio.get_running_loop().call_soon_threadsafe(self._drain_or_end, sig)
+
+    def _drain_or_end(self, sig: int) -> None:
         if self._engine.draining:
             self.force_exit = self.should_exit = True
             return

@@ -1,0 +1,32 @@
+"""The server around the app: what a signal does to it."""
+
+import asyncio
+import signal
+
+import pytest
+
+from service import serve
+from tests.served import served
+
+pytestmark = pytest.mark.anyio
+
+
+class Lines:
+    """A log that is told of events."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def info(self, event: str, **_: object) -> None:
+        self.events.append(event)
+
+
+async def test_a_signal_handler_writes_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have come in the middle of a line, and would wait for ever for that line's end."""
+    log = Lines()
+    monkeypatch.setattr(serve, "log", log)
+    async with served() as (server, _):
+        server.handle_exit(signal.SIGTERM, None)
+        assert not log.events
+        await asyncio.sleep(0)
+        assert log.events == ["draining"]

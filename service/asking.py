@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from service.api import schemas
+from service.api import lines, schemas
+from service.api.lines import VideoLine
+from service.arriving import arriving
 from service.client import AsyncClient
 from service.drawing import Style
 from service.engine import Engine
@@ -18,65 +19,112 @@ from service.intake import FaceMode
 from service.records import EMOTIONS
 from service.report import Row
 from service.settings import Settings
+from service.video import Sampling
 
-AT_ONCE = 64
-AT_ONCE_THERE = 16
-"""Fewer where others may be asking, too."""
+Query = Mapping[str, Any]
+"""A route's, with every parameter that the command line has."""
 
-Classify = Callable[[bytes, FaceMode], Awaitable[schemas.ClassifyResponse]]
-Explain = Callable[[bytes, dict[str, Any]], Awaitable[bytes]]
+SAMPLING = ("fps", "every", "start", "end")
 
 
-@dataclass(frozen=True, slots=True)
-class Answerer:
+class Answerer(Protocol):
     """Somebody who answers.
 
     Attributes:
-        classify: answers for an encoded picture.
-        explain: draws why, by the query of POST /explain.
         at_once: how many pictures to send at a time.
     """
 
-    classify: Classify
-    explain: Explain
     at_once: int
+
+    async def classify(self, data: bytes, faces: FaceMode) -> schemas.ClassifyResponse:
+        """What an encoded picture shows."""
+
+    async def explain(self, data: bytes, query: Query) -> bytes:
+        """Why, drawn, by the query of POST /explain."""
+
+    def watch(self, source: Path, query: Query) -> AsyncGenerator[VideoLine]:
+        """What a video shows, by the query of POST /explain/video, of which less is needed."""
+
+    def annotate(self, source: Path, movie: Path, query: Query) -> AsyncGenerator[VideoLine]:
+        """Likewise, and drawn into an MP4, which is there when all of it is."""
+
+
+class _There:
+    at_once = 16  # fewer where others may be asking, too
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+
+    async def classify(self, data: bytes, faces: FaceMode) -> schemas.ClassifyResponse:
+        return await self._client.classify(data, faces=faces)
+
+    async def explain(self, data: bytes, query: Query) -> bytes:
+        return (await self._client.explain(data, **query)).png
+
+    def watch(self, source: Path, query: Query) -> AsyncGenerator[VideoLine]:
+        wanted = {name: query[name] for name in (*SAMPLING, "faces")}
+        return self._client.video(source, **wanted)
+
+    async def annotate(self, source: Path, movie: Path, query: Query) -> AsyncGenerator[VideoLine]:
+        async with aclosing(self.watch(source, query)) as answers:
+            async for line in answers:
+                yield line
+        await self._client.explain_video(source, movie, **query)
+
+
+class _Here:
+    at_once = 64
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def classify(self, data: bytes, faces: FaceMode) -> schemas.ClassifyResponse:
+        seen = await self._engine.classify(data, faces)
+        answer = schemas.classification(seen, self._engine.info, self._engine.threshold)
+        return schemas.ClassifyResponse.model_validate(answer)
+
+    async def explain(self, data: bytes, query: Query) -> bytes:
+        explained = await self._engine.explain(
+            data, _question(query), faces=query["faces"], face=query["face"]
+        )
+        style = Style(query["alpha"], query["colormap"])
+        return await self._engine.draw(explained, query["view"], style)
+
+    async def watch(self, source: Path, query: Query) -> AsyncGenerator[VideoLine]:
+        with source.open("rb") as file:
+            answers = self._engine.footage.watch(file, _sampling(query), query["faces"])
+            async with aclosing(self._typed(answers)) as told:
+                async for line in told:
+                    yield line
+
+    async def annotate(self, source: Path, movie: Path, query: Query) -> AsyncGenerator[VideoLine]:
+        style = Style(query["alpha"], query["colormap"], query["landmarks"])
+        with source.open("rb") as file, arriving(movie) as out:
+            answers = self._engine.footage.annotate(
+                file, out, _sampling(query), _question(query), style, faces=query["faces"]
+            )
+            async with aclosing(self._typed(answers)) as told:
+                async for line in told:
+                    yield line
+
+    async def _typed(self, answers: AsyncGenerator[lines.Answer]) -> AsyncGenerator[VideoLine]:
+        async with aclosing(answers):
+            async for answer in answers:
+                yield lines.typed(lines.content(answer, self._engine.threshold))
 
 
 @asynccontextmanager
 async def service_at(url: str, key: str | None) -> AsyncIterator[Answerer]:
     """The service at a URL."""
     async with AsyncClient(url, key=key) as client:
-
-        async def classify(data: bytes, faces: FaceMode) -> schemas.ClassifyResponse:
-            return await client.classify(data, faces=faces)
-
-        async def explain(data: bytes, query: dict[str, Any]) -> bytes:
-            return (await client.explain(data, **query)).png
-
-        yield Answerer(classify, explain, AT_ONCE_THERE)
+        yield _There(client)
 
 
 @asynccontextmanager
 async def engine_here(settings: Settings) -> AsyncIterator[Answerer]:
     """An engine in this process."""
     async with Engine.open(settings) as engine:
-
-        async def classify(data: bytes, faces: FaceMode) -> schemas.ClassifyResponse:
-            answer = schemas.classification(
-                await engine.classify(data, faces), engine.info, engine.threshold
-            )
-            return schemas.ClassifyResponse.model_validate(answer)
-
-        async def explain(data: bytes, query: dict[str, Any]) -> bytes:
-            target = query["target"] and EMOTIONS.index(query["target"])
-            question = Question(query["method"], query["layer"], target)
-            explained = await engine.explain(
-                data, question, faces=query["faces"], face=query["face"]
-            )
-            style = Style(query["alpha"], query["colormap"])
-            return await engine.draw(explained, query["view"], style)
-
-        yield Answerer(classify, explain, AT_ONCE)
+        yield _Here(engine)
 
 
 async def rows(answerer: Answerer, files: list[Path], faces: FaceMode) -> AsyncIterator[Row]:
@@ -96,3 +144,12 @@ async def rows(answerer: Answerer, files: list[Path], faces: FaceMode) -> AsyncI
             yield await under_way.popleft()
     while under_way:
         yield await under_way.popleft()
+
+
+def _sampling(query: Query) -> Sampling:
+    return Sampling(*(query[name] for name in SAMPLING))
+
+
+def _question(query: Query) -> Question:
+    target = query["target"] and EMOTIONS.index(query["target"])
+    return Question(query["method"], query["layer"], target)

@@ -13,17 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import service
 from service import asking, reel, report
-from service.drawing import Style
-from service.engine import Engine
+from service.api.lines import VideoSummary
 from service.errors import ServiceError
-from service.explanation import Colormap, Emotion, Layer, Method, Question, View
+from service.explanation import Colormap, Emotion, Layer, Method, View
 from service.intake import FaceMode
 from service.ledger import Ledger, text
-from service.records import EMOTIONS, Summary
 from service.serve import serve as run_server
 from service.settings import Settings
 from service.store import ModelStore
-from service.video import Sampling
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 PROGRESS = (
@@ -190,18 +187,31 @@ def video(
     colormap: Annotated[Colormap, typer.Option(help="colours of the heat")] = "jet",
     landmarks: Annotated[bool, typer.Option(help="mark the five points of each face")] = True,
     faces: Annotated[FaceMode, typer.Option(help="whole: each frame is one face")] = "detect",
+    url: Url = None,
+    key_file: KeyFile = None,
     device: Device = None,
     precision: PrecisionOption = None,
 ) -> None:
     """Classify a video's faces, and draw what they show. Ctrl-C leaves no broken file."""
     settings = _settings(device=device, precision=precision)
+    query = {
+        "every": every,
+        "fps": fps,
+        "start": start,
+        "end": end,
+        "target": target,
+        "method": method,
+        "layer": layer,
+        "alpha": alpha,
+        "colormap": colormap,
+        "landmarks": landmarks,
+        "faces": faces,
+    }
 
-    async def work() -> Summary:
-        question = Question(method, layer, None if target is None else EMOTIONS.index(target))
-        sampling, style = Sampling(fps, every, start, end), Style(alpha, colormap, landmarks)
-        job = reel.Job(source, output, table, sampling, question, style, faces)
-        async with Engine.open(settings) as engine:
-            return await reel.work(engine, job, Console(stderr=True))
+    async def work() -> VideoSummary:
+        async with _answerer(settings, url, key_file) as answerer:
+            job = reel.Job(source, output, table, query)
+            return await reel.work(answerer, job, Console(stderr=True))
 
     try:
         reel.tell(asyncio.run(work()))

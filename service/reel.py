@@ -1,8 +1,7 @@
 """A video worked on from the command line: progress, and files that are complete or not there."""
 
-import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,12 +20,8 @@ from rich.table import Table
 from rich.text import Text
 
 from service.api import lines
-from service.drawing import Style
-from service.engine import Engine
-from service.explanation import Question
-from service.intake import FaceMode
-from service.records import Moment, Summary, VideoInfo
-from service.video import Sampling
+from service.arriving import arriving
+from service.asking import Answerer, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,33 +32,29 @@ class Job:
         source: the video.
         movie: MP4 to write, drawn on; None for none.
         table: CSV to write, a row a face; None for none.
-        sampling: which frames are looked at.
-        question: how faces are explained in the movie.
-        style: how they are drawn.
-        faces: find faces, or take each frame as one aligned face crop.
+        query: which frames are looked at and how they are drawn, as for POST /explain/video.
     """
 
     source: Path
     movie: Path | None
     table: Path | None
-    sampling: Sampling
-    question: Question
-    style: Style
-    faces: FaceMode
+    query: Query
 
 
-async def work(engine: Engine, job: Job, progress_on: Console) -> Summary:
+async def work(answerer: Answerer, job: Job, progress_on: Console) -> lines.VideoSummary:
     """Do it; the files appear once they are complete.
 
     Raises:
-        ServiceError: the video cannot be used; no file is left.
+        ServiceError: the video cannot be used, or the service has another problem; no file is left.
         OSError: a file cannot be read or written.
     """
+    answers = (
+        answerer.annotate(job.source, job.movie, job.query)
+        if job.movie
+        else answerer.watch(job.source, job.query)
+    )
     async with AsyncExitStack() as stack:
-        source = stack.enter_context(job.source.open("rb"))
         table = stack.enter_context(arriving(job.table)) if job.table else None
-        movie = stack.enter_context(arriving(job.movie)) if job.movie else None
-        answers = _answers(engine, job, source, movie)
         await stack.enter_async_context(aclosing(answers))
         progress = stack.enter_context(
             Progress(*COLUMNS, console=progress_on, transient=True, redirect_stdout=False)
@@ -71,39 +62,28 @@ async def work(engine: Engine, job: Job, progress_on: Console) -> Summary:
         return await _follow(answers, table, progress)
 
 
-def _answers(
-    engine: Engine, job: Job, source: BinaryIO, movie: BinaryIO | None
-) -> AsyncGenerator[VideoInfo | Moment | Summary]:
-    if movie is None:
-        return engine.footage.watch(source, job.sampling, job.faces)
-    return engine.footage.annotate(
-        source, movie, job.sampling, job.question, job.style, faces=job.faces
-    )
-
-
 async def _follow(
-    answers: AsyncIterator[VideoInfo | Moment | Summary],
-    table: BinaryIO | None,
-    progress: Progress,
-) -> Summary:
+    answers: AsyncIterator[lines.VideoLine], table: BinaryIO | None, progress: Progress
+) -> lines.VideoSummary:
     bar = progress.add_task("watching", total=None)
-    summary = Summary(0, 0, ())
+    summary = lines.VideoSummary(frames=0, faces=0, tracks=[])
     if table is not None:
         table.write(lines.text([lines.COLUMNS]).encode())
     async for answer in answers:
         match answer:
-            case VideoInfo():
+            case lines.VideoHead():
                 progress.update(bar, total=answer.sampled_frames)
-            case Moment():
+            case lines.VideoFrame():
                 progress.advance(bar)
                 if table is not None:
-                    table.write(lines.text(lines.rows(answer)).encode())
-            case Summary():
+                    table.write(lines.text(lines.rows(answer.model_dump())).encode())
+            case lines.VideoSummary():
                 summary = answer
+                progress.update(bar, description="drawing", total=None)
     return summary
 
 
-def tell(summary: Summary) -> None:
+def tell(summary: lines.VideoSummary) -> None:
     """Print who was seen, for people."""
     people = Table("person", "from", "to", "frames", "emotion", box=None, pad_edge=False)
     for column in (people.columns[1], people.columns[2], people.columns[3]):
@@ -115,22 +95,6 @@ def tell(summary: Summary) -> None:
     console.print(f"{summary.faces} faces in {summary.frames} frames")
     if summary.tracks:
         console.print(people)
-
-
-@contextmanager
-def arriving(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name once the block ends well, and is removed otherwise.
-
-    Raises:
-        OSError: it cannot be written there.
-    """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("x+b") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _Rate(ProgressColumn):

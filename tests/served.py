@@ -12,13 +12,15 @@ from tests import processes
 
 
 @asynccontextmanager
-async def served(**changes: object) -> AsyncIterator[tuple[DrainingServer, str]]:
-    """A server, and its URL."""
+async def served(
+    model: tuple[str, ...] = processes.argv(processes.sound), /, **changes: object
+) -> AsyncIterator[tuple[DrainingServer, str]]:
+    """A server over a model process, and its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = Settings().but(**{"workers": 1, "port": port, **changes})
-    async with Engine.open(settings, lambda _: processes.argv(processes.sound)) as engine:
+    async with Engine.open(settings, lambda _: model) as engine:
         server = DrainingServer(engine)
         serving = asyncio.create_task(server.serve())
         while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has no event

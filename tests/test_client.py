@@ -1,11 +1,14 @@
 """The typed client, against the real server, and against one that fails as it is told."""
 
 import asyncio
+import fcntl
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import httpx
 import pytest
 
@@ -19,7 +22,7 @@ from service.client import (
     VideoHead,
     VideoSummary,
 )
-from tests import videos
+from tests import processes, videos
 from tests.served import served
 from tests.test_api import png
 
@@ -203,6 +206,48 @@ async def test_the_command_line_asks_a_running_service(tmp_path: Path) -> None:
         await _run(*command, "explain", str(PORTRAIT), "-o", str(why), "--url", url)
     assert json.loads(classified)["faces"][0]["emotion"] == "happiness"
     assert why.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.anyio
+async def test_the_command_line_has_a_running_service_draw_a_video(tmp_path: Path) -> None:
+    film, movie, table = (tmp_path / name for name in ("film.mp4", "out.mp4", "out.csv"))
+    film.write_bytes(videos.encode(videos.moving_portrait(9), sound="aac"))
+    files = ("-o", str(movie), "--csv", str(table))
+    command = [sys.executable, "-m", "service.cli", "video", str(film), *files, "--every", "4"]
+    async with served() as (_, url), AsyncClient(url) as client:
+        told = await _run(*command, "--url", url)
+        await client.video_csv(film, tmp_path / "same.csv", every=4)
+    assert b"3 faces in 3 frames" in told
+    assert table.read_text() == (tmp_path / "same.csv").read_text()
+    with av.open(str(movie), "r") as video:
+        assert {stream.type for stream in video.streams} == {"video", "audio"}
+        assert len(list(video.decode(video=0))) == 9
+
+
+@pytest.mark.anyio
+async def test_ctrl_c_leaves_no_file_of_what_a_service_was_asked(tmp_path: Path) -> None:
+    gate, log = tmp_path / "gate", tmp_path / "gate.log"
+    gate.touch()
+    log.touch()
+    film = tmp_path / "film.mp4"
+    film.write_bytes(videos.encode(videos.moving_portrait(9)))
+    before = names(tmp_path)
+    files = ("-o", str(tmp_path / "out.mp4"), "--csv", str(tmp_path / "out.csv"))
+    command = [sys.executable, "-m", "service.cli", "video", str(film), *files]
+    with gate.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        async with served(processes.argv(processes.gated, str(gate))) as (_, url):
+            process = await asyncio.create_subprocess_exec(*command, "--url", url)
+            while not log.read_text():  # noqa: ASYNC110  # a file has no event
+                await asyncio.sleep(0)
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 130
+            fcntl.flock(held, fcntl.LOCK_UN)
+    assert names(tmp_path) == before
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
 
 
 async def _run(*command: str) -> bytes:

@@ -3,13 +3,16 @@
 import csv
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from pydantic import BaseModel
+
 from service.api import problems, schemas
 from service.errors import ServiceError
-from service.records import EMOTIONS, Moment, Prediction, Summary, TrackSummary, VideoInfo
+from service.explanation import Emotion
+from service.records import EMOTIONS, Moment, Summary, TrackSummary, VideoInfo
 
 COLUMNS: list[object] = [
     *("frame", "time", "track", "x", "y", "width", "height", "detection_score"),
@@ -18,6 +21,47 @@ COLUMNS: list[object] = [
 
 Answer = VideoInfo | Moment | Summary
 Answers = AsyncIterator[Answer]
+
+
+class VideoHead(BaseModel):
+    """What a video says of itself; None where it says nothing."""
+
+    width: int
+    height: int
+    fps: float | None
+    duration: float | None
+    frames: int | None
+    sampled_frames: int | None
+
+
+class VideoFrame(BaseModel):
+    """The faces of one frame that was looked at."""
+
+    frame: int
+    time: float
+    faces: list[schemas.FollowedFaceModel]
+
+
+class TrackModel(BaseModel):
+    """One person's time in a video."""
+
+    track: int
+    first_time: float
+    last_time: float
+    frames: int
+    emotion: Emotion
+    scores: schemas.ScoresModel
+
+
+class VideoSummary(BaseModel):
+    """What there was in all."""
+
+    frames: int
+    faces: int
+    tracks: list[TrackModel]
+
+
+VideoLine = VideoHead | VideoFrame | VideoSummary
 
 
 async def ndjson(
@@ -41,7 +85,7 @@ async def table(answers: Answers) -> AsyncIterator[str]:
     yield text([COLUMNS])
     async for answer in answers:
         if isinstance(answer, Moment) and answer.predictions:
-            yield text(rows(answer))
+            yield text(rows(content(answer)))
 
 
 def text(lines: list[list[object]]) -> str:
@@ -55,7 +99,7 @@ def _line(value: dict[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":")) + "\n"
 
 
-def content(answer: Answer, threshold: float) -> dict[str, Any]:
+def content(answer: Answer, threshold: float = 0.0) -> dict[str, Any]:
     """A line of what is told of a video."""
     match answer:
         case VideoInfo():
@@ -69,19 +113,25 @@ def content(answer: Answer, threshold: float) -> dict[str, Any]:
             return {"summary": summary}
 
 
-def rows(moment: Moment) -> list[list[object]]:
-    """A frame's faces as rows of CSV."""
-    return [
-        [moment.frame, round(moment.time, 6), each.track, *_cells(each)]
-        for each in moment.predictions
-    ]
+def typed(line: Mapping[str, Any]) -> VideoLine:
+    """The same line with types."""
+    match line:
+        case {"video": head}:
+            return VideoHead.model_validate(head)
+        case {"summary": summary}:
+            return VideoSummary.model_validate(summary)
+        case _:
+            return VideoFrame.model_validate(line)
 
 
-def _cells(prediction: Prediction) -> list[object]:
-    box, score = prediction.face.box, prediction.face.detection_score
-    place = [round(value) for value in (box.x, box.y, box.width, box.height)]
-    shown = [prediction.emotion, prediction.confidence, *prediction.scores.tolist()]
-    return [*place, score, *shown]
+def rows(frame: Mapping[str, Any]) -> list[list[object]]:
+    """A frame's line as rows of CSV, a face each."""
+    return [[frame["frame"], frame["time"], *_cells(face)] for face in frame["faces"]]
+
+
+def _cells(face: Mapping[str, Any]) -> list[object]:
+    place = [face.get("track"), *face["box"].values(), face["detection_score"]]
+    return [*place, face["emotion"], face["confidence"], *face["scores"].values()]
 
 
 def _track(track: TrackSummary) -> dict[str, Any]:

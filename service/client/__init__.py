@@ -4,7 +4,8 @@ What goes wrong is raised as the errors of `service.errors`, as if the service r
 its request id as a note; `Unreachable` if nobody answers.
 """
 
-from service.client.answers import ExplainedPicture, VideoFrame, VideoHead, VideoLine, VideoSummary
+from service.api.lines import VideoFrame, VideoHead, VideoLine, VideoSummary
+from service.client.answers import ExplainedPicture
 from service.client.asynchronous import AsyncClient
 from service.client.calls import Source
 from service.client.retries import Retries, Unreachable

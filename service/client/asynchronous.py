@@ -1,17 +1,19 @@
 """The client for asyncio."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self, TypeVar
 
 import httpx
 
+from service.api.lines import VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
+from service.arriving import arriving
 from service.client import calls
-from service.client.answers import ExplainedPicture, VideoLine, video_line
-from service.client.calls import CHUNK, TIMEOUT, Call, Source
+from service.client.answers import ExplainedPicture, video_line
+from service.client.calls import CHUNK, Call, Source
 from service.client.retries import Retries
 from service.errors import ServiceError
 from service.intake import FaceMode
@@ -33,9 +35,7 @@ class AsyncClient:
     ) -> None:
         """Connect when first asked; the arguments are those of `Client`."""
         headers = {"X-API-Key": key} if key else {}
-        self._http = httpx.AsyncClient(
-            base_url=url, headers=headers, timeout=TIMEOUT, transport=transport
-        )
+        self._http = httpx.AsyncClient(base_url=url, headers=headers, transport=transport)
         self._retries = retries
         self._sleep = sleep
 
@@ -74,7 +74,7 @@ class AsyncClient:
         """As `Client.explain_numbers`."""
         return await self._ask(calls.explain_numbers(image, query))
 
-    async def video(self, source: Source, **query: object) -> AsyncIterator[VideoLine]:
+    async def video(self, source: Source, **query: object) -> AsyncGenerator[VideoLine]:
         """As `Client.video`."""
         async with self._stream(calls.video(source, query, "application/x-ndjson")) as response:
             async for line in response.aiter_lines():
@@ -94,15 +94,10 @@ class AsyncClient:
         return call.read(response)
 
     async def _save(self, call: Call[httpx.Response], output: Path) -> None:
-        part = output.with_name(f"{output.name}.part")
-        try:
+        with arriving(output) as file:
             async with self._stream(call) as response:
-                with part.open("wb") as file:  # a chunk at a time
-                    async for chunk in response.aiter_bytes():
-                        file.write(chunk)
-            part.replace(output)
-        finally:
-            part.unlink(missing_ok=True)
+                async for chunk in response.aiter_bytes():
+                    file.write(chunk)
 
     @asynccontextmanager
     async def _stream(self, call: Call[T]) -> AsyncIterator[httpx.Response]:

@@ -22,7 +22,7 @@ Source = bytes | Path
 """An encoded picture or video, or the file that holds it."""
 
 CHUNK = 1 << 18
-TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,7 @@ class Call(Generic[T]):
         read: makes the answer of a response that succeeded.
         accept: what the answer should be.
         frames: pictures for a form.
+        patience: longest to wait for the answer or its next piece, in seconds; None for ever.
     """
 
     path: str
@@ -44,16 +45,19 @@ class Call(Generic[T]):
     read: Callable[[httpx.Response], T]
     accept: str = "*/*"
     frames: Sequence[Source] = field(default=())
+    patience: float | None = PATIENCE
 
     def arguments(self) -> dict[str, object]:
         """What httpx is to send, the body of a single file excepted."""
         params = {name: _plain(value) for name, value in self.query.items() if value is not None}
         headers = {"Accept": self.accept}
+        timeout = httpx.Timeout(PATIENCE, connect=10.0, read=self.patience)
+        given: dict[str, object] = {"params": params, "headers": headers, "timeout": timeout}
         if self.source is None:
-            return {"params": params, "headers": headers, "files": list(self._parts())}
+            return {**given, "files": list(self._parts())}
         headers["Content-Type"] = "application/octet-stream"
         headers["Content-Length"] = str(_size(self.source))
-        return {"params": params, "headers": headers}
+        return given
 
     def _parts(self) -> Iterator[tuple[str, tuple[str, bytes]]]:
         for index, frame in enumerate(self.frames):
@@ -87,12 +91,12 @@ def explain_numbers(image: Source, query: dict[str, object]) -> Call[ExplainResp
 
 def video(source: Source, query: dict[str, object], accept: str) -> Call[httpx.Response]:
     """POST /classify/video."""
-    return Call("classify/video", query, source, lambda response: response, accept)
+    return Call("classify/video", query, source, _itself, accept, patience=None)
 
 
 def explain_video(source: Source, query: dict[str, object]) -> Call[httpx.Response]:
-    """POST /explain/video."""
-    return Call("explain/video", query, source, lambda response: response)
+    """POST /explain/video; nothing comes while it is drawn, however long that takes."""
+    return Call("explain/video", query, source, _itself, patience=None)
 
 
 def failure(response: httpx.Response) -> ServiceError:
@@ -114,6 +118,10 @@ def unreachable(error: httpx.HTTPError, url: httpx.URL) -> Unreachable:
 
 def _as(model: type[ModelT]) -> Callable[[httpx.Response], ModelT]:
     return lambda response: model.model_validate_json(response.content)
+
+
+def _itself(response: httpx.Response) -> httpx.Response:
+    return response
 
 
 def _explained(response: httpx.Response) -> ExplainedPicture:

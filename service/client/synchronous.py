@@ -8,10 +8,12 @@ from typing import Self, TypeVar
 
 import httpx
 
+from service.api.lines import VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
+from service.arriving import arriving
 from service.client import calls
-from service.client.answers import ExplainedPicture, VideoLine, video_line
-from service.client.calls import CHUNK, TIMEOUT, Call, Source
+from service.client.answers import ExplainedPicture, video_line
+from service.client.calls import CHUNK, Call, Source
 from service.client.retries import Retries
 from service.errors import ServiceError
 from service.intake import FaceMode
@@ -45,9 +47,7 @@ class Client:
             sleep: how pauses are spent.
         """
         headers = {"X-API-Key": key} if key else {}
-        self._http = httpx.Client(
-            base_url=url, headers=headers, timeout=TIMEOUT, transport=transport
-        )
+        self._http = httpx.Client(base_url=url, headers=headers, transport=transport)
         self._retries = retries
         self._sleep = sleep
 
@@ -109,14 +109,9 @@ class Client:
         return call.read(response)
 
     def _save(self, call: Call[httpx.Response], output: Path) -> None:
-        part = output.with_name(f"{output.name}.part")
-        try:
-            with self._stream(call) as response, part.open("wb") as file:
-                for chunk in response.iter_bytes():
-                    file.write(chunk)
-            part.replace(output)
-        finally:
-            part.unlink(missing_ok=True)
+        with arriving(output) as file, self._stream(call) as response:
+            for chunk in response.iter_bytes():
+                file.write(chunk)
 
     @contextmanager
     def _stream(self, call: Call[T]) -> Iterator[httpx.Response]:

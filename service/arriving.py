@@ -1,0 +1,23 @@
+"""Files that are complete, or not there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def arriving(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name once the block ends well, and is removed otherwise.
+
+    Raises:
+        OSError: it cannot be written there.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("x+b") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ FROM torch AS dependencies
 COPY pyproject.toml /src/
 RUN python -m venv --without-pip /opt/venv \
     && echo /opt/torch > "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch.pth" \
-    && python -c 'import tomllib; print(*tomllib.load(open("/src/pyproject.toml", "rb"))["project"]["dependencies"], sep="\n")' \
+    && python -c 'import tomllib; print(*(p := tomllib.load(open("/src/pyproject.toml", "rb"))["project"])["dependencies"], *p["optional-dependencies"]["traces"], sep="\n")' \
         > /src/requirements.txt \
     && python -m pip --python /opt/venv/bin/python install --requirement /src/requirements.txt
 

@@ -134,7 +134,7 @@ class Annotator:
                     yield staging.shot(frame, found)
 
         async def draw(staged: Staged) -> tuple[Picture, Staged]:
-            return await self._intake.run_in_turn(staging.draw, staged[0]), staged
+            return await self._intake.run_in_turn("draw", staging.draw, staged[0]), staged
 
         async with aclosing(overlapped(stage(), draw, self._settings.decoders + 1)) as drawn:
             async for picture, (shot, moment) in drawn:

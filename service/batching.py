@@ -18,6 +18,7 @@ from service.crew import RECENT, Crew, Post, WorkerT, choose
 from service.errors import ModelFailure, NotReady, OutOfMemory, WorkerLost
 from service.lanes import Batch, ItemT, Lane, ResultT, share
 from service.queues import Answer, Entries, Entry, Queue
+from service.trail import UNTRACED, Trail
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +32,12 @@ class Batcher(Generic[WorkerT]):
         lanes: Sequence[Lane[WorkerT, Any, Any]],
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
+        trail: Trail = UNTRACED,
     ) -> None:
         self._queues = {lane: Queue(lane) for lane in lanes}
         self._observer = observer
         self._clock = clock
+        self._trail = trail
         self._changed = asyncio.Event()
         self._crew = Crew(workers)
         queues = list(self._queues.values())
@@ -71,8 +74,9 @@ class Batcher(Generic[WorkerT]):
             ModelFailure: the model could not answer for one of them.
         """
         queue, loop = self._queues[lane], asyncio.get_running_loop()
+        asker = self._trail.here()
         entries: list[Entry[ItemT, ResultT]] = [
-            Entry(item, deadline, loop.create_future()) for item in items
+            Entry(item, deadline, loop.create_future(), asker) for item in items
         ]
         if not entries:
             return []
@@ -170,9 +174,10 @@ class Batcher(Generic[WorkerT]):
         try:
             with post.at(queue, len(batch), sent):
                 answered = await queue.lane.run(post.worker, [entry.item for entry in batch])
-        except WorkerLost:
-            raise
         except ModelFailure as error:
+            self._trail.passed(queue.lane.name, batch, sent, self._clock(), error)
+            if isinstance(error, WorkerLost):
+                raise
             if isinstance(error, OutOfMemory):
                 queue.cap = max(1, min(queue.cap, len(batch) // 2))
                 log.warning("out of memory", lane=queue.lane.name, batch=len(batch), cap=queue.cap)
@@ -186,6 +191,7 @@ class Batcher(Generic[WorkerT]):
             return
         begun = max(sent, post.finished)  # what was sent ahead had to wait for the one before it
         post.finished = self._clock()
+        self._trail.passed(queue.lane.name, batch, begun, post.finished, None)
         self._resolve(queue, batch, answered, begun)
 
     def _resolve(self, queue: Queue, batch: Entries, answered: Batch[Any], begun: float) -> None:

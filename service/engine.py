@@ -29,6 +29,7 @@ from service.settings import Settings
 from service.sight import Sight
 from service.starting import start_workers
 from service.store import ModelStore, StoredModel
+from service.trail import UNTRACED, Trail
 
 
 class Engine:
@@ -46,6 +47,7 @@ class Engine:
         stored: StoredModel,
         workers: Sequence[RemoteModel],
         info: ModelInfo,
+        trail: Trail = UNTRACED,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -67,12 +69,13 @@ class Engine:
             max_waiting=settings.queue_items,
             refused=self.metrics.rejected,
             dropped=self.metrics.dropped,
+            trail=trail,
         )
         self._interactive = work.interactive(info.max_batch, settings.queue_items)
         explaining = work.explaining(settings.queue_items)
         bulk = work.bulk(info.max_batch, settings.queue_items)
         lanes = (self._interactive, bulk, explaining)
-        self._batcher = Batcher(workers, lanes, self.metrics)
+        self._batcher = Batcher(workers, lanes, self.metrics, trail=trail)
         self._sight = Sight(self._intake, self._batcher, self.metrics)
         temperature = stored.card.precisions["fp32"].temperature
         self._insight = Insight(self._intake, self._batcher, explaining, bulk, temperature)
@@ -83,13 +86,17 @@ class Engine:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, settings: Settings, command: Callable[[WorkerConfig], Sequence[str]] = worker_argv
+        cls,
+        settings: Settings,
+        command: Callable[[WorkerConfig], Sequence[str]] = worker_argv,
+        trail: Trail = UNTRACED,
     ) -> AsyncIterator["Engine"]:
         """Start the model processes, and stop them at the end.
 
         Args:
             settings: what to serve, and how.
             command: makes the command line of a model process.
+            trail: told what was done for which request.
 
         Raises:
             StoreError: a model is missing or altered, or cannot run as the settings wish.
@@ -98,7 +105,7 @@ class Engine:
         stored = store.gimefive(settings.model_version)
         async with AsyncExitStack() as stack:
             workers, info = await start_workers(settings, command, stack)
-            engine = cls(settings, store, stored, workers, info)
+            engine = cls(settings, store, stored, workers, info, trail)
             stack.push_async_callback(engine._close)
             yield engine
 
@@ -228,7 +235,7 @@ class Engine:
             BadParameter: no such view, or one that this explanation cannot give.
         """
         subject = Subject(explained.prediction, explained.place, explained.explanation)
-        return await self._intake.run(_png, view, explained.picture, subject, style)
+        return await self._intake.run("draw", _png, view, explained.picture, subject, style)
 
     def _decoding(self, data: bytes) -> Callable[[], Picture]:
         return partial(imaging.decode, data, self.settings.max_pixels)

@@ -21,7 +21,8 @@
     |  |- OutOfMemory            the batch is too large for the device
     |  `- WorkerLost             its process died or hung
     |- StoreError                model_store is missing something, or it was altered
-    `- KeysUnusable              the file of API keys cannot be read
+    |- KeysUnusable              the file of API keys cannot be read
+    `- TracesUnusable            they are wanted, and what writes them is missing
 
 Nothing here knows HTTP: ``service.api.problems`` holds the one table from error to status.
 """
@@ -129,3 +130,7 @@ class StoreError(ServiceError):
 
 class KeysUnusable(ServiceError):
     """The file of API keys cannot be read, or a line of it is none."""
+
+
+class TracesUnusable(ServiceError):
+    """Traces are wanted, and what writes or sends them is not installed."""

@@ -132,7 +132,7 @@ class Insight:
             return np.array([answer.result[explanation.target] for answer in answers])
 
         return await self._intake.run(
-            faithfulness, crop, explanation.heat, score, self._scoring.max_items
+            "measure", faithfulness, crop, explanation.heat, score, self._scoring.max_items
         )
 
     def _calibrated(self, logits: NDArray[np.float32]) -> Scores:

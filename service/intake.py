@@ -18,6 +18,7 @@ from service import imaging
 from service.errors import Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
 from service.records import FACE_SIZE, Box, Face, FaceImage, Picture
+from service.trail import UNTRACED, Trail
 
 FaceMode = Literal["detect", "whole"]
 
@@ -41,6 +42,7 @@ class Scene:
         places: of each crop in the picture: the affine map ``[2, 3]`` from pixel centres of the
             64x64 crop to those of the picture.
         crops: what the model reads of each.
+        began: moment when the looking began, on the monotonic clock.
         decode: seconds it took.
         detect: likewise, with cropping.
     """
@@ -49,6 +51,7 @@ class Scene:
     faces: tuple[Face, ...]
     places: tuple[NDArray[np.float64], ...]
     crops: tuple[FaceImage, ...]
+    began: float
     decode: float
     detect: float
 
@@ -70,6 +73,7 @@ class Intake:
         max_waiting: int,
         refused: Callable[[str], None],
         dropped: Callable[[str], None],
+        trail: Trail = UNTRACED,
     ) -> None:
         """Start nothing yet.
 
@@ -79,12 +83,14 @@ class Intake:
             max_waiting: most pictures under way or waiting; more are refused.
             refused: told the reason when a picture is refused.
             dropped: told the reason when one is given up before it was looked at.
+            trail: told what was done for which request.
         """
         self._detector = detector
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
         self._max_waiting = max_waiting
         self._refused = refused
         self._dropped = dropped
+        self._trail = trail
         self._waiting = 0
         self._turns = asyncio.Semaphore(threads + 1)
 
@@ -103,7 +109,7 @@ class Intake:
             Overloaded: too many pictures wait.
         """
         with self.places(1):
-            return await self._run(partial(self._look, decode, mode), deadline)
+            return self._looked(await self._run(partial(self._look, decode, mode), deadline))
 
     def glance(self, data: bytes, max_pixels: int) -> Scene | None:
         """A small face crop looked at here and now, since waking a thread would cost more.
@@ -118,7 +124,7 @@ class Intake:
             return None
         decode = partial(imaging.decode, data, min(max_pixels, SMALL_PIXELS))
         try:
-            return self._look(decode, "whole")
+            return self._looked(self._look(decode, "whole"))
         except TooLarge:
             return None
 
@@ -127,24 +133,34 @@ class Intake:
     ) -> Scene:
         """Likewise for one of many pictures, as `run_in_turn` does."""
         async with self._turns:
-            return await self._run(partial(self._look, decode, mode), deadline)
+            return self._looked(await self._run(partial(self._look, decode, mode), deadline))
 
-    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run(
+        self, step: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         """Run a function in the pool.
+
+        Args:
+            step: what the function does, in a word for who follows the request.
+            function: what runs.
+            *args: it is given these,
+            **kwargs: and these.
 
         Raises:
             Overloaded: too many calls wait.
         """
         with self.places(1):
-            return await self._run(partial(function, *args, **kwargs))
+            return await self._step(step, partial(function, *args, **kwargs))
 
-    async def run_in_turn(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function in the pool for a caller that has many and can wait.
+    async def run_in_turn(
+        self, step: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Likewise for a caller that has many and can wait.
 
         Such calls keep the threads busy and no more, so that others never wait long behind them.
         """
         async with self._turns:
-            return await self._run(partial(function, *args, **kwargs))
+            return await self._step(step, partial(function, *args, **kwargs))
 
     @contextmanager
     def places(self, count: int) -> Iterator[None]:
@@ -179,23 +195,42 @@ class Intake:
                 self._dropped("expired" if late else "cancelled")
             raise
 
+    async def _step(self, name: str, call: Callable[[], T]) -> T:
+        result, began, ended = await self._run(partial(_timed, call))
+        self._trail.step(name, began, ended)
+        return result
+
+    def _looked(self, scene: Scene) -> Scene:
+        decoded = scene.began + scene.decode
+        self._trail.step("decode", scene.began, decoded)
+        if scene.detect:
+            self._trail.step("detect", decoded, decoded + scene.detect)
+        return scene
+
     def _look(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:
-        start = time.perf_counter()
+        start = time.monotonic()
         picture = decode()
-        decoded = time.perf_counter()
+        decoded = time.monotonic()
         if mode == "whole":
-            return _whole(picture, decoded - start)
+            return _whole(picture, start, decoded - start)
         faces = self._detector.detect(picture)
         frames = tuple(FRAMING.frame(face) for face in faces)
         crops = tuple(cut(picture, frame) for frame in frames)
-        detect = time.perf_counter() - decoded
+        detect = time.monotonic() - decoded
         places = tuple(frame.matrix() for frame in frames)
-        return Scene(picture, faces, places, crops, decoded - start, detect)
+        return Scene(picture, faces, places, crops, start, decoded - start, detect)
 
 
-def _whole(picture: Picture, decode: float) -> Scene:
+def _timed(call: Callable[[], T]) -> tuple[T, float, float]:
+    began = time.monotonic()
+    result = call()
+    return result, began, time.monotonic()
+
+
+def _whole(picture: Picture, began: float, decode: float) -> Scene:
     height, width = picture.shape[:2]
     across, down = width / FACE_SIZE, height / FACE_SIZE
     place = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
     face = Face(Box(0, 0, width, height))
-    return Scene(picture, (face,), (place,), (imaging.grey_face(picture),), decode, 0.0)
+    crops = (imaging.grey_face(picture),)
+    return Scene(picture, (face,), (place,), crops, began, decode, 0.0)

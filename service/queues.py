@@ -33,6 +33,7 @@ class Entry(Generic[ItemT, ResultT]):
         item: what the model is asked about.
         deadline: moment after which nobody needs the answer; None for never.
         future: whoever submitted it waits for this.
+        asker: whose request it belongs to, for who follows requests.
         enqueued: moment of its admission.
         retried: whether a worker was lost with it already.
     """
@@ -40,6 +41,7 @@ class Entry(Generic[ItemT, ResultT]):
     item: ItemT
     deadline: float | None
     future: asyncio.Future[Answer[ResultT]]
+    asker: object = None
     enqueued: float = 0.0
     retried: bool = False
 

@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
@@ -14,7 +15,12 @@ from service import logs
 from service.api.app import create_app, create_ops_app
 from service.api.guard import patient
 from service.engine import Engine
-from service.settings import Settings
+from service.errors import TracesUnusable
+from service.settings import Settings, trace_exporters
+from service.trail import UNTRACED
+
+if TYPE_CHECKING:
+    from service.traces import Traces
 
 log = structlog.get_logger(__name__)
 
@@ -25,7 +31,7 @@ class DrainingServer(uvicorn.Server):
     uvicorn itself closes its listeners with the first signal, before any load balancer could know.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, traces: "Traces | None" = None) -> None:
         settings = engine.settings
 
         @asynccontextmanager
@@ -34,7 +40,7 @@ class DrainingServer(uvicorn.Server):
 
         super().__init__(
             uvicorn.Config(
-                create_app(settings, opened),
+                create_app(settings, opened, traces),
                 host=settings.host,
                 port=settings.port,
                 http=patient(settings.client_timeout),
@@ -81,6 +87,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         StoreError: the model cannot be had; nothing was served.
+        TracesUnusable: traces are wanted and cannot be had; likewise.
     """
     logs.configure(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -122,16 +129,31 @@ async def _operations(engine: Engine) -> AsyncIterator[None]:
         await serving
 
 
+@contextmanager
+def _traces(settings: Settings) -> "Iterator[Traces | None]":
+    """What follows requests, if that is wanted."""
+    if not settings.traces:
+        yield None
+        return
+    try:
+        from service.traces import exporting  # noqa: PLC0415  # an extra, which costs a start's time
+    except ImportError as error:
+        raise TracesUnusable("traces need: pip install 'gimefive[traces]'") from error
+    with exporting(trace_exporters()) as traces:
+        yield traces
+
+
 async def _serve(settings: Settings) -> None:
-    async with Engine.open(settings) as engine:
-        log.info(
-            "ready",
-            model=f"{engine.info.name} {engine.info.version}",
-            precision=engine.info.precision,
-            device=engine.info.device,
-            why=engine.info.reason,
-            url=f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.port}",
-        )
-        async with _operations(engine):
-            await DrainingServer(engine).serve()
+    with _traces(settings) as traces:
+        async with Engine.open(settings, trail=traces or UNTRACED) as engine:
+            log.info(
+                "ready",
+                model=f"{engine.info.name} {engine.info.version}",
+                precision=engine.info.precision,
+                device=engine.info.device,
+                why=engine.info.reason,
+                url=f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.port}",
+            )
+            async with _operations(engine):
+                await DrainingServer(engine, traces).serve()
     log.info("ended")

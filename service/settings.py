@@ -143,6 +143,9 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(
         None, description="Its private key (PEM); expected in the same file if unset."
     )
+    traces: bool = Field(
+        False, description="Whether requests are traced, sent as the OTEL_* variables say."
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console or json; auto takes console on a terminal."
     )
@@ -167,6 +170,12 @@ class Settings(BaseSettings):
         """A copy with `changes`; None leaves a setting as it is. Validated like the original."""
         given = {name: value for name, value in changes.items() if value is not None}
         return self.__class__(**{**self.model_dump(), **given})
+
+
+def trace_exporters() -> list[str]:
+    """What OpenTelemetry's OTEL_TRACES_EXPORTER names, in order; OTLP if it is not set."""
+    named = os.environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
+    return [name.strip() for name in named.split(",") if name.strip() != "none"]
 
 
 def worker_environment() -> dict[str, str]:

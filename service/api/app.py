@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -14,12 +15,17 @@ from service.api.observe import Observe
 from service.api.security import Keys
 from service.api.shortcut import Shortcut
 from service.api.state import State
+from service.api.tracing import Follow
 from service.engine import Engine
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.traces import Traces
 
 EXPOSED = [
     "Retry-After",
     "Server-Timing",
+    "traceresponse",
     "X-Confidence",
     "X-Emotion",
     "X-Map-Empty",
@@ -28,6 +34,8 @@ EXPOSED = [
     "X-Target",
 ]
 """Headers that another site's page may read, where it may ask at all."""
+TRACE = ["traceparent", "tracestate"]
+"""Headers that say whose trace a request belongs to."""
 DESCRIPTION = """
 Classifies the expression that faces show into six emotions, after
 [GiMeFive](https://arxiv.org/abs/2402.15662).
@@ -40,8 +48,14 @@ see the model card at `/models/gimefive/card` before you rely on it.
 def create_app(
     settings: Settings,
     open_engine: Callable[[Settings], AbstractAsyncContextManager[Engine]] = Engine.open,
+    traces: "Traces | None" = None,
 ) -> FastAPI:
     """The ASGI application; the engine opens when it starts and closes when it ends.
+
+    Args:
+        settings: what is served, and to whom.
+        open_engine: opens what answers.
+        traces: follows requests; the engine's trail, too.
 
     Raises:
         KeysUnusable: the file of API keys cannot be read.
@@ -78,10 +92,12 @@ def create_app(
             CORSMiddleware,
             allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "X-Deadline-Ms"],
+            allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "X-Deadline-Ms", *TRACE],
             expose_headers=EXPOSED,
         )
     app.add_middleware(Observe)
+    if traces:
+        app.add_middleware(Follow, traces=traces)
     return app
 
 

@@ -92,7 +92,7 @@ class _Observed:
             detect_ms=round(spent.detect * 1000, 2),
             queue_ms=round(spent.queue * 1000, 2),
             inference_ms=round(spent.inference * 1000, 2),
-            **({"key": state["key"]} if "key" in state else {}),
+            **{name: state[name] for name in ("key", "trace") if name in state},
         )
 
     @property

@@ -1,0 +1,57 @@
+"""What follows a request from its first byte to its last, where traces are wanted."""
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.observe import QUIET
+
+if TYPE_CHECKING:
+    from service.traces import Traces
+
+
+class Follow:
+    """Pure ASGI middleware, the outermost."""
+
+    def __init__(self, app: ASGIApp, traces: "Traces") -> None:
+        self._app = app
+        self._traces = traces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection, as ASGI says."""
+        if scope["type"] != "http" or scope["path"] in QUIET:
+            await self._app(scope, receive, send)
+            return
+        status = 499  # until an answer begins: the client went away
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"traceresponse", way.parent.encode()),
+                ]
+            await send(message)
+
+        method, state = scope["method"], scope["state"]
+        facts = {
+            "http.request.method": method,
+            "url.scheme": scope["scheme"],
+            "url.path": scope["path"],
+        }
+        with self._traces.request(method, facts, _headers(scope)) as way:
+            state["trace"] = way.trace_id
+            try:
+                await self._app(scope, receive, answer)
+            finally:
+                route = getattr(scope.get("route"), "path", None)
+                way.answered(method, route, status, state["request_id"])
+
+
+def _headers(scope: Scope) -> dict[str, list[str]]:
+    headers = defaultdict(list)
+    for name, value in scope["headers"]:
+        headers[name.decode("latin-1")].append(value.decode("latin-1"))
+    return headers

@@ -1,0 +1,214 @@
+"""Requests as OpenTelemetry traces; imported only where they are wanted, for it needs the extra.
+
+The provider is ours, not the process' global one: a library that finds a global one would trace
+each request once more.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+
+from opentelemetry import propagate
+from opentelemetry.context import Context, attach, create_key, detach, get_value, set_value
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import (
+    Link,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    format_span_id,
+    format_trace_id,
+    set_span_in_context,
+)
+from opentelemetry.util.types import AttributeValue
+
+import service
+from service.errors import TracesUnusable
+from service.queues import Entries
+
+MOST_STEPS = 1000
+"""Spans that a request may have below its own; a long video would have millions."""
+
+WAY = create_key("gimefive.way")
+
+
+class Way:
+    """One request that is followed.
+
+    Attributes:
+        span: the request's own.
+        context: what that span's children hang on.
+    """
+
+    def __init__(self, span: Span, parent: Context) -> None:
+        self.span = span
+        self.context = set_span_in_context(span, parent)
+        self._epoch = time.time_ns() - time.monotonic_ns()
+        self._steps = 0
+
+    @property
+    def place(self) -> SpanContext:
+        """Where the request's span stands."""
+        return self.span.get_span_context()
+
+    @property
+    def trace_id(self) -> str:
+        """The trace's name, hexadecimal."""
+        return format_trace_id(self.place.trace_id)
+
+    @property
+    def parent(self) -> str:
+        """The request's span as W3C Trace Context writes it."""
+        return (
+            f"00-{self.trace_id}-{format_span_id(self.place.span_id)}-{self.place.trace_flags:02x}"
+        )
+
+    def when(self, moment: float) -> int:
+        """Nanoseconds of the epoch for a moment of the monotonic clock, in seconds."""
+        return self._epoch + int(moment * 1e9)
+
+    def has_room(self) -> bool:
+        """Whether one more step may be written; if not, the request's span counts it."""
+        self._steps += 1
+        if self._steps <= MOST_STEPS:
+            return True
+        self.span.set_attribute("gimefive.steps_left_out", self._steps - MOST_STEPS)
+        return False
+
+    def answered(self, method: str, route: str | None, status: int, request_id: str) -> None:
+        """The request has its answer."""
+        if route:
+            self.span.update_name(f"{method} {route}")
+            self.span.set_attribute("http.route", route)
+        self.span.set_attribute("http.response.status_code", status)
+        self.span.set_attribute("gimefive.request_id", request_id)
+        if status >= 500:
+            self.failed(str(status))
+
+    def failed(self, kind: str) -> None:
+        """The request went wrong, and it was not the client's fault."""
+        self.span.set_attribute("error.type", kind)
+        self.span.set_status(StatusCode.ERROR)
+
+
+class Traces:
+    """Writes requests, their steps and the batches they went in as spans: a `Trail`."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self._tracer = provider.get_tracer("gimefive", service.__version__)
+
+    @contextmanager
+    def request(
+        self, name: str, facts: Mapping[str, AttributeValue], headers: Mapping[str, Sequence[str]]
+    ) -> Iterator[Way]:
+        """Follow a request for as long as the context lasts.
+
+        Args:
+            name: what it is called until its route is known.
+            facts: what is known of it.
+            headers: all of them by name in lower case; they may say whose trace goes on here.
+        """
+        parent = propagate.extract(headers)
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, facts)
+        way = Way(span, parent)
+        followed = way if span.is_recording() else None
+        token = attach(set_value(WAY, followed, way.context))
+        try:
+            yield way
+        except Exception as error:
+            way.failed(type(error).__qualname__)
+            raise
+        finally:
+            detach(token)
+            span.end()
+
+    def here(self) -> Way | None:
+        """The request whose work this is; None if it is not sampled, or there is none."""
+        way = get_value(WAY)
+        return way if isinstance(way, Way) else None
+
+    def step(self, name: str, began: float, ended: float) -> None:
+        """Something was done for the request whose work this is."""
+        if way := self.here():
+            self._write(way, name, began, ended)
+
+    def passed(
+        self, lane: str, entries: Entries, began: float, ended: float, error: Exception | None
+    ) -> None:
+        """A batch went through a model, or failed there.
+
+        It stands in the trace of the request that waited longest, and links all that it held.
+        """
+        since: dict[Way, float] = {}
+        for entry in entries:
+            if isinstance(entry.asker, Way):
+                since.setdefault(entry.asker, entry.enqueued)
+        if not since:
+            return
+        facts: Mapping[str, AttributeValue] = {
+            "gimefive.lane": lane,
+            "gimefive.faces": len(entries),
+        }
+        held = [way.place for way in since]
+        batch = self._write(next(iter(since)), "batch", began, ended, held, facts, error)
+        for way, enqueued in since.items():
+            self._write(way, "queue", enqueued, began)
+            self._write(way, "inference", began, ended, batch, error=error)
+
+    def _write(
+        self,
+        way: Way,
+        name: str,
+        began: float,
+        ended: float,
+        links: Sequence[SpanContext] = (),
+        facts: Mapping[str, AttributeValue] | None = None,
+        error: Exception | None = None,
+    ) -> list[SpanContext]:
+        """Write a span below a request's, if there is room; gives its place, for links to it."""
+        if not way.has_room():
+            return []
+        span = self._tracer.start_span(
+            name,
+            way.context,
+            attributes=facts,
+            links=[Link(place) for place in links],
+            start_time=way.when(began),
+        )
+        if error:
+            span.set_attribute("error.type", type(error).__name__)
+            span.set_status(StatusCode.ERROR, str(error))
+        span.end(way.when(ended))
+        return [span.get_span_context()]
+
+
+@contextmanager
+def exporting(exporters: Sequence[str]) -> Iterator[Traces]:
+    """Traces that leave as the ``OTEL_*`` variables say; the last of them at the end.
+
+    Args:
+        exporters: names that OpenTelemetry's packages register; ``otlp`` is OTLP over HTTP.
+
+    Raises:
+        TracesUnusable: there is no such exporter.
+    """
+    resource = Resource({"service.name": "gimefive", "service.version": service.__version__})
+    provider = TracerProvider(resource=resource.merge(OTELResourceDetector().detect()))
+    try:
+        for name in exporters:
+            provider.add_span_processor(BatchSpanProcessor(_exporter(name)))
+        yield Traces(provider)
+    finally:
+        provider.shutdown()
+
+
+def _exporter(name: str) -> SpanExporter:
+    registered = "otlp_proto_http" if name == "otlp" else name
+    for found in entry_points(group="opentelemetry_traces_exporter", name=registered):
+        exporter: SpanExporter = found.load()()
+        return exporter
+    raise TracesUnusable(f"OTEL_TRACES_EXPORTER: no exporter named {name} is installed")

@@ -1,0 +1,39 @@
+"""What is told of a request's way, step by step, to whoever traces it; mostly nobody does."""
+
+from typing import Protocol
+
+from service.queues import Entries
+
+
+class Trail(Protocol):
+    """Who is told. Moments are seconds of the monotonic clock."""
+
+    def here(self) -> object:
+        """The request whose work this is, as `Entry.asker` keeps it; None if none is followed."""
+
+    def step(self, name: str, began: float, ended: float) -> None:
+        """Something was done for the request whose work this is."""
+
+    def passed(
+        self, lane: str, entries: Entries, began: float, ended: float, error: Exception | None
+    ) -> None:
+        """A batch went through a model, or failed there."""
+
+
+class Untraced:
+    """Nobody is told anything."""
+
+    def here(self) -> object:
+        """No request is followed."""
+        return None
+
+    def step(self, name: str, began: float, ended: float) -> None:
+        """Forget it."""
+
+    def passed(
+        self, lane: str, entries: Entries, began: float, ended: float, error: Exception | None
+    ) -> None:
+        """Forget it."""
+
+
+UNTRACED: Trail = Untraced()

@@ -1,0 +1,244 @@
+"""Requests as traces, read where an exporter would get them."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+
+from service.api.app import create_app
+from service.batching import Batcher
+from service.engine import Engine
+from service.errors import TracesUnusable
+from service.settings import Settings
+from service.traces import MOST_STEPS, Traces, exporting
+from tests import processes
+from tests.fakes import POISON, FakeWorker, face
+from tests.test_api import png, post
+from tests.test_batching import Notes, lane
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+"""The example of W3C Trace Context."""
+UNSAMPLED = PARENT[:-1] + "0"
+
+
+@dataclass
+class Traced:
+    """A service, and the spans that it wrote."""
+
+    client: TestClient
+    exporter: InMemorySpanExporter
+
+    def spans(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self.exporter.get_finished_spans() if span.name == name]
+
+    def span(self, name: str) -> ReadableSpan:
+        (span,) = self.spans(name)
+        return span
+
+    def names(self) -> Counter[str]:
+        return Counter(span.name for span in self.exporter.get_finished_spans())
+
+
+def written_down() -> tuple[Traces, InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    return Traces(provider), exporter
+
+
+@contextmanager
+def traced(process: Callable[[], None] = processes.sound) -> Iterator[Traced]:
+    traces, exporter = written_down()
+
+    @asynccontextmanager
+    async def opened(settings: Settings) -> AsyncIterator[Engine]:
+        argv = processes.argv(process)
+        async with Engine.open(settings, lambda _: argv, traces) as engine:
+            yield engine
+
+    with TestClient(create_app(Settings().but(workers=1), opened, traces)) as client:
+        yield Traced(client, exporter)
+
+
+@pytest.fixture
+def service() -> Iterator[Traced]:
+    with traced() as service:
+        yield service
+
+
+def place(span: ReadableSpan) -> SpanContext:
+    context = span.get_span_context()
+    assert context is not None
+    return context
+
+
+def linked(span: ReadableSpan) -> set[int]:
+    return {link.context.span_id for link in span.links}
+
+
+def facts(span: ReadableSpan) -> dict[str, object]:
+    return dict(span.attributes or {})
+
+
+def test_a_request_goes_on_with_the_trace_of_who_asked(service: Traced) -> None:
+    answer = service.client.post(
+        "/classify?faces=whole",
+        content=png(1),
+        headers={"Content-Type": "image/png", "traceparent": PARENT},
+    )
+    request = service.span("POST /classify")
+    assert request.kind is SpanKind.SERVER
+    assert request.parent is not None
+    assert f"{request.parent.trace_id:032x}" == PARENT.split("-")[1]
+    assert f"{request.parent.span_id:016x}" == PARENT.split("-")[2]
+    here = place(request)
+    told = answer.headers["traceresponse"].split("-")
+    assert told[:3] == ["00", f"{here.trace_id:032x}", f"{here.span_id:016x}"]
+    assert facts(request) == {
+        "http.request.method": "POST",
+        "url.scheme": "http",
+        "url.path": "/classify",
+        "http.route": "/classify",
+        "http.response.status_code": 200,
+        "gimefive.request_id": answer.headers["X-Request-ID"],
+    }
+    assert request.status.status_code is StatusCode.UNSET
+
+
+def test_a_request_without_a_trace_begins_one(service: Traced) -> None:
+    post(service.client, png(1), faces="whole")
+    assert service.span("POST /classify").parent is None
+
+
+def test_each_step_is_a_span_below_the_request_and_within_its_time(service: Traced) -> None:
+    photograph = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
+    answer = post(service.client, photograph.read_bytes(), "image/jpeg")
+    assert len(answer.json()["faces"]) == 1
+    assert service.names() == Counter(
+        ["POST /classify", "decode", "detect", "queue", "batch", "inference"]
+    )
+    request = service.span("POST /classify")
+    order = [request.start_time or 0]
+    for name in ("decode", "detect", "queue", "inference"):
+        step = service.span(name)
+        assert step.parent is not None
+        assert step.parent.span_id == place(request).span_id
+        assert step.start_time is not None
+        assert step.end_time is not None
+        order += [step.start_time, step.end_time]
+    rounding = 1000  # nanoseconds: moments are floats
+    assert all(before <= after + rounding for before, after in pairwise(order))
+    assert order[-1] <= (request.end_time or 0) + rounding
+
+
+def test_an_explanation_is_drawn_in_a_span_of_its_own(service: Traced) -> None:
+    headers = {"Content-Type": "image/png"}
+    service.client.post("/explain?faces=whole", content=png(1), headers=headers)
+    assert service.names() == Counter(
+        ["POST /explain", "decode", "queue", "batch", "inference", "draw"]
+    )
+    assert facts(service.span("batch"))["gimefive.lane"] == "explain"
+
+
+@pytest.mark.anyio
+async def test_requests_that_share_a_batch_are_linked_by_its_span() -> None:
+    traces, exporter = written_down()
+    interactive = lane()
+    batcher = Batcher([FakeWorker()], [interactive], Notes(), trail=traces)
+
+    async def ask(values: list[int]) -> SpanContext:
+        with traces.request("POST", {}, {}) as way:
+            await batcher.submit(interactive, [face(value) for value in values])
+        return way.place
+
+    asked = list(await asyncio.gather(ask([1, 2]), ask([3])))
+    await batcher.close()
+
+    spans = exporter.get_finished_spans()
+    (batch,) = [span for span in spans if span.name == "batch"]
+    assert facts(batch) == {"gimefive.lane": "interactive", "gimefive.faces": 3}
+    assert [link.context for link in batch.links] == asked
+    passes = [span for span in spans if span.name == "inference"]
+    assert [span.parent for span in passes] == asked
+    assert all(link.context == place(batch) for span in passes for link in span.links)
+    assert len({place(batch).trace_id, *(way.trace_id for way in asked)}) == 2
+
+
+def test_a_failure_of_the_service_shows_and_a_clients_mistake_does_not() -> None:
+    with traced(processes.raises) as service:
+        post(service.client, png(POISON), faces="whole")
+        failed = service.span("POST /classify")
+        assert failed.status.status_code is StatusCode.ERROR
+        assert facts(failed)["error.type"] == "500"
+        for name in ("batch", "inference"):
+            step = service.span(name)
+            assert step.status.status_code is StatusCode.ERROR
+            assert facts(step)["error.type"] == "ModelFailure"
+        service.exporter.clear()
+        post(service.client, b"hello")
+    mistaken = service.span("POST /classify")
+    assert mistaken.status.status_code is StatusCode.UNSET
+    assert facts(mistaken)["http.response.status_code"] == 400
+
+
+def test_what_who_asked_does_not_sample_is_not_recorded(service: Traced) -> None:
+    headers = {"Content-Type": "image/png", "traceparent": UNSAMPLED}
+    answer = service.client.post("/classify?faces=whole", content=png(1), headers=headers)
+    assert answer.headers["traceresponse"].startswith(UNSAMPLED[:36])
+    assert service.exporter.get_finished_spans() == ()
+
+
+def test_probes_leave_no_trace(service: Traced) -> None:
+    for path in ("/livez", "/readyz", "/startupz", "/metrics"):
+        assert "traceresponse" not in service.client.get(path).headers
+    assert service.exporter.get_finished_spans() == ()
+
+
+def test_a_long_request_stops_writing_steps_and_says_how_many_are_missing() -> None:
+    traces, exporter = written_down()
+    with traces.request("POST", {}, {}):
+        for _ in range(MOST_STEPS + 5):
+            traces.step("decode", 0.0, 1.0)
+    request = exporter.get_finished_spans()[-1]
+    assert len(exporter.get_finished_spans()) == MOST_STEPS + 1
+    assert facts(request)["gimefive.steps_left_out"] == 5
+
+
+@pytest.mark.parametrize("names", [["sundial"], ["otlp", "sundial"]])
+def test_an_exporter_that_is_not_installed_is_named(names: Sequence[str]) -> None:
+    with pytest.raises(TracesUnusable, match="sundial"), exporting(names):
+        pass
+
+
+def test_without_the_extra_a_wish_for_traces_says_what_to_install() -> None:
+    script = (
+        "import sys; sys.modules['opentelemetry.sdk.trace'] = None\n"
+        "from service.cli import app; app(['serve'])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "GIMEFIVE_TRACES": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "gimefive: traces need: pip install 'gimefive[traces]'\n"
+
+
+def test_without_the_wish_nothing_of_the_sdk_is_loaded() -> None:
+    script = "import sys, service.cli; print([n for n in sys.modules if 'opentelemetry.sdk' in n])"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "[]\n"

@@ -8,6 +8,7 @@ from service.api.lines import VideoFrame, VideoHead, VideoLine, VideoSummary
 from service.client.answers import ExplainedPicture
 from service.client.asynchronous import AsyncClient
 from service.client.calls import Source
+from service.client.live import LiveAnswer, LiveFace
 from service.client.retries import Retries, Unreachable
 from service.client.synchronous import Client
 
@@ -15,6 +16,8 @@ __all__ = [
     "AsyncClient",
     "Client",
     "ExplainedPicture",
+    "LiveAnswer",
+    "LiveFace",
     "Retries",
     "Source",
     "Unreachable",

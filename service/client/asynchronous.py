@@ -1,8 +1,16 @@
 """The client for asyncio."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Sequence,
+)
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -11,9 +19,10 @@ import httpx
 from service.api.lines import VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.arriving import arriving
-from service.client import calls
+from service.client import calls, live
 from service.client.answers import ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
+from service.client.live import LiveAnswer
 from service.client.retries import Retries
 from service.errors import ServiceError
 from service.intake import FaceMode
@@ -36,6 +45,7 @@ class AsyncClient:
         """Connect when first asked; the arguments are those of `Client`."""
         headers = {"X-API-Key": key} if key else {}
         self._http = httpx.AsyncClient(base_url=url, headers=headers, transport=transport)
+        self._key = key
         self._retries = retries
         self._sleep = sleep
 
@@ -88,6 +98,25 @@ class AsyncClient:
         """As `Client.explain_video`."""
         await self._save(calls.explain_video(source, query), output)
 
+    async def live(
+        self, frames: AsyncIterable[bytes], **query: object
+    ) -> AsyncGenerator[LiveAnswer]:
+        """What a camera shows, as fast as it can be told; `query` as for WebSocket /live.
+
+        A frame that waits to be sent is passed over when the next one comes. It ends once `frames`
+        has ended and the last of them is answered. This client alone has it: the camera goes on
+        while its answers are read.
+
+        Args:
+            frames: encoded pictures; read as fast as they come.
+            query: of the route.
+        """
+        url = self._http.base_url.join("live").copy_merge_params(calls.plain(query))
+        socket = await self._patiently(partial(live.opened, url, self._key))
+        async with aclosing(live.Stream(socket).answers(frames)) as answers:
+            async for answer in answers:
+                yield answer
+
     async def _ask(self, call: Call[T]) -> T:
         async with self._stream(call) as response:
             await response.aread()
@@ -101,7 +130,7 @@ class AsyncClient:
 
     @asynccontextmanager
     async def _stream(self, call: Call[T]) -> AsyncIterator[httpx.Response]:
-        response = await self._opened(call)
+        response = await self._patiently(partial(self._once, call))
         try:
             yield response
         except httpx.HTTPError as error:
@@ -109,12 +138,12 @@ class AsyncClient:
         finally:
             await response.aclose()
 
-    async def _opened(self, call: Call[T]) -> httpx.Response:
+    async def _patiently(self, once: Callable[[], Awaitable[T]]) -> T:
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._once(call)
+                return await once()
             except ServiceError as error:
                 pause = self._retries.pause(error, attempt)
                 if pause is None:

@@ -49,10 +49,13 @@ class Call(Generic[T]):
 
     def arguments(self) -> dict[str, object]:
         """What httpx is to send, the body of a single file excepted."""
-        params = {name: _plain(value) for name, value in self.query.items() if value is not None}
         headers = {"Accept": self.accept}
         timeout = httpx.Timeout(PATIENCE, connect=10.0, read=self.patience)
-        given: dict[str, object] = {"params": params, "headers": headers, "timeout": timeout}
+        given: dict[str, object] = {
+            "params": plain(self.query),
+            "headers": headers,
+            "timeout": timeout,
+        }
         if self.source is None:
             return {**given, "files": list(self._parts())}
         headers["Content-Type"] = "application/octet-stream"
@@ -111,7 +114,16 @@ def failure(response: httpx.Response) -> ServiceError:
     return raised(problem, _seconds(response.headers.get("Retry-After")))
 
 
-def unreachable(error: httpx.HTTPError, url: httpx.URL) -> Unreachable:
+def plain(query: Mapping[str, object]) -> dict[str, str]:
+    """A query as text, without what is None."""
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in query.items()
+        if value is not None
+    }
+
+
+def unreachable(error: Exception, url: httpx.URL) -> Unreachable:
     """What a failure of the way to the service means."""
     return Unreachable(f"no answer from {url}: {str(error) or type(error).__name__}")
 
@@ -134,10 +146,6 @@ def _explained(response: httpx.Response) -> ExplainedPicture:
         float(said["X-Map-Max"]),
         said["X-Map-Empty"] == "true",
     )
-
-
-def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _size(source: Source) -> int:

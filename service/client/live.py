@@ -1,0 +1,149 @@
+"""A camera's stream: frames out, answers in; of the frames that wait, the newest goes first."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+
+import httpx
+from pydantic import BaseModel, Field
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from service import errors
+from service.api.problems import Problem
+from service.api.schemas import FollowedFaceModel, ImageSize
+from service.client import calls
+from service.client.retries import Unreachable
+from service.mailbox import Mailbox
+
+AHEAD = 2
+"""Frames that are out at a time: one that is looked at, and the next, which is there by then."""
+
+CLOSED: dict[int, Callable[[str], errors.ServiceError]] = {
+    1008: errors.BadParameter,
+    1009: errors.TooLarge,
+    1012: errors.NotReady,
+    1013: lambda reason: errors.Overloaded(reason, 10.0),
+}
+"""What the service means by closing with a code; `ServiceError` by any other."""
+
+
+class LiveFace(FollowedFaceModel):
+    """A face in a camera's frame."""
+
+    map: list[list[float]] | None = Field(None, description="The raw map, where one was asked for.")
+    place: list[list[float]] | None = Field(None, description="Where it lies in the frame.")
+
+
+class LiveAnswer(BaseModel):
+    """What one frame shows, or why nothing can be said of it."""
+
+    seq: int = Field(description="Which of the frames that were given, from 0.")
+    dropped: int = Field(description="How many were passed over since the answer before.")
+    image: ImageSize | None = None
+    faces: list[LiveFace] | None = None
+    problem: Problem | None = None
+
+
+async def opened(url: httpx.URL, key: str | None) -> ClientConnection:
+    """A stream that is open.
+
+    Raises:
+        ServiceError: the service refuses it, or cannot be reached.
+    """
+    where = str(url.copy_with(scheme={"https": "wss"}.get(url.scheme, "ws")))
+    headers = {"X-API-Key": key} if key else {}
+    try:
+        # Answers with maps are large; pictures are compressed already.
+        return await connect(where, additional_headers=headers, max_size=None, compression=None)
+    except InvalidStatus as error:
+        said = error.response
+        response = httpx.Response(
+            said.status_code, headers=list(said.headers.raw_items()), content=bytes(said.body)
+        )
+        raise calls.failure(response) from error
+    except (OSError, InvalidHandshake) as error:
+        raise calls.unreachable(error, url) from error
+
+
+class Stream:
+    """One stream."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._mailbox: Mailbox[bytes] = Mailbox()
+        self._room = asyncio.Semaphore(AHEAD)
+        self._out: deque[int] = deque()
+        self._given = self._answered = self._received = 0
+        self._complete = self._ending = False
+
+    async def answers(self, frames: AsyncIterable[bytes]) -> AsyncGenerator[LiveAnswer]:
+        """What the frames show, until they end and the last one is answered.
+
+        Raises:
+            ServiceError: the service ends the stream.
+            Exception: what `frames` raises.
+        """
+        feeder = asyncio.create_task(self._feed(frames))
+        sender = asyncio.create_task(self._send())
+        try:
+            async for message in self._socket:
+                yield self._read(message)
+                if self._over:
+                    return
+            if not self._ending:
+                raise Unreachable("the stream was closed")
+            await feeder
+        except ConnectionClosed as error:
+            raise ended(error) from error
+        finally:
+            for task in (feeder, sender):
+                task.cancel()
+            await asyncio.gather(feeder, sender, return_exceptions=True)
+            await self._socket.close()
+
+    @property
+    def _over(self) -> bool:
+        return self._complete and self._answered == self._given
+
+    async def _feed(self, frames: AsyncIterable[bytes]) -> None:
+        try:
+            async for frame in frames:
+                self._mailbox.put(frame)
+                self._given += 1
+        except Exception:
+            await self._end()
+            raise
+        self._complete = True
+        if self._over:
+            await self._end()
+
+    async def _end(self) -> None:
+        self._ending = True
+        await self._socket.close()
+
+    async def _send(self) -> None:
+        while True:
+            await self._room.acquire()
+            letter = await self._mailbox.take()
+            self._out.append(letter.seq)
+            await self._socket.send(letter.content)
+
+    def _read(self, message: str | bytes) -> LiveAnswer:
+        """An answer, which counts the frames that came here, not those that went out."""
+        answer = LiveAnswer.model_validate_json(message)
+        while self._received <= answer.seq:
+            seq = self._out.popleft()
+            self._received += 1
+            self._room.release()
+        answer.seq, answer.dropped = seq, seq - self._answered
+        self._answered = seq + 1
+        return answer
+
+
+def ended(closed: ConnectionClosed) -> errors.ServiceError:
+    """What it means that the service closed the stream."""
+    if closed.rcvd is None:
+        return Unreachable(f"the stream broke: {closed}")
+    reason = closed.rcvd.reason or f"the stream was closed with code {closed.rcvd.code}"
+    return CLOSED.get(closed.rcvd.code, errors.ServiceError)(reason)

@@ -1,0 +1,165 @@
+"""A camera through the typed client, against the real server with a fake model."""
+
+import asyncio
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from service import errors
+from service.client import AsyncClient, LiveAnswer, Retries, Unreachable
+from service.explanation import Glance
+from tests import videos
+from tests.served import served
+from tests.test_api import png
+from tests.test_live import NOTHING, look_with
+
+pytestmark = pytest.mark.anyio
+
+
+async def one_by_one(answered: asyncio.Semaphore, *frames: bytes) -> AsyncIterator[bytes]:
+    """Frames, each after the answer to the one before."""
+    for frame in frames:
+        yield frame
+        await answered.acquire()
+
+
+async def answers_to(client: AsyncClient, *frames: bytes, **query: object) -> list[LiveAnswer]:
+    answered = asyncio.Semaphore(0)
+    answers = []
+    async for answer in client.live(one_by_one(answered, *frames), faces="whole", **query):
+        answers.append(answer)
+        answered.release()
+    return answers
+
+
+async def test_each_frame_is_answered_with_types() -> None:
+    async with served() as (_, url), AsyncClient(url) as client:
+        first, bad, second = await answers_to(
+            client, png(1), b"broken", png(9), threshold=1, explain="gradcam"
+        )
+    assert [first.seq, bad.seq, second.seq] == [0, 1, 2]
+    assert first.image is not None
+    assert first.image.width == 64
+    assert first.faces is not None
+    assert first.faces[0].track == 1
+    assert first.faces[0].map is not None
+    assert first.faces[0].map[0] == [1, 0, 0, 0]
+    assert first.faces[0].abstained
+    assert bad.faces is None
+    assert bad.problem is not None
+    assert bad.problem.type == "urn:gimefive:not-an-image"
+    assert second.problem is None
+
+
+async def test_of_frames_that_wait_the_newest_is_sent_and_the_last_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, looked = asyncio.Event(), asyncio.Event()
+    seen: list[bytes] = []
+
+    async def look(frame: bytes) -> Glance:
+        seen.append(frame)
+        looked.set()
+        await gate.wait()
+        return NOTHING
+
+    async def frames() -> AsyncGenerator[bytes]:
+        yield b"0"
+        await looked.wait()
+        for frame in (b"1", b"2", b"3", b"4"):
+            yield frame  # the network has no turn between them
+        gate.set()
+
+    look_with(monkeypatch, lambda: look)
+    async with served() as (_, url), AsyncClient(url) as client:
+        answers = [answer async for answer in client.live(frames())]
+    assert seen == [b"0", b"4"]
+    assert [(answer.seq, answer.dropped) for answer in answers] == [(0, 0), (4, 3)]
+
+
+async def test_a_camera_that_fails_ends_the_stream_with_its_own_error() -> None:
+    async def frames() -> AsyncGenerator[bytes]:
+        yield png(1)
+        raise ZeroDivisionError
+
+    async with served() as (_, url), AsyncClient(url) as client:
+        with pytest.raises(ZeroDivisionError):
+            async for _ in client.live(frames(), faces="whole"):
+                pass
+
+
+async def endless() -> AsyncGenerator[bytes]:
+    yield png(1)
+    await asyncio.Event().wait()
+
+
+async def test_who_reads_no_longer_gives_the_camera_back() -> None:
+    async with served(max_cameras=1) as (_, url), AsyncClient(url) as client:
+        for _ in range(2):
+            async with aclosing(client.live(endless(), faces="whole")) as answers:
+                assert (await anext(answers)).seq == 0
+
+
+async def test_what_the_service_closes_the_stream_with_is_raised_as_what_it_was() -> None:
+    async with (
+        served(max_cameras=1, max_live_bytes=999) as (server, url),
+        AsyncClient(url) as client,
+    ):
+        with pytest.raises(errors.BadParameter, match=r"explain: .*gradcam"):
+            await answers_to(client, png(1), explain="magic")
+        with pytest.raises(errors.TooLarge):
+            await answers_to(client, bytes(1000))
+        async with aclosing(client.live(endless(), faces="whole")) as first:
+            assert (await anext(first)).seq == 0
+            with pytest.raises(errors.Overloaded, match="try again"):
+                await answers_to(client, png(1))
+            server.handle_exit(signal.SIGTERM, None)
+            with pytest.raises(errors.NotReady, match="connect again"):
+                await anext(first)
+
+
+async def test_the_key_goes_along_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"camera:{hashlib.sha256(b'secret').hexdigest()}\n")
+    async with served(keys_file=keys) as (_, url):
+        async with AsyncClient(url, key="secret") as client:
+            assert len(await answers_to(client, png(1))) == 1
+        async with AsyncClient(url) as stranger:
+            with pytest.raises(errors.Unauthorised, match="a key is needed"):
+                await answers_to(stranger, png(1))
+
+
+async def test_nobody_there_is_told_after_the_usual_patience() -> None:
+    naps: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        naps.append(seconds)
+
+    async with AsyncClient(
+        "http://127.0.0.1:9", retries=Retries(attempts=3, first=1), sleep=sleep
+    ) as client:
+        with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
+            await answers_to(client, png(1))
+    assert naps == [1, 2]
+
+
+async def test_the_example_says_what_a_film_shows(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(videos.encode(list(videos.moving_portrait(1)) * 5))
+    example = Path(__file__).parent.parent / "examples" / "live.py"
+    async with served() as (_, url):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, str(example), str(film), "--url", url),
+            env={**os.environ, "PYTHONPATH": str(example.parent.parent)},
+            stdout=subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert out.decode().splitlines()[-1].startswith("frame 4: #1 happiness")

@@ -13,7 +13,7 @@ import uvloop
 
 from service import logs
 from service.api.app import create_app, create_ops_app
-from service.api.guard import patient
+from service.api.connections import patient
 from service.engine import Engine
 from service.errors import TracesUnusable
 from service.settings import Settings, trace_exporters

@@ -131,7 +131,8 @@ class Settings(BaseSettings):
         None, description="Port where probes and /metrics are served without a key, too."
     )
     client_timeout: PositiveFloat = Field(
-        20, description="Longest a client may keep the service waiting for its request, in seconds."
+        20,
+        description="Seconds a client may keep the service waiting, by its sending or reading.",
     )
     keep_alive: PositiveInt = Field(
         75, description="Seconds an idle connection stays open; longer than a balancer's."

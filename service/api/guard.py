@@ -1,4 +1,4 @@
-"""What stands before every route: keys, rates, safe headers, patience with slow clients."""
+"""What stands before every route: keys, rates, safe headers, patience with slow bodies."""
 
 import asyncio
 import secrets
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from service.api import problems
 from service.api.security import Keys, Rate
@@ -113,44 +112,3 @@ class Patience:
         self._left += size / LEAST_RATE - (self._clock() - start)
         self._whole = not message.get("more_body", False)
         return message
-
-
-def patient(seconds: float) -> type[HttpToolsProtocol]:
-    """The HTTP protocol, which drops a client that takes longer to send a request's head."""
-
-    class Patient(HttpToolsProtocol):
-        _waiting: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-            super().connection_made(transport)
-            self._arm()
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._arm()
-
-        def on_headers_complete(self) -> None:
-            self._disarm()
-            super().on_headers_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._disarm()
-            super().connection_lost(exc)
-
-        def _arm(self) -> None:
-            self._disarm()
-            self._waiting = self.loop.call_later(seconds, self._give_up)
-
-        def _disarm(self) -> None:
-            if self._waiting:
-                self._waiting.cancel()
-
-        def _give_up(self) -> None:
-            if getattr(
-                self.cycle, "response_complete", True
-            ):  # there is none before the first request
-                self.transport.close()
-            else:
-                self._arm()  # a pipelined request waits for the one before it
-
-    return Patient

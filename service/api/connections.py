@@ -1,0 +1,122 @@
+"""Connections whose clients send no head, or read no answer, and are let go."""
+
+import asyncio
+import fcntl
+import struct
+import termios
+from collections.abc import Callable
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+log = structlog.get_logger(__name__)
+
+
+class StallWatch:
+    """Calls when of what a client has yet to take nothing goes for some seconds."""
+
+    def __init__(
+        self, seconds: float, left: Callable[[], int], stalled: Callable[[], None]
+    ) -> None:
+        """Watch nothing yet.
+
+        Args:
+            seconds: how long.
+            left: bytes that the client has yet to take.
+            stalled: called then.
+        """
+        self._seconds = seconds
+        self._left = left
+        self._stalled = stalled
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """There is something to take."""
+        later = asyncio.get_running_loop().call_later
+        self._timer = later(self._seconds, self._check, self._left())
+
+    def stop(self) -> None:
+        """There is not."""
+        if self._timer:
+            self._timer.cancel()
+
+    def _check(self, before: int) -> None:
+        if self._left() < before:
+            self.start()
+        else:
+            self._stalled()
+
+
+class _Patient(HttpToolsProtocol):
+    """HTTP without clients that keep it waiting longer than `seconds`.
+
+    Who does not send a request's head is dropped, and so is who does not read an answer.
+    """
+
+    seconds: float
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._reading = StallWatch(self.seconds, lambda: untaken(transport), self._abort)
+        self._arm()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._arm()
+
+    def on_headers_complete(self) -> None:
+        self._disarm()
+        super().on_headers_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reading.start()
+
+    def resume_writing(self) -> None:
+        self._reading.stop()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        self._reading.stop()
+        super().connection_lost(exc)
+
+    def _arm(self) -> None:
+        self._disarm()
+        self._waiting = self.loop.call_later(self.seconds, self._give_up)
+
+    def _disarm(self) -> None:
+        if self._waiting:
+            self._waiting.cancel()
+
+    def _give_up(self) -> None:
+        if getattr(self.cycle, "response_complete", True):  # there is none before the first request
+            self.transport.close()
+        else:
+            self._arm()  # a pipelined request waits for the one before it
+
+    def _abort(self) -> None:
+        request = self.cycle.scope["state"].get("request_id")
+        log.warning("the client reads no longer", id=request, seconds=self.seconds)
+        self.transport.abort()
+
+
+def patient(patience: float) -> type[HttpToolsProtocol]:
+    """The protocol with so many seconds' patience."""
+
+    class Limited(_Patient):
+        seconds = patience
+
+    return Limited
+
+
+def untaken(transport: asyncio.Transport) -> int:
+    """Bytes that a client has yet to take: those in the kernel count, where it tells."""
+    held = transport.get_write_buffer_size()
+    try:
+        number: int = transport.get_extra_info("socket").fileno()
+        (sent,) = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))
+    except OSError:
+        return held
+    return held + int(sent)

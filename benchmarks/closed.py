@@ -36,12 +36,17 @@ def visit(
         said = system.emotion(port)
         if said != EMOTION:
             raise ValueError(f"the crop shows {EMOTION}, not {said}")
-        idle = processes.memory()
+        idle, front = processes.memory(), processes.memory([processes.main])
         closed_loop(port, system.request, max(connections), WARM_SECONDS)
         loops = {
             count: load(processes, port, system.request, count, seconds) for count in connections
         }
-        return {"start_seconds": started, "idle_bytes": idle, "connections": loops}
+        return {
+            "start_seconds": started,
+            "idle_bytes": idle,
+            "main_process_bytes": front,
+            "connections": loops,
+        }
 
 
 def load(

@@ -51,10 +51,10 @@ class Processes:
                 ticks += sum(int(field) for field in fields[11:15])
         return ticks / TICKS
 
-    def memory(self) -> int:
-        """Bytes that they hold; a page that several share is counted once."""
+    def memory(self, pids: Sequence[int] | None = None) -> int:
+        """Bytes that they hold, or some of them; what several share is counted once, in shares."""
         total = 0
-        for pid in self.pids():
+        for pid in self.pids() if pids is None else pids:
             with suppress(OSError):
                 rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
                 total += int(rollup.partition("\nPss:")[2].split()[0]) * 1024

@@ -6,6 +6,7 @@ within 15 % of the slowest stage, and memory is the same for ten seconds and for
 """
 
 import asyncio
+import json
 import statistics
 import tempfile
 import time
@@ -15,11 +16,12 @@ from contextlib import aclosing
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import av
 import typer
 
+from benchmarks.pictures import ROOT
 from service.engine import Engine
 from service.faces import FaceDetector, crop
 from service.intake import configure_opencv
@@ -29,6 +31,7 @@ from service.store import ModelStore
 from service.video import Sampling, Video
 from tests.videos import encode, moving_portrait
 
+RESULT = ROOT / "benchmarks" / "results" / "video.json"
 FPS, SIZE, SIDE = 25, (1280, 720), 600
 HELD = 100
 """Pictures on which detection alone is measured."""
@@ -106,8 +109,10 @@ async def peak_mb(engine: Engine, path: Path, sampling: Sampling) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-async def measured(rounds: int, seconds: int, minutes: int, every: int, folder: Path) -> None:
-    """Measure, and print."""
+async def measured(
+    rounds: int, seconds: int, minutes: int, every: int, folder: Path
+) -> dict[str, Any]:
+    """Frames a second, and the peak of memory in MB by the video's length."""
     settings = Settings()
     configure_opencv()
     short, long = folder / "short.mp4", folder / "long.mp4"
@@ -116,13 +121,14 @@ async def measured(rounds: int, seconds: int, minutes: int, every: int, folder: 
     repeated(ten, 1, folder / "ten.mp4")
     repeated(ten, minutes * 6, long)
     async with Engine.open(settings) as engine:
-        await rates(engine, short, rounds)
+        found = await rates(engine, short, rounds)
         sampling = Sampling(every=every)
-        for name, path in (("10 s", folder / "ten.mp4"), (f"{minutes} min", long)):
-            typer.echo(f"peak memory, {name}: {await peak_mb(engine, path, sampling):.0f} MB")
+        lengths = (("10 s", folder / "ten.mp4"), (f"{minutes} min", long))
+        peaks = {name: round(await peak_mb(engine, path, sampling)) for name, path in lengths}
+    return {**found, "peak_megabytes": peaks}
 
 
-async def rates(engine: Engine, path: Path, rounds: int) -> None:
+async def rates(engine: Engine, path: Path, rounds: int) -> dict[str, Any]:
     """Frames a second of each stage alone, and of the whole."""
     settings = engine.settings
     detector = FaceDetector(ModelStore(settings.model_store).detector())
@@ -142,10 +148,11 @@ async def rates(engine: Engine, path: Path, rounds: int) -> None:
         frames = await whole(engine, path, Sampling())
         seen["whole"].append(frames / (time.perf_counter() - start))
     rate = {name: statistics.median(values) for name, values in seen.items()}
-    for name, value in rate.items():
-        typer.echo(f"{name}: {value:.1f} frames/s")
     slowest = min(rate[name] for name in stages)
-    typer.echo(f"whole over slowest stage: {rate['whole'] / slowest:.2f}")
+    return {
+        "frames_per_second": {name: round(value, 1) for name, value in rate.items()},
+        "whole_over_slowest_stage": round(rate["whole"] / slowest, 2),
+    }
 
 
 def main(
@@ -154,9 +161,11 @@ def main(
     minutes: Annotated[int, typer.Option(help="length of the video for memory")] = 60,
     every: Annotated[int, typer.Option(help="n-th frames looked at for memory")] = 25,
 ) -> None:
-    """Frames a second, and peak memory."""
+    """Measure, and write benchmarks/results/video.json."""
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(measured(rounds, seconds, minutes, every, Path(folder)))
+        result = asyncio.run(measured(rounds, seconds, minutes, every, Path(folder)))
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    typer.echo(RESULT.read_text())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from benchmarks import sizing
 from service.api.problems import TABLE
 from service.metrics import Metrics
 from service.records import ModelInfo
@@ -44,6 +45,10 @@ def test_every_metric_is_documented() -> None:
         for metric in registry.collect()
     }
     assert rows("Metrics") == names
+
+
+def test_the_tables_for_sizing_are_those_of_the_results() -> None:
+    assert sizing.tables_of(OPERATIONS) == [sizing.table(), sizing.memory()]
 
 
 def test_every_file_that_a_document_links_to_is_there() -> None:

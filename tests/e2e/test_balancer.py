@@ -1,0 +1,141 @@
+"""Two replicas behind compose's balancer: camera streams and large uploads go through it."""
+
+import asyncio
+import json
+import socket
+import struct
+from asyncio.subprocess import DEVNULL
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.deploy.conftest import ROOT, tool
+from tests.served import served
+from tests.test_api import png
+from tests.videos import counting, encode
+
+pytestmark = pytest.mark.anyio
+
+MB = 2**20
+UPLOAD = 200 * MB
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """HAProxy at work.
+
+    Attributes:
+        pid: of its process.
+        port: where it listens.
+        folder: where the replicas put uploads.
+    """
+
+    pid: int
+    port: int
+    folder: Path
+
+    def memory(self) -> int:
+        """Bytes that it holds."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    def written(self) -> int:
+        """Bytes that it has written to disks."""
+        told = Path(f"/proc/{self.pid}/io").read_text()
+        return int(told.partition("\nwrite_bytes:")[2].split()[0])
+
+    def arrived(self) -> int:
+        """Bytes of uploads that have reached a replica, which run in this process."""
+        size = 0
+        for descriptor in Path("/proc/self/fd").iterdir():
+            with suppress(OSError):  # it may just have been closed
+                if str(descriptor.readlink()).startswith(str(self.folder)):
+                    size += descriptor.stat().st_size
+        return size
+
+
+def configuration(port: int, replicas: list[str]) -> str:
+    """That of the deployment, for addresses of this machine."""
+    folder = ROOT / "deploy" / "haproxy"
+    text = (folder / "haproxy.cfg").read_text()
+    servers = [f"    server {n} {url.partition('//')[2]}" for n, url in enumerate(replicas)]
+    for old, new in {
+        "/usr/local/etc/haproxy": str(folder),
+        "bind :8080": f"bind 127.0.0.1:{port}",
+        " resolvers docker init-addr none": "",
+        "    server-template replica 10 replicas:8000": "\n".join(servers),
+    }.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+@asynccontextmanager
+async def balanced(folder: Path) -> AsyncIterator[Balancer]:
+    haproxy = tool("haproxy")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(served(temp_dir=folder)) for _ in range(2)]
+        file = folder / "haproxy.cfg"
+        file.write_text(configuration(port, [url for _, url in opened]))
+        process = await asyncio.create_subprocess_exec(haproxy, "-db", "-f", file, stdout=DEVNULL)
+        try:
+            transport = httpx.AsyncHTTPTransport(retries=7)  # until it listens
+            async with httpx.AsyncClient(transport=transport) as client:
+                answer = await client.get(f"http://127.0.0.1:{port}/readyz")
+                assert answer.status_code == 200
+            yield Balancer(process.pid, port, folder)
+        finally:
+            process.kill()
+            await process.wait()
+
+
+async def test_cameras_are_answered_through_the_balancer(tmp_path: Path) -> None:
+    async with balanced(tmp_path) as balancer:
+        url = f"ws://127.0.0.1:{balancer.port}/live?faces=whole"
+        async with connect(url) as one, connect(url) as other:
+            for camera in (one, other, one):
+                await camera.send(png(1))
+                answer = json.loads(await camera.recv())
+                assert [face["emotion"] for face in answer["faces"]] == ["happiness"]
+
+
+async def pour(writer: asyncio.StreamWriter, size: int, balancer: Balancer) -> int:
+    """Send so many zeros; the most memory that the balancer had meanwhile."""
+    most = 0
+    for piece in [MB] * (size // MB) + [size % MB]:
+        writer.write(bytes(piece))
+        await writer.drain()
+        most = max(most, balancer.memory())
+    return most
+
+
+async def test_a_large_upload_reaches_a_replica_while_it_is_sent(tmp_path: Path) -> None:
+    video = encode(counting(5))
+    padding = UPLOAD - len(video)  # in a box that players pass over
+    head = (
+        "POST /classify/video?faces=whole HTTP/1.1\r\nHost: me\r\nContent-Type: video/mp4\r\n"
+        f"Content-Length: {UPLOAD}\r\nConnection: close\r\n\r\n"
+    )
+    async with balanced(tmp_path) as balancer:
+        memory, written = balancer.memory(), balancer.written()
+        reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
+        writer.write(head.encode() + video + struct.pack(">I4s", padding, b"free"))
+        first = await pour(writer, UPLOAD // 2, balancer)
+        async with asyncio.timeout(60):
+            while balancer.arrived() < UPLOAD // 4:  # noqa: ASYNC110  # a file sends no event
+                await asyncio.sleep(0.01)
+        second = await pour(writer, padding - 8 - UPLOAD // 2, balancer)
+        answer = await reader.read()
+        writer.close()
+        assert max(first, second) - memory < 16 * MB
+        assert balancer.written() == written
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.count(b'"frame":') == 5

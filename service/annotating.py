@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from service.drawing import Arrangement, Placed, Style, Subject, annotate
+from service.errors import ModelFailure
 from service.explanation import Question
 from service.film import Film
 from service.insight import ExplainedFace, Insight
@@ -37,7 +38,8 @@ class Shot:
     labels: Sequence[Placed]
 
 
-Looked = tuple[Frame, Sequence[ExplainedFace] | None]
+Found = Sequence[ExplainedFace] | ModelFailure | None
+Looked = tuple[Frame, Found]
 Staged = tuple[Shot, Moment | None]
 
 
@@ -59,12 +61,16 @@ class Staging:
         self._subjects: list[Subject] = []
         self._labels: list[Placed] = []
 
-    def shot(
-        self, frame: Frame, faces: Sequence[ExplainedFace] | None
-    ) -> tuple[Shot, Moment | None]:
-        """What is drawn on the next frame, and what was found in it, if it was looked at."""
+    def shot(self, frame: Frame, faces: Found) -> Staged:
+        """What is drawn on the next frame, and what was found in it, if it was looked at.
+
+        Nothing is drawn where the model could not answer.
+        """
         if faces is None:
             return Shot(frame, self._subjects, self._labels), None
+        if isinstance(faces, ModelFailure):
+            self._subjects, self._labels = [], []
+            return Shot(frame, (), ()), Moment(frame.index, frame.time, (), faces)
         predictions: Sequence[Prediction] = [face.prediction for face in faces]
         if self._tracker is not None:
             predictions = self._tracker.follow(frame.time, predictions)
@@ -126,7 +132,10 @@ class Annotator:
         async def look(frame: Frame) -> Looked:
             if not frame.sampled:
                 return frame, None
-            return frame, await self._insight.explain_all(frame.picture, question, faces)
+            try:
+                return frame, await self._insight.explain_all(frame.picture, question, faces)
+            except ModelFailure as error:
+                return frame, error
 
         async def stage() -> AsyncIterator[Staged]:
             async with aclosing(overlapped(film.frames(), look, window)) as looked:

@@ -13,7 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import service
 from service import asking, reel, report
-from service.api.lines import VideoSummary
 from service.errors import ServiceError
 from service.explanation import Colormap, Emotion, Layer, Method, View
 from service.intake import FaceMode
@@ -192,7 +191,10 @@ def video(
     device: Device = None,
     precision: PrecisionOption = None,
 ) -> None:
-    """Classify a video's faces, and draw what they show. Ctrl-C leaves no broken file."""
+    """Classify a video's faces, and draw what they show. Ctrl-C leaves no broken file.
+
+    The exit status is 1 if the model could not answer for a frame.
+    """
     settings = _settings(device=device, precision=precision)
     query = {
         "every": every,
@@ -208,17 +210,19 @@ def video(
         "faces": faces,
     }
 
-    async def work() -> VideoSummary:
+    async def work() -> reel.Outcome:
         async with _answerer(settings, url, key_file) as answerer:
             job = reel.Job(source, output, table, query)
             return await reel.work(answerer, job, Console(stderr=True))
 
     try:
-        reel.tell(asyncio.run(work()))
+        outcome = asyncio.run(work())
     except (ServiceError, OSError) as error:
         _stop(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    reel.tell(outcome.summary)
+    raise typer.Exit(1 if outcome.failed else 0)
 
 
 async def _classify(

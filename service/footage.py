@@ -101,18 +101,21 @@ class Footage:
             track: whether people are followed from frame to frame.
 
         Returns:
-            What the video says of itself; then a moment a frame, in order; then their summary.
+            What the video says of itself; then a moment a frame, in order, with a problem where the
+            model could not answer; then their summary.
 
         Raises:
             NotAVideo: no video, or it breaks off; the moments before that were given.
             TooLarge: over a limit.
             BadParameter: the video ends before the sampling begins.
-            ModelFailure: the model could not answer.
             NotReady: the service is shutting down.
         """
 
         async def look(frame: Frame) -> Moment:
-            answer = await self._sight.classify(frame.picture, faces, self._bulk, patient=True)
+            try:
+                answer = await self._sight.classify(frame.picture, faces, self._bulk, patient=True)
+            except ModelFailure as error:
+                return Moment(frame.index, frame.time, (), error)
             return Moment(frame.index, frame.time, answer.predictions)
 
         tracker, summariser = self._tracker(track), Summariser()
@@ -198,7 +201,7 @@ class Footage:
 
 
 def _follow(tracker: Tracker | None, moment: Moment) -> Moment:
-    if tracker is None:
+    if tracker is None or moment.problem is not None:
         return moment
     return replace(moment, predictions=tracker.follow(moment.time, moment.predictions))
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import ModelFailure
+
 EMOTIONS = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
 """The classes, in the order of the network's outputs."""
 
@@ -137,11 +139,13 @@ class Moment:
         frame: its number in the video, from 0.
         time: when it is shown, in seconds from the video's start.
         predictions: one a face, the largest face first.
+        problem: why the model could not answer for it; None if it did.
     """
 
     frame: int
     time: float
     predictions: tuple[Prediction, ...]
+    problem: ModelFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,20 @@ class Job:
     query: Query
 
 
-async def work(answerer: Answerer, job: Job, progress_on: Console) -> lines.VideoSummary:
+@dataclass(slots=True)
+class Outcome:
+    """What became of it.
+
+    Attributes:
+        summary: what there was in all.
+        failed: frames that the model could not answer for.
+    """
+
+    summary: lines.VideoSummary
+    failed: int = 0
+
+
+async def work(answerer: Answerer, job: Job, progress_on: Console) -> Outcome:
     """Do it; the files appear once they are complete.
 
     Raises:
@@ -64,9 +77,9 @@ async def work(answerer: Answerer, job: Job, progress_on: Console) -> lines.Vide
 
 async def _follow(
     answers: AsyncIterator[lines.VideoLine], table: BinaryIO | None, progress: Progress
-) -> lines.VideoSummary:
+) -> Outcome:
     bar = progress.add_task("watching", total=None)
-    summary = lines.VideoSummary(frames=0, faces=0, tracks=[])
+    outcome = Outcome(lines.VideoSummary(frames=0, faces=0, tracks=[]))
     if table is not None:
         table.write(lines.text([lines.COLUMNS]).encode())
     async for answer in answers:
@@ -75,12 +88,16 @@ async def _follow(
                 progress.update(bar, total=answer.sampled_frames)
             case lines.VideoFrame():
                 progress.advance(bar)
+                if answer.problem:
+                    outcome.failed += 1
+                    told = f"frame {answer.frame}: {answer.problem.detail}"
+                    progress.console.print(told, style="red", markup=False)
                 if table is not None:
                     table.write(lines.text(lines.rows(answer.model_dump())).encode())
             case lines.VideoSummary():
-                summary = answer
+                outcome.summary = answer
                 progress.update(bar, description="drawing", total=None)
-    return summary
+    return outcome
 
 
 def tell(summary: lines.VideoSummary) -> None:

@@ -89,11 +89,13 @@ def never_gets_ready() -> None:
 
 def raises() -> None:
     get_ready()
-    for faces in batches():
-        if (faces == POISON).any():
+    for request in requests():
+        if (codec.faces(request) == POISON).any():
             say(Message({"error": "cannot compute this"}))
+        elif request.header["op"] == "explain":
+            explain(request)
         else:
-            answer(faces)
+            answer(codec.faces(request))
 
 
 def answers_too_few() -> None:

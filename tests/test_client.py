@@ -187,6 +187,17 @@ def test_a_video_that_breaks_off_raises_what_broke_it() -> None:
             next(answers)
 
 
+def test_a_frame_without_an_answer_does_not_end_a_video() -> None:
+    problem = {"type": "urn:gimefive:model-failure", "title": "", "status": 500, "detail": "no"}
+    line = {"frame": 1, "time": 0.5, "problem": {**problem, "request_id": "7"}}
+    with client_of(httpx.Response(200, text=json.dumps(line))) as client:
+        (frame,) = client.video(b"film")
+    assert isinstance(frame, VideoFrame)
+    assert frame.faces == []
+    assert frame.problem is not None
+    assert frame.problem.detail == "no"
+
+
 def test_a_file_that_does_not_come_whole_is_not_kept(tmp_path: Path) -> None:
     def half() -> Iterator[bytes]:
         yield b"half"

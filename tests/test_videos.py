@@ -133,12 +133,37 @@ def test_a_video_that_breaks_off_gives_its_frames_and_then_the_problem(client: T
     assert tail["problem"]["status"] == 400
 
 
-def test_a_model_that_fails_ends_the_answer_with_the_problem() -> None:
+@pytest.fixture
+def poisoned() -> bytes:
+    """A video with a frame that some models fail for: the fourth of seven."""
+    return encode([*counting(3), next(counting(1)) * 0 + POISON, *counting(3)], "mkv")
+
+
+def test_a_frame_that_the_model_fails_for_fails_alone(poisoned: bytes) -> None:
     with serving(processes.raises) as client:
-        frames = [*counting(3), next(counting(1)) * 0 + POISON, *counting(3)]
-        _, *moments, tail = lines(post(client, encode(frames, "mkv"), "video/x-matroska"))
-    assert [moment["frame"] for moment in moments] == [0, 1, 2]
-    assert tail["problem"]["type"] == "urn:gimefive:model-failure"
+        _, *moments, tail = lines(post(client, poisoned, "video/x-matroska"))
+        table = post(client, poisoned, "video/x-matroska", accept="text/csv")
+    assert [moment["frame"] for moment in moments] == list(range(7))
+    bad = moments.pop(3)
+    assert set(bad) == {"frame", "time", "problem"}
+    assert bad["problem"]["type"] == "urn:gimefive:model-failure"
+    assert bad["problem"]["request_id"]
+    assert {face["track"] for moment in moments for face in moment["faces"]} == {1}
+    assert (tail["summary"]["frames"], tail["summary"]["faces"]) == (7, 6)
+    rows = list(csv.DictReader(io.StringIO(table.text)))
+    assert [row["frame"] for row in rows] == list("0123456")
+    assert set(list(rows[3].values())[2:]) == {""}
+
+
+def test_a_frame_that_the_model_fails_to_explain_is_shown_as_it_is_and_counted(
+    poisoned: bytes,
+) -> None:
+    with serving(processes.raises) as client:
+        response = explain(client, poisoned, "video/x-matroska")
+    pictures, *_ = played(response)
+    assert response.headers["X-Failed-Frames"] == "1"
+    assert len(pictures) == 7
+    assert pictures[3].min() > POISON - 8
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"\0\0\0\x20ftypisom" + b"\0" * 100])

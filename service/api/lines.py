@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.api import problems, schemas
-from service.errors import ServiceError
+from service.errors import ModelFailure, ServiceError
 from service.explanation import Emotion
 from service.records import EMOTIONS, Moment, Summary, TrackSummary, VideoInfo
 
@@ -35,11 +35,12 @@ class VideoHead(BaseModel):
 
 
 class VideoFrame(BaseModel):
-    """The faces of one frame that was looked at."""
+    """The faces of one frame that was looked at, or why the model could not answer for it."""
 
     frame: int
     time: float
-    faces: list[schemas.FollowedFaceModel]
+    faces: list[schemas.FollowedFaceModel] = Field(default_factory=list)
+    problem: problems.Problem | None = None
 
 
 class TrackModel(BaseModel):
@@ -68,24 +69,24 @@ async def ndjson(
     first: Answer, others: Answers, threshold: float, request_id: str
 ) -> AsyncIterator[str]:
     """A line of JSON for each answer; if they break off, the last line is the problem."""
-    yield _line(content(first, threshold))
+    yield _line(content(first, threshold, request_id))
     try:
         async for answer in others:
-            yield _line(content(answer, threshold))
+            yield _line(content(answer, threshold, request_id))
     except ServiceError as error:
         yield _line({"problem": problems.content(error, request_id)})
 
 
 async def table(answers: Answers) -> AsyncIterator[str]:
-    """CSV, a row a face.
+    """CSV, a row a face, and one that is all but empty for a frame with a problem.
 
     Raises:
         ServiceError: the answers break off; the transfer, cut short, tells the client.
     """
     yield text([COLUMNS])
     async for answer in answers:
-        if isinstance(answer, Moment) and answer.predictions:
-            yield text(rows(content(answer)))
+        if isinstance(answer, Moment) and (written := rows(content(answer))):
+            yield text(written)
 
 
 def text(lines: list[list[object]]) -> str:
@@ -99,11 +100,14 @@ def _line(value: dict[str, Any]) -> str:
     return json.dumps(value, separators=(",", ":")) + "\n"
 
 
-def content(answer: Answer, threshold: float = 0.0) -> dict[str, Any]:
+def content(answer: Answer, threshold: float = 0.0, request_id: str = "") -> dict[str, Any]:
     """A line of what is told of a video."""
     match answer:
         case VideoInfo():
             return {"video": asdict(answer)}
+        case Moment(frame, time, _, ModelFailure() as error):
+            problem = problems.content(error, request_id)
+            return {"frame": frame, "time": round(time, 6), "problem": problem}
         case Moment():
             faces = [schemas.face(prediction, threshold) for prediction in answer.predictions]
             return {"frame": answer.frame, "time": round(answer.time, 6), "faces": faces}
@@ -126,6 +130,8 @@ def typed(line: Mapping[str, Any]) -> VideoLine:
 
 def rows(frame: Mapping[str, Any]) -> list[list[object]]:
     """A frame's line as rows of CSV, a face each."""
+    if frame.get("problem"):
+        return [[frame["frame"], frame["time"], *[None] * (len(COLUMNS) - 2)]]
     return [[frame["frame"], frame["time"], *_cells(face)] for face in frame["faces"]]
 
 

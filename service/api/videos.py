@@ -14,7 +14,7 @@ from service.api.stills import Faces, Threshold
 from service.api.streams import HeldStream
 from service.drawing import Style
 from service.explanation import Question
-from service.records import EMOTIONS
+from service.records import EMOTIONS, Moment
 from service.video import Sampling
 
 router = APIRouter()
@@ -77,7 +77,10 @@ async def classify_video(
     threshold: Threshold = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
 ) -> HeldStream:
-    """Classify the faces of a video frame by frame; lines come while the rest is worked on."""
+    """Classify the faces of a video frame by frame; lines come while the rest is worked on.
+
+    A frame that the model could not answer for has `problem` in place of `faces`.
+    """
     limit = engine.threshold if threshold is None else threshold
     async with AsyncExitStack() as stack:
         stack.enter_context(engine.footage.place())
@@ -119,7 +122,10 @@ async def explain_video(
     track: Track = True,
     faces: Faces = "detect",
 ) -> HeldStream:
-    """Draw on a video who is in it, what each face shows, and why; MP4 that a browser plays."""
+    """Draw on a video who is in it, what each face shows, and why; MP4 that a browser plays.
+
+    X-Failed-Frames counts the frames that show nothing since the model could not answer for them.
+    """
     question = Question(method, layer, None if target is None else EMOTIONS.index(target))
     style = Style(alpha, colormap, landmarks)
     folder = engine.settings.temp_dir
@@ -132,7 +138,10 @@ async def explain_video(
                 file, out, sampling, question, style, faces=faces, track=track
             )
             async with aclosing(answers):
-                async for _ in answers:
-                    pass
-        headers = {"Content-Length": str(out.seek(0, SEEK_END))}
+                moments = (each async for each in answers if isinstance(each, Moment))
+                failed = len([1 async for moment in moments if moment.problem])
+        headers = {
+            "Content-Length": str(out.seek(0, SEEK_END)),
+            "X-Failed-Frames": str(failed),
+        }
         return HeldStream(uploads.pieces(out), stack.pop_all(), "video/mp4", headers)

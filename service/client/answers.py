@@ -35,6 +35,6 @@ def video_line(line: str) -> lines.VideoLine:
         ServiceError: the line says that the work broke off.
     """
     content = json.loads(line)
-    if "problem" in content:
+    if "problem" in content and "frame" not in content:
         raise raised(content["problem"])
     return lines.typed(content)

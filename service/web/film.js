@@ -83,7 +83,7 @@ export class Film {
       for await (const line of video(this.file, { fps: $("rate").value }, signal)) {
         if (line.video) this.#begin(line.video);
         else if (line.summary) this.#summarise(line.summary);
-        else this.#add(line, started);
+        else this.#add({ faces: [], ...line }, started); // the model could not answer for all
       }
     } finally {
       this.timeline.draw();
@@ -111,7 +111,8 @@ export class Film {
 
   #summarise({ frames, faces, tracks }) {
     const people = tracks?.length ?? 0;
-    say(`${frames} frames, ${faces} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.`);
+    const lost = this.moments.filter(({ problem }) => problem).length;
+    say(`${frames} frames, ${faces} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` The model could not answer for ${lost} of the frames.` : ""}`);
     if (!faces) this.view.update([]);
   }
 

@@ -57,19 +57,28 @@ class Admission:
         Raises:
             ServiceError: it is refused, as `Batcher.submit` says.
         """
-        self._check_possible(queue, entries)
-        if not self._crew.up:
-            raise self._not_ready("no model process is up: try again shortly")
         now, deadline = self._clock(), entries[0].deadline
-        seconds = self.wait(queue, now)
-        if not queue.has_room(len(entries)):
-            raise self._overloaded("queue_full", queue, seconds)
         if entries[0].late(now):
             self.drop(entries, now)
-        elif deadline and seconds and now + seconds + queue.work(len(entries)) > deadline:
+            return
+        self.check(queue, len(entries), deadline)
+        self._put(queue, entries, now)
+
+    def check(self, queue: Queue, items: int, deadline: float | None) -> None:
+        """Whether so many could join now.
+
+        Raises:
+            ServiceError: they would be refused, as `Batcher.submit` says.
+        """
+        self._check_possible(queue, items)
+        if not self._crew.up:
+            raise self._not_ready("no model process is up: try again shortly")
+        now = self._clock()
+        seconds = self.wait(queue, now)
+        if not queue.has_room(items):
+            raise self._overloaded("queue_full", queue, seconds)
+        if deadline and seconds and now + seconds + queue.work(items) > deadline:
             raise self._overloaded("deadline", queue, seconds)
-        else:
-            self._put(queue, entries, now)
 
     def park(self, queue: Queue, entries: Entries) -> None:
         """Let a call join as soon as there is room.
@@ -77,7 +86,7 @@ class Admission:
         Raises:
             ServiceError: it is refused, as `Batcher.submit` says.
         """
-        self._check_possible(queue, entries)
+        self._check_possible(queue, len(entries))
         queue.parked.append(entries)
         self.room_made(queue)
 
@@ -146,11 +155,11 @@ class Admission:
         self.tell(queue)
         self._filled()
 
-    def _check_possible(self, queue: Queue, entries: Entries) -> None:
+    def _check_possible(self, queue: Queue, items: int) -> None:
         if self._closed:
             raise self._not_ready("the service is shutting down: try again")
-        if len(entries) > queue.lane.max_items:
-            raise TooLarge(f"{len(entries)} faces at once: send at most {queue.lane.max_items}")
+        if items > queue.lane.max_items:
+            raise TooLarge(f"{items} faces at once: send at most {queue.lane.max_items}")
 
     def _not_ready(self, message: str) -> NotReady:
         self._observer.rejected("not_ready")

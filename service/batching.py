@@ -86,6 +86,16 @@ class Batcher(Generic[WorkerT]):
         finally:
             self._admission.leave(queue, entries)
 
+    def check(
+        self, lane: Lane[WorkerT, ItemT, ResultT], items: int, deadline: float | None = None
+    ) -> None:
+        """Tell before anything is spent on so many items whether `submit` would refuse them.
+
+        Raises:
+            ServiceError: it would, with this error.
+        """
+        self._admission.check(self._queues[lane], items, deadline)
+
     async def close(self) -> None:
         """Stop taking batches; whoever still waits is told that the service is shutting down."""
         self._admission.close()

@@ -143,6 +143,7 @@ class Engine:
             ModelFailure: the model could not answer.
         """
         async with self._within(deadline) as moment:
+            self._batcher.check(self._interactive, 1, moment)  # a refusal must not cost a decoding
             if faces == "whole" and (scene := self._intake.glance(data, self.settings.max_pixels)):
                 return await self._sight.score(scene, self._interactive, deadline=moment)
             return await self._sight.classify(

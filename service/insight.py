@@ -70,6 +70,7 @@ class Insight:
         deadline: float,
     ) -> Explained:
         """Explain one face of a picture, as `Engine.explain` says."""
+        self._batcher.check(self._explaining, 1, deadline)
         scene = await self._intake.look(decode, faces, deadline)
         _check_face(face, len(scene.faces))
         crop = scene.crops[face]

@@ -116,7 +116,7 @@ class Model:
         On the CPU it is the process's own time, so that what else runs there changes nothing.
         """
         faces = np.zeros((size, FACE_SIZE, FACE_SIZE), dtype=np.uint8)
-        return min(self._time(faces) for _ in range(3))
+        return min(self._time(faces) for _ in range(2))
 
     def warm_up_explaining(self) -> None:
         """Explain a few faces, so that no request pays for torch's first passes."""

@@ -1,6 +1,7 @@
 """Running the service: one uvicorn server that drains before it ends."""
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -154,6 +155,8 @@ async def _serve(settings: Settings) -> None:
                 why=engine.info.reason,
                 url=f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.port}",
             )
+            gc.collect()
+            gc.freeze()  # what is loaded now stays: no collection needs to look at it again
             async with _operations(engine):
                 await DrainingServer(engine, traces).serve()
     log.info("ended")

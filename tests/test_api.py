@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -314,6 +315,20 @@ def test_a_full_queue_is_a_503_that_says_when_to_come_back() -> None:
         response = post(client, png(1), faces="whole")
         check_problem(response, 503, "overloaded")
         assert int(response.headers["Retry-After"]) >= 1
+
+
+@pytest.mark.parametrize("path", ["/classify", "/classify?faces=whole", "/explain"])
+def test_what_cannot_be_served_is_refused_before_it_is_looked_at(path: str, tmp_path: Path) -> None:
+    @asynccontextmanager
+    async def opened(settings: Settings) -> AsyncIterator[Engine]:
+        argv = processes.argv(processes.starts_only_once, str(tmp_path / "started"))
+        async with Engine.open(settings, lambda _: argv) as engine:
+            yield engine
+
+    with TestClient(create_app(Settings().but(workers=1, deadline_ms=200), opened)) as client:
+        check_problem(post(client, png(POISON), faces="whole"), 504, "deadline-exceeded")
+        refused = client.post(path, content=b"broken", headers={"Content-Type": "image/png"})
+        check_problem(refused, 503, "not-ready")
 
 
 def test_a_model_failure_is_a_500_without_internals() -> None:

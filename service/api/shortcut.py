@@ -17,7 +17,7 @@ from service.errors import ServiceError
 
 
 class Shortcut:
-    """Pure ASGI, the innermost of what stands before FastAPI's routes."""
+    """Pure ASGI, the innermost of what stands before FastAPI."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -4,17 +4,18 @@ Starts the service as `gimefive serve` does, with one process per core, and load
 the 64x64 crop of the portrait in examples/. Rounds alternate; medians are reported.
 """
 
-import asyncio
 import io
 import json
+import os
 import socket
 import statistics
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import httpx
@@ -24,29 +25,24 @@ import typer
 from captum.attr import LayerGradCam  # type: ignore[import-untyped]  # it has no types
 from PIL import Image
 
-from benchmarks.load import Call, closed_loop
+from benchmarks.pictures import ROOT, crop
+from benchmarks.wrk import Request, closed_loop
 from training.network import GiMeFive
 
-ROOT = Path(__file__).parent.parent
-JSON = (("Content-Type", "image/png"), ("Accept", "application/json"))
-
-
-def crop() -> bytes:
-    """The portrait's face, 64x64, as PNG."""
-    out = io.BytesIO()
-    with Image.open(ROOT / "examples" / "eileen-collins.jpg") as portrait:
-        portrait.crop((176, 70, 276, 170)).resize((64, 64)).save(out, "PNG")
-    return out.getvalue()
+RESULTS = ROOT / "benchmarks" / "results" / "explanations.json"
+BATCH = 16
+"""Frames in a bulk request."""
 
 
 @contextmanager
-def service() -> Iterator[int]:
+def service(precision: str = "auto") -> Iterator[int]:
     """A service in a process of its own; gives its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
     command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)  # noqa: S603  # our own command
+    environment = {**os.environ, "GIMEFIVE_PRECISION": precision}
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)  # noqa: S603  # our own command
     try:
         limit = time.monotonic() + 60
         while time.monotonic() < limit:
@@ -61,30 +57,39 @@ def service() -> Iterator[int]:
         process.wait()
 
 
-async def measure(port: int, seconds: float, rounds: int) -> dict[str, object]:
+def measure(port: int, seconds: int, rounds: int) -> dict[str, object]:
     """All loads in alternating rounds; rates a second, latencies in milliseconds."""
     face = crop()
-    classify = Call("/classify?faces=whole", face)
-    explain = Call("/explain?faces=whole", face, JSON)
-    drawn = Call("/explain?faces=whole&view=face", face)
-    rates: dict[str, list[float]] = {"classify": [], "explain, numbers": [], "explain, drawn": []}
-    alone: list[float] = []
-    beside: list[float] = []
-    for _ in range(rounds):
-        for name, call in zip(rates, (classify, explain, drawn), strict=True):
-            rates[name].append((await closed_loop(port, call, 32, seconds)).rate)
-        alone.append((await closed_loop(port, classify, 1, seconds)).percentile(99))
-        quick, _load = await asyncio.gather(
-            closed_loop(port, classify, 1, seconds), closed_loop(port, explain, 32, seconds)
-        )
-        beside.append(quick.percentile(99))
+    classify = Request("/classify?faces=whole", face)
+    explain = Request("/explain?faces=whole", face, headers=(("Accept", "application/json"),))
+    drawn = Request("/explain?faces=whole&view=face", face)
+    bulk = Request.form("/classify/frames?faces=whole", "files", [face] * BATCH)
+    rates: dict[str, list[float]] = defaultdict(list)
+    tails: dict[str, list[float]] = defaultdict(list)
+    with ThreadPoolExecutor(2) as beside:
+        for _ in range(rounds):
+            for name, request in (
+                ("classify", classify),
+                ("explain, numbers", explain),
+                ("explain, drawn", drawn),
+            ):
+                rates[name].append(closed_loop(port, request, 32, seconds).rate)
+            tails["alone"].append(closed_loop(port, classify, 1, seconds).p99)
+            others = [
+                beside.submit(closed_loop, port, explain, 32, seconds + 2),
+                beside.submit(closed_loop, port, bulk, 4, seconds + 2),
+            ]
+            time.sleep(1)
+            full_tilt = f"beside 32 explaining and 4 bulk connections of {BATCH} frames"
+            tails[full_tilt].append(closed_loop(port, classify, 1, seconds).p99)
+            for other in others:
+                other.result()
     medians = {name: round(statistics.median(values), 1) for name, values in rates.items()}
     return {
         "per_second_at_32_connections": medians,
         "explain_over_classify": round(medians["explain, numbers"] / medians["classify"], 2),
         "interactive_p99_ms": {
-            "alone": round(statistics.median(alone), 1),
-            "beside 32 explaining connections": round(statistics.median(beside), 1),
+            name: round(statistics.median(values), 1) for name, values in tails.items()
         },
     }
 
@@ -109,18 +114,18 @@ def library_loop(seconds: float) -> float:
 
 
 def main(
-    seconds: Annotated[float, typer.Option(help="of each load")] = 8,
+    seconds: Annotated[int, typer.Option(help="of each load")] = 8,
     rounds: Annotated[int, typer.Option(help="how often all loads run")] = 3,
 ) -> None:
     """Measure and write benchmarks/results/explanations.json."""
-    with service() as port:
-        info = httpx.get(f"http://127.0.0.1:{port}/models/gimefive").json()["serving"]
-        result = {"model": info, **asyncio.run(measure(port, seconds, rounds))}
+    result: dict[str, object] = {}
+    for precision in ("int8", "fp32"):
+        with service(precision) as port:
+            result[precision] = measure(port, seconds, rounds)
     result["captum_loop_per_second"] = round(library_loop(seconds), 1)
-    path = ROOT / "benchmarks" / "results" / "explanations.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    typer.echo(path.read_text())
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+    typer.echo(RESULTS.read_text())
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import typer
 
 from training import evaluate as evaluation
 from training.calibrate import fit_temperature
+from training.conditions import CONDITIONS, under
 from training.data import read, split
 from training.describe import describe as write_description
 from training.errors import TrainingError
@@ -63,6 +64,7 @@ def evaluate(
     file: File,
     data: Sets,
     part: Annotated[Part, typer.Option(help="which faces, cut as the run cut them")] = Part.all,
+    harder: Annotated[bool, typer.Option(help="also under the conditions of the card")] = False,
     out: Annotated[Path | None, typer.Option(help="folder for JSON and pictures")] = None,
 ) -> None:
     """Measure a file of the store on data sets, one line each."""
@@ -71,6 +73,9 @@ def evaluate(
         faces = artefact.choose(read(path), part)
         report = artefact.measure(faces)
         typer.echo(evaluation.line(faces.name, report))
+        for condition in CONDITIONS if harder else ():
+            right = artefact.score(under(condition, faces)).accuracy
+            typer.echo(f"{faces.name}, {condition}: {right:.1%}")
         if out:
             evaluation.write(faces.name, report, out)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 from training.errors import ExportError
-from training.report import Report
+from training.report import Report, Share
 
 
 class Input(TypedDict):
@@ -51,7 +51,11 @@ class Metrics(TypedDict):
 
 
 class Card(TypedDict):
-    """The card; `threshold` is the top score below which the service abstains by default."""
+    """The card.
+
+    `threshold` is the top score below which the service abstains by default, `robustness` the
+    accuracy on held-out faces of the default precision on processors, by condition and data set.
+    """
 
     name: str
     version: str
@@ -65,6 +69,7 @@ class Card(TypedDict):
     default_reason: dict[str, str]
     data: list[Source]
     metrics: Metrics
+    robustness: dict[str, dict[str, Share]]
     recipes: list[dict[str, Any]]
     history: list[dict[str, float]]
     command: str

@@ -9,9 +9,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from torch import nn
 
-from training.artefact import digest, load, write_float, write_int8
+from training.artefact import digest, load, score, write_float, write_int8
 from training.card import Card, Input, Precision, Source, write
+from training.conditions import CONDITIONS, under
 from training.data import FaceSet
 from training.describe import describe
 from training.errors import ExportError
@@ -19,6 +21,7 @@ from training.evidence import Evidence, Findings
 from training.material import NAME, Material, Order
 from training.network import EMOTIONS, INPUT_SIZE, GiMeFive
 from training.quantise import ENGINE
+from training.report import Share
 from training.sources import licence
 
 FILES = {"fp32": "model.fp32.pt", "int8": "model.int8.pt"}
@@ -56,7 +59,12 @@ def export(order: Order, say: Callable[[str], None]) -> None:
             module = load(folder / file, _engine(precision))
             evidence[precision] = Evidence.gather(module, material.splits, material.unseen)
         findings = Findings.of(evidence)
-        write(_card(order, material, findings, _precisions(folder, findings, dtype)), folder)
+        say("measuring under harder conditions")
+        robustness = _withstand(
+            load(folder / FILES[findings.default], _engine(findings.default)), material
+        )
+        precisions = _precisions(folder, findings, dtype)
+        write(_card(order, material, findings, robustness, precisions), folder)
         describe(folder)
         folder.rename(order.destination)
     say(f"{order.destination}: {findings.default} is the default on processors; {findings.reason}")
@@ -90,8 +98,23 @@ def _precisions(folder: Path, findings: Findings, dtype: str) -> dict[str, Preci
     return entries
 
 
+def _withstand(network: nn.Module, material: Material) -> dict[str, dict[str, Share]]:
+    """Accuracy on held-out faces by condition and data set."""
+    return {
+        condition: {
+            s.held_out.name: score(network, under(condition, s.held_out)).share
+            for s in material.splits
+        }
+        for condition in CONDITIONS
+    }
+
+
 def _card(
-    order: Order, material: Material, findings: Findings, precisions: dict[str, Precision]
+    order: Order,
+    material: Material,
+    findings: Findings,
+    robustness: dict[str, dict[str, Share]],
+    precisions: dict[str, Precision],
 ) -> Card:
     network = material.network
     return Card(
@@ -110,6 +133,7 @@ def _card(
         },
         data=_sources(order, material),
         metrics=findings.metrics,
+        robustness=robustness,
         recipes=[asdict(recipe) for recipe in material.recipes],
         history=material.history,
         command=order.command,

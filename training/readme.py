@@ -39,6 +39,7 @@ def markdown(card: Card) -> str:
         threshold=f"{card['threshold']:.2f}",
         coverage=_coverage(card, report),
         recipe=_recipe(card),
+        robustness=_robustness(card),
         hardest=_hardest(report),
         commit=f", at commit `{card['commit']}`" if card["commit"] else "",
         command=card["command"],
@@ -173,6 +174,16 @@ def _choices(recipe: dict[str, Any]) -> dict[str, str]:
         "augmentation": augmentation,
         "seed": str(recipe["seed"]),
     }
+
+
+def _robustness(card: Card) -> str:
+    by_condition = card["robustness"]
+    sets = list(next(iter(by_condition.values())))
+    rows = [
+        [condition, *(_percent(by_set[name]["value"]) for name in sets)]
+        for condition, by_set in by_condition.items()
+    ]
+    return table(["held-out faces", *sets], rows)
 
 
 def _hardest(report: Report) -> str:

@@ -95,6 +95,11 @@ class Scored:
         """How often the highest logit is the label's."""
         return metrics.accuracy(self.logits, self.labels)
 
+    @property
+    def share(self) -> Share:
+        """The accuracy with its interval."""
+        return _share(self.accuracy, len(self.labels))
+
 
 def measure(scored: Scored, temperature: float) -> Report:
     """Measure what a network says, with its scores at `temperature`."""
@@ -103,7 +108,7 @@ def measure(scored: Scored, temperature: float) -> Report:
     counts = metrics.confusion(after, labels)
     return Report(
         images=len(labels),
-        accuracy=_share(metrics.accuracy(after, labels), len(labels)),
+        accuracy=scored.share,
         macro_recall=metrics.macro_recall(counts),
         recall=_by_emotion(metrics.recall(counts), counts.sum(axis=1)),
         precision=_by_emotion(metrics.precision(counts), counts.sum(axis=0)),

@@ -55,6 +55,19 @@ def test_every_emotion_has_its_recall_in_every_data_set(page: str) -> None:
     assert {len(row) for row in found} == {6}
 
 
+def test_every_condition_has_its_accuracy_in_every_data_set(page: str, card: Card) -> None:
+    assert rows(section(page, "Harder conditions")) == [
+        [condition, *(f"{100 * share['value']:.1f}" for share in by_set.values())]
+        for condition, by_set in card["robustness"].items()
+    ]
+
+
+def test_without_harm_the_condition_is_the_result(card: Card) -> None:
+    precision = card["default_precision"]["cpu"]
+    for name, share in card["robustness"]["as they are"].items():
+        assert share == card["metrics"]["held_out"][name][precision]["accuracy"]
+
+
 def test_files_are_named_with_temperature_and_digest(page: str, card: Card) -> None:
     for row, entry in zip(rows(section(page, "Files")), card["precisions"].values(), strict=True):
         assert row[0] == f"`{entry['file']}`"

@@ -17,7 +17,8 @@ import typer
 from PIL import Image
 from websockets.asyncio.client import connect
 
-from benchmarks.explanations import ROOT, service
+from benchmarks.explanations import service
+from benchmarks.pictures import ROOT
 
 RESULT = ROOT / "benchmarks" / "results" / "live.json"
 WARMING = 5

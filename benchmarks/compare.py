@@ -86,7 +86,7 @@ def main(
             result = attempt(visit, system, kind, port, connections, seconds, patience)
             measured[kind].setdefault(system.name, []).append(result)
     report: dict[str, Any] = {
-        "machine": {"cores": CORES, "processor": _processor(), "python": platform.python_version()},
+        "machine": {"cores": CORES, "processor": processor(), "python": platform.python_version()},
         "run": {"seconds": seconds, "rounds": rounds},
         "limit": {kind: median(list(rates)) for kind, rates in limits.items()},
         "systems": {
@@ -123,7 +123,8 @@ def _extras(
     return found
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of this machine's processor."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()

@@ -24,10 +24,15 @@ PATH = "/classify?faces=whole"
 
 
 @contextmanager
-def hollow(port: int) -> Iterator[int]:
+def hollow(port: int, fronts: int = 1) -> Iterator[int]:
     """A server whose model answers at once; gives its process number."""
     command = [sys.executable, "-m", "benchmarks.hollow", "serve"]
-    environment = {"GIMEFIVE_PORT": str(port), "GIMEFIVE_WORKERS": "1"}
+    environment = {
+        "GIMEFIVE_PORT": str(port),
+        "GIMEFIVE_WORKERS": "1",
+        "GIMEFIVE_FRONTS": str(fronts),
+        "GIMEFIVE_QUEUE_ITEMS": "4096",
+    }
     is_ready = partial(answers, f"http://127.0.0.1:{port}/readyz")
     with (
         TemporaryDirectory() as folder,

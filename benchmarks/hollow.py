@@ -9,12 +9,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
 
 import numpy as np
-import uvloop
 
-from service import codec, logs, wire
+from service import codec, wire
 from service.engine import Engine
-from service.records import ModelInfo
-from service.serve import DrainingServer
+from service.records import ModelInfo, WorkerConfig
+from service.serve import serve
 from service.settings import Settings
 from service.wire import Message
 
@@ -33,21 +32,18 @@ def model() -> None:
         answers.flush()
 
 
+def command(_: WorkerConfig) -> tuple[str, ...]:
+    """The model's command line."""
+    return (sys.executable, "-m", "benchmarks.hollow", "model")
+
+
 def opened(settings: Settings) -> AbstractAsyncContextManager[Engine]:
     """The engine, with this model."""
-    return Engine.open(settings, lambda _: (sys.executable, "-m", "benchmarks.hollow", "model"))
-
-
-async def serve(settings: Settings) -> None:
-    """Serve until a signal ends it."""
-    async with opened(settings) as engine:
-        await DrainingServer(engine).serve()
+    return Engine.open(settings, command)
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "model":
         model()
     else:
-        settings = Settings()
-        logs.configure(settings)
-        uvloop.run(serve(settings))
+        serve(Settings(), command)

@@ -66,12 +66,17 @@ def main(
 def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    fronts: Annotated[
+        int | None, typer.Option(help="front processes; more than one to feed a GPU")
+    ] = None,
     device: Device = None,
     precision: PrecisionOption = None,
 ) -> None:
     """Serve HTTP until Ctrl-C or SIGTERM."""
     try:
-        run_server(_settings(host=host, port=port, device=device, precision=precision))
+        run_server(
+            _settings(host=host, port=port, fronts=fronts, device=device, precision=precision)
+        )
     except ServiceError as error:
         _stop(error)
     except KeyboardInterrupt:

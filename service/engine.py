@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
-from service import imaging, work
+from service import imaging
 from service.annotating import Annotator
-from service.batching import Batcher
-from service.camera import Camera, Cameras
+from service.camera import Camera
+from service.core import Core
+from service.distant import DistantCore
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import DeadlineExceeded, ServiceError
 from service.explanation import Explained, Glance, Question
@@ -17,23 +18,17 @@ from service.faces import FaceDetector
 from service.footage import Footage
 from service.insight import Insight
 from service.intake import FaceMode, Intake, configure_opencv
-from service.metrics import Metrics
-from service.records import (
-    Classification,
-    ModelInfo,
-    Picture,
-    WorkerConfig,
-)
-from service.remote import RemoteModel, worker_argv
+from service.records import Classification, Picture, WorkerConfig
+from service.remote import worker_argv
 from service.settings import Settings
 from service.sight import Sight
-from service.starting import start_workers
-from service.store import ModelStore, StoredModel
+from service.store import ModelStore
+from service.tracks import Tracker
 from service.trail import UNTRACED, Trail
 
 
 class Engine:
-    """The service without HTTP. Made by `Engine.open`.
+    """The service without HTTP. Made by `Engine.open` or `Engine.around`.
 
     Attributes:
         draining: whether requests are no longer welcome, though still answered.
@@ -41,25 +36,19 @@ class Engine:
     """
 
     def __init__(
-        self,
-        settings: Settings,
-        store: ModelStore,
-        stored: StoredModel,
-        workers: Sequence[RemoteModel],
-        info: ModelInfo,
-        trail: Trail = UNTRACED,
+        self, settings: Settings, core: Core | DistantCore, trail: Trail = UNTRACED
     ) -> None:
         self.settings = settings
-        self.store = store
-        self.stored = stored
-        self.info = info
-        self.metrics = Metrics(info, workers)
+        self.store = ModelStore(settings.model_store)
+        self.stored = self.store.gimefive(settings.model_version)
+        self.info = core.info
+        self.metrics = core.metrics
         self.draining = False
         self.closing = asyncio.Event()
-        self._workers = workers
+        self._core = core
         configure_opencv()
         detector = FaceDetector(
-            store.detector(),
+            self.store.detector(),
             threshold=settings.detection_threshold,
             max_faces=settings.max_faces,
         )
@@ -71,15 +60,11 @@ class Engine:
             dropped=self.metrics.dropped,
             trail=trail,
         )
-        self._interactive = work.interactive(info.max_batch, settings.queue_items)
-        explaining = work.explaining(settings.queue_items)
-        bulk = work.bulk(info.max_batch, settings.queue_items)
-        lanes = (self._interactive, bulk, explaining)
-        self._batcher = Batcher(workers, lanes, self.metrics, trail=trail)
-        self._sight = Sight(self._intake, self._batcher, self.metrics)
-        temperature = stored.card.precisions["fp32"].temperature
-        self._insight = Insight(self._intake, self._batcher, explaining, bulk, temperature)
-        self._cameras = Cameras(settings.max_cameras, settings.half_life)
+        interactive, bulk, explaining = core.lanes
+        self._interactive = interactive
+        self._sight = Sight(self._intake, core, self.metrics)
+        temperature = self.stored.card.precisions["fp32"].temperature
+        self._insight = Insight(self._intake, core, explaining, bulk, temperature)
         annotator = Annotator(self._insight, self._intake, settings)
         self.footage = Footage(self._sight, annotator, self._intake, bulk, settings)
 
@@ -101,23 +86,56 @@ class Engine:
         Raises:
             StoreError: a model is missing or altered, or cannot run as the settings wish.
         """
-        store = ModelStore(settings.model_store)
-        stored = store.gimefive(settings.model_version)
-        async with AsyncExitStack() as stack:
-            workers, info = await start_workers(settings, command, stack)
-            engine = cls(settings, store, stored, workers, info, trail)
-            stack.push_async_callback(engine._close)
+        async with (
+            Core.open(settings, command, trail) as core,
+            cls.around(core, settings, trail) as engine,
+        ):
             yield engine
 
-    @property
-    def ready(self) -> bool:
-        """Whether requests are welcome: warmed, up and not draining."""
-        return not self.draining and any(worker.up for worker in self._workers)
+    @classmethod
+    @asynccontextmanager
+    async def around(
+        cls, core: Core | DistantCore, settings: Settings, trail: Trail = UNTRACED
+    ) -> AsyncIterator["Engine"]:
+        """An engine whose models run already; it closes the way to them at its end.
 
-    @property
-    def sound(self) -> bool:
-        """False once a model process could not be restarted: only a new start can help."""
-        return all(worker.sound for worker in self._workers)
+        Raises:
+            StoreError: a model is missing or altered.
+        """
+        engine = cls(settings, core, trail)
+        try:
+            yield engine
+        finally:
+            await core.close()
+            await asyncio.to_thread(engine._intake.close)  # its threads may wait for this loop
+
+    async def ready(self) -> bool:
+        """Whether requests are welcome: warmed, up and not draining."""
+        return not self.draining and await self._core.up()
+
+    async def sound(self) -> bool:
+        """False once a process could not be restarted: only a new start can help."""
+        return await self._core.sound()
+
+    async def counted(self) -> bytes:
+        """All metrics of the service in Prometheus' text format."""
+        return await self._core.counted()
+
+    async def spend(self, key: str) -> None:
+        """Count a request with a key.
+
+        Raises:
+            RateLimited: it made too many.
+        """
+        await self._core.spend(key)
+
+    def place_for_video(self) -> AbstractAsyncContextManager[None]:
+        """Hold a place for a video; enter it before the video is taken in.
+
+        Raises:
+            Overloaded: too many are worked on.
+        """
+        return self._core.place("video")
 
     @property
     def threshold(self) -> float:
@@ -143,7 +161,8 @@ class Engine:
             ModelFailure: the model could not answer.
         """
         async with self._within(deadline) as moment:
-            self._batcher.check(self._interactive, 1, moment)  # a refusal must not cost a decoding
+            # A refusal must not cost a decoding.
+            await self._core.check(self._interactive, 1, moment)
             if faces == "whole" and (scene := self._intake.glance(data, self.settings.max_pixels)):
                 return await self._sight.score(scene, self._interactive, deadline=moment)
             return await self._sight.classify(
@@ -209,9 +228,10 @@ class Engine:
                 self._decoding(data), question, faces, face, measured=measured, deadline=moment
             )
 
-    def camera(
+    @asynccontextmanager
+    async def camera(
         self, faces: FaceMode = "detect", question: Question | None = None
-    ) -> AbstractContextManager[Camera]:
+    ) -> AsyncIterator[Camera]:
         """A live camera, for as long as the context lasts.
 
         Args:
@@ -221,7 +241,9 @@ class Engine:
         Raises:
             Overloaded: as many are on as may be.
         """
-        return self._cameras.open(partial(self._look, faces, question))
+        async with self._core.place("camera"):
+            look = partial(self._look, faces, question)
+            yield Camera(look, Tracker(self.settings.half_life))
 
     async def _look(self, faces: FaceMode, question: Question | None, frame: bytes) -> Glance:
         if question is None:
@@ -257,10 +279,6 @@ class Engine:
             raise DeadlineExceeded(
                 f"no answer within {limit * 1000:.0f} ms: send a later deadline or try again"
             ) from error
-
-    async def _close(self) -> None:
-        await self._batcher.close()
-        self._intake.close()
 
 
 def _png(view: str, picture: Picture, subject: Subject, style: Style) -> bytes:

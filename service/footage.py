@@ -1,14 +1,14 @@
 """Many pictures of the same people: batches of frames, and videos."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
 from service.annotating import Annotator, Staging, writing
 from service.drawing import Style
-from service.errors import BadInput, ModelFailure, Overloaded, ServiceError
+from service.errors import BadInput, ModelFailure, ServiceError
 from service.explanation import Question
 from service.film import open_film
 from service.intake import FaceMode, Intake
@@ -46,7 +46,6 @@ class Footage:
         self._bulk = bulk
         self._settings = settings
         self._window = max(bulk.max_batch, 2 * settings.decoders)
-        self._videos = 0
 
     async def frames(
         self,
@@ -69,23 +68,6 @@ class Footage:
             async with aclosing(overlapped(_each(frames), one, self._window)) as results:
                 answers = [answer async for answer in results]
         return self._followed(answers) if track else answers
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold a place for a video; enter it before the video is taken in.
-
-        Raises:
-            Overloaded: too many are worked on.
-        """
-        if self._videos >= self._settings.max_videos:
-            raise Overloaded(
-                f"{self._videos} videos are worked on already: try again in 10 s", 10.0
-            )
-        self._videos += 1
-        try:
-            yield
-        finally:
-            self._videos -= 1
 
     async def watch(
         self, file: BinaryIO, sampling: Sampling, faces: FaceMode = "detect", *, track: bool = True

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batching import Batcher
 from service.errors import BadParameter, NoFace
 from service.explanation import Explained, Explanation, Faithfulness, Glance, Question
 from service.faithfulness import faithfulness
 from service.intake import FaceMode, Intake
 from service.records import Classification, FaceImage, Picture, Prediction, Scores
-from service.remote import RemoteModel
 from service.sight import timings
-from service.work import ExplainLane, ScoreLane
+from service.work import Desk, ExplainLane, ScoreLane
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Insight:
     def __init__(
         self,
         intake: Intake,
-        batcher: Batcher[RemoteModel],
+        desk: Desk,
         explaining: ExplainLane,
         scoring: ScoreLane,
         temperature: float,
@@ -48,13 +46,13 @@ class Insight:
 
         Args:
             intake: the pool.
-            batcher: the model.
+            desk: where the model is asked.
             explaining: the lane for explanations.
             scoring: the lane for the scores that measure a map.
             temperature: of the full network's logits.
         """
         self._intake = intake
-        self._batcher = batcher
+        self._desk = desk
         self._explaining = explaining
         self._scoring = scoring
         self._temperature = temperature
@@ -70,13 +68,11 @@ class Insight:
         deadline: float,
     ) -> Explained:
         """Explain one face of a picture, as `Engine.explain` says."""
-        self._batcher.check(self._explaining, 1, deadline)
+        await self._desk.check(self._explaining, 1, deadline)
         scene = await self._intake.look(decode, faces, deadline)
         _check_face(face, len(scene.faces))
         crop = scene.crops[face]
-        (answer,) = await self._batcher.submit(
-            self._explaining, [(crop, question)], deadline=deadline
-        )
+        (answer,) = await self._desk.submit(self._explaining, [(crop, question)], deadline=deadline)
         explanation = answer.result
         faithful = await self._measure(crop, explanation, deadline) if measured else None
         prediction = Prediction(scene.faces[face], self._calibrated(explanation.logits))
@@ -95,7 +91,7 @@ class Insight:
         """Classify and explain every face of a camera's frame, from one pass of the network."""
         scene = await self._intake.look(decode, faces, deadline)
         asked = [(crop, question) for crop in scene.crops]
-        answers = await self._batcher.submit(self._explaining, asked, deadline=deadline)
+        answers = await self._desk.submit(self._explaining, asked, deadline=deadline)
         explanations = tuple(answer.result for answer in answers)
         predictions = tuple(
             Prediction(face, self._calibrated(explanation.logits))
@@ -114,7 +110,7 @@ class Insight:
         found, places = scene.faces, scene.places
         asked = [(crop, question) for crop in scene.crops]
         del scene  # whoever waits for the model needs the crops alone
-        answers = await self._batcher.submit(self._explaining, asked, wait=True)
+        answers = await self._desk.submit(self._explaining, asked, wait=True)
         return [
             ExplainedFace(
                 Prediction(face, self._calibrated(answer.result.logits)), place, answer.result
@@ -128,7 +124,7 @@ class Insight:
         loop = asyncio.get_running_loop()
 
         def score(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-            submitted = self._batcher.submit(self._scoring, list(faces), deadline=deadline)
+            submitted = self._desk.submit(self._scoring, list(faces), deadline=deadline)
             answers = asyncio.run_coroutine_threadsafe(submitted, loop).result()
             return np.array([answer.result[explanation.target] for answer in answers])
 

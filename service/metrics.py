@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from service.records import EMOTIONS, ModelInfo
+from service.tallies import Sum, Tally
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -59,6 +60,9 @@ class Metrics:
         self._dropped = self._counter(
             "dropped", "Faces, or pictures, dropped before they were worked on.", ("reason",)
         )
+        self._lost_fronts = self._counter(
+            "front_restarts", "Times a front process was replaced.", ()
+        )
         faces = self._counter("faces", "Faces classified.", ("emotion",))
         self._faces = {emotion: faces.labels(emotion) for emotion in EMOTIONS}
         info = ("name", "version", "precision", "device", "sha256")
@@ -92,13 +96,17 @@ class Metrics:
         """An item was dropped before it was computed."""
         self._dropped.labels(reason=reason).inc()
 
+    def front_lost(self) -> None:
+        """A front process ended by itself."""
+        self._lost_fronts.inc()
+
     def classified(self, emotion: str) -> None:
         """A face was classified."""
         self._faces[emotion].inc()
 
-    def text(self) -> bytes:
-        """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def text(self, others: Sequence[Tally] = ()) -> bytes:
+        """All metrics in Prometheus' text format, with what other processes counted added."""
+        return generate_latest(Sum(self.registry, others) if others else self.registry)
 
     def _counter(self, name: str, help_text: str, labels: Sequence[str]) -> Counter:
         return Counter(f"gimefive_{name}", help_text, labels, registry=self.registry)

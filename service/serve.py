@@ -1,9 +1,9 @@
-"""Running the service: one uvicorn server that drains before it ends."""
+"""Running the service: a uvicorn server that drains before it ends, or several below a hub."""
 
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -15,8 +15,12 @@ import uvloop
 from service import logs
 from service.api.app import create_app, create_ops_app
 from service.api.connections import patient
+from service.api.state import Operated
 from service.engine import Engine
 from service.errors import TracesUnusable
+from service.hub import Hub
+from service.records import ModelInfo, WorkerConfig
+from service.remote import worker_argv
 from service.settings import Settings, trace_exporters
 from service.trail import UNTRACED
 
@@ -30,6 +34,9 @@ class DrainingServer(uvicorn.Server):
     """A server whose first signal turns readiness off, and whose second ends it at once.
 
     uvicorn itself closes its listeners with the first signal, before any load balancer could know.
+
+    Attributes:
+        engine: what answers.
     """
 
     def __init__(self, engine: Engine, traces: "Traces | None" = None) -> None:
@@ -60,7 +67,7 @@ class DrainingServer(uvicorn.Server):
                 timeout_graceful_shutdown=round(settings.drain_timeout),
             )
         )
-        self._engine = engine
+        self.engine = engine
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a signal handler's signature
         """Drain; end at once if it drains already.
@@ -70,29 +77,40 @@ class DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().call_soon_threadsafe(self._drain_or_end, sig)
 
     def _drain_or_end(self, sig: int) -> None:
-        if self._engine.draining:
-            self.force_exit = self.should_exit = True
+        if self.engine.draining:
+            self.end()
             return
-        self._engine.draining = True
-        delay = self._engine.settings.drain_delay
+        self.engine.draining = True
+        delay = self.engine.settings.drain_delay
         log.info("draining", signal=signal.Signals(sig).name, delay=delay)
-        asyncio.get_running_loop().call_later(delay, self._stop_accepting)
+        asyncio.get_running_loop().call_later(delay, self.stop)
 
-    def _stop_accepting(self) -> None:
-        self._engine.closing.set()
+    def end(self) -> None:
+        """End without waiting for what was accepted."""
+        self.force_exit = self.should_exit = True
+
+    def stop(self) -> None:
+        """Accept nothing more, answer what was accepted, and end."""
+        self.engine.closing.set()
         self.should_exit = True
 
 
-def serve(settings: Settings) -> None:
+def serve(
+    settings: Settings, command: Callable[[WorkerConfig], Sequence[str]] = worker_argv
+) -> None:
     """Serve until a signal ends it.
 
+    Args:
+        settings: what to serve, and how.
+        command: makes the command line of a model process.
+
     Raises:
-        StoreError: the model cannot be had; nothing was served.
-        TracesUnusable: traces are wanted and cannot be had; likewise.
+        ServiceError: the model or the address cannot be had, or traces are wanted and cannot be
+            had; nothing was served.
     """
     logs.configure(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+        runner.run((_serve if settings.fronts == 1 else _serve_together)(settings, command))
 
 
 class _OpsServer(uvicorn.Server):
@@ -104,15 +122,14 @@ class _OpsServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def _operations(engine: Engine) -> AsyncIterator[None]:
+async def _operations(settings: Settings, operated: Operated) -> AsyncIterator[None]:
     """The operations port, if one is set, until the end of draining."""
-    settings = engine.settings
     if settings.ops_port is None:
         yield
         return
     server = _OpsServer(
         uvicorn.Config(
-            create_ops_app(engine),
+            create_ops_app(operated),
             host=settings.host,
             port=settings.ops_port,
             http=patient(settings.client_timeout),
@@ -131,7 +148,7 @@ async def _operations(engine: Engine) -> AsyncIterator[None]:
 
 
 @contextmanager
-def _traces(settings: Settings) -> "Iterator[Traces | None]":
+def tracing(settings: Settings) -> "Iterator[Traces | None]":
     """What follows requests, if that is wanted."""
     if not settings.traces:
         yield None
@@ -144,19 +161,40 @@ def _traces(settings: Settings) -> "Iterator[Traces | None]":
         yield traces
 
 
-async def _serve(settings: Settings) -> None:
-    with _traces(settings) as traces:
-        async with Engine.open(settings, trail=traces or UNTRACED) as engine:
-            log.info(
-                "ready",
-                model=f"{engine.info.name} {engine.info.version}",
-                precision=engine.info.precision,
-                device=engine.info.device,
-                why=engine.info.reason,
-                url=f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.port}",
-            )
-            gc.collect()
-            gc.freeze()  # what is loaded now stays: no collection needs to look at it again
-            async with _operations(engine):
+async def _serve(settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]) -> None:
+    with tracing(settings) as traces:
+        async with Engine.open(settings, command, traces or UNTRACED) as engine:
+            _log_ready(settings, engine.info)
+            keep_loaded()
+            async with _operations(settings, engine):
                 await DrainingServer(engine, traces).serve()
     log.info("ended")
+
+
+async def _serve_together(
+    settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]
+) -> None:
+    async with Hub.open(settings, command) as hub:
+        _log_ready(settings, hub.info)
+        keep_loaded()
+        async with _operations(settings, hub):
+            await hub.serve()
+    log.info("ended")
+
+
+def keep_loaded() -> None:
+    """What is loaded now stays: no collection of garbage needs to look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+def _log_ready(settings: Settings, info: ModelInfo) -> None:
+    log.info(
+        "ready",
+        model=f"{info.name} {info.version}",
+        precision=info.precision,
+        device=info.device,
+        why=info.reason,
+        fronts=settings.fronts,
+        url=f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.port}",
+    )

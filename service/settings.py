@@ -43,6 +43,10 @@ class Settings(BaseSettings):
         "auto",
         description="auto, fp32, int8 (CPU) or fp16 (CUDA); auto takes the fastest sound one.",
     )
+    fronts: PositiveInt = Field(
+        1,
+        description="Front processes that feed the same model; more than one to feed a GPU.",
+    )
     workers: PositiveInt | None = Field(
         None,
         description="Model processes; one per core (at most 8) on a CPU, one on a GPU if unset.",
@@ -160,12 +164,25 @@ class Settings(BaseSettings):
             raise ValueError("rate_limit counts by key: set keys_file, too")
         if self.tls_key and not self.tls_cert:
             raise ValueError("tls_key needs tls_cert")
+        if self.fronts > 1 and self.queue_items < self.fronts * self.max_frames:
+            raise ValueError(
+                "each front has its share of queue_items, which must hold max_frames: "
+                f"set queue_items to {self.fronts * self.max_frames} or more"
+            )
         return self
 
     @property
     def decoders(self) -> int:
         """Threads that decode and detect."""
         return self.decode_threads or cores()
+
+    def of_one_front(self) -> Self:
+        """The settings of one of the fronts, with its share of what is bounded in each."""
+        return self.but(
+            fronts=1,
+            queue_items=self.queue_items // self.fronts,
+            decode_threads=max(1, self.decoders // self.fronts),
+        )
 
     def but(self, **changes: object) -> Self:
         """A copy with `changes`; None leaves a setting as it is. Validated like the original."""

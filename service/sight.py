@@ -3,21 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from service.batching import Batcher
 from service.intake import FaceMode, Intake, Scene
 from service.metrics import Metrics
 from service.queues import Answer
 from service.records import Classification, Picture, Prediction, Timings
-from service.remote import RemoteModel
-from service.work import ScoreLane
+from service.work import Desk, ScoreLane
 
 
 class Sight:
     """The one way, for single pictures and for those of many."""
 
-    def __init__(self, intake: Intake, batcher: Batcher[RemoteModel], metrics: Metrics) -> None:
+    def __init__(self, intake: Intake, desk: Desk, metrics: Metrics) -> None:
         self._intake = intake
-        self._batcher = batcher
+        self._desk = desk
         self._metrics = metrics
 
     async def classify(
@@ -58,7 +56,7 @@ class Sight:
         height, width = scene.picture.shape[:2]
         found, crops, looked = scene.faces, scene.crops, (scene.decode, scene.detect)
         del scene  # whoever waits for the model needs the crops alone
-        answers = await self._batcher.submit(lane, crops, deadline=deadline, wait=patient)
+        answers = await self._desk.submit(lane, crops, deadline=deadline, wait=patient)
         predictions = tuple(
             Prediction(face, answer.result) for face, answer in zip(found, answers, strict=True)
         )

@@ -1,13 +1,14 @@
 """What model processes are asked to do: the lanes, and how each brings its items to a worker."""
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from service.errors import ModelFailure
 from service.explanation import Explanation, Question
-from service.lanes import Batch, Lane
+from service.lanes import Batch, ItemT, Lane, ResultT
+from service.queues import Answer
 from service.records import FaceImage, Scores
 from service.remote import RemoteModel
 
@@ -16,6 +17,45 @@ ExplainLane: TypeAlias = Lane[RemoteModel, tuple[FaceImage, Question], Explanati
 
 HOLD_SECONDS = 0.05
 """Longest that a batch of a lane that can wait may keep a worker from urgent work."""
+
+
+class Lanes(NamedTuple):
+    """The lanes there are."""
+
+    interactive: ScoreLane
+    bulk: ScoreLane
+    explain: ExplainLane
+
+
+class Desk(Protocol):
+    """Where the model is asked: the batcher, or the way to it."""
+
+    async def submit(
+        self,
+        lane: Lane[RemoteModel, ItemT, ResultT],
+        items: Sequence[ItemT],
+        *,
+        deadline: float | None = None,
+        wait: bool = False,
+    ) -> list[Answer[ResultT]]:
+        """As `service.batching.Batcher.submit`."""
+
+    async def check(
+        self, lane: Lane[RemoteModel, ItemT, ResultT], items: int, deadline: float | None = None
+    ) -> None:
+        """As `service.batching.Batcher.check`."""
+
+
+def lanes_for(max_batch: int, max_items: int) -> Lanes:
+    """All lanes.
+
+    Args:
+        max_batch: the largest batch of scores that pays.
+        max_items: most faces that may wait in each.
+    """
+    return Lanes(
+        interactive(max_batch, max_items), bulk(max_batch, max_items), explaining(max_items)
+    )
 
 
 def interactive(max_batch: int, max_items: int) -> ScoreLane:

@@ -15,8 +15,9 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.types import Message
 
 from service.api.guard import LEAST_RATE, Patience
-from service.api.security import Keys, Rate, subprotocol
+from service.api.security import Keys, subprotocol
 from service.errors import KeysUnusable, RateLimited, SlowClient, Unauthorised
+from service.limits import Rate
 from tests.e2e.conftest import running_server
 from tests.test_api import check_problem, png, post, serving
 

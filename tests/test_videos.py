@@ -211,7 +211,9 @@ def test_over_the_limits_a_video_is_refused(second: bytes) -> None:
 
 def test_more_videos_than_allowed_at_once_are_refused(second: bytes) -> None:
     with serving(max_videos=1) as client:
-        with client.app_state["engine"].footage.place():
+        place = client.app_state["engine"].place_for_video()
+        assert client.portal is not None
+        with client.portal.wrap_async_context_manager(place):
             response = post(client, second)
             check_problem(response, 503, "overloaded")
             assert int(response.headers["Retry-After"]) >= 1

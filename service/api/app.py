@@ -15,7 +15,7 @@ from service.api.hangups import CancelOnHangUp
 from service.api.observe import Observe
 from service.api.security import Keys
 from service.api.shortcut import Shortcut
-from service.api.state import State
+from service.api.state import Operated, OpsState, State
 from service.api.tracing import Follow
 from service.engine import Engine
 from service.settings import Settings
@@ -101,12 +101,12 @@ def create_app(
     return Follow(observed, traces) if traces else observed
 
 
-def create_ops_app(engine: Engine) -> ASGIApp:
-    """Probes and metrics of an open engine, without a key, for a port of their own."""
+def create_ops_app(operated: Operated) -> ASGIApp:
+    """Probes and metrics of an engine or of a hub, without a key, for a port of their own."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[State]:  # noqa: ARG001  # Starlette's signature
-        yield {"engine": engine}
+    async def lifespan(app: FastAPI) -> AsyncIterator[OpsState]:  # noqa: ARG001  # Starlette's signature
+        yield {"engine": operated}
 
     app = FastAPI(lifespan=lifespan, openapi_url=None)
     problems.install(app)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
-from service.api.security import Keys, Rate
+from service.api.security import Keys
 from service.engine import Engine
 from service.errors import ServiceError, SlowClient
 from service.settings import Settings
@@ -32,8 +32,6 @@ class Guard:
         self._app = app
         self._grace = settings.client_timeout
         self._keys = keys
-        limit = settings.rate_limit
-        self._rate = Rate(limit, settings.rate_burst) if limit else None
         self._open = OPEN | {"/metrics"} if settings.metrics_open else OPEN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +42,7 @@ class Guard:
         engine: Engine = scope["state"]["engine"]
         guarded = _Headers(engine, send)
         try:
-            self._admit(scope)
+            await self._admit(scope, engine)
         except ServiceError as error:
             request_id = scope["state"].get("request_id") or secrets.token_hex(8)
             await problems.refusal(error, request_id)(scope, receive, guarded.send)
@@ -53,14 +51,13 @@ class Guard:
             receive = Patience(receive, self._grace).receive
         await self._app(scope, receive, guarded.send)
 
-    def _admit(self, scope: Scope) -> None:
+    async def _admit(self, scope: Scope, engine: Engine) -> None:
         path = scope["path"]
         if not self._keys or path in self._open or path.startswith(PAGE_FILES):
             return
         name = self._keys.authenticate(scope)
         scope["state"]["key"] = name
-        if self._rate:
-            self._rate.take(name)
+        await engine.spend(name)
 
 
 class _Headers:

@@ -53,7 +53,7 @@ async def live(
     question = None if explain is None else Question(explain, layer)
     limit = engine.threshold if threshold is None else threshold
     try:
-        with engine.camera(faces, question) as camera:
+        async with engine.camera(faces, question) as camera:
             await _Stream(socket, camera, limit).run(engine.closing)
     except Overloaded as error:
         await _close(socket, TRY_AGAIN, str(error))

@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from service import errors
 from service.api import schemas
 from service.api.problems import responses
-from service.api.state import EngineOf
+from service.api.state import EngineOf, OperatedBy
 from service.engine import Engine
 from service.errors import NotReady
 
@@ -20,24 +20,25 @@ router = APIRouter(tags=["operations"])
 
 
 @probes.get("/livez")
-async def livez(engine: EngineOf) -> JSONResponse:
+async def livez(service: OperatedBy) -> JSONResponse:
     """Whether the process and its model are sound; load never makes it fail."""
-    return JSONResponse({"live": engine.sound}, 200 if engine.sound else 503)
+    sound = await service.sound()
+    return JSONResponse({"live": sound}, 200 if sound else 503)
 
 
 @probes.get("/readyz", responses=responses(errors.NotReady))
 @probes.get("/startupz", responses=responses(errors.NotReady))
-async def readyz(engine: EngineOf) -> dict[str, bool]:
+async def readyz(service: OperatedBy) -> dict[str, bool]:
     """Whether requests are welcome: the model is warm and the service does not drain."""
-    if not engine.ready:
-        raise NotReady("draining" if engine.draining else "no model process is up")
+    if not await service.ready():
+        raise NotReady("draining" if service.draining else "no model process is up")
     return {"ready": True}
 
 
 @probes.get("/metrics", response_class=Response)
-async def metrics(engine: EngineOf) -> Response:
+async def metrics(service: OperatedBy) -> Response:
     """Prometheus metrics."""
-    return Response(engine.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await service.counted(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/models", response_model=schemas.ModelList)

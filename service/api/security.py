@@ -1,17 +1,15 @@
-"""Who may ask, and how often: API keys from a file, a rate for each."""
+"""Who may ask: API keys from a file."""
 
 import hashlib
 import hmac
 import re
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from service.errors import KeysUnusable, RateLimited, Unauthorised
+from service.errors import KeysUnusable, Unauthorised
 
 log = structlog.get_logger(__name__)
 
@@ -64,37 +62,6 @@ class Keys:
                 log.info("keys read", file=str(self._path), keys=len(self._keys))
         except KeysUnusable as error:
             log.error("the keys file is unusable: the keys known before stay", why=str(error))
-
-
-class Rate:
-    """A token bucket for each name: so many requests a second, some more at once."""
-
-    def __init__(
-        self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._per_second = per_second
-        self._burst = burst
-        self._clock = clock
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def take(self, name: str) -> None:
-        """Take a token from the bucket of `name`.
-
-        Raises:
-            RateLimited: it is empty; says when the next token comes.
-        """
-        now = self._clock()
-        tokens, since = self._buckets.get(name, (self._burst, now))
-        tokens = min(self._burst, tokens + (now - since) * self._per_second)
-        if tokens < 1:
-            self._buckets[name] = tokens, now
-            wait = (1 - tokens) / self._per_second
-            raise RateLimited(
-                f"over {self._per_second:g} requests a second with this key: "
-                f"try again in {wait:.1f} s",
-                wait,
-            )
-        self._buckets[name] = tokens - 1, now
 
 
 def subprotocol(scope: Scope) -> str | None:

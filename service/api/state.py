@@ -1,11 +1,33 @@
 """What every request can reach: typed lifespan state, no globals."""
 
-from typing import Annotated, TypedDict
+from typing import Annotated, Protocol, TypedDict
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
 from service.engine import Engine
+from service.metrics import Metrics
+
+
+class Operated(Protocol):
+    """What probes and metrics tell of: an engine, or the hub above several.
+
+    Attributes:
+        draining: whether requests are no longer welcome, though still answered.
+        metrics: what is counted in this process.
+    """
+
+    draining: bool
+    metrics: Metrics
+
+    async def ready(self) -> bool:
+        """Whether requests are welcome."""
+
+    async def sound(self) -> bool:
+        """False once only a new start can help."""
+
+    async def counted(self) -> bytes:
+        """All metrics in Prometheus' text format."""
 
 
 class State(TypedDict):
@@ -18,6 +40,16 @@ class State(TypedDict):
     engine: Engine
 
 
+class OpsState(TypedDict):
+    """That of the operations port.
+
+    Attributes:
+        engine: what probes and metrics tell of.
+    """
+
+    engine: Operated
+
+
 async def _engine(connection: HTTPConnection) -> Engine:
     # No plain function: FastAPI would run it in a thread.
     engine: Engine = connection.state.engine
@@ -26,3 +58,12 @@ async def _engine(connection: HTTPConnection) -> Engine:
 
 EngineOf = Annotated[Engine, Depends(_engine)]
 """The engine, as a route's argument."""
+
+
+async def _operated(connection: HTTPConnection) -> Operated:
+    operated: Operated = connection.state.engine
+    return operated
+
+
+OperatedBy = Annotated[Operated, Depends(_operated)]
+"""What probes and metrics tell of, as a route's argument."""

@@ -83,7 +83,7 @@ async def classify_video(
     """
     limit = engine.threshold if threshold is None else threshold
     async with AsyncExitStack() as stack:
-        stack.enter_context(engine.footage.place())
+        await stack.enter_async_context(engine.place_for_video())
         file = stack.enter_context(uploads.temporary(engine.settings.temp_dir))
         await uploads.video(request, file, engine.settings.max_video_bytes)
         answers = engine.footage.watch(file, sampling, faces, track=track)
@@ -130,7 +130,7 @@ async def explain_video(
     style = Style(alpha, colormap, landmarks)
     folder = engine.settings.temp_dir
     async with AsyncExitStack() as stack:
-        stack.enter_context(engine.footage.place())
+        await stack.enter_async_context(engine.place_for_video())
         out = stack.enter_context(uploads.temporary(folder))
         with uploads.temporary(folder) as file:
             await uploads.video(request, file, engine.settings.max_video_bytes)

@@ -3,7 +3,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +33,17 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def running_server(scheme: str = "http", **settings: object) -> Iterator[Server]:
+def running_server(
+    scheme: str = "http", start: Sequence[str] = (), **settings: object
+) -> Iterator[Server]:
+    """A server on a free port, started by `gimefive serve` or another command."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = {"start_timeout": 300, **settings}  # a busy machine is slow
+    settings = {"start_timeout": 300, "port": port, **settings}  # a busy machine is slow
     changes = {f"GIMEFIVE_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
-        command("serve", "--port", str(port)),
+        start or command("serve"),
         env={**os.environ, **changes},
         stderr=subprocess.PIPE,
         text=True,

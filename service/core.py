@@ -1,0 +1,125 @@
+"""What there is once, however many fronts: the models, their queue, the limits, the counts."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Literal
+
+from service.batching import Batcher
+from service.lanes import ItemT, Lane, ResultT
+from service.limits import Places, Rate
+from service.metrics import Metrics
+from service.queues import Answer
+from service.records import ModelInfo, WorkerConfig
+from service.remote import RemoteModel
+from service.settings import Settings
+from service.starting import start_workers
+from service.trail import UNTRACED, Trail
+from service.work import lanes_for
+
+Kind = Literal["camera", "video"]
+"""What needs a place, since it lasts long."""
+
+
+class Core:
+    """The part of the service that its fronts share, in this process. Made by `Core.open`.
+
+    Attributes:
+        info: the model in use.
+        metrics: what is counted in this process.
+        lanes: of the model's queue.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        workers: Sequence[RemoteModel],
+        info: ModelInfo,
+        trail: Trail = UNTRACED,
+    ) -> None:
+        self.info = info
+        self.metrics = Metrics(info, workers)
+        self.lanes = lanes_for(info.max_batch, settings.queue_items)
+        self._workers = workers
+        self._batcher = Batcher(workers, self.lanes, self.metrics, trail=trail)
+        self._places = {
+            "camera": Places(settings.max_cameras, "cameras are on"),
+            "video": Places(settings.max_videos, "videos are worked on"),
+        }
+        limit = settings.rate_limit
+        self._rate = Rate(limit, settings.rate_burst) if limit else None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        settings: Settings,
+        command: Callable[[WorkerConfig], Sequence[str]],
+        trail: Trail = UNTRACED,
+    ) -> AsyncIterator["Core"]:
+        """Start the model processes, and stop them at the end.
+
+        Args:
+            settings: what to serve, and how.
+            command: makes the command line of a model process.
+            trail: told what was done for which request.
+
+        Raises:
+            StoreError: the model cannot be had, or cannot run as the settings wish.
+        """
+        async with AsyncExitStack() as stack:
+            workers, info = await start_workers(settings, command, stack)
+            core = cls(settings, workers, info, trail)
+            stack.push_async_callback(core.close)
+            yield core
+
+    async def submit(
+        self,
+        lane: Lane[RemoteModel, ItemT, ResultT],
+        items: Sequence[ItemT],
+        *,
+        deadline: float | None = None,
+        wait: bool = False,
+    ) -> list[Answer[ResultT]]:
+        """Have the model asked, as `Batcher.submit` says."""
+        return await self._batcher.submit(lane, items, deadline=deadline, wait=wait)
+
+    async def check(
+        self, lane: Lane[RemoteModel, ItemT, ResultT], items: int, deadline: float | None = None
+    ) -> None:
+        """Whether the model would be asked, as `Batcher.check` says."""
+        self._batcher.check(lane, items, deadline)
+
+    async def up(self) -> bool:
+        """Whether the model can be asked now."""
+        return any(worker.up for worker in self._workers)
+
+    async def sound(self) -> bool:
+        """False once a model process could not be restarted: only a new start can help."""
+        return all(worker.sound for worker in self._workers)
+
+    @asynccontextmanager
+    async def place(self, kind: Kind) -> AsyncIterator[None]:
+        """Hold a place for what lasts long.
+
+        Raises:
+            Overloaded: all are held.
+        """
+        with self._places[kind].hold():
+            yield
+
+    async def spend(self, key: str) -> None:
+        """Count a request with a key.
+
+        Raises:
+            RateLimited: it made too many.
+        """
+        if self._rate:
+            self._rate.take(key)
+
+    async def counted(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return self.metrics.text()
+
+    async def close(self) -> None:
+        """Ask the model nothing more; whoever waits is told."""
+        await self._batcher.close()

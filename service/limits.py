@@ -1,0 +1,68 @@
+"""Limits that hold over the whole service, however many fronts it has."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from service.errors import Overloaded, RateLimited
+
+
+class Places:
+    """So many places for what lasts long."""
+
+    def __init__(self, most: int, what: str) -> None:
+        """None is taken yet.
+
+        Args:
+            most: of them at a time.
+            what: has them, in words that follow a number.
+        """
+        self._most = most
+        self._what = what
+        self._held = 0
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold one.
+
+        Raises:
+            Overloaded: all are held.
+        """
+        if self._held >= self._most:
+            raise Overloaded(f"{self._held} {self._what} already: try again in 10 s", 10.0)
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
+
+class Rate:
+    """A token bucket for each name: so many requests a second, some more at once."""
+
+    def __init__(
+        self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._per_second = per_second
+        self._burst = burst
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def take(self, name: str) -> None:
+        """Take a token from the bucket of `name`.
+
+        Raises:
+            RateLimited: it is empty; says when the next token comes.
+        """
+        now = self._clock()
+        tokens, since = self._buckets.get(name, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - since) * self._per_second)
+        if tokens < 1:
+            self._buckets[name] = tokens, now
+            wait = (1 - tokens) / self._per_second
+            raise RateLimited(
+                f"over {self._per_second:g} requests a second with this key: "
+                f"try again in {wait:.1f} s",
+                wait,
+            )
+        self._buckets[name] = tokens - 1, now

@@ -1,0 +1,60 @@
+"""Sockets on which several processes listen at one address."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeAlias
+
+from service.errors import ServiceError
+
+Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
+"""A family and an address in it."""
+
+
+@contextmanager
+def listeners(host: str, port: int, count: int) -> Iterator[list[list[socket.socket]]]:
+    """For each of `count` processes its sockets, bound to all addresses that `host` has.
+
+    They do not listen yet. The kernel spreads connections over them evenly, by hashing. Over
+    processes that share one socket it would not: there, who is awake takes all of a burst.
+
+    Raises:
+        ServiceError: the address cannot be had.
+    """
+    with ExitStack() as stack:
+        try:
+            addresses = _free(host, port)
+            sockets = [
+                [stack.enter_context(_bound(*each, shared=True)) for each in addresses]
+                for _ in range(count)
+            ]
+        except OSError as error:
+            raise ServiceError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+        yield sockets
+
+
+def _free(host: str, port: int) -> list[Address]:
+    """A host's addresses, if nobody listens there: not even another service that shares."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    addresses: list[Address] = []
+    for family, _, _, _, address in found:
+        with _bound(family, address, shared=False) as probe:
+            addresses.append((family, probe.getsockname()))
+    return addresses
+
+
+def _bound(
+    family: socket.AddressFamily, address: tuple[Any, ...], *, shared: bool
+) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.bind(address)
+    except OSError:
+        opened.close()
+        raise
+    return opened

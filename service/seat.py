@@ -1,0 +1,164 @@
+"""A seat for a front process: it is started, told what to do, and replaced when it ends."""
+
+import asyncio
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import structlog
+
+from service.errors import ServiceError
+from service.link import Link
+from service.session import Session
+from service.tallies import Tally, merged
+from service.wire import Message
+
+log = structlog.get_logger(__name__)
+
+MAX_PAUSE = 30
+"""Longest pause between starts that fail, in seconds."""
+
+GRACE = 5
+"""Seconds that a front which has said goodbye may take to end."""
+
+PATIENCE = 1
+"""Seconds that a front may take to tell its counts; after that those told before stand."""
+
+
+class Seat:
+    """Keeps one front.
+
+    The sockets stay open here: connections that come while nobody sits here wait for the next
+    front.
+
+    Attributes:
+        failed_starts: fronts in a row that ended before they served.
+    """
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        welcome: Message,
+        session: Callable[[], Session],
+        lost: Callable[[], None],
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            sockets: that the front listens on.
+            welcome: the first that it is told: its settings and the model in use.
+            session: makes what answers it.
+            lost: called when a front ends by itself.
+        """
+        self.failed_starts = 0
+        self._sockets = sockets
+        self._welcome = welcome
+        self._session = session
+        self._lost = lost
+        self._link: Link | None = None
+        self._served = asyncio.Event()
+        self._draining = False
+        self._ending = asyncio.Event()
+        self._past: Tally = []
+        self._latest: Tally = []
+
+    async def served(self) -> None:
+        """Wait until the first front accepts connections."""
+        await self._served.wait()
+
+    def drain(self) -> None:
+        """Have the front turn its readiness off."""
+        self._draining = True
+        self._tell()
+
+    def stop(self) -> None:
+        """Have the front accept nothing more, answer what it has, and end; start no other."""
+        self._ending.set()
+        self._tell()
+
+    async def tally(self) -> Tally:
+        """What the fronts that sat here have counted; never less than it was before."""
+        if self._link:
+            with suppress(ServiceError, TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    told = await self._link.call({"op": "tally"})
+                self._latest = told.header["tally"]
+        return merged([self._past, self._latest])
+
+    async def keep(self) -> None:
+        """Keep a front here until `stop`.
+
+        Raises:
+            ServiceError: the first one could not start.
+        """
+        while not await self._pause():
+            await self._have_one()
+
+    async def _pause(self) -> bool:
+        """Wait the longer, the more starts failed; whether it is time to end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(MAX_PAUSE, 2**self.failed_starts - 1)):
+                await self._ending.wait()
+        return self._ending.is_set()
+
+    async def _have_one(self) -> None:
+        """A front from its start to its end."""
+        process, link, session = await self._launch()
+        try:
+            await self._attend(link, session)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GRACE):
+                    await process.wait()
+        finally:
+            await session.close()
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        if self._ending.is_set():
+            return
+        if not self._served.is_set():
+            raise ServiceError(session.fault or "a front ended before it served: see its log")
+        self.failed_starts = 0 if session.started.is_set() else self.failed_starts + 1
+        self._lost()
+        log.error("front ended", pid=process.pid, status=process.returncode)
+
+    async def _launch(self) -> tuple[Process, Link, Session]:
+        ours, theirs = socket.socketpair()
+        numbers = [each.fileno() for each in self._sockets]
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "service.front", *map(str, numbers)),
+                stdin=theirs.fileno(),
+                pass_fds=numbers,
+                start_new_session=True,  # Ctrl-C in the terminal is for the hub, which drains
+            )
+        session = self._session()
+        link = Link(*await asyncio.open_connection(sock=ours), session.answer)
+        link.tell(self._welcome.header)
+        return process, link, session
+
+    async def _attend(self, link: Link, session: Session) -> None:
+        """Answer a front until it goes."""
+        started = asyncio.create_task(session.started.wait())
+        running = asyncio.create_task(link.run())
+        try:
+            await asyncio.wait([started, running], return_when=asyncio.FIRST_COMPLETED)
+            if started.done():
+                self._link = link
+                self._served.set()
+                self._tell()
+            await running
+        finally:
+            self._link = None
+            self._past, self._latest = merged([self._past, self._latest]), []
+            started.cancel()
+            running.cancel()
+            link.close()
+
+    def _tell(self) -> None:
+        if self._link and self._draining:
+            self._link.tell({"op": "drain"})
+        if self._link and self._ending.is_set():
+            self._link.tell({"op": "stop"})

@@ -1,0 +1,93 @@
+"""What one front asks of the core."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from service import parcels
+from service.core import Core, Kind
+from service.lanes import Lane
+from service.wire import Message
+
+
+class Session:
+    """A front's time with the core, which `service.distant.DistantCore` speaks to.
+
+    Attributes:
+        started: set when the front accepts connections.
+        fault: why it could not start, if it said so.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        sound: Callable[[], Awaitable[bool]],
+        counted: Callable[[], Awaitable[bytes]],
+    ) -> None:
+        """Nothing was asked yet.
+
+        Args:
+            core: what is asked.
+            sound: whether the whole service is, as probes want to know.
+            counted: gives the metrics of all processes.
+        """
+        self.started = asyncio.Event()
+        self.fault: str | None = None
+        self._core = core
+        self._lanes: dict[str, Lane[Any, Any, Any]] = {lane.name: lane for lane in core.lanes}
+        self._sound = sound
+        self._counted = counted
+        self._held: dict[int, AsyncExitStack] = {}
+
+    async def answer(self, message: Message) -> Message:
+        """Answer the front.
+
+        Raises:
+            ServiceError: as the method of the core that it asks for.
+        """
+        header = message.header
+        match header["op"]:
+            case "submit":
+                return await self._submit(message)
+            case "check":
+                lane = self._lanes[header["lane"]]
+                await self._core.check(lane, header["items"], header["deadline"])
+            case "spend":
+                await self._core.spend(header["key"])
+            case "hold":
+                await self._hold(header["kind"], header["token"])
+            case "release":
+                await self._release(header["token"])
+            case "state":
+                return Message({"up": await self._core.up(), "sound": await self._sound()})
+            case "counted":
+                return Message({}, await self._counted())
+            case "started":
+                self.started.set()
+            case "failed":
+                self.fault = header["words"]
+        return Message({})
+
+    async def close(self) -> None:
+        """The front has gone: let go what it held."""
+        for token in [*self._held]:
+            await self._release(token)
+
+    async def _hold(self, kind: Kind, token: int) -> None:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._core.place(kind))
+            self._held[token] = stack.pop_all()
+
+    async def _release(self, token: int) -> None:
+        if held := self._held.pop(token, None):
+            await held.aclose()
+
+    async def _submit(self, message: Message) -> Message:
+        header = message.header
+        lane = self._lanes[header["lane"]]
+        items = parcels.asked(message)
+        answers = await self._core.submit(
+            lane, items, deadline=header["deadline"], wait=header["wait"]
+        )
+        return parcels.answer(lane.name, answers)

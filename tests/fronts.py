@@ -1,0 +1,35 @@
+"""Two fronts over a fake model: ``python -m tests.fronts PROCESS [ARGUMENT]``."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from service.serve import serve
+from service.settings import Settings
+from tests import processes
+from tests.e2e.conftest import Server, running_server
+
+
+@contextmanager
+def two_fronts(
+    process: Callable[[], None], *arguments: str, **settings: object
+) -> Iterator[Server]:
+    """A hub with two fronts, and one fake model process behind it."""
+    start = [sys.executable, "-m", "tests.fronts", process.__name__, *arguments]
+    with running_server("http", start, fronts=2, workers=1, **settings) as server:
+        yield server
+
+
+def fronts_of(server: Server) -> list[int]:
+    """The process numbers of a hub's fronts."""
+    return [
+        pid
+        for pid in server.workers()
+        if b"service.front" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+
+if __name__ == "__main__":
+    chosen = processes.PROCESSES[sys.argv[1]]
+    serve(Settings(), lambda _: processes.argv(chosen, *sys.argv[2:]))

@@ -1,0 +1,266 @@
+"""Several fronts over one model are one service: in processes, over real HTTP."""
+
+import fcntl
+import hashlib
+import os
+import signal
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests import processes
+from tests.e2e.conftest import Server, command
+from tests.e2e.test_serve import wait_for_the_end_of
+from tests.fakes import POISON
+from tests.fronts import fronts_of, two_fronts
+from tests.test_api import png
+from tests.test_metrics import check_counts
+
+ROOM = 32
+"""Faces that may wait behind the gate."""
+
+
+@pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("gate") / "gate"
+    path.touch()
+    return path
+
+
+@pytest.fixture(scope="module")
+def gated(gate: Path) -> Iterator[Server]:
+    """Two fronts whose model answers when the gate is open."""
+    with two_fronts(
+        processes.gated, str(gate), queue_items=ROOM, max_frames=16, deadline_ms=120_000
+    ) as server:
+        yield server
+
+
+@contextmanager
+def shut(gate: Path) -> Iterator[None]:
+    with gate.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def ask(server: Server, value: int, **headers: str) -> httpx.Response:
+    """Have a face classified, over a connection of its own."""
+    return httpx.post(
+        f"{server.url}/classify",
+        params={"faces": "whole"},
+        content=png(value),
+        headers={"Content-Type": "image/png", **headers},
+        timeout=120,
+    )
+
+
+def counted(server: Server, name: str) -> float:
+    text = httpx.get(f"{server.url}/metrics", timeout=60).text
+    families = text_string_to_metric_families(text)
+    samples = [sample for family in families for sample in family.samples]
+    return sum(sample.value for sample in samples if sample.name == f"gimefive_{name}")
+
+
+def asked_behind_the_gate(
+    server: Server, gate: Path, pool: ThreadPoolExecutor, values: range
+) -> list[Future[httpx.Response]]:
+    """Requests of which the first is with the model, which the shut gate holds."""
+    log = Path(f"{gate}.log")
+    before = log.read_text() if log.exists() else ""
+    first = pool.submit(ask, server, values[0])
+    while not log.exists() or log.read_text() == before:
+        os.sched_yield()
+    return [first, *(pool.submit(ask, server, value) for value in values[1:])]
+
+
+def test_both_fronts_answer_each_client_with_its_own(gated: Server) -> None:
+    def files_of(pid: int) -> int:
+        return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+    before = [files_of(pid) for pid in fronts_of(gated)]
+    with ExitStack() as stack, ThreadPoolExecutor(ROOM) as pool:
+        clients = [
+            stack.enter_context(httpx.Client(base_url=gated.url, timeout=60)) for _ in range(ROOM)
+        ]
+
+        def classify(value: int) -> float:
+            headers = {"Content-Type": "image/png"}
+            answer = clients[value].post(
+                "/classify", params={"faces": "whole"}, content=png(value), headers=headers
+            )
+            return float(answer.json()["faces"][0]["scores"]["happiness"])
+
+        assert list(pool.map(classify, range(ROOM))) == list(range(ROOM))
+        held = [files_of(pid) for pid in fronts_of(gated)]
+        assert len(held) == 2
+        assert all(now > then for now, then in zip(held, before, strict=True))
+
+
+def test_a_batch_of_frames_comes_back_in_order(gated: Server) -> None:
+    files = [("files", (str(value), png(value), "image/png")) for value in range(16)]
+    answer = httpx.post(
+        f"{gated.url}/classify/frames", params={"faces": "whole"}, files=files, timeout=60
+    )
+    scores = [frame["faces"][0]["scores"]["happiness"] for frame in answer.json()["frames"]]
+    assert scores == list(range(16))
+
+
+def test_an_explanation_comes_through() -> None:
+    with two_fronts(processes.sound) as server:
+        answer = httpx.post(
+            f"{server.url}/explain",
+            params={"faces": "whole", "target": "anger", "method": "activations"},
+            content=png(7),
+            headers={"Content-Type": "image/png", "Accept": "application/json"},
+            timeout=60,
+        )
+        explanation = answer.json()["explanation"]
+        assert explanation["target"] == "anger"
+        assert explanation["map"][0][0] == 7
+        children = server.workers()
+        assert len(children) == 3
+        server.process.kill()
+        wait_for_the_end_of(children)
+
+
+def test_the_queue_is_bounded_over_both_fronts(gated: Server, gate: Path) -> None:
+    with ThreadPoolExecutor(2 * ROOM) as pool:
+        with shut(gate):
+            asked = asked_behind_the_gate(gated, gate, pool, range(2 * ROOM))
+            refused = []
+            for done in as_completed(asked):
+                refused.append(done.result())
+                if len(refused) == ROOM - 1:
+                    break
+            assert counted(gated, "queue_depth") == ROOM
+        statuses = Counter(done.result().status_code for done in asked)
+    assert statuses == {200: ROOM + 1, 503: ROOM - 1}
+    assert {answer.status_code for answer in refused} == {503}
+    assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
+
+
+def test_what_a_client_that_went_away_had_asked_is_never_computed(
+    gated: Server, gate: Path
+) -> None:
+    before = counted(gated, "dropped_total")
+    with ThreadPoolExecutor(1) as pool:
+        with shut(gate):
+            (first,) = asked_behind_the_gate(gated, gate, pool, range(1, 2))
+            host, port = gated.url.removeprefix("http://").split(":")
+            body = png(99)
+            head = (
+                f"POST /classify?faces=whole HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+                f"Content-Length: {len(body)}\r\n\r\n"
+            )
+            with socket.create_connection((host, int(port))) as leaving:
+                leaving.sendall(head.encode() + body)
+                while not counted(gated, "queue_depth"):
+                    pass
+            while counted(gated, "dropped_total") == before:
+                pass
+        assert first.result().status_code == 200
+    assert "99" not in Path(f"{gate}.log").read_text()
+
+
+def test_a_killed_front_loses_its_own_requests_alone_and_is_replaced(
+    gated: Server, gate: Path
+) -> None:
+    def outcome(asked: Future[httpx.Response]) -> int:
+        try:
+            return asked.result().status_code
+        except httpx.TransportError:
+            return 0
+
+    requests = counted(gated, "requests_total")
+    with ThreadPoolExecutor(20) as pool:
+        with shut(gate):
+            asked = asked_behind_the_gate(gated, gate, pool, range(20))
+            while counted(gated, "queue_depth") < 19:
+                pass
+            os.kill(fronts_of(gated)[0], signal.SIGKILL)
+            while not counted(gated, "front_restarts_total"):
+                pass
+        outcomes = Counter(map(outcome, asked))
+    assert set(outcomes) == {0, 200}
+    assert counted(gated, "requests_total") > requests, "counts never fall"
+    assert {ask(gated, 3).status_code for _ in range(20)} == {200}
+    assert len(fronts_of(gated)) == 2
+
+
+def test_over_both_fronts_every_number_is_the_clients_own() -> None:
+    values = [POISON if number % 7 == 0 else 1 for number in range(80)]
+    with (
+        two_fronts(processes.raises, queue_items=6, max_frames=3) as server,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        answers = list(pool.map(lambda value: ask(server, value), values))
+        text = httpx.get(f"{server.url}/metrics", timeout=60).text
+    check_counts(text, [answer.status_code for answer in answers])
+
+
+def test_a_drain_answers_what_both_fronts_accepted(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    with (
+        two_fronts(processes.gated, str(gate), deadline_ms=120_000) as server,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        children = server.workers()
+        with shut(gate):
+            asked = asked_behind_the_gate(server, gate, pool, range(16))
+            while counted(server, "queue_depth") < 15:
+                pass
+            server.process.send_signal(signal.SIGTERM)
+            with suppress(httpx.TransportError):
+                while True:  # until nobody listens any more
+                    httpx.get(f"{server.url}/livez", timeout=60)
+        assert {done.result().status_code for done in asked} == {200}
+        assert server.process.wait(60) == 0
+        wait_for_the_end_of(children)
+
+
+def test_rates_hold_and_readiness_turns_over_both_fronts_and_a_second_signal_ends_them(
+    tmp_path: Path,
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"camera:{hashlib.sha256(b'key').hexdigest()}\n")
+    settings = {"keys_file": keys, "rate_limit": 0.001, "rate_burst": 5, "drain_delay": 300}
+    with two_fronts(processes.sound, **settings) as server:
+
+        def probed() -> int:
+            return httpx.get(f"{server.url}/readyz", timeout=60).status_code
+
+        statuses = Counter(ask(server, 1, **{"X-API-Key": "key"}).status_code for _ in range(20))
+        assert statuses == {200: 5, 429: 15}
+        children = server.workers()
+        server.process.send_signal(signal.SIGTERM)
+        while probed() == 200:
+            pass
+        assert {probed() for _ in range(16)} == {503}
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(60) == 0
+        wait_for_the_end_of(children)
+
+
+def test_an_address_that_others_have_stops_the_start_with_one_clear_line() -> None:
+    with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
+        port = str(taken.getsockname()[1])
+        start = subprocess.run(
+            command("serve", "--fronts", "2", "--port", port),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert start.returncode == 1
+    assert start.stderr == (
+        f"gimefive: cannot listen on 127.0.0.1, port {port}: Address already in use\n"
+    )

@@ -10,6 +10,7 @@ from service import imaging
 from service.annotating import Annotator
 from service.camera import Camera
 from service.core import Core
+from service.curfew import Curfew
 from service.distant import DistantCore
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import DeadlineExceeded, ServiceError
@@ -33,6 +34,7 @@ class Engine:
     Attributes:
         draining: whether requests are no longer welcome, though still answered.
         closing: set when what goes on for ever has to end.
+        curfew: comes when what takes long has to.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Engine:
         self.metrics = core.metrics
         self.draining = False
         self.closing = asyncio.Event()
+        self.curfew = Curfew()
         self._core = core
         configure_opencv()
         detector = FaceDetector(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+LAST_WORDS = 5.0
+"""Seconds before the end of draining, at most, when what is still worked on ends and is told."""
+
 
 class DrainingServer(uvicorn.Server):
     """A server whose first signal turns readiness off, and whose second ends it at once.
@@ -93,6 +96,9 @@ class DrainingServer(uvicorn.Server):
         """Accept nothing more, answer what was accepted, and end."""
         self.engine.closing.set()
         self.should_exit = True
+        timeout = self.engine.settings.drain_timeout
+        left = max(timeout - LAST_WORDS, timeout / 2)
+        asyncio.get_running_loop().call_later(left, self.engine.curfew.come)
 
 
 def serve(

@@ -1,9 +1,11 @@
 """The server that users run, in the test's own loop, with a fake model behind it."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from service.engine import Engine
 from service.serve import DrainingServer
@@ -30,3 +32,14 @@ async def served(
         finally:
             server.should_exit = True
             await serving
+
+
+def open_files(folder: Path, process: int | str = "self") -> list[str]:
+    """Those of a process in a folder, nameless ones included; on Linux."""
+    links = []
+    for number in Path(f"/proc/{process}/fd").iterdir():
+        try:
+            links.append(str(number.readlink()))
+        except FileNotFoundError:  # the one that lists them
+            continue
+    return [link for link in links if link.startswith(f"{folder}{os.sep}")]

@@ -1,7 +1,6 @@
 """Clients that stop reading: let go, while those that read slowly are not."""
 
 import asyncio
-import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from service.api import connections
 from service.api.connections import StallWatch
 from tests import videos
-from tests.served import served
+from tests.served import open_files, served
 from tests.virtual import VirtualLoop
 
 
@@ -65,17 +64,6 @@ def deaf(url: str, path: str, video: bytes) -> socket.socket:
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\n"
     client.sendall(f"{head}Content-Length: {len(video)}\r\n\r\n".encode() + video)
     return client
-
-
-def open_files(folder: Path) -> list[str]:
-    """Those of this process in a folder, nameless ones included."""
-    links = []
-    for number in Path("/proc/self/fd").iterdir():
-        try:
-            links.append(str(number.readlink()))
-        except FileNotFoundError:  # the one that lists them
-            continue
-    return [link for link in links if link.startswith(f"{folder}{os.sep}")]
 
 
 def told() -> bytes:

@@ -1,6 +1,7 @@
 """Videos through a real server and the real command: clients that go, and Ctrl-C."""
 
 import csv
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import command, running_server
+from tests.served import open_files
 from tests.videos import encode, moving_portrait
 
 MP4 = {"Content-Type": "video/mp4"}
@@ -58,6 +60,39 @@ def test_a_client_that_goes_away_frees_its_place(long_video: bytes, tmp_path: Pa
             gone = time.monotonic()
             while status(server.url) == 503:
                 assert time.monotonic() < gone + 10, "the work goes on for nobody"
+
+
+def test_sigterm_ends_a_stream_with_a_last_line_that_says_so(
+    long_video: bytes, tmp_path: Path
+) -> None:
+    with (
+        running_server(workers=1, drain_timeout=2, temp_dir=tmp_path) as server,
+        httpx.stream(
+            "POST", f"{server.url}/classify/video", content=long_video, headers=MP4, timeout=60
+        ) as response,
+    ):
+        lines = response.iter_lines()
+        next(lines)
+        server.process.send_signal(signal.SIGTERM)
+        *_, last = [json.loads(line) for line in lines]
+        assert server.process.wait(20) == 0
+    assert last["problem"]["type"] == "urn:gimefive:not-ready"
+
+
+def test_sigkill_in_the_middle_of_an_upload_leaves_no_file(
+    long_video: bytes, tmp_path: Path
+) -> None:
+    with running_server(workers=1, temp_dir=tmp_path) as server:
+        port = int(server.url.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            head = "POST /classify/video HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\n"
+            client.sendall(f"{head}Content-Length: {len(long_video)}\r\n\r\n".encode())
+            client.sendall(long_video[:-1])
+            while not open_files(tmp_path, server.process.pid):
+                assert server.process.poll() is None
+            server.process.kill()
+            server.process.wait()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_writes_a_video_and_a_table(tmp_path: Path) -> None:

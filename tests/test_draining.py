@@ -1,0 +1,116 @@
+"""Videos that outlast the draining: whoever waits is told, and nothing is left."""
+
+import asyncio
+import fcntl
+import json
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.curfew import Curfew
+from service.errors import NotReady
+from service.serve import DrainingServer
+from tests import processes, videos
+from tests.served import open_files, served
+
+pytestmark = pytest.mark.anyio
+
+FILM = videos.encode(videos.counting(5))
+MP4 = {"Content-Type": "video/mp4"}
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """A gate that stays closed: the model does not answer before the test ends."""
+    path = tmp_path / "gate"
+    path.touch()
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+async def server(gate: Path, folder: Path) -> AsyncIterator[tuple[DrainingServer, str]]:
+    argv = processes.argv(processes.gated, str(gate))
+    async with served(argv, drain_timeout=2, temp_dir=folder) as running:
+        yield running
+
+
+def check(problem: dict[str, object]) -> None:
+    assert problem["type"] == "urn:gimefive:not-ready"
+    assert "going down" in str(problem["detail"])
+
+
+async def test_a_stream_ends_with_the_problem_as_its_last_line(
+    server: tuple[DrainingServer, str], folder: Path
+) -> None:
+    running, url = server
+    async with (
+        httpx.AsyncClient(base_url=url, headers=MP4, timeout=60) as client,
+        client.stream("POST", "/classify/video?faces=whole", content=FILM) as response,
+    ):
+        lines = response.aiter_lines()
+        assert "video" in json.loads(await anext(lines))
+        assert open_files(folder) != []
+        running.handle_exit(signal.SIGTERM, None)
+        *_, last = [json.loads(line) async for line in lines]
+    check(last["problem"])
+    assert open_files(folder) == []
+
+
+async def test_a_video_that_is_drawn_on_is_refused(
+    server: tuple[DrainingServer, str], folder: Path
+) -> None:
+    running, url = server
+    async with httpx.AsyncClient(base_url=url, headers=MP4, timeout=60) as client:
+        asking = asyncio.create_task(client.post("/explain/video?faces=whole", content=FILM))
+        while len(open_files(folder)) < 2:  # noqa: ASYNC110  # a file has no event
+            await asyncio.sleep(0)
+        running.handle_exit(signal.SIGTERM, None)
+        response = await asking
+    assert response.status_code == 503
+    assert int(response.headers["Retry-After"]) >= 1
+    check(response.json())
+    assert open_files(folder) == []
+
+
+@pytest.mark.parametrize("path", ["/classify/video", "/explain/video"])
+async def test_an_upload_that_is_not_complete_is_refused(
+    server: tuple[DrainingServer, str], folder: Path, path: str
+) -> None:
+    running, url = server
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\n"
+    writer.write(f"{head}Content-Length: {len(FILM)}\r\n\r\n".encode() + FILM[:-1])
+    while not open_files(folder):  # noqa: ASYNC110  # likewise
+        await asyncio.sleep(0)
+    running.handle_exit(signal.SIGTERM, None)
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    check(json.loads(answer.partition(b"\r\n\r\n")[2]))
+    assert open_files(folder) == []
+
+
+async def test_what_ends_by_itself_keeps_its_own_error() -> None:
+    curfew = Curfew()
+    with pytest.raises(TimeoutError):
+        async with curfew.kept():
+            raise TimeoutError
+    async with curfew.kept():
+        pass
+    curfew.come()
+    with pytest.raises(NotReady):
+        async with curfew.kept():
+            await asyncio.Event().wait()

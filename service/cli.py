@@ -102,8 +102,8 @@ def classify(
         bool,
         typer.Option(
             "--csv",
-            help="filepath and six scores, a face a line; with a FILE.csv after it into that file, "
-            "and if it is there already, what it lacks is added",
+            help="filepath and six scores, a face a line, or no scores where there is no face; with a "
+            "FILE.csv after it into that file, and if it is there already, what it lacks is added",
         ),
     ] = False,
     url: Url = None,

@@ -44,7 +44,11 @@ COLUMNS = ("filepath", *EMOTIONS)
 
 
 class CsvWriter:
-    """The paper's columns, a line a face; none for a picture without one, or with a problem."""
+    """The paper's columns, a line a face.
+
+    A picture without one has a line without scores, so that nobody asks again; one with a problem
+    has none.
+    """
 
     def __init__(self, write: Callable[[str], object]) -> None:
         """Rows go to `write`, those of a file in one piece; the head is somebody else's."""
@@ -52,9 +56,10 @@ class CsvWriter:
 
     def write(self, row: Row) -> None:
         """Write the lines of a file's faces."""
-        if row.answer and row.answer.faces:
+        if row.answer:
             scores = [face.scores.model_dump().values() for face in row.answer.faces]
-            self._write(text([(row.path, *values) for values in scores]))
+            nothing = dict.fromkeys(EMOTIONS).values()
+            self._write(text([(row.path, *values) for values in scores or [nothing]]))
 
     def close(self) -> None:
         """Nothing follows."""

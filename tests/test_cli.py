@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import service
@@ -100,6 +101,15 @@ def test_what_a_csv_file_holds_already_is_not_asked_again(folder: Path, tmp_path
     before = table.read_text()
     run("classify", str(folder), "--csv", str(table))
     assert table.read_text() == before
+
+
+def test_a_picture_without_a_face_has_a_row_without_scores(tmp_path: Path) -> None:
+    wall, table = tmp_path / "wall.png", tmp_path / "out.csv"
+    Image.new("L", (320, 240), 128).save(wall)
+    run("classify", str(wall), "--csv", str(table))
+    assert table.read_text() == f"filepath,{','.join(EMOTIONS)}\n{wall},,,,,,\n"
+    _, err = run("classify", str(wall), "--csv", str(table), "--url", "http://127.0.0.1:9")
+    assert err == "", "nobody was asked again"
 
 
 def test_a_file_that_holds_something_else_is_left_alone(folder: Path, tmp_path: Path) -> None:

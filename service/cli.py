@@ -102,7 +102,7 @@ def classify(
         bool,
         typer.Option(
             "--csv",
-            help="filepath and six scores, a face a line, or no scores where there is no face; with a "
+            help="filepath and six scores, a face a line, no scores where there is none; with a "
             "FILE.csv after it into that file, and if it is there already, what it lacks is added",
         ),
     ] = False,

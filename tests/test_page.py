@@ -64,6 +64,18 @@ def test_nothing_on_the_page_is_inline_and_nothing_else_may_run(client: TestClie
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_the_document_of_the_api_needs_this_service_alone(client: TestClient) -> None:
+    response = client.get("/docs")
+    page = Markup(response.text)
+    assert page.inline == []
+    assert [link for link in page.links if "//" in link] == []
+    files = [link for link in page.links if link.startswith("docs/")]
+    assert len(files) == 3
+    assert {client.get(f"/{link}").status_code for link in files} == {200}
+    assert "unsafe" not in response.headers["Content-Security-Policy"]
+    assert client.get("/docs/nothing.js").headers["Content-Type"] == "application/problem+json"
+
+
 def test_files_are_kept_by_browsers_until_they_change(client: TestClient) -> None:
     page = client.get("/")
     (script,) = [link for link in Markup(page.text).links if link.endswith("main.js")]

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 import service
-from service.api import batches, explanations, live, ops, page, problems, stills, videos
+from service.api import batches, docs, explanations, live, ops, page, problems, stills, videos
 from service.api.guard import Guard
 from service.api.hangups import CancelOnHangUp
 from service.api.observe import Observe
@@ -77,6 +77,8 @@ def create_app(
         description=DESCRIPTION,
         version=service.__version__,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     problems.install(app)
     live.install(app)
@@ -88,6 +90,7 @@ def create_app(
     app.include_router(ops.router)
     app.include_router(live.router)
     app.include_router(page.router())
+    app.include_router(docs.router())
     guarded: ASGIApp = Guard(CancelOnHangUp(Shortcut(app)), settings, keys)
     if settings.cors_origins:
         guarded = CORSMiddleware(

@@ -42,8 +42,11 @@ def chromium(playwright: Playwright, *flags: str) -> Iterator[Browser]:
 
 
 @contextmanager
-def watched_page(browser: Browser, url: str, **options: object) -> Iterator[Page]:
-    """The page, opened; at the end, nothing broke in it and nothing was asked of another host."""
+def watched_page(
+    browser: Browser, url: str, *, base: str | None = None, **options: object
+) -> Iterator[Page]:
+    """The page, opened; at the end, nothing broke in it and nothing was asked outside `base`."""
+    base = base or url
     context = browser.new_context(**options)  # type: ignore[arg-type]  # passed on as they are
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
@@ -58,4 +61,6 @@ def watched_page(browser: Browser, url: str, **options: object) -> Iterator[Page
     finally:
         context.close()
     assert broken == []
-    assert [each for each in asked if not each.startswith((url, "blob:", "ws" + url[4:]))] == []
+    assert [
+        each for each in asked if not each.startswith((base, "blob:", "data:", "ws" + base[4:]))
+    ] == []

@@ -52,6 +52,21 @@ def heat(page: Page) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
         return np.array(image.convert("RGBA"))
 
 
+def test_the_document_of_the_api_is_read_and_tried_with_no_other_host(
+    browser: Browser, server: Server
+) -> None:
+    refused: list[str] = []
+    with watched_page(browser, f"{server.url}/docs", base=server.url) as page:
+        page.on("console", lambda said: refused.append(said.text) if said.type == "error" else None)
+        page.reload()
+        expect(page.get_by_text("/classify/video", exact=True)).to_be_visible()
+        page.get_by_role("button", name=re.compile("livez")).first.click()
+        page.get_by_role("button", name="Try it out").click()
+        page.get_by_role("button", name="Execute").click()
+        expect(page.locator(".live-responses-table")).to_contain_text('"live": true')
+    assert refused == []
+
+
 def test_a_photo_gets_its_faces_boxed_and_scored(
     page: Page, server: Server, photograph: bytes
 ) -> None:

@@ -6,10 +6,12 @@ the least of many rounds: what disturbs a process only ever adds.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import typer
 import uvloop
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from starlette.types import Message, Scope
 
 from benchmarks.hollow import opened
@@ -18,11 +20,20 @@ from service import imaging, logs
 from service.api.app import create_app
 from service.engine import Engine
 from service.settings import Settings
+from service.traces import Traces
 
 TOGETHER = 32
 ROUNDS = 40
 
 Part = Callable[[], Awaitable[object]]
+
+
+class Sink(SpanExporter):
+    """Takes every span and forgets it."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002  # the SDK's signature
+        """All is well."""
+        return SpanExportResult.SUCCESS
 
 
 def parts(engine: Engine, asgi: Callable[..., Awaitable[None]], face: bytes) -> dict[str, Part]:
@@ -83,8 +94,13 @@ async def cost(part: Part) -> float:
 async def measure() -> dict[str, float]:
     """Every part's cost, the rounds interleaved."""
     settings = Settings().but(workers=1)
-    async with opened(settings) as engine:
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(Sink()))
+    traces = Traces(provider)
+    async with opened(settings) as engine, opened(settings, traces) as traced:
         found = parts(engine, create_app(settings), crop())
+        *_, followed = parts(traced, create_app(settings, traces=traces), crop()).values()
+        found["+ a trace of every request, its export left out"] = followed
         costs: dict[str, list[float]] = {name: [] for name in found}
         for _ in range(ROUNDS):
             for name, part in found.items():

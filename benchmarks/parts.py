@@ -46,10 +46,14 @@ def parts(engine: Engine, asgi: Callable[..., Awaitable[None]], face: bytes) -> 
         await engine.classify(face, "whole")
 
     async def request() -> None:
-        await asgi(scope(engine, len(face)), receive, send)
+        body: list[Message] = [{"type": "http.request", "body": face, "more_body": False}]
 
-    async def receive() -> Message:
-        return {"type": "http.request", "body": face, "more_body": False}
+        async def receive() -> Message:
+            if not body:
+                await asyncio.Event().wait()  # the client stays
+            return body.pop()
+
+        await asgi(scope(engine, len(face)), receive, send)
 
     async def send(_: Message) -> None:
         pass

@@ -33,13 +33,15 @@ from tests.videos import encode, moving_portrait
 
 RESULT = ROOT / "benchmarks" / "results" / "video.json"
 FPS, SIZE, SIDE = 25, (1280, 720), 600
+SMALL, SMALL_SIDE = (640, 360), 300
+"""Of the videos for memory: an hour of them is decoded in a few minutes."""
 HELD = 100
 """Pictures on which detection alone is measured."""
 
 
-def clip(seconds: int) -> bytes:
+def clip(seconds: int, size: tuple[int, int] = SIZE, side: int = SIDE) -> bytes:
     """The portrait wandering through the picture."""
-    return encode(moving_portrait(seconds * FPS, SIZE, SIDE), rate=FPS)
+    return encode(moving_portrait(seconds * FPS, size, side), rate=FPS)
 
 
 def repeated(data: bytes, times: int, out: Path) -> None:
@@ -115,16 +117,17 @@ async def measured(
     """Frames a second, and the peak of memory in MB by the video's length."""
     settings = Settings()
     configure_opencv()
-    short, long = folder / "short.mp4", folder / "long.mp4"
+    short, ten, long = (folder / name for name in ("short.mp4", "ten.mp4", "long.mp4"))
     short.write_bytes(clip(seconds))
-    ten = clip(10)
-    repeated(ten, 1, folder / "ten.mp4")
-    repeated(ten, minutes * 6, long)
+    small = clip(10, SMALL, SMALL_SIDE)
+    repeated(small, 1, ten)
+    repeated(small, minutes * 6, long)
     async with Engine.open(settings) as engine:
-        found = await rates(engine, short, rounds)
         sampling = Sampling(every=every)
-        lengths = (("10 s", folder / "ten.mp4"), (f"{minutes} min", long))
+        await whole(engine, ten, sampling)  # what is allocated once is there by now
+        lengths = (("10 s", ten), (f"{minutes} min", long))
         peaks = {name: round(await peak_mb(engine, path, sampling)) for name, path in lengths}
+        found = await rates(engine, short, rounds)
     return {**found, "peak_megabytes": peaks}
 
 
@@ -159,7 +162,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="of each stage")] = 5,
     seconds: Annotated[int, typer.Option(help="length of the video for rates")] = 10,
     minutes: Annotated[int, typer.Option(help="length of the video for memory")] = 60,
-    every: Annotated[int, typer.Option(help="n-th frames looked at for memory")] = 25,
+    every: Annotated[int, typer.Option(help="n-th frames looked at for memory")] = 5,
 ) -> None:
     """Measure, and write benchmarks/results/video.json."""
     with tempfile.TemporaryDirectory() as folder:

@@ -1,17 +1,19 @@
-"""Messages between the front and a model process: a JSON header and raw bytes, length first.
+"""Messages between our processes: a JSON header and raw bytes, length first.
 
 ::
 
     | header bytes: uint32 | body bytes: uint32 | header: JSON object | body |
 
-The body holds arrays in C order; the header says what they are. Nothing is pickled.
+The body holds arrays in C order; the header says what they are, its numbers finite and of 64 bits.
+Nothing is pickled.
 """
 
 import asyncio
-import json
 import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO
+
+import orjson
 
 _LENGTHS = struct.Struct("!II")
 
@@ -30,7 +32,7 @@ class Message:
 
     def pack(self) -> bytes:
         """The message as it travels."""
-        header = json.dumps(self.header).encode()
+        header = orjson.dumps(self.header)
         return b"".join((_LENGTHS.pack(len(header), len(self.body)), header, self.body))
 
 
@@ -41,7 +43,7 @@ async def receive(stream: asyncio.StreamReader) -> Message:
         asyncio.IncompleteReadError: the other side has gone.
     """
     header, body = _LENGTHS.unpack(await stream.readexactly(_LENGTHS.size))
-    return Message(json.loads(await stream.readexactly(header)), await stream.readexactly(body))
+    return Message(orjson.loads(await stream.readexactly(header)), await stream.readexactly(body))
 
 
 def read(stream: BinaryIO) -> Message | None:
@@ -53,4 +55,4 @@ def read(stream: BinaryIO) -> Message | None:
     header, body = stream.read(header_bytes), stream.read(body_bytes)
     if len(header) < header_bytes or len(body) < body_bytes:
         return None
-    return Message(json.loads(header), body)
+    return Message(orjson.loads(header), body)

@@ -10,7 +10,12 @@ from service.wire import Message
 
 messages = st.builds(
     Message,
-    st.dictionaries(st.text(), st.integers() | st.text() | st.floats(allow_nan=False)),
+    st.dictionaries(
+        st.text(),
+        st.integers(-(2**63), 2**63 - 1)
+        | st.text()
+        | st.floats(allow_nan=False, allow_infinity=False),
+    ),
     st.binary(),
 )
 

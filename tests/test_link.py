@@ -1,0 +1,155 @@
+"""Calls between two processes, with both ends in this one."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from service import errors
+from service.core import Core
+from service.distant import DistantCore
+from service.errors import NotReady, Overloaded, ServiceError
+from service.link import Link
+from service.session import Session
+from service.settings import Settings
+from service.trail import UNTRACED
+from service.wire import Message
+from tests import processes
+
+pytestmark = pytest.mark.anyio
+
+Answer = Callable[[Message], Awaitable[Message]]
+
+REFUSALS: list[ServiceError] = [
+    errors.Overloaded("full", 2.5),
+    errors.NotReady("starting", 7.0),
+    errors.RateLimited("too many", 0.5),
+    errors.TooLarge("too many faces"),
+    errors.DeadlineExceeded("too late"),
+    errors.ModelFailure("no finite scores"),
+    errors.WorkerLost("gone"),
+]
+
+
+async def nothing(_: Message) -> Message:
+    return Message({})
+
+
+@asynccontextmanager
+async def linked(answer: Answer) -> AsyncIterator[tuple[Link, Link]]:
+    """The end that asks, and the one that answers."""
+    ends = [await asyncio.open_connection(sock=each) for each in socket.socketpair()]
+    links = Link(*ends[0], nothing), Link(*ends[1], answer)
+    running = [asyncio.create_task(link.run()) for link in links]
+    try:
+        yield links
+    finally:
+        for link in links:
+            link.close()
+        await asyncio.gather(*running)
+
+
+async def test_many_calls_at_a_time_each_get_their_own_answer() -> None:
+    async def late_first(message: Message) -> Message:
+        for _ in range(10 - message.header["value"]):
+            await asyncio.sleep(0)
+        return Message({"value": message.header["value"]}, message.body)
+
+    async with linked(late_first) as (here, _):
+        calls = [here.call({"value": value}, bytes([value])) for value in range(10)]
+        answers = await asyncio.gather(*calls)
+    assert [(each.header["value"], each.body[0]) for each in answers] == [
+        (value, value) for value in range(10)
+    ]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda each: type(each).__name__)
+async def test_an_error_arrives_as_what_it_was(refusal: ServiceError) -> None:
+    async def refuse(_: Message) -> Message:
+        raise refusal
+
+    async with linked(refuse) as (here, _):
+        with pytest.raises(type(refusal)) as raised:
+            await here.call({})
+    assert type(raised.value) is type(refusal)
+    assert str(raised.value) == str(refusal)
+    assert vars(raised.value) == vars(refusal)
+
+
+async def test_what_nobody_foresaw_arrives_without_its_text() -> None:
+    async def fail(_: Message) -> Message:
+        raise ZeroDivisionError("a secret")
+
+    async with linked(fail) as (here, _):
+        with pytest.raises(ServiceError) as raised:
+            await here.call({})
+    assert "secret" not in str(raised.value)
+
+
+async def test_a_cancelled_call_is_cancelled_at_the_other_end() -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: Message) -> Message:
+        begun.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            cancelled.set()
+
+    async with linked(wait) as (here, _):
+        call = asyncio.create_task(here.call({}))
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait_for(cancelled.wait(), 30)
+
+
+async def test_when_an_end_goes_the_other_is_told_and_its_work_is_dropped() -> None:
+    begun, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: Message) -> Message:
+        begun.set()
+        try:
+            return await asyncio.Future()
+        finally:
+            cancelled.set()
+
+    async with linked(wait) as (here, there):
+        call = asyncio.create_task(here.call({}))
+        await begun.wait()
+        there.close()
+        with pytest.raises(NotReady):
+            await call
+        await asyncio.wait_for(cancelled.wait(), 30)
+        with pytest.raises(NotReady):
+            await here.call({})
+
+
+@asynccontextmanager
+async def front_of(core: Core, settings: Settings) -> AsyncIterator[tuple[DistantCore, Link]]:
+    """A core as one of its fronts sees it, and the core's end of the link."""
+    session = Session(core, core.sound, core.counted)
+    async with linked(session.answer) as (here, there):
+        yield DistantCore(here, settings, core.info, UNTRACED), there
+    await session.close()
+
+
+async def test_places_are_counted_over_all_fronts_and_come_back_with_one_that_goes() -> None:
+    settings = Settings().but(workers=1, max_videos=1)
+    async with (
+        Core.open(settings, lambda _: processes.argv(processes.sound)) as core,
+        front_of(core, settings) as (one, _),
+    ):
+        async with front_of(core, settings) as (other, _), one.place("video"):
+            with pytest.raises(Overloaded):
+                await other.place("video").__aenter__()
+            async with other.place("camera"):
+                pass
+        async with front_of(core, settings) as (other, lost):
+            await other.place("video").__aenter__()
+            with pytest.raises(Overloaded):
+                await one.place("video").__aenter__()
+            lost.close()
+        async with one.place("video"):
+            pass

@@ -7,6 +7,10 @@ from service.crew import Crew
 from service.errors import NotReady, Overloaded, TooLarge
 from service.queues import Entries, Queue, wait
 
+DOUBT = 1.5
+"""A deadline must leave so many times what is predicted. Under overload whatever is admitted waits
+as long as it may: did it take a little longer than predicted, all would be computed in vain."""
+
 
 class Observer(Protocol):
     """Who is told what the batcher does, for metrics."""
@@ -77,7 +81,8 @@ class Admission:
         seconds = self.wait(queue, now)
         if not queue.has_room(items):
             raise self._overloaded("queue_full", queue, seconds)
-        if deadline and seconds and now + seconds + queue.work(items) > deadline:
+        expected = DOUBT * (seconds + queue.work(items))
+        if deadline and seconds and now + expected > deadline:
             raise self._overloaded("deadline", queue, seconds)
 
     def park(self, queue: Queue, entries: Entries) -> None:

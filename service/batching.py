@@ -13,7 +13,7 @@ from typing import Any, Generic
 
 import structlog
 
-from service.admission import Admission, Observer
+from service.admission import DOUBT, Admission, Observer
 from service.crew import RECENT, Crew, Post, WorkerT, choose
 from service.errors import ModelFailure, NotReady, OutOfMemory, WorkerLost
 from service.lanes import Batch, ItemT, Lane, ResultT, share
@@ -151,16 +151,18 @@ class Batcher(Generic[WorkerT]):
             self._crew.urgent_until = now + RECENT
         largest = queue.largest(hurried=now < self._crew.urgent_until)
         wanted = share(len(queue), self._crew.takers(now), largest)
+        # Where more waits than fits, none is taken that would be late: another can be in time.
+        needed = DOUBT * queue.work(wanted) if len(queue) > wanted else 0.0
         batch: list[Entry[Any, Any]] = []
         while len(queue) and len(batch) < wanted:
-            batch += self._wanted([queue.take()])
+            batch += self._wanted([queue.take()], needed)
         queue.served = now
         self._admission.room_made(queue)
         return batch
 
-    def _wanted(self, entries: Entries) -> list[Entry[Any, Any]]:
-        """Those entries that somebody still waits for."""
-        now = self._clock()
+    def _wanted(self, entries: Entries, needed: float = 0.0) -> list[Entry[Any, Any]]:
+        """Those entries that somebody still waits for when they are done in `needed` seconds."""
+        now = self._clock() + needed
         given_up = [entry for entry in entries if entry.future.done() or entry.late(now)]
         self._admission.drop(given_up, now)
         return [entry for entry in entries if entry not in given_up]

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import count, takewhile
 from pathlib import Path
@@ -28,6 +29,9 @@ from service.wire import Message
 
 NO_MEMORY = "can't allocate memory"
 """What torch's CPU allocator says, in a RuntimeError."""
+
+NICENESS = 10
+"""How much less urgent than the front a model process is, which has a core's work in each batch."""
 
 TOLERABLE = 1.15
 """A face may cost so many times what it costs at the best batch size."""
@@ -104,6 +108,7 @@ def find_cap(seconds: Callable[[int], float], largest: int) -> int:
 
 def main() -> None:
     """Load the model that the command line names and serve it on stdin and stdout."""
+    _give_way()
     config = WorkerConfig(**json.loads(sys.argv[1]))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not end up between the messages
@@ -119,6 +124,16 @@ def main() -> None:
     answers.write(Message({"ready": asdict(info), "memory": memory()}).pack())
     answers.flush()
     serve(model, sys.stdin.buffer, answers)
+
+
+def _give_way() -> None:
+    """Leave a core to the front as soon as it wants one: it refuses and answers in a millisecond.
+
+    Where the system shares cores by session first, that share is lowered, too.
+    """
+    os.nice(NICENESS)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(NICENESS))
 
 
 def _warm_up(model: Model, wished: int | None) -> int:

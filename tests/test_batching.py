@@ -267,9 +267,9 @@ async def test_what_cannot_be_reached_in_time_is_refused_at_once() -> None:
         running, waiting = d.ask(1), d.ask(2)
         await until_idle()
         with pytest.raises(Overloaded) as refused:
-            await d.submit(3, deadline=5.9)  # two batches before it, and its own
+            await d.submit(3, deadline=8.9)  # 4 s before it, 2 its own, and half of it
         assert refused.value.retry_after == pytest.approx(4.0)
-        accepted = d.ask(4, deadline=6.1)
+        accepted = d.ask(4, deadline=9.1)
         await until_idle()
         assert notes.depth == 2
         worker.gate.set()
@@ -285,6 +285,23 @@ async def test_an_idle_worker_is_asked_even_if_it_may_be_too_slow() -> None:
         assert await d.submit(2, deadline=0.5) == [2]
 
 
+async def test_what_would_be_late_makes_way_for_what_can_be_in_time() -> None:
+    worker = FakeWorker(seconds=2.0)
+    worker.gate.clear()
+    notes = Notes()
+    async with desk(worker, max_batch=1, notes=notes) as d:
+        running = d.ask(0)
+        await until_idle()
+        hurried, patient = d.ask(1, deadline=2.5), d.ask(2)
+        await until_idle()
+        worker.gate.set()  # and only now it shows how slow it is
+        with pytest.raises(DeadlineExceeded):
+            await hurried
+        assert (await running, await patient) == ([0], [2])
+    assert worker.batches == [[0], [2]]
+    assert notes.abandoned == ["expired"]
+
+
 async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_goes() -> None:
     worker = FakeWorker(seconds=1.0)
     quick, flood = lane("interactive", weight=4, max_batch=1), lane("bulk", max_batch=1)
@@ -296,10 +313,11 @@ async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_go
         await until_idle()
         requests = [d.ask(*range(1, 51), lane=flood), d.ask(*range(101, 109))]
         await until_idle()
-        # 1 s under way, 8 s of its own lane, and the 2 s that the flood gets meanwhile
+        # 1 s under way, 8 s of its own lane, 2 s that the flood gets meanwhile, 1 s for itself:
+        # half as much again has to be left
         with pytest.raises(Overloaded):
-            await d.submit(110, deadline=11.9)
-        requests.append(d.ask(110, deadline=12.1))
+            await d.submit(110, deadline=17.9)
+        requests.append(d.ask(110, deadline=18.1))
         worker.gate.set()
         await asyncio.gather(running, *requests)
 

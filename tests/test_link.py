@@ -88,40 +88,38 @@ async def test_what_nobody_foresaw_arrives_without_its_text() -> None:
     assert "secret" not in str(raised.value)
 
 
-async def test_a_cancelled_call_is_cancelled_at_the_other_end() -> None:
-    begun, cancelled = asyncio.Event(), asyncio.Event()
+class Endless:
+    """Work that ends only by being cancelled."""
 
-    async def wait(_: Message) -> Message:
-        begun.set()
+    def __init__(self) -> None:
+        self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
+
+    async def answer(self, _: Message) -> Message:
+        self.begun.set()
         try:
             return await asyncio.Future()
         finally:
-            cancelled.set()
+            self.cancelled.set()
 
-    async with linked(wait) as (here, _):
+
+async def test_a_cancelled_call_is_cancelled_at_the_other_end() -> None:
+    wait = Endless()
+    async with linked(wait.answer) as (here, _):
         call = asyncio.create_task(here.call({}))
-        await begun.wait()
+        await wait.begun.wait()
         call.cancel()
-        await asyncio.wait_for(cancelled.wait(), 30)
+        await asyncio.wait_for(wait.cancelled.wait(), 30)
 
 
 async def test_when_an_end_goes_the_other_is_told_and_its_work_is_dropped() -> None:
-    begun, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def wait(_: Message) -> Message:
-        begun.set()
-        try:
-            return await asyncio.Future()
-        finally:
-            cancelled.set()
-
-    async with linked(wait) as (here, there):
+    wait = Endless()
+    async with linked(wait.answer) as (here, there):
         call = asyncio.create_task(here.call({}))
-        await begun.wait()
+        await wait.begun.wait()
         there.close()
         with pytest.raises(NotReady):
             await call
-        await asyncio.wait_for(cancelled.wait(), 30)
+        await asyncio.wait_for(wait.cancelled.wait(), 30)
         with pytest.raises(NotReady):
             await here.call({})
 

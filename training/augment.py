@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+SIGMA = 2.0
+"""The strongest blur, a Gaussian's standard deviation in pixels of a face of 64."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -20,6 +23,7 @@ class Augmentation:
         contrast: as a part of the contrast.
         brightness: as a part of the full range.
         erasing: probability that a rectangle (2 to 20 % of the area) is painted over.
+        blur: probability that the face is out of focus, by up to `SIGMA` pixels of 64.
     """
 
     flip: float = 0.5
@@ -29,6 +33,7 @@ class Augmentation:
     contrast: float = 0.3
     brightness: float = 0.15
     erasing: float = 0.3
+    blur: float = 0.0
 
     def __call__(self, faces: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
         """Augment a batch.
@@ -51,7 +56,8 @@ class Augmentation:
         brightness = 255 * self.brightness * (2 * draw(n, 1, 1) - 1)
         mean = moved.mean(dim=(1, 2), keepdim=True)
         lit = ((moved - mean) * contrast + mean + brightness).clamp(0, 255)
-        return torch.where(self._erased(pixels, draw(6, n)), 255 * draw(n, 1, 1), lit)
+        painted = torch.where(self._erased(pixels, draw(6, n)), 255 * draw(n, 1, 1), lit)
+        return _blurred(painted, self._sigmas(pixels, draw(2, n))) if self.blur else painted
 
     def _motion(self, n: int, chance: Tensor) -> Tensor:
         """Affine matrices ``[N, 2, 3]`` from five rows of chances."""
@@ -62,6 +68,10 @@ class Augmentation:
         cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
         rows = [cos * mirror, -sin, shift[0], sin * mirror, cos, shift[1]]
         return torch.stack(rows, dim=1).view(n, 2, 3)
+
+    def _sigmas(self, pixels: int, chance: Tensor) -> Tensor:
+        """Pixels ``[N]`` by which each face is blurred, 0 for those that are not."""
+        return torch.where(chance[0] < self.blur, chance[1] * SIGMA * pixels / 64, 0)
 
     def _erased(self, pixels: int, chance: Tensor) -> Tensor:
         """Masks ``[N, pixels, pixels]``, true where the image is painted over."""
@@ -85,6 +95,17 @@ def resize(faces: Tensor, pixels: int) -> Tensor:
         faces[:, None].float(), size, mode="bilinear", align_corners=False, antialias=True
     )
     return resized[:, 0]
+
+
+def _blurred(faces: Tensor, sigmas: Tensor) -> Tensor:
+    """Each face under a Gaussian of its own, along its columns and then along its rows."""
+    reach = 5
+    at = torch.arange(-reach, reach + 1, device=faces.device)
+    weights = torch.exp(-((at / sigmas.clamp(min=0.01)[:, None]) ** 2) / 2)
+    weights = (weights / weights.sum(dim=1, keepdim=True))[:, None]
+    rows = functional.pad(faces[None], (reach, reach, reach, reach), mode="replicate")
+    columns = functional.conv2d(rows, weights[..., None], groups=len(faces))
+    return functional.conv2d(columns, weights[:, :, None], groups=len(faces))[0]
 
 
 def _resample(faces: Tensor, motion: Tensor, pixels: int) -> Tensor:

@@ -1,6 +1,5 @@
 """What an export is told, and what it is made from."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -10,6 +9,7 @@ import torch
 from training.data import FaceSet, Split, read, split
 from training.errors import DataError, RunError
 from training.network import GiMeFive, with_folded_norms
+from training.origin import lineage
 from training.recipe import Recipe
 
 NAME = "gimefive"
@@ -75,7 +75,7 @@ class Material:
         network = GiMeFive().eval()
         try:
             network.load_state_dict(torch.load(order.run / "weights.pt", map_location="cpu"))
-            recipes, history = _runs(order.run)
+            recipes, history = lineage(order.run)
         except FileNotFoundError as error:
             raise RunError(f"{error.filename} is missing: is the run finished?") from error
         splits = tuple(split(read(path), recipes[-1].seed) for path in order.data)
@@ -84,14 +84,3 @@ class Material:
         if len(set(names)) < len(names):
             raise DataError(f"two data sets have one name: {', '.join(names)}")
         return cls(with_folded_norms(network), recipes, history, splits, unseen)
-
-
-def _runs(folder: Path) -> tuple[tuple[Recipe, ...], list[dict[str, float]]]:
-    """The recipes and the history of a run and of those it started from."""
-    recipe = Recipe.load(folder / "recipe.json")
-    history = json.loads((folder / "history.json").read_text())
-    if not recipe.start:
-        return (recipe,), history
-    recipes, before = _runs(Path(recipe.start))
-    done = before[-1]["images"]
-    return (*recipes, recipe), before + [row | {"images": done + row["images"]} for row in history]

@@ -1,5 +1,7 @@
 """The GiMeFive network, exactly as published (Wang and Kawka, 2024, arXiv 2402.15662)."""
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -136,6 +138,24 @@ def with_folded_norms(network: GiMeFive) -> GiMeFive:
     folded = GiMeFive().eval()
     folded.load_state_dict(state)
     return folded
+
+
+def with_measured_norms(network: GiMeFive, faces: Tensor) -> GiMeFive:
+    """The same function of faces, with norms that normalise: the way back to what can be trained.
+
+    Args:
+        network: with folded norms; left as it is.
+        faces: uint8 ``[N, H, W]``, whose feature maps give each norm its mean and variance.
+    """
+    measured = deepcopy(network).eval()
+    norms = (measured.bn1, measured.bn2, measured.bn3, measured.bn4, measured.bn5)
+    for layer, norm in enumerate(norms, start=1):
+        with torch.no_grad():
+            variance, mean = torch.var_mean(measured.features(faces, layer), dim=(0, 2, 3))
+        state = {"running_mean": mean, "running_var": variance}
+        state |= {"weight": torch.sqrt(variance + norm.eps), "bias": mean}
+        norm.load_state_dict(norm.state_dict() | state)
+    return measured
 
 
 def logits_of(

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from math import cos, pi
 from pathlib import Path
+from typing import Any
 
 from training.augment import Augmentation
 
@@ -37,7 +38,8 @@ class Recipe:
         augmentation: what is done to the images of each batch.
         turns: how often each data set is drawn in a round, in the order they are given; once each
             if empty.
-        start: folder of a finished run whose weights this one starts from; none if empty.
+        start: folder of a finished run, or of a version of the store, whose weights this one starts
+            from; none if empty.
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """
 
@@ -83,7 +85,12 @@ class Recipe:
     @classmethod
     def load(cls, path: Path) -> "Recipe":
         """Read a recipe that `to_json` wrote; what it leaves out keeps its default."""
-        values = json.loads(path.read_text())
+        return cls.of(json.loads(path.read_text()))
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "Recipe":
+        """The recipe of parsed JSON; what that leaves out keeps its default."""
+        values = dict(values)
         if "stages" in values:
             values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
         if "turns" in values:

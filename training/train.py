@@ -22,14 +22,18 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from training import origin
 from training.augment import resize
 from training.errors import RunError
 from training.feed import Data
-from training.network import EMOTIONS, GiMeFive, logits_of
+from training.network import EMOTIONS, logits_of
 from training.recipe import Recipe
 
 REPORTS = 10
 """How often a run looks at its validation faces."""
+
+MEASURED = 512
+"""Faces on which a version's norms are measured, where a run starts from one."""
 
 KEEP_MEMORY = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
@@ -89,10 +93,7 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
     Raises:
         RunError: `out` holds a run of another recipe, or the one to start from is not finished.
     """
-    if recipe.start and not (Path(recipe.start) / "weights.pt").exists():
-        raise RunError(
-            f"there are no weights to start from in {recipe.start}; finish that run first"
-        )
+    origin.check(recipe.start)
     out.mkdir(parents=True, exist_ok=True)
     _check_recipe(recipe, out)
     for name, value in KEEP_MEMORY.items():
@@ -128,9 +129,8 @@ class _Run:
         self.processes = job.execution.processes
         self.checkpoint_steps = job.execution.checkpoint_steps
         self.device = torch.device(job.execution.device)
-        network = GiMeFive()
-        if recipe.start:
-            network.load_state_dict(torch.load(Path(recipe.start) / "weights.pt"))
+        some, _ = job.data.batch(range(MEASURED), recipe.seed)
+        network = origin.network(recipe.start, some)
         self.network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
         self.average = AveragedModel(
             self.network,

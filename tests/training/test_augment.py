@@ -1,10 +1,11 @@
 """Augmentation does what its amounts say, and chance comes from the generator alone."""
 
+import pytest
 import torch
 from PIL import Image
 
 from tests.training.generated import noise_faces
-from training.augment import Augmentation, resize
+from training.augment import SIGMA, Augmentation, resize
 
 NONE = Augmentation(flip=0, rotation=0, scale=0, shift=0, contrast=0, brightness=0, erasing=0)
 FACES = torch.from_numpy(noise_faces("set", each=4).faces)
@@ -104,3 +105,25 @@ def test_resize_agrees_with_pil() -> None:
     for face, found in zip(FACES.numpy(), resize(FACES, 40).numpy(), strict=True):
         expected = Image.fromarray(face).resize((40, 40), Image.Resampling.BILINEAR)
         assert abs(found - expected).max() <= 1
+
+
+def test_certain_blur_spreads_a_spot_by_no_more_than_its_strongest_and_keeps_its_light() -> None:
+    faces = torch.zeros(300, 64, 64, dtype=torch.uint8)
+    faces[:, 32, 20] = 255
+    blurred = with_amount(blur=1)(faces, 64, seeded())
+    torch.testing.assert_close(
+        blurred.sum(dim=(1, 2)), torch.full((300,), 255.0), atol=1e-2, rtol=0
+    )
+    at = torch.arange(64.0)
+    for profile, centre in ((blurred.sum(dim=2), 32), (blurred.sum(dim=1), 20)):
+        sigmas = (profile / 255 @ (at - centre) ** 2).sqrt()
+        assert float(sigmas.max()) <= SIGMA
+        assert float(sigmas.median()) == pytest.approx(SIGMA / 2, rel=0.1)
+
+
+def test_blur_keeps_what_is_even_and_leaves_the_others_sharp() -> None:
+    even = torch.full((4, 64, 64), 90, dtype=torch.uint8)
+    torch.testing.assert_close(with_amount(blur=1)(even, 64, seeded()), even.float())
+    blurred = with_amount(blur=0.5)(FACES[:1].expand(400, -1, -1), 64, seeded())
+    sharp = (blurred - FACES[:1]).abs().amax(dim=(1, 2)) < 1e-2
+    assert 160 < int(sharp.sum()) < 240

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.training.generated import encoded, lively_network, noise_faces
 from training.data import grey_face
-from training.network import GiMeFive, logits_of, with_folded_norms
+from training.network import GiMeFive, logits_of, with_folded_norms, with_measured_norms
 
 FACES = torch.from_numpy(noise_faces("set", each=1).faces)
 
@@ -103,3 +103,14 @@ def test_folding_the_norms_changes_no_answer_and_puts_zero_where_a_unit_switches
         maps = folded.features(FACES, layer)
         torch.testing.assert_close(maps, norm(network.features(FACES, layer)), rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(folded.get_submodule(f"bn{layer}")(maps), maps)
+
+
+def test_measured_norms_normalise_and_change_no_answer(network: GiMeFive) -> None:
+    folded = with_folded_norms(network)
+    measured = with_measured_norms(folded, FACES)
+    expected = logits_of(network, FACES)
+    torch.testing.assert_close(logits_of(measured, FACES), expected, atol=1e-4, rtol=1e-4)
+    state = measured.state_dict()
+    measured.load_state_dict(state | {"conv3.bias": state["conv3.bias"] + 5})
+    measured.bn3.train()  # takes any offset away again
+    torch.testing.assert_close(measured(FACES), expected, atol=1e-3, rtol=1e-3)

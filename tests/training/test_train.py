@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException
 from torch.nn import functional
 
+from tests.training.conftest import Exported
 from tests.training.generated import noise_faces
+from training.artefact import load
 from training.augment import resize
 from training.errors import RunError
 from training.feed import Data
 from training.network import GiMeFive, logits_of
+from training.origin import lineage
 from training.recipe import Recipe, Stage
 from training.train import Execution, train
 
@@ -84,6 +87,17 @@ def test_a_run_may_start_from_the_weights_of_another(tmp_path: Path) -> None:
     still = replace(RECIPE, images=8, learning_rate=0.0, start=str(tmp_path / "first"))
     kept = torch.load(train(still, sets(), tmp_path / "second", TOGETHER))
     assert all(torch.equal(first[name], kept[name]) for name in first if "weight" in name)
+
+
+def test_a_run_may_start_from_a_version_of_the_store(exported: Exported, tmp_path: Path) -> None:
+    still = replace(RECIPE, images=8, learning_rate=0.0, start=str(exported.folder))
+    run = train(still, sets(), tmp_path / "run", TOGETHER).parent
+    kept = torch.load(run / "weights.pt")
+    stored = load(exported.folder / "model.fp32.pt").state_dict()
+    assert all(torch.equal(stored[name], kept[name]) for name in stored if "bn" not in name)
+    recipes, history = lineage(run)
+    assert [recipe.images for recipe in recipes] == [500, 300, 8]
+    assert history[-1]["images"] == 500 + 500 + 8
 
 
 def test_a_run_cannot_start_from_one_that_has_not_ended(tmp_path: Path) -> None:

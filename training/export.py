@@ -124,6 +124,7 @@ def _card(
         input=Input(shape=["N", INPUT_SIZE, INPUT_SIZE], dtype="uint8", colour="grey"),
         layers=_layers(network),
         parameters=sum(p.numel() for p in network.parameters()),
+        offsets=dict(zip(EMOTIONS, material.offsets, strict=True)),
         threshold=findings.threshold,
         precisions=precisions,
         default_precision={"cpu": findings.default, "cuda": "fp16"},

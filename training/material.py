@@ -6,9 +6,11 @@ from typing import Self
 
 import torch
 
+from training.artefact import score
+from training.calibrate import fit_offsets
 from training.data import FaceSet, Split, read, split
 from training.errors import DataError, RunError
-from training.network import GiMeFive, with_folded_norms
+from training.network import GiMeFive, with_folded_norms, with_offsets
 from training.origin import lineage
 from training.recipe import Recipe
 
@@ -51,7 +53,9 @@ class Material:
     """What an export is made from.
 
     Attributes:
-        network: with the weights of the run, its norms folded, in evaluation mode.
+        network: with the weights of the run, its norms folded and its logits moved by `offsets`, in
+            evaluation mode.
+        offsets: one for each emotion, fitted on the validation faces.
         recipes: of the run, after those of the runs it started from, earliest first.
         history: what these saw on the way, images counted through.
         splits: the run's data sets, cut as it cut them.
@@ -59,6 +63,7 @@ class Material:
     """
 
     network: GiMeFive
+    offsets: tuple[float, ...]
     recipes: tuple[Recipe, ...]
     history: list[dict[str, float]]
     splits: tuple[Split, ...]
@@ -83,4 +88,6 @@ class Material:
         names = [s.train.name for s in splits] + [faces.name for faces in unseen]
         if len(set(names)) < len(names):
             raise DataError(f"two data sets have one name: {', '.join(names)}")
-        return cls(with_folded_norms(network), recipes, history, splits, unseen)
+        offsets = fit_offsets([score(network, s.validation) for s in splits])
+        network = with_offsets(with_folded_norms(network), offsets)
+        return cls(network, offsets, recipes, history, splits, unseen)

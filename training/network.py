@@ -1,5 +1,6 @@
 """The GiMeFive network, exactly as published (Wang and Kawka, 2024, arXiv 2402.15662)."""
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
@@ -138,6 +139,14 @@ def with_folded_norms(network: GiMeFive) -> GiMeFive:
     folded = GiMeFive().eval()
     folded.load_state_dict(state)
     return folded
+
+
+def with_offsets(network: GiMeFive, offsets: Sequence[float]) -> GiMeFive:
+    """The same network, with `offsets` added to its logits; `network` is left as it is."""
+    moved = deepcopy(network)
+    with torch.no_grad():
+        moved.fc3.bias.add_(torch.tensor(offsets))
+    return moved
 
 
 def with_measured_norms(network: GiMeFive, faces: Tensor) -> GiMeFive:

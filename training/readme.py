@@ -35,6 +35,7 @@ def markdown(card: Card) -> str:
         results=_results(card),
         agreement=f"{card['precisions']['int8']['agreement']:.1%}",
         emotions=_emotions(card, report),
+        offsets=", ".join(f"{label} {value:+.2f}" for label, value in card["offsets"].items()),
         calibration=_calibration(card),
         threshold=f"{card['threshold']:.2f}",
         coverage=_coverage(card, report),

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from training import metrics
-from training.calibrate import choose_threshold, fit_temperature
+from training.calibrate import choose_threshold, fit_offsets, fit_temperature
 from training.report import THRESHOLDS, Scored
 
 
@@ -22,6 +22,21 @@ def drawn(temperature: float, faces: int, seed: int) -> Scored:
 @pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
 def test_the_true_temperature_is_found(true: float) -> None:
     assert fit_temperature([drawn(true, 8000, seed=3)]) == pytest.approx(true, rel=0.05)
+
+
+def test_true_offsets_are_found_whatever_the_temperature() -> None:
+    true = np.array([0.9, -0.3, 0.1, -0.4, 0.2, -0.5])
+    scored = drawn(0.6, 8000, seed=8)
+    moved = Scored(scored.logits - true, scored.labels)
+    assert fit_offsets([moved]) == pytest.approx(true, abs=0.1)
+
+
+def test_offsets_stay_finite_for_a_class_that_no_face_shows() -> None:
+    scored = drawn(1.0, 400, seed=9)
+    seen = scored.labels != 2
+    offsets = fit_offsets([Scored(scored.logits[seen], scored.labels[seen])])
+    assert offsets[2] == min(offsets)
+    assert -50 < offsets[2] < -3
 
 
 def test_no_other_temperature_is_likelier() -> None:

@@ -20,7 +20,8 @@ from service.engine import Engine
 from service.errors import ServiceError
 from service.link import Link
 from service.records import ModelInfo
-from service.serve import DrainingServer, keep_loaded, tracing
+from service.serve import tracing
+from service.server import DrainingServer, keep_loaded
 from service.settings import Settings
 from service.tallies import tally
 from service.trail import UNTRACED

@@ -1,22 +1,18 @@
-"""Running the service: a uvicorn server that drains before it ends, or several below a hub."""
+"""Running the service: one server with its models, or several fronts below a hub.
+
+What speaks HTTP takes long to import, so that is done while the model processes start.
+"""
 
 import asyncio
-import gc
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from types import FrameType
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
-import uvicorn
 import uvloop
 
 from service import logs
-from service.api.app import create_app, create_ops_app
-from service.api.connections import patient
-from service.api.state import Operated
-from service.engine import Engine
+from service.core import Core
 from service.errors import TracesUnusable
 from service.hub import Hub
 from service.records import ModelInfo, WorkerConfig
@@ -28,77 +24,6 @@ if TYPE_CHECKING:
     from service.traces import Traces
 
 log = structlog.get_logger(__name__)
-
-LAST_WORDS = 5.0
-"""Seconds before the end of draining, at most, when what is still worked on ends and is told."""
-
-
-class DrainingServer(uvicorn.Server):
-    """A server whose first signal turns readiness off, and whose second ends it at once.
-
-    uvicorn itself closes its listeners with the first signal, before any load balancer could know.
-
-    Attributes:
-        engine: what answers.
-    """
-
-    def __init__(self, engine: Engine, traces: "Traces | None" = None) -> None:
-        settings = engine.settings
-
-        @asynccontextmanager
-        async def opened(_: Settings) -> AsyncIterator[Engine]:
-            yield engine
-
-        super().__init__(
-            uvicorn.Config(
-                create_app(settings, opened, traces),
-                host=settings.host,
-                port=settings.port,
-                http=patient(settings.client_timeout),
-                timeout_keep_alive=settings.keep_alive,
-                ssl_certfile=settings.tls_cert,
-                ssl_keyfile=settings.tls_key,
-                ws="websockets-sansio",
-                ws_max_size=settings.max_live_bytes,
-                ws_ping_interval=settings.ping_seconds,
-                ws_ping_timeout=settings.ping_seconds,
-                ws_per_message_deflate=False,  # pictures are compressed already
-                access_log=False,
-                proxy_headers=False,  # nothing asks where a request came from
-                log_config=None,
-                server_header=False,
-                timeout_graceful_shutdown=round(settings.drain_timeout),
-            )
-        )
-        self.engine = engine
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a signal handler's signature
-        """Drain; end at once if it drains already.
-
-        The loop does it: here a line of the log may be half written, and its lock be held.
-        """
-        asyncio.get_running_loop().call_soon_threadsafe(self._drain_or_end, sig)
-
-    def _drain_or_end(self, sig: int) -> None:
-        if self.engine.draining:
-            self.end()
-            return
-        self.engine.draining = True
-        delay = self.engine.settings.drain_delay
-        log.info("draining", signal=signal.Signals(sig).name, delay=delay)
-        asyncio.get_running_loop().call_later(delay, self.stop)
-
-    def end(self) -> None:
-        """End without waiting for what was accepted."""
-        self.force_exit = self.should_exit = True
-
-    def stop(self) -> None:
-        """Accept nothing more, answer what was accepted, and end."""
-        self.engine.closing.set()
-        self.should_exit = True
-        timeout = self.engine.settings.drain_timeout
-        left = max(timeout - LAST_WORDS, timeout / 2)
-        asyncio.get_running_loop().call_later(left, self.engine.curfew.come)
 
 
 def serve(
@@ -119,40 +44,6 @@ def serve(
         runner.run((_serve if settings.fronts == 1 else _serve_together)(settings, command))
 
 
-class _OpsServer(uvicorn.Server):
-    """Serves probes and metrics; signals are the other server's."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-@asynccontextmanager
-async def _operations(settings: Settings, operated: Operated) -> AsyncIterator[None]:
-    """The operations port, if one is set, until the end of draining."""
-    if settings.ops_port is None:
-        yield
-        return
-    server = _OpsServer(
-        uvicorn.Config(
-            create_ops_app(operated),
-            host=settings.host,
-            port=settings.ops_port,
-            http=patient(settings.client_timeout),
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
-    )
-    serving = asyncio.create_task(server.serve())
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await serving
-
-
 @contextmanager
 def tracing(settings: Settings) -> "Iterator[Traces | None]":
     """What follows requests, if that is wanted."""
@@ -168,30 +59,35 @@ def tracing(settings: Settings) -> "Iterator[Traces | None]":
 
 
 async def _serve(settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]) -> None:
+    loading = asyncio.create_task(asyncio.to_thread(_load))
     with tracing(settings) as traces:
-        async with Engine.open(settings, command, traces or UNTRACED) as engine:
-            _log_ready(settings, engine.info)
-            keep_loaded()
-            async with _operations(settings, engine):
-                await DrainingServer(engine, traces).serve()
+        async with Core.open(settings, command, traces or UNTRACED) as core:
+            await loading
+            from service.server import serve_alone  # noqa: PLC0415  # by now it is loaded
+
+            _log_ready(settings, core.info)
+            await serve_alone(settings, core, traces)
     log.info("ended")
 
 
 async def _serve_together(
     settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]
 ) -> None:
+    loading = asyncio.create_task(asyncio.to_thread(_load))
     async with Hub.open(settings, command) as hub:
+        await loading
+        from service.server import keep_loaded, operations  # noqa: PLC0415  # by now it is loaded
+
         _log_ready(settings, hub.info)
         keep_loaded()
-        async with _operations(settings, hub):
+        async with operations(settings, hub):
             await hub.serve()
     log.info("ended")
 
 
-def keep_loaded() -> None:
-    """What is loaded now stays: no collection of garbage needs to look at it again."""
-    gc.collect()
-    gc.freeze()
+def _load() -> None:
+    """Import what speaks HTTP."""
+    import service.server  # noqa: F401, PLC0415  # while the model processes start
 
 
 def _log_ready(settings: Settings, info: ModelInfo) -> None:

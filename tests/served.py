@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from service.engine import Engine
-from service.serve import DrainingServer
+from service.server import DrainingServer
 from service.settings import Settings
 from tests import processes
 

@@ -12,7 +12,7 @@ import pytest
 
 from service.curfew import Curfew
 from service.errors import NotReady
-from service.serve import DrainingServer
+from service.server import DrainingServer
 from tests import processes, videos
 from tests.served import open_files, served
 

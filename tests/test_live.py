@@ -16,7 +16,7 @@ from service.camera import Camera
 from service.engine import Engine
 from service.explanation import Glance
 from service.records import Classification, Timings
-from service.serve import DrainingServer
+from service.server import DrainingServer
 from service.tracks import Tracker
 from tests.served import served
 from tests.test_api import png

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from service import serve
+from service import server as serving
 from tests.served import served
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,7 @@ class Lines:
 async def test_a_signal_handler_writes_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have come in the middle of a line, and would wait for ever for that line's end."""
     log = Lines()
-    monkeypatch.setattr(serve, "log", log)
+    monkeypatch.setattr(serving, "log", log)
     async with served() as (server, _):
         server.handle_exit(signal.SIGTERM, None)
         assert not log.events

@@ -1,0 +1,149 @@
+"""The uvicorn server that drains before it ends, and the one for probes and metrics."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from service.api.app import create_app, create_ops_app
+from service.api.connections import patient
+from service.api.state import Operated
+from service.core import Core
+from service.engine import Engine
+from service.settings import Settings
+from service.trail import UNTRACED
+
+if TYPE_CHECKING:
+    from service.traces import Traces
+
+log = structlog.get_logger(__name__)
+
+LAST_WORDS = 5.0
+"""Seconds before the end of draining, at most, when what is still worked on ends and is told."""
+
+
+class DrainingServer(uvicorn.Server):
+    """A server whose first signal turns readiness off, and whose second ends it at once.
+
+    uvicorn itself closes its listeners with the first signal, before any load balancer could know.
+
+    Attributes:
+        engine: what answers.
+    """
+
+    def __init__(self, engine: Engine, traces: "Traces | None" = None) -> None:
+        settings = engine.settings
+
+        @asynccontextmanager
+        async def opened(_: Settings) -> AsyncIterator[Engine]:
+            yield engine
+
+        super().__init__(
+            uvicorn.Config(
+                create_app(settings, opened, traces),
+                host=settings.host,
+                port=settings.port,
+                http=patient(settings.client_timeout),
+                timeout_keep_alive=settings.keep_alive,
+                ssl_certfile=settings.tls_cert,
+                ssl_keyfile=settings.tls_key,
+                ws="websockets-sansio",
+                ws_max_size=settings.max_live_bytes,
+                ws_ping_interval=settings.ping_seconds,
+                ws_ping_timeout=settings.ping_seconds,
+                ws_per_message_deflate=False,  # pictures are compressed already
+                access_log=False,
+                proxy_headers=False,  # nothing asks where a request came from
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=round(settings.drain_timeout),
+            )
+        )
+        self.engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a signal handler's signature
+        """Drain; end at once if it drains already.
+
+        The loop does it: here a line of the log may be half written, and its lock be held.
+        """
+        asyncio.get_running_loop().call_soon_threadsafe(self._drain_or_end, sig)
+
+    def _drain_or_end(self, sig: int) -> None:
+        if self.engine.draining:
+            self.end()
+            return
+        self.engine.draining = True
+        delay = self.engine.settings.drain_delay
+        log.info("draining", signal=signal.Signals(sig).name, delay=delay)
+        asyncio.get_running_loop().call_later(delay, self.stop)
+
+    def end(self) -> None:
+        """End without waiting for what was accepted."""
+        self.force_exit = self.should_exit = True
+
+    def stop(self) -> None:
+        """Accept nothing more, answer what was accepted, and end."""
+        self.engine.closing.set()
+        self.should_exit = True
+        timeout = self.engine.settings.drain_timeout
+        left = max(timeout - LAST_WORDS, timeout / 2)
+        asyncio.get_running_loop().call_later(left, self.engine.curfew.come)
+
+
+class _OpsServer(uvicorn.Server):
+    """Serves probes and metrics; signals are the other server's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def operations(settings: Settings, operated: Operated) -> AsyncIterator[None]:
+    """The operations port, if one is set, until the end of draining."""
+    if settings.ops_port is None:
+        yield
+        return
+    server = _OpsServer(
+        uvicorn.Config(
+            create_ops_app(operated),
+            host=settings.host,
+            port=settings.ops_port,
+            http=patient(settings.client_timeout),
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def keep_loaded() -> None:
+    """What is loaded now stays: no collection of garbage needs to look at it again."""
+    gc.collect()
+    gc.freeze()
+
+
+async def serve_alone(settings: Settings, core: Core, traces: "Traces | None") -> None:
+    """Serve what `core` answers, in this process, until a signal ends it.
+
+    Raises:
+        ServiceError: a model, the keys or the address cannot be had.
+    """
+    async with Engine.around(core, settings, traces or UNTRACED) as engine:
+        server = DrainingServer(engine, traces)
+        keep_loaded()
+        async with operations(settings, engine):
+            await server.serve()

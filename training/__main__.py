@@ -65,6 +65,7 @@ def evaluate(
     data: Sets,
     part: Annotated[Part, typer.Option(help="which faces, cut as the run cut them")] = Part.all,
     harder: Annotated[bool, typer.Option(help="also under the conditions of the card")] = False,
+    mirrored: Annotated[bool, typer.Option(help="also together with mirror images")] = False,
     out: Annotated[Path | None, typer.Option(help="folder for JSON and pictures")] = None,
 ) -> None:
     """Measure a file of the store on data sets, one line each."""
@@ -76,6 +77,9 @@ def evaluate(
         for condition in CONDITIONS if harder else ():
             right = artefact.score(under(condition, faces)).accuracy
             typer.echo(f"{faces.name}, {condition}: {right:.1%}")
+        if mirrored:
+            right = artefact.score_mirrored_too(faces).accuracy
+            typer.echo(f"{faces.name}, together with mirror images: {right:.1%}")
         if out:
             evaluation.write(faces.name, report, out)
 

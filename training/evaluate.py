@@ -1,10 +1,11 @@
 """Measuring a file of the store on any data set."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from training.artefact import digest, load, score
@@ -62,6 +63,11 @@ class Artefact:
     def score(self, faces: FaceSet) -> Scored:
         """The logits for a data set."""
         return score(self.module, faces)
+
+    def score_mirrored_too(self, faces: FaceSet) -> Scored:
+        """The mean of the logits for each face and for its mirror image."""
+        mirrored = replace(faces, faces=np.ascontiguousarray(faces.faces[:, :, ::-1]))
+        return Scored((self.score(faces).logits + self.score(mirrored).logits) / 2, faces.labels)
 
     def measure(self, faces: FaceSet) -> Report:
         """Measure it on a data set, at its temperature."""

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from tests.training.generated import lively_network, noise_faces, write_folder, write_zip
 from training.__main__ import app
+from training.network import GiMeFive, with_offsets
 from training.recipe import Recipe
 
 HISTORY = [
@@ -41,6 +42,11 @@ class Exported:
         """The export's command line but for ``--store``."""
         data = [str(path) for path in self.data]
         return ["export", str(self.run), *data, "--unseen", str(self.unseen), "--version", "7"]
+
+    def network(self) -> GiMeFive:
+        """What the files are to answer like: the run's network, with the offsets of the card."""
+        offsets = json.loads((self.folder / "card.json").read_text())["offsets"]
+        return with_offsets(lively_network(), list(offsets.values()))
 
 
 @pytest.fixture(scope="session")

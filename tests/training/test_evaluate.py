@@ -12,8 +12,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.training.conftest import Exported
-from tests.training.generated import lively_network
 from training.__main__ import app
+from training.artefact import score
 from training.data import read
 from training.errors import ExportError
 from training.network import logits_of
@@ -29,8 +29,7 @@ def said(*words: str | Path) -> list[str]:
 def test_one_line_is_printed_for_each_data_set(exported: Exported) -> None:
     lines = said("evaluate", exported.folder / "model.fp32.pt", *exported.data, exported.unseen)
     faces = read(exported.unseen)
-    answers = logits_of(lively_network(), torch.from_numpy(faces.faces)).argmax(dim=1)
-    right = float((answers.numpy() == faces.labels).mean())
+    right = score(exported.network(), faces).accuracy
     assert [line.split(":")[0] for line in lines] == ["raf-noise", "fer2013-noise", "elsewhere"]
     assert lines[2].startswith(f"elsewhere: 12 faces, accuracy {right:.1%} (")
 
@@ -55,6 +54,16 @@ def test_a_picture_is_drawn_beside_the_numbers(exported: Exported, tmp_path: Pat
     with Image.open(tmp_path / "new" / "elsewhere.png") as picture:
         assert picture.width > picture.height > 300
         assert len(picture.convert("RGB").getcolors(1_000_000) or []) > 100
+
+
+def test_mirror_images_may_have_a_say(exported: Exported) -> None:
+    file = exported.folder / "model.fp32.pt"
+    _, line = said("evaluate", file, exported.unseen, "--mirrored")
+    faces, network = read(exported.unseen), exported.network()
+    seen = torch.from_numpy(faces.faces)
+    answers = (logits_of(network, seen) + logits_of(network, seen.flip(2))).argmax(dim=1)
+    right = float((answers.numpy() == faces.labels).mean())
+    assert line == f"elsewhere, together with mirror images: {right:.1%}"
 
 
 def test_validation_faces_are_a_part_of_all(exported: Exported) -> None:

@@ -19,7 +19,7 @@ from training.__main__ import app
 from training.artefact import load
 from training.data import FaceSet
 from training.errors import DataError, ExportError, RunError
-from training.network import GiMeFive, logits_of, with_offsets
+from training.network import GiMeFive, logits_of
 
 FACES = torch.from_numpy(noise_faces("other", each=1, seed=9).faces)
 
@@ -28,12 +28,6 @@ FACES = torch.from_numpy(noise_faces("other", each=1, seed=9).faces)
 def card(exported: Exported) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((exported.folder / "card.json").read_text())
     return document
-
-
-@pytest.fixture(scope="module")
-def network(card: dict[str, Any]) -> GiMeFive:
-    """What the files are to be equal to."""
-    return with_offsets(lively_network(), list(card["offsets"].values()))
 
 
 def run(words: list[str], store: Path) -> None:
@@ -104,10 +98,9 @@ def test_pooled_reports_add_up(card: dict[str, Any]) -> None:
         assert parts[2].sum() == held_out["pooled"][precision]["images"] == 12
 
 
-def test_the_float_file_is_the_network_with_its_names_and_parts(
-    exported: Exported, network: GiMeFive
-) -> None:
+def test_the_float_file_is_the_network_with_its_names_and_parts(exported: Exported) -> None:
     module = load(exported.folder / "model.fp32.pt")
+    network = exported.network()
     assert set(module.state_dict()) == set(GiMeFive().state_dict())
     with torch.inference_mode():
         logits = module(FACES)
@@ -117,11 +110,9 @@ def test_the_float_file_is_the_network_with_its_names_and_parts(
             torch.testing.assert_close(module.head(module.features(FACES, layer), layer), logits)
 
 
-def test_the_8_bit_file_is_close_to_the_float_one(
-    exported: Exported, card: dict[str, Any], network: GiMeFive
-) -> None:
+def test_the_8_bit_file_is_close_to_the_float_one(exported: Exported, card: dict[str, Any]) -> None:
     engine = card["precisions"]["int8"]["engine"]
-    exact = logits_of(network, FACES)
+    exact = logits_of(exported.network(), FACES)
     found = logits_of(load(exported.folder / "model.int8.pt", engine), FACES)
     spread = logits_of(lively_network(), FACES).std()
     assert float((found - exact).square().mean().sqrt()) < 0.05 * float(spread)

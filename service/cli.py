@@ -198,6 +198,9 @@ def video(
 ) -> None:
     """Classify a video's faces, and draw what they show. Ctrl-C leaves no broken file.
 
+    A service at --url tells what it saw or draws, not both: with -o and --csv
+    it is sent the file twice; with -o alone once, and who was seen is not told.
+
     The exit status is 1 if the model could not answer for a frame.
     """
     settings = _settings(device=device, precision=precision)
@@ -226,7 +229,8 @@ def video(
         _stop(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
-    reel.tell(outcome.summary)
+    if outcome.summary:
+        reel.tell(outcome.summary)
     raise typer.Exit(1 if outcome.failed else 0)
 
 

@@ -46,11 +46,11 @@ class Outcome:
     """What became of it.
 
     Attributes:
-        summary: what there was in all.
+        summary: what there was in all; None if nobody told.
         failed: frames that the model could not answer for.
     """
 
-    summary: lines.VideoSummary
+    summary: lines.VideoSummary | None = None
     failed: int = 0
 
 
@@ -62,7 +62,7 @@ async def work(answerer: Answerer, job: Job, progress_on: Console) -> Outcome:
         OSError: a file cannot be read or written.
     """
     answers = (
-        answerer.annotate(job.source, job.movie, job.query)
+        answerer.annotate(job.source, job.movie, job.query, told=job.table is not None)
         if job.movie
         else answerer.watch(job.source, job.query)
     )
@@ -79,7 +79,7 @@ async def _follow(
     answers: AsyncIterator[lines.VideoLine], table: BinaryIO | None, progress: Progress
 ) -> Outcome:
     bar = progress.add_task("watching", total=None)
-    outcome = Outcome(lines.VideoSummary(frames=0, faces=0, tracks=[]))
+    outcome = Outcome()
     if table is not None:
         table.write(lines.text([lines.COLUMNS]).encode())
     async for answer in answers:

@@ -22,6 +22,7 @@ from service.client import (
     VideoHead,
     VideoSummary,
 )
+from service.client.calls import CHUNK
 from tests import processes, videos
 from tests.served import served
 from tests.test_api import png
@@ -233,6 +234,39 @@ async def test_the_command_line_has_a_running_service_draw_a_video(tmp_path: Pat
     with av.open(str(movie), "r") as video:
         assert {stream.type for stream in video.streams} == {"video", "audio"}
         assert len(list(video.decode(video=0))) == 9
+
+
+@pytest.mark.anyio
+async def test_a_service_is_sent_a_film_once_where_nothing_but_the_drawing_is_wanted(
+    tmp_path: Path,
+) -> None:
+    film, movie = tmp_path / "film.mp4", tmp_path / "out.mp4"
+    film.write_bytes(videos.encode(videos.counting(4)))
+    command = [sys.executable, "-m", "service.cli", "video", str(film), "-o", str(movie)]
+    async with served() as (_, url), httpx.AsyncClient(base_url=url) as other:
+        assert await _run(*command, "--faces", "whole", "--url", url) == b""
+        metrics = (await other.get("/metrics")).text
+    assert 'requests_total{method="POST",route="/explain/video",status="200"} 1.0' in metrics
+    assert "/classify/video" not in metrics
+    assert movie.exists()
+
+
+@pytest.mark.anyio
+async def test_a_film_is_sent_from_disk_piece_by_piece(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    with film.open("wb") as file:
+        file.truncate(3 * CHUNK + 1)
+    pieces: list[int] = []
+
+    class Counting(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            assert isinstance(request.stream, httpx.AsyncByteStream)
+            pieces.extend([len(piece) async for piece in request.stream])
+            return httpx.Response(200)
+
+    async with AsyncClient("http://service", transport=Counting()) as client:
+        await client.explain_video(film, tmp_path / "out.mp4")
+    assert pieces == [CHUNK, CHUNK, CHUNK, 1]
 
 
 @pytest.mark.anyio

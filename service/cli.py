@@ -201,7 +201,8 @@ def video(
     A service at --url tells what it saw or draws, not both: with -o and --csv
     it is sent the file twice; with -o alone once, and who was seen is not told.
 
-    The exit status is 1 if the model could not answer for a frame.
+    The exit status is 1 if the model could not answer for a frame, and if the video
+    breaks off; the CSV holds the frames before that then.
     """
     settings = _settings(device=device, precision=precision)
     query = {
@@ -231,6 +232,10 @@ def video(
         raise typer.Exit(130) from None
     if outcome.summary:
         reel.tell(outcome.summary)
+    if outcome.problem:
+        if table:
+            typer.echo(f"gimefive: {table} holds what was told before the following", err=True)
+        _stop(outcome.problem)
     raise typer.Exit(1 if outcome.failed else 0)
 
 

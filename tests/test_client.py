@@ -50,7 +50,18 @@ async def test_both_clients_get_every_answer_typed(tmp_path: Path) -> None:
         lines = [line async for line in client.video(film, faces="whole", every=2)]
         assert [type(line) for line in lines] == [VideoHead, VideoFrame, VideoFrame, VideoSummary]
         await client.video_csv(film, tmp_path / "film.csv", faces="whole")
-    assert len((tmp_path / "film.csv").read_text().splitlines()) == 5
+        with Client(url) as plain:
+            await asyncio.to_thread(plain.video_csv, film, tmp_path / "2.csv", faces="whole")
+        told = await asyncio.to_thread(rows, url, film, faces="whole")
+    assert len(told.splitlines()) == 5
+    assert (tmp_path / "film.csv").read_text() == (tmp_path / "2.csv").read_text() == told
+
+
+def rows(url: str, film: Path, **query: str | int) -> str:
+    """The service's own CSV of a video."""
+    headers = {"Accept": "text/csv", "Content-Type": "video/mp4"}
+    asked, body = f"{url}/classify/video", film.read_bytes()
+    return httpx.post(asked, content=body, headers=headers, params=query, timeout=60).text
 
 
 @pytest.mark.anyio
@@ -226,11 +237,10 @@ async def test_the_command_line_has_a_running_service_draw_a_video(tmp_path: Pat
     film.write_bytes(videos.encode(videos.moving_portrait(9), sound="aac"))
     files = ("-o", str(movie), "--csv", str(table))
     command = [sys.executable, "-m", "service.cli", "video", str(film), *files, "--every", "4"]
-    async with served() as (_, url), AsyncClient(url) as client:
+    async with served() as (_, url):
         told = await _run(*command, "--url", url)
-        await client.video_csv(film, tmp_path / "same.csv", every=4)
+        assert table.read_text() == await asyncio.to_thread(rows, url, film, every=4)
     assert b"3 faces in 3 frames" in told
-    assert table.read_text() == (tmp_path / "same.csv").read_text()
     with av.open(str(movie), "r") as video:
         assert {stream.type for stream in video.streams} == {"video", "audio"}
         assert len(list(video.decode(video=0))) == 9
@@ -270,6 +280,26 @@ async def test_a_film_is_sent_from_disk_piece_by_piece(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_csv_of_a_film_that_breaks_off_never_looks_whole(cut: Path, tmp_path: Path) -> None:
+    table, theirs, movie = (tmp_path / name for name in ("out.csv", "theirs.csv", "out.mp4"))
+    files = ("-o", str(movie), "--csv", str(table), "--faces", "whole")
+    async with served() as (_, url), AsyncClient(url) as client:
+        command = [sys.executable, "-m", "service.cli", "video", str(cut), *files, "--url", url]
+        process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+        _, said = await process.communicate()
+        with pytest.raises(errors.NotAVideo, match="breaks off"):
+            await client.video_csv(cut, theirs, faces="whole")
+        with pytest.raises(httpx.RemoteProtocolError):
+            await asyncio.to_thread(rows, url, cut, faces="whole")
+    assert process.returncode == 1
+    assert b"breaks off" in said
+    assert b"out.csv holds" in said
+    assert 5 < len(table.read_text().splitlines()) < 25
+    assert not movie.exists()
+    assert not theirs.exists()
+
+
+@pytest.mark.anyio
 async def test_ctrl_c_leaves_no_file_of_what_a_service_was_asked(tmp_path: Path) -> None:
     gate, log = tmp_path / "gate", tmp_path / "gate.log"
     gate.touch()
@@ -289,6 +319,15 @@ async def test_ctrl_c_leaves_no_file_of_what_a_service_was_asked(tmp_path: Path)
             assert await process.wait() == 130
             fcntl.flock(held, fcntl.LOCK_UN)
     assert names(tmp_path) == before
+
+
+@pytest.fixture
+def cut(tmp_path: Path) -> Path:
+    """A film of 25 frames whose last third is missing."""
+    whole = videos.encode(videos.counting(25), "mkv")
+    film = tmp_path / "film.mkv"
+    film.write_bytes(whole[: len(whole) * 7 // 10])
+    return film
 
 
 def names(folder: Path) -> set[str]:

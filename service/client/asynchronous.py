@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 
 import httpx
 
-from service.api.lines import VideoLine
+from service.api.lines import Table, VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.arriving import arriving
 from service.client import calls, live
@@ -86,13 +86,17 @@ class AsyncClient:
 
     async def video(self, source: Source, **query: object) -> AsyncGenerator[VideoLine]:
         """As `Client.video`."""
-        async with self._stream(calls.video(source, query, "application/x-ndjson")) as response:
+        async with self._stream(calls.video(source, query)) as response:
             async for line in response.aiter_lines():
                 yield video_line(line)
 
     async def video_csv(self, source: Source, output: Path, **query: object) -> None:
         """As `Client.video_csv`."""
-        await self._save(calls.video(source, query, "text/csv"), output)
+        with arriving(output) as file:
+            table = Table(file)
+            async with aclosing(self.video(source, **query)) as answers:
+                async for line in answers:
+                    table.add(line)
 
     async def explain_video(self, source: Source, output: Path, **query: object) -> None:
         """As `Client.explain_video`."""

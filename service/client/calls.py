@@ -92,9 +92,9 @@ def explain_numbers(image: Source, query: dict[str, object]) -> Call[ExplainResp
     return Call("explain", query, image, _as(ExplainResponse), "application/json")
 
 
-def video(source: Source, query: dict[str, object], accept: str) -> Call[httpx.Response]:
-    """POST /classify/video."""
-    return Call("classify/video", query, source, _itself, accept, patience=None)
+def video(source: Source, query: dict[str, object]) -> Call[httpx.Response]:
+    """POST /classify/video, as lines of JSON, which tell what it broke off with."""
+    return Call("classify/video", query, source, _itself, "application/x-ndjson", patience=None)
 
 
 def explain_video(source: Source, query: dict[str, object]) -> Call[httpx.Response]:

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 
 import httpx
 
-from service.api.lines import VideoLine
+from service.api.lines import Table, VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.arriving import arriving
 from service.client import calls
@@ -91,13 +91,16 @@ class Client:
 
         First a `VideoHead`, then a `VideoFrame` each, last the `VideoSummary`.
         """
-        with self._stream(calls.video(source, query, "application/x-ndjson")) as response:
+        with self._stream(calls.video(source, query)) as response:
             for line in response.iter_lines():
                 yield video_line(line)
 
     def video_csv(self, source: Source, output: Path, **query: object) -> None:
         """What a video shows, as CSV; the file is there when all of it is."""
-        self._save(calls.video(source, query, "text/csv"), output)
+        with arriving(output) as file:
+            table = Table(file)
+            for line in self.video(source, **query):
+                table.add(line)
 
     def explain_video(self, source: Source, output: Path, **query: object) -> None:
         """The annotated video as MP4; the file is there when all of it is."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from service.api import lines, schemas
 from service.api.lines import VideoLine
 from service.arriving import arriving
-from service.client import AsyncClient
+from service.client import AsyncClient, DrawnVideo
 from service.drawing import Style
 from service.engine import Engine
 from service.errors import ServiceError
@@ -47,11 +47,11 @@ class Answerer(Protocol):
 
     def annotate(
         self, source: Path, movie: Path, query: Query, *, told: bool
-    ) -> AsyncGenerator[VideoLine]:
+    ) -> AsyncGenerator[VideoLine | DrawnVideo]:
         """Likewise, and drawn into an MP4, which is there when all of it is.
 
         What it shows need not be told unless `told`: a service answers either, and is sent the
-        video a second time then.
+        video a second time then. Last is what it says of the drawing.
         """
 
 
@@ -73,12 +73,12 @@ class _There:
 
     async def annotate(
         self, source: Path, movie: Path, query: Query, *, told: bool
-    ) -> AsyncGenerator[VideoLine]:
+    ) -> AsyncGenerator[VideoLine | DrawnVideo]:
         if told:
             async with aclosing(self.watch(source, query)) as answers:
                 async for line in answers:
                     yield line
-        await self._client.explain_video(source, movie, **query)
+        yield await self._client.explain_video(source, movie, **query)
 
 
 class _Here:
@@ -113,7 +113,7 @@ class _Here:
         query: Query,
         *,
         told: bool,  # noqa: ARG002  # it costs nothing here
-    ) -> AsyncGenerator[VideoLine]:
+    ) -> AsyncGenerator[VideoLine | DrawnVideo]:
         style = Style(query["alpha"], query["colormap"], query["landmarks"])
         with source.open("rb") as file, arriving(movie) as out:
             answers = self._engine.footage.annotate(

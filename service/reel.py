@@ -1,6 +1,6 @@
 """A video worked on from the command line: progress, and files that are complete or not there."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from rich.text import Text
 from service.api import lines
 from service.arriving import arriving
 from service.asking import Answerer, Query
+from service.client import DrawnVideo
 from service.errors import ServiceError
 
 
@@ -47,7 +48,7 @@ class Outcome:
 
     Attributes:
         summary: what there was in all; None if nobody told.
-        failed: frames that the model could not answer for.
+        failed: how often the model could not answer for a frame.
         problem: what it broke off with, if it did.
     """
 
@@ -64,7 +65,7 @@ async def work(answerer: Answerer, job: Job, progress_on: Console) -> Outcome:
             told of the video; no file is left.
         OSError: a file cannot be read or written.
     """
-    answers = (
+    answers: AsyncGenerator[lines.VideoLine | DrawnVideo] = (
         answerer.annotate(job.source, job.movie, job.query, told=job.table is not None)
         if job.movie
         else answerer.watch(job.source, job.query)
@@ -79,7 +80,9 @@ async def work(answerer: Answerer, job: Job, progress_on: Console) -> Outcome:
 
 
 async def _follow(
-    answers: AsyncIterator[lines.VideoLine], table: lines.Table | None, progress: Progress
+    answers: AsyncIterator[lines.VideoLine | DrawnVideo],
+    table: lines.Table | None,
+    progress: Progress,
 ) -> Outcome:
     bar = progress.add_task("watching", total=None)
     outcome = Outcome()
@@ -87,8 +90,6 @@ async def _follow(
     try:
         async for answer in answers:
             begun = True
-            if table is not None:
-                table.add(answer)
             match answer:
                 case lines.VideoHead():
                     progress.update(bar, total=answer.sampled_frames)
@@ -98,9 +99,15 @@ async def _follow(
                         outcome.failed += 1
                         told = f"frame {answer.frame}: {answer.problem.detail}"
                         progress.console.print(told, style="red", markup=False)
+                    if table is not None:
+                        table.add(answer)
                 case lines.VideoSummary():
                     outcome.summary = answer
                     progress.update(bar, description="drawing", total=None)
+                case DrawnVideo(failed) if failed:
+                    outcome.failed += failed
+                    told = f"frames that show nothing, since the model could not answer: {failed}"
+                    progress.console.print(told, style="red")
     except ServiceError as error:
         if not begun:
             raise

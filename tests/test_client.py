@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import httpx
+import numpy as np
 import pytest
 
 from service import errors
@@ -24,6 +25,7 @@ from service.client import (
 )
 from service.client.calls import CHUNK
 from tests import processes, videos
+from tests.fakes import POISON
 from tests.served import served
 from tests.test_api import png
 
@@ -272,11 +274,26 @@ async def test_a_film_is_sent_from_disk_piece_by_piece(tmp_path: Path) -> None:
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             assert isinstance(request.stream, httpx.AsyncByteStream)
             pieces.extend([len(piece) async for piece in request.stream])
-            return httpx.Response(200)
+            return httpx.Response(200, headers={"X-Failed-Frames": "0"})
 
     async with AsyncClient("http://service", transport=Counting()) as client:
         await client.explain_video(film, tmp_path / "out.mp4")
     assert pieces == [CHUNK, CHUNK, CHUNK, 1]
+
+
+@pytest.mark.anyio
+async def test_frames_that_show_nothing_are_counted(tmp_path: Path) -> None:
+    film, movie = tmp_path / "film.mp4", tmp_path / "out.mp4"
+    film.write_bytes(videos.encode([np.full((48, 64, 3), POISON, np.uint8), *videos.counting(2)]))
+    command = [sys.executable, "-m", "service.cli", "video", str(film), "-o", str(movie)]
+    async with served(processes.argv(processes.raises)) as (_, url), AsyncClient(url) as client:
+        assert (await client.explain_video(film, movie, faces="whole")).failed_frames == 1
+        with Client(url) as plain:
+            drawn = await asyncio.to_thread(plain.explain_video, film, movie, faces="whole")
+        assert drawn.failed_frames == 1
+        status, said = await _told(*command, "--faces", "whole", "--url", url)
+    assert status == 1
+    assert b"could not answer: 1" in said
 
 
 @pytest.mark.anyio
@@ -285,13 +302,12 @@ async def test_csv_of_a_film_that_breaks_off_never_looks_whole(cut: Path, tmp_pa
     files = ("-o", str(movie), "--csv", str(table), "--faces", "whole")
     async with served() as (_, url), AsyncClient(url) as client:
         command = [sys.executable, "-m", "service.cli", "video", str(cut), *files, "--url", url]
-        process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-        _, said = await process.communicate()
+        status, said = await _told(*command)
         with pytest.raises(errors.NotAVideo, match="breaks off"):
             await client.video_csv(cut, theirs, faces="whole")
         with pytest.raises(httpx.RemoteProtocolError):
             await asyncio.to_thread(rows, url, cut, faces="whole")
-    assert process.returncode == 1
+    assert status == 1
     assert b"breaks off" in said
     assert b"out.csv holds" in said
     assert 5 < len(table.read_text().splitlines()) < 25
@@ -339,3 +355,10 @@ async def _run(*command: str) -> bytes:
     out, _ = await process.communicate()
     assert process.returncode == 0
     return out
+
+
+async def _told(*command: str) -> tuple[int | None, bytes]:
+    """The exit status, and what was said on stderr."""
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    return process.returncode, said

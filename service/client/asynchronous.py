@@ -20,7 +20,7 @@ from service.api.lines import Table, VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.arriving import arriving
 from service.client import calls, live
-from service.client.answers import ExplainedPicture, video_line
+from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
 from service.client.live import LiveAnswer
 from service.client.retries import Retries
@@ -98,9 +98,9 @@ class AsyncClient:
                 async for line in answers:
                     table.add(line)
 
-    async def explain_video(self, source: Source, output: Path, **query: object) -> None:
+    async def explain_video(self, source: Source, output: Path, **query: object) -> DrawnVideo:
         """As `Client.explain_video`."""
-        await self._save(calls.explain_video(source, query), output)
+        return await self._save(calls.explain_video(source, query), output)
 
     async def live(
         self, frames: AsyncIterable[bytes], **query: object
@@ -126,11 +126,12 @@ class AsyncClient:
             await response.aread()
         return call.read(response)
 
-    async def _save(self, call: Call[httpx.Response], output: Path) -> None:
+    async def _save(self, call: Call[T], output: Path) -> T:
         with arriving(output) as file:
             async with self._stream(call) as response:
                 async for chunk in response.aiter_bytes():
                     file.write(chunk)
+                return call.read(response)
 
     @asynccontextmanager
     async def _stream(self, call: Call[T]) -> AsyncIterator[httpx.Response]:

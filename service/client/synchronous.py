@@ -12,7 +12,7 @@ from service.api.lines import Table, VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.arriving import arriving
 from service.client import calls
-from service.client.answers import ExplainedPicture, video_line
+from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
 from service.client.retries import Retries
 from service.errors import ServiceError
@@ -102,19 +102,20 @@ class Client:
             for line in self.video(source, **query):
                 table.add(line)
 
-    def explain_video(self, source: Source, output: Path, **query: object) -> None:
+    def explain_video(self, source: Source, output: Path, **query: object) -> DrawnVideo:
         """The annotated video as MP4; the file is there when all of it is."""
-        self._save(calls.explain_video(source, query), output)
+        return self._save(calls.explain_video(source, query), output)
 
     def _ask(self, call: Call[T]) -> T:
         with self._stream(call) as response:
             response.read()
         return call.read(response)
 
-    def _save(self, call: Call[httpx.Response], output: Path) -> None:
+    def _save(self, call: Call[T], output: Path) -> T:
         with arriving(output) as file, self._stream(call) as response:
             for chunk in response.iter_bytes():
                 file.write(chunk)
+            return call.read(response)
 
     @contextmanager
     def _stream(self, call: Call[T]) -> Iterator[httpx.Response]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from service.api import lines, schemas
 from service.api.lines import VideoLine
 from service.arriving import arriving
-from service.client import AsyncClient
+from service.client import AsyncClient, DrawnVideo
 from service.drawing import Style
 from service.engine import Engine
 from service.errors import ServiceError
@@ -45,8 +45,14 @@ class Answerer(Protocol):
     def watch(self, source: Path, query: Query) -> AsyncGenerator[VideoLine]:
         """What a video shows, by the query of POST /explain/video, of which less is needed."""
 
-    def annotate(self, source: Path, movie: Path, query: Query) -> AsyncGenerator[VideoLine]:
-        """Likewise, and drawn into an MP4, which is there when all of it is."""
+    def annotate(
+        self, source: Path, movie: Path, query: Query, *, told: bool
+    ) -> AsyncGenerator[VideoLine | DrawnVideo]:
+        """Likewise, and drawn into an MP4, which is there when all of it is.
+
+        What it shows need not be told unless `told`: a service answers either, and is sent the
+        video a second time then. Last is what it says of the drawing.
+        """
 
 
 class _There:
@@ -65,11 +71,14 @@ class _There:
         wanted = {name: query[name] for name in (*SAMPLING, "faces")}
         return self._client.video(source, **wanted)
 
-    async def annotate(self, source: Path, movie: Path, query: Query) -> AsyncGenerator[VideoLine]:
-        async with aclosing(self.watch(source, query)) as answers:
-            async for line in answers:
-                yield line
-        await self._client.explain_video(source, movie, **query)
+    async def annotate(
+        self, source: Path, movie: Path, query: Query, *, told: bool
+    ) -> AsyncGenerator[VideoLine | DrawnVideo]:
+        if told:
+            async with aclosing(self.watch(source, query)) as answers:
+                async for line in answers:
+                    yield line
+        yield await self._client.explain_video(source, movie, **query)
 
 
 class _Here:
@@ -93,18 +102,25 @@ class _Here:
     async def watch(self, source: Path, query: Query) -> AsyncGenerator[VideoLine]:
         with source.open("rb") as file:
             answers = self._engine.footage.watch(file, _sampling(query), query["faces"])
-            async with aclosing(self._typed(answers)) as told:
-                async for line in told:
+            async with aclosing(self._typed(answers)) as typed:
+                async for line in typed:
                     yield line
 
-    async def annotate(self, source: Path, movie: Path, query: Query) -> AsyncGenerator[VideoLine]:
+    async def annotate(
+        self,
+        source: Path,
+        movie: Path,
+        query: Query,
+        *,
+        told: bool,  # noqa: ARG002  # it costs nothing here
+    ) -> AsyncGenerator[VideoLine | DrawnVideo]:
         style = Style(query["alpha"], query["colormap"], query["landmarks"])
         with source.open("rb") as file, arriving(movie) as out:
             answers = self._engine.footage.annotate(
                 file, out, _sampling(query), _question(query), style, faces=query["faces"]
             )
-            async with aclosing(self._typed(answers)) as told:
-                async for line in told:
+            async with aclosing(self._typed(answers)) as typed:
+                async for line in typed:
                     yield line
 
     async def _typed(self, answers: AsyncGenerator[lines.Answer]) -> AsyncGenerator[VideoLine]:

@@ -2,17 +2,17 @@
 
 import asyncio
 import sys
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import service
-from service import asking, reel, report
+from service import album, asking, reel, report
 from service.errors import ServiceError
 from service.explanation import Colormap, Emotion, Layer, Method, View
 from service.intake import FaceMode
@@ -20,14 +20,6 @@ from service.ledger import Ledger, text
 from service.serve import serve as run_server
 from service.settings import Settings
 from service.store import ModelStore
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-PROGRESS = (
-    TextColumn("{task.description}"),
-    BarColumn(),
-    MofNCompleteColumn(),
-    TimeRemainingColumn(),
-)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,6 +37,11 @@ KeyFile = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")]
 PrecisionOption = Annotated[str | None, typer.Option(help="auto, fp32, int8 or fp16")]
+Target = Annotated[Emotion | None, typer.Option(help="the predicted one if left out")]
+MethodOption = Annotated[Method, typer.Option(help="gradcam is the paper's")]
+LayerOption = Annotated[Layer, typer.Option(help="the convolution to explain")]
+Alpha = Annotated[float, typer.Option(help="share of heat, 0 to 1")]
+ColormapOption = Annotated[Colormap, typer.Option(help="colours of the heat")]
 
 
 def _version(wanted: bool) -> None:  # typer calls it with the flag
@@ -86,11 +83,9 @@ def serve(
 @app.command()
 def verify() -> None:
     """Check every file of the model store against its card."""
-    try:
+    with _ending():
         for path in ModelStore(_settings().model_store).verify():
             typer.echo(f"sound: {path}")
-    except ServiceError as error:
-        _stop(error)
 
 
 @app.command()
@@ -113,23 +108,23 @@ def classify(
 ) -> None:
     """Classify images; a table on a terminal. The exit status is 1 if one could not be read."""
     ledger = _ledger(paths) if as_csv else None
-    files = [file for file in _images(paths) if ledger is None or str(file) not in ledger.done]
+    found = album.pictures(paths)
+    if not found:
+        raise typer.BadParameter("there is no image in there", param_hint="PATHS")
+    files = [file for file in found if ledger is None or str(file) not in ledger.done]
     settings = _settings(device=device, precision=precision)
     writer: report.Writer = report.JsonLinesWriter() if as_json else report.TableWriter()
     if as_csv:
         writer = report.CsvWriter(ledger.write if ledger else sys.stdout.write)
-    try:
+
+    async def work() -> int:
+        async with _answerer(settings, url, key_file) as answerer:
+            return await album.work(answerer, files, faces, writer, Console(stderr=True))
+
+    with _ending(), closing(ledger) if ledger else nullcontext():
         if as_csv and ledger is None:
             sys.stdout.write(text([report.COLUMNS]))
-        answerer = _answerer(settings, url, key_file)
-        failed = asyncio.run(_classify(answerer, files, faces, writer)) if files else 0
-    except (ServiceError, OSError) as error:
-        _stop(error)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    finally:
-        if ledger:
-            ledger.close()
+        failed = asyncio.run(work()) if files else 0
     raise typer.Exit(1 if failed else 0)
 
 
@@ -137,13 +132,13 @@ def classify(
 def explain(
     image: Annotated[Path, typer.Argument(help="an image")],
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write")],
-    target: Annotated[Emotion | None, typer.Option(help="the predicted one if left out")] = None,
+    target: Target = None,
     face: Annotated[int, typer.Option(help="0 is the largest")] = 0,
-    method: Annotated[Method, typer.Option(help="gradcam is the paper's")] = "gradcam",
-    layer: Annotated[Layer, typer.Option(help="the convolution to explain")] = "conv5",
+    method: MethodOption = "gradcam",
+    layer: LayerOption = "conv5",
     view: Annotated[View, typer.Option(help="what is drawn")] = "overlay",
-    alpha: Annotated[float, typer.Option(help="share of heat, 0 to 1")] = 0.4,
-    colormap: Annotated[Colormap, typer.Option(help="colours of the heat")] = "jet",
+    alpha: Alpha = 0.4,
+    colormap: ColormapOption = "jet",
     faces: Annotated[FaceMode, typer.Option(help="whole: the image is one face")] = "detect",
     url: Url = None,
     key_file: KeyFile = None,
@@ -167,10 +162,8 @@ def explain(
         async with _answerer(settings, url, key_file) as answerer:
             return await answerer.explain(image.read_bytes(), query)
 
-    try:
+    with _ending():
         output.write_bytes(asyncio.run(draw()))
-    except (ServiceError, OSError) as error:
-        _stop(error)
 
 
 @app.command()
@@ -184,11 +177,11 @@ def video(
     fps: Annotated[float | None, typer.Option(help="look at so many frames a second")] = None,
     start: Annotated[float, typer.Option(help="where to begin, in seconds")] = 0.0,
     end: Annotated[float | None, typer.Option(help="where to stop, in seconds")] = None,
-    target: Annotated[Emotion | None, typer.Option(help="the predicted one if left out")] = None,
-    method: Annotated[Method, typer.Option(help="gradcam is the paper's")] = "gradcam",
-    layer: Annotated[Layer, typer.Option(help="the convolution to explain")] = "conv5",
-    alpha: Annotated[float, typer.Option(help="share of heat, 0 to 1")] = 0.4,
-    colormap: Annotated[Colormap, typer.Option(help="colours of the heat")] = "jet",
+    target: Target = None,
+    method: MethodOption = "gradcam",
+    layer: LayerOption = "conv5",
+    alpha: Alpha = 0.4,
+    colormap: ColormapOption = "jet",
     landmarks: Annotated[bool, typer.Option(help="mark the five points of each face")] = True,
     faces: Annotated[FaceMode, typer.Option(help="whole: each frame is one face")] = "detect",
     url: Url = None,
@@ -198,7 +191,11 @@ def video(
 ) -> None:
     """Classify a video's faces, and draw what they show. Ctrl-C leaves no broken file.
 
-    The exit status is 1 if the model could not answer for a frame.
+    A service at --url tells what it saw or draws, not both: with -o and --csv
+    it is sent the file twice; with -o alone once, and who was seen is not told.
+
+    The exit status is 1 if the model could not answer for a frame, and if the video
+    breaks off; the CSV holds the frames before that then.
     """
     settings = _settings(device=device, precision=precision)
     query = {
@@ -220,36 +217,15 @@ def video(
             job = reel.Job(source, output, table, query)
             return await reel.work(answerer, job, Console(stderr=True))
 
-    try:
+    with _ending():
         outcome = asyncio.run(work())
-    except (ServiceError, OSError) as error:
-        _stop(error)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    reel.tell(outcome.summary)
+    if outcome.summary:
+        reel.tell(outcome.summary)
+    if outcome.problem:
+        if table:
+            typer.echo(f"gimefive: {table} holds what was told before the following", err=True)
+        _stop(outcome.problem)
     raise typer.Exit(1 if outcome.failed else 0)
-
-
-async def _classify(
-    opening: AbstractAsyncContextManager[asking.Answerer],
-    files: list[Path],
-    faces: FaceMode,
-    writer: report.Writer,
-) -> int:
-    """Classify all files, several at once, and write the answers in order; how many failed."""
-    errors = Console(stderr=True)
-    failed = 0
-    async with opening as answerer:
-        with Progress(*PROGRESS, console=errors, transient=True) as progress:
-            bar = progress.add_task("classifying", total=len(files))
-            async for row in asking.rows(answerer, files, faces):
-                if row.problem is not None:
-                    failed += 1
-                    errors.print(f"{row.path}: {row.problem}", style="red", markup=False)
-                writer.write(row)
-                progress.advance(bar)
-    writer.close()
-    return failed
 
 
 def _answerer(
@@ -267,24 +243,8 @@ def _ledger(paths: list[Path]) -> Ledger | None:
         paths.remove(table)
     if not paths or len(tables) > 1:
         raise typer.BadParameter("give images and one FILE.csv at most", param_hint="PATHS")
-    try:
+    with _ending():
         return Ledger(tables[0], report.COLUMNS) if tables else None
-    except (ServiceError, OSError) as error:
-        _stop(error)
-
-
-def _images(paths: list[Path]) -> list[Path]:
-    """The files themselves, and the images anywhere below the folders, in order."""
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = (file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-            files.extend(sorted(found))
-        else:
-            files.append(path)
-    if not files:
-        raise typer.BadParameter("there is no image in there", param_hint="PATHS")
-    return files
 
 
 def _settings(**changes: object) -> Settings:
@@ -295,6 +255,17 @@ def _settings(**changes: object) -> Settings:
         name = ".".join(["setting", *(str(part) for part in fault["loc"])]).replace(".", " ", 1)
         typer.echo(f"gimefive: {name}: {fault['msg']}", err=True)
         raise typer.Exit(2) from None
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    """What goes wrong ends the command with a line, and Ctrl-C with none."""
+    try:
+        yield
+    except (ServiceError, OSError) as error:
+        _stop(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
 
 
 def _stop(error: Exception) -> NoReturn:

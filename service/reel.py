@@ -1,10 +1,9 @@
 """A video worked on from the command line: progress, and files that are complete or not there."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from rich.console import Console
 from rich.progress import (
@@ -22,6 +21,8 @@ from rich.text import Text
 from service.api import lines
 from service.arriving import arriving
 from service.asking import Answerer, Query
+from service.client import DrawnVideo
+from service.errors import ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +47,31 @@ class Outcome:
     """What became of it.
 
     Attributes:
-        summary: what there was in all.
-        failed: frames that the model could not answer for.
+        summary: what there was in all; None if nobody told.
+        failed: how often the model could not answer for a frame.
+        problem: what it broke off with, if it did.
     """
 
-    summary: lines.VideoSummary
+    summary: lines.VideoSummary | None = None
     failed: int = 0
+    problem: ServiceError | None = None
 
 
 async def work(answerer: Answerer, job: Job, progress_on: Console) -> Outcome:
-    """Do it; the files appear once they are complete.
+    """Do it; the files appear once they are complete, the table also where the work breaks off.
 
     Raises:
-        ServiceError: the video cannot be used, or the service has another problem; no file is left.
+        ServiceError: the video cannot be used, or the service has another problem, and nothing was
+            told of the video; no file is left.
         OSError: a file cannot be read or written.
     """
-    answers = (
-        answerer.annotate(job.source, job.movie, job.query)
+    answers: AsyncGenerator[lines.VideoLine | DrawnVideo] = (
+        answerer.annotate(job.source, job.movie, job.query, told=job.table is not None)
         if job.movie
         else answerer.watch(job.source, job.query)
     )
     async with AsyncExitStack() as stack:
-        table = stack.enter_context(arriving(job.table)) if job.table else None
+        table = lines.Table(stack.enter_context(arriving(job.table))) if job.table else None
         await stack.enter_async_context(aclosing(answers))
         progress = stack.enter_context(
             Progress(*COLUMNS, console=progress_on, transient=True, redirect_stdout=False)
@@ -76,27 +80,38 @@ async def work(answerer: Answerer, job: Job, progress_on: Console) -> Outcome:
 
 
 async def _follow(
-    answers: AsyncIterator[lines.VideoLine], table: BinaryIO | None, progress: Progress
+    answers: AsyncIterator[lines.VideoLine | DrawnVideo],
+    table: lines.Table | None,
+    progress: Progress,
 ) -> Outcome:
     bar = progress.add_task("watching", total=None)
-    outcome = Outcome(lines.VideoSummary(frames=0, faces=0, tracks=[]))
-    if table is not None:
-        table.write(lines.text([lines.COLUMNS]).encode())
-    async for answer in answers:
-        match answer:
-            case lines.VideoHead():
-                progress.update(bar, total=answer.sampled_frames)
-            case lines.VideoFrame():
-                progress.advance(bar)
-                if answer.problem:
-                    outcome.failed += 1
-                    told = f"frame {answer.frame}: {answer.problem.detail}"
-                    progress.console.print(told, style="red", markup=False)
-                if table is not None:
-                    table.write(lines.text(lines.rows(answer.model_dump())).encode())
-            case lines.VideoSummary():
-                outcome.summary = answer
-                progress.update(bar, description="drawing", total=None)
+    outcome = Outcome()
+    begun = False
+    try:
+        async for answer in answers:
+            begun = True
+            match answer:
+                case lines.VideoHead():
+                    progress.update(bar, total=answer.sampled_frames)
+                case lines.VideoFrame():
+                    progress.advance(bar)
+                    if answer.problem:
+                        outcome.failed += 1
+                        told = f"frame {answer.frame}: {answer.problem.detail}"
+                        progress.console.print(told, style="red", markup=False)
+                    if table is not None:
+                        table.add(answer)
+                case lines.VideoSummary():
+                    outcome.summary = answer
+                    progress.update(bar, description="drawing", total=None)
+                case DrawnVideo(failed) if failed:
+                    outcome.failed += failed
+                    told = f"frames that show nothing, since the model could not answer: {failed}"
+                    progress.console.print(told, style="red")
+    except ServiceError as error:
+        if not begun:
+            raise
+        outcome.problem = error
     return outcome
 
 

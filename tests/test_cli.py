@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import service
 from service.cli import app
 from service.records import EMOTIONS
+from tests import videos
 
 PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
 
@@ -123,3 +124,23 @@ def test_a_file_that_holds_something_else_is_left_alone(folder: Path, tmp_path: 
 def test_nobody_at_the_url_is_told_file_by_file(folder: Path) -> None:
     _, err = run("classify", str(folder / "a.jpg"), "--url", "http://127.0.0.1:9", status=1)
     assert "no answer from http://127.0.0.1:9" in err
+
+
+def test_a_video_that_breaks_off_leaves_its_rows_and_says_why(tmp_path: Path) -> None:
+    film, table, movie = (tmp_path / name for name in ("film.mkv", "out.csv", "out.mp4"))
+    whole = videos.encode(videos.counting(25), "mkv")
+    film.write_bytes(whole[: len(whole) * 7 // 10])
+    files = ("-o", str(movie), "--csv", str(table), "--faces", "whole")
+    _, err = run("video", str(film), *files, status=1)
+    assert "breaks off" in err
+    assert "out.csv holds" in err
+    assert 5 < len(table.read_text().splitlines()) < 25
+    assert {path.name for path in tmp_path.iterdir()} == {"film.mkv", "out.csv"}
+
+
+def test_what_is_no_video_leaves_no_file(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"hello")
+    _, err = run("video", str(film), "--csv", str(tmp_path / "out.csv"), status=1)
+    assert "no video" in err
+    assert {path.name for path in tmp_path.iterdir()} == {"film.mp4"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import httpx
+import numpy as np
 import pytest
 
 from service import errors
@@ -22,7 +23,9 @@ from service.client import (
     VideoHead,
     VideoSummary,
 )
+from service.client.calls import CHUNK
 from tests import processes, videos
+from tests.fakes import POISON
 from tests.served import served
 from tests.test_api import png
 
@@ -49,7 +52,18 @@ async def test_both_clients_get_every_answer_typed(tmp_path: Path) -> None:
         lines = [line async for line in client.video(film, faces="whole", every=2)]
         assert [type(line) for line in lines] == [VideoHead, VideoFrame, VideoFrame, VideoSummary]
         await client.video_csv(film, tmp_path / "film.csv", faces="whole")
-    assert len((tmp_path / "film.csv").read_text().splitlines()) == 5
+        with Client(url) as plain:
+            await asyncio.to_thread(plain.video_csv, film, tmp_path / "2.csv", faces="whole")
+        told = await asyncio.to_thread(rows, url, film, faces="whole")
+    assert len(told.splitlines()) == 5
+    assert (tmp_path / "film.csv").read_text() == (tmp_path / "2.csv").read_text() == told
+
+
+def rows(url: str, film: Path, **query: str | int) -> str:
+    """The service's own CSV of a video."""
+    headers = {"Accept": "text/csv", "Content-Type": "video/mp4"}
+    asked, body = f"{url}/classify/video", film.read_bytes()
+    return httpx.post(asked, content=body, headers=headers, params=query, timeout=60).text
 
 
 @pytest.mark.anyio
@@ -225,14 +239,80 @@ async def test_the_command_line_has_a_running_service_draw_a_video(tmp_path: Pat
     film.write_bytes(videos.encode(videos.moving_portrait(9), sound="aac"))
     files = ("-o", str(movie), "--csv", str(table))
     command = [sys.executable, "-m", "service.cli", "video", str(film), *files, "--every", "4"]
-    async with served() as (_, url), AsyncClient(url) as client:
+    async with served() as (_, url):
         told = await _run(*command, "--url", url)
-        await client.video_csv(film, tmp_path / "same.csv", every=4)
+        assert table.read_text() == await asyncio.to_thread(rows, url, film, every=4)
     assert b"3 faces in 3 frames" in told
-    assert table.read_text() == (tmp_path / "same.csv").read_text()
     with av.open(str(movie), "r") as video:
         assert {stream.type for stream in video.streams} == {"video", "audio"}
         assert len(list(video.decode(video=0))) == 9
+
+
+@pytest.mark.anyio
+async def test_a_service_is_sent_a_film_once_where_nothing_but_the_drawing_is_wanted(
+    tmp_path: Path,
+) -> None:
+    film, movie = tmp_path / "film.mp4", tmp_path / "out.mp4"
+    film.write_bytes(videos.encode(videos.counting(4)))
+    command = [sys.executable, "-m", "service.cli", "video", str(film), "-o", str(movie)]
+    async with served() as (_, url), httpx.AsyncClient(base_url=url) as other:
+        assert await _run(*command, "--faces", "whole", "--url", url) == b""
+        metrics = (await other.get("/metrics")).text
+    assert 'requests_total{method="POST",route="/explain/video",status="200"} 1.0' in metrics
+    assert "/classify/video" not in metrics
+    assert movie.exists()
+
+
+@pytest.mark.anyio
+async def test_a_film_is_sent_from_disk_piece_by_piece(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    with film.open("wb") as file:
+        file.truncate(3 * CHUNK + 1)
+    pieces: list[int] = []
+
+    class Counting(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            assert isinstance(request.stream, httpx.AsyncByteStream)
+            pieces.extend([len(piece) async for piece in request.stream])
+            return httpx.Response(200, headers={"X-Failed-Frames": "0"})
+
+    async with AsyncClient("http://service", transport=Counting()) as client:
+        await client.explain_video(film, tmp_path / "out.mp4")
+    assert pieces == [CHUNK, CHUNK, CHUNK, 1]
+
+
+@pytest.mark.anyio
+async def test_frames_that_show_nothing_are_counted(tmp_path: Path) -> None:
+    film, movie = tmp_path / "film.mp4", tmp_path / "out.mp4"
+    film.write_bytes(videos.encode([np.full((48, 64, 3), POISON, np.uint8), *videos.counting(2)]))
+    command = [sys.executable, "-m", "service.cli", "video", str(film), "-o", str(movie)]
+    async with served(processes.argv(processes.raises)) as (_, url), AsyncClient(url) as client:
+        assert (await client.explain_video(film, movie, faces="whole")).failed_frames == 1
+        with Client(url) as plain:
+            drawn = await asyncio.to_thread(plain.explain_video, film, movie, faces="whole")
+        assert drawn.failed_frames == 1
+        status, said = await _told(*command, "--faces", "whole", "--url", url)
+    assert status == 1
+    assert b"could not answer: 1" in said
+
+
+@pytest.mark.anyio
+async def test_csv_of_a_film_that_breaks_off_never_looks_whole(cut: Path, tmp_path: Path) -> None:
+    table, theirs, movie = (tmp_path / name for name in ("out.csv", "theirs.csv", "out.mp4"))
+    files = ("-o", str(movie), "--csv", str(table), "--faces", "whole")
+    async with served() as (_, url), AsyncClient(url) as client:
+        command = [sys.executable, "-m", "service.cli", "video", str(cut), *files, "--url", url]
+        status, said = await _told(*command)
+        with pytest.raises(errors.NotAVideo, match="breaks off"):
+            await client.video_csv(cut, theirs, faces="whole")
+        with pytest.raises(httpx.RemoteProtocolError):
+            await asyncio.to_thread(rows, url, cut, faces="whole")
+    assert status == 1
+    assert b"breaks off" in said
+    assert b"out.csv holds" in said
+    assert 5 < len(table.read_text().splitlines()) < 25
+    assert not movie.exists()
+    assert not theirs.exists()
 
 
 @pytest.mark.anyio
@@ -257,6 +337,15 @@ async def test_ctrl_c_leaves_no_file_of_what_a_service_was_asked(tmp_path: Path)
     assert names(tmp_path) == before
 
 
+@pytest.fixture
+def cut(tmp_path: Path) -> Path:
+    """A film of 25 frames whose last third is missing."""
+    whole = videos.encode(videos.counting(25), "mkv")
+    film = tmp_path / "film.mkv"
+    film.write_bytes(whole[: len(whole) * 7 // 10])
+    return film
+
+
 def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
@@ -266,3 +355,10 @@ async def _run(*command: str) -> bytes:
     out, _ = await process.communicate()
     assert process.returncode == 0
     return out
+
+
+async def _told(*command: str) -> tuple[int | None, bytes]:
+    """The exit status, and what was said on stderr."""
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    return process.returncode, said

@@ -180,6 +180,9 @@ def test_other_sites_may_ask_only_where_a_setting_names_them() -> None:
         allowed = client.options("/classify", headers=preflight)
         assert allowed.status_code == 200
         assert allowed.headers["Access-Control-Allow-Origin"] == "https://lab.example"
+        answer = client.get("/models", headers={"Origin": "https://lab.example"})
+        exposed = answer.headers["Access-Control-Expose-Headers"].split(", ")
+        assert {"X-Emotion", "X-Failed-Frames", "X-Map-Place"} <= set(exposed)
         stranger = client.get("/models", headers={"Origin": "https://evil.example"})
         assert "Access-Control-Allow-Origin" not in stranger.headers
 

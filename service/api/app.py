@@ -29,8 +29,10 @@ EXPOSED = [
     "traceresponse",
     "X-Confidence",
     "X-Emotion",
+    "X-Failed-Frames",
     "X-Map-Empty",
     "X-Map-Max",
+    "X-Map-Place",
     "X-Request-ID",
     "X-Target",
 ]

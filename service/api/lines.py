@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, BinaryIO
 
 from pydantic import BaseModel, Field
 
@@ -94,6 +94,23 @@ def text(lines: list[list[object]]) -> str:
     with io.StringIO() as out:
         csv.writer(out, lineterminator="\n").writerows(lines)
         return out.getvalue()
+
+
+class Table:
+    """A file written as CSV, as `table` has it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Write the head."""
+        self._file = file
+        self._write([COLUMNS])
+
+    def add(self, line: VideoLine) -> None:
+        """Write the rows of a line, if it is a frame's."""
+        if isinstance(line, VideoFrame):
+            self._write(rows(line.model_dump()))
+
+    def _write(self, written: list[list[object]]) -> None:
+        self._file.write(text(written).encode())
 
 
 def _line(value: dict[str, Any]) -> str:

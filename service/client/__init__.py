@@ -5,7 +5,7 @@ its request id as a note; `Unreachable` if nobody answers.
 """
 
 from service.api.lines import VideoFrame, VideoHead, VideoLine, VideoSummary
-from service.client.answers import ExplainedPicture
+from service.client.answers import DrawnVideo, ExplainedPicture
 from service.client.asynchronous import AsyncClient
 from service.client.calls import Source
 from service.client.live import LiveAnswer, LiveFace
@@ -15,6 +15,7 @@ from service.client.synchronous import Client
 __all__ = [
     "AsyncClient",
     "Client",
+    "DrawnVideo",
     "ExplainedPicture",
     "LiveAnswer",
     "LiveFace",

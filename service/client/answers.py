@@ -28,6 +28,17 @@ class ExplainedPicture:
     empty: bool
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnVideo:
+    """What is said of a video that was drawn on.
+
+    Attributes:
+        failed_frames: those that show nothing, since the model could not answer for them.
+    """
+
+    failed_frames: int
+
+
 def video_line(line: str) -> lines.VideoLine:
     """One line of a video's answer.
 

@@ -16,11 +16,11 @@ from typing import Self, TypeVar
 
 import httpx
 
-from service.api.lines import VideoLine
+from service.api.lines import Table, VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.arriving import arriving
 from service.client import calls, live
-from service.client.answers import ExplainedPicture, video_line
+from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
 from service.client.live import LiveAnswer
 from service.client.retries import Retries
@@ -86,17 +86,21 @@ class AsyncClient:
 
     async def video(self, source: Source, **query: object) -> AsyncGenerator[VideoLine]:
         """As `Client.video`."""
-        async with self._stream(calls.video(source, query, "application/x-ndjson")) as response:
+        async with self._stream(calls.video(source, query)) as response:
             async for line in response.aiter_lines():
                 yield video_line(line)
 
     async def video_csv(self, source: Source, output: Path, **query: object) -> None:
         """As `Client.video_csv`."""
-        await self._save(calls.video(source, query, "text/csv"), output)
+        with arriving(output) as file:
+            table = Table(file)
+            async with aclosing(self.video(source, **query)) as answers:
+                async for line in answers:
+                    table.add(line)
 
-    async def explain_video(self, source: Source, output: Path, **query: object) -> None:
+    async def explain_video(self, source: Source, output: Path, **query: object) -> DrawnVideo:
         """As `Client.explain_video`."""
-        await self._save(calls.explain_video(source, query), output)
+        return await self._save(calls.explain_video(source, query), output)
 
     async def live(
         self, frames: AsyncIterable[bytes], **query: object
@@ -122,11 +126,12 @@ class AsyncClient:
             await response.aread()
         return call.read(response)
 
-    async def _save(self, call: Call[httpx.Response], output: Path) -> None:
+    async def _save(self, call: Call[T], output: Path) -> T:
         with arriving(output) as file:
             async with self._stream(call) as response:
                 async for chunk in response.aiter_bytes():
                     file.write(chunk)
+                return call.read(response)
 
     @asynccontextmanager
     async def _stream(self, call: Call[T]) -> AsyncIterator[httpx.Response]:

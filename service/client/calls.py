@@ -10,7 +10,7 @@ import httpx
 from pydantic import BaseModel
 
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
-from service.client.answers import ExplainedPicture
+from service.client.answers import DrawnVideo, ExplainedPicture
 from service.client.problems import raised
 from service.client.retries import Unreachable
 from service.errors import ServiceError
@@ -92,14 +92,14 @@ def explain_numbers(image: Source, query: dict[str, object]) -> Call[ExplainResp
     return Call("explain", query, image, _as(ExplainResponse), "application/json")
 
 
-def video(source: Source, query: dict[str, object], accept: str) -> Call[httpx.Response]:
-    """POST /classify/video."""
-    return Call("classify/video", query, source, _itself, accept, patience=None)
+def video(source: Source, query: dict[str, object]) -> Call[httpx.Response]:
+    """POST /classify/video, as lines of JSON, which tell what it broke off with."""
+    return Call("classify/video", query, source, _itself, "application/x-ndjson", patience=None)
 
 
-def explain_video(source: Source, query: dict[str, object]) -> Call[httpx.Response]:
+def explain_video(source: Source, query: dict[str, object]) -> Call[DrawnVideo]:
     """POST /explain/video; nothing comes while it is drawn, however long that takes."""
-    return Call("explain/video", query, source, _itself, patience=None)
+    return Call("explain/video", query, source, _drawn, patience=None)
 
 
 def failure(response: httpx.Response) -> ServiceError:
@@ -146,6 +146,10 @@ def _explained(response: httpx.Response) -> ExplainedPicture:
         float(said["X-Map-Max"]),
         said["X-Map-Empty"] == "true",
     )
+
+
+def _drawn(response: httpx.Response) -> DrawnVideo:
+    return DrawnVideo(int(response.headers["X-Failed-Frames"]))
 
 
 def _size(source: Source) -> int:

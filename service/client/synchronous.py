@@ -8,11 +8,11 @@ from typing import Self, TypeVar
 
 import httpx
 
-from service.api.lines import VideoLine
+from service.api.lines import Table, VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.arriving import arriving
 from service.client import calls
-from service.client.answers import ExplainedPicture, video_line
+from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
 from service.client.retries import Retries
 from service.errors import ServiceError
@@ -91,27 +91,31 @@ class Client:
 
         First a `VideoHead`, then a `VideoFrame` each, last the `VideoSummary`.
         """
-        with self._stream(calls.video(source, query, "application/x-ndjson")) as response:
+        with self._stream(calls.video(source, query)) as response:
             for line in response.iter_lines():
                 yield video_line(line)
 
     def video_csv(self, source: Source, output: Path, **query: object) -> None:
         """What a video shows, as CSV; the file is there when all of it is."""
-        self._save(calls.video(source, query, "text/csv"), output)
+        with arriving(output) as file:
+            table = Table(file)
+            for line in self.video(source, **query):
+                table.add(line)
 
-    def explain_video(self, source: Source, output: Path, **query: object) -> None:
+    def explain_video(self, source: Source, output: Path, **query: object) -> DrawnVideo:
         """The annotated video as MP4; the file is there when all of it is."""
-        self._save(calls.explain_video(source, query), output)
+        return self._save(calls.explain_video(source, query), output)
 
     def _ask(self, call: Call[T]) -> T:
         with self._stream(call) as response:
             response.read()
         return call.read(response)
 
-    def _save(self, call: Call[httpx.Response], output: Path) -> None:
+    def _save(self, call: Call[T], output: Path) -> T:
         with arriving(output) as file, self._stream(call) as response:
             for chunk in response.iter_bytes():
                 file.write(chunk)
+            return call.read(response)
 
     @contextmanager
     def _stream(self, call: Call[T]) -> Iterator[httpx.Response]:

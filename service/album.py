@@ -1,0 +1,50 @@
+"""Pictures classified from the command line: which, and their answers in order, with progress."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from service import asking, report
+from service.intake import FaceMode
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeRemainingColumn(),
+)
+
+
+def pictures(paths: Iterable[Path]) -> list[Path]:
+    """The files themselves, and the images anywhere below the folders, in order."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files.extend(sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES))
+        else:
+            files.append(path)
+    return files
+
+
+async def work(
+    answerer: asking.Answerer,
+    files: list[Path],
+    faces: FaceMode,
+    writer: report.Writer,
+    progress_on: Console,
+) -> int:
+    """Classify all files, several at once, and write the answers in order; how many failed."""
+    failed = 0
+    with Progress(*COLUMNS, console=progress_on, transient=True) as progress:
+        bar = progress.add_task("classifying", total=len(files))
+        async for row in asking.rows(answerer, files, faces):
+            if row.problem is not None:
+                failed += 1
+                progress_on.print(f"{row.path}: {row.problem}", style="red", markup=False)
+            writer.write(row)
+            progress.advance(bar)
+    writer.close()
+    return failed

@@ -110,7 +110,7 @@ class Engine:
             yield engine
         finally:
             await core.close()
-            await asyncio.to_thread(engine._intake.close)  # its threads may wait for this loop
+            await asyncio.to_thread(engine._intake.close)  # what has begun is waited for
 
     async def ready(self) -> bool:
         """Whether requests are welcome: warmed, up and not draining."""

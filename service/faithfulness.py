@@ -1,11 +1,10 @@
 """Does a map name the pixels that a score depends on? Measured by taking pixels away.
 
 Deletion and insertion after Petsiuk et al., 2018 (RISE, arXiv 1806.07421); ROAD, remove and
-debias, after Rong et al., 2022 (arXiv 2202.00449). All faces that one map calls for are made first
-and scored in batches; the random numbers have a fixed seed, so the same map gets the same answer.
+debias, after Rong et al., 2022 (arXiv 2202.00449). All faces that one map calls for are made at
+once, for whoever scores them; the random numbers have a fixed seed, so the same map gets the same
+answer.
 """
-
-from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -14,9 +13,6 @@ from numpy.typing import NDArray
 from service.drawing.heat import upsample
 from service.explanation import Faithfulness, HeatMap
 from service.records import FACE_SIZE, FaceImage
-
-Score = Callable[[NDArray[np.uint8]], NDArray[np.floating]]
-"""Takes grey faces ``[N, 64, 64]`` to the probabilities ``[N]`` of the emotion in question."""
 
 PIXELS = FACE_SIZE * FACE_SIZE
 STEPS = 32
@@ -31,6 +27,9 @@ BLUR = 6.0
 REMOVED = np.arange(1, 10) / 10
 """The shares of the face that ROAD removes."""
 
+ENDS = np.cumsum([STEPS + 1, STEPS + 1, len(REMOVED)])
+"""Where one kind of perturbed faces ends and the next begins."""
+
 NOISE = 2.55
 """Standard deviation of the noise on imputed pixels, in grey levels: a hundredth of their range."""
 
@@ -41,33 +40,30 @@ TINY = float(np.finfo(np.float64).tiny)
 """Keeps the quotients of a solved picture defined."""
 
 
-def faithfulness(
-    face: FaceImage, heat: HeatMap, score: Score, batch: int = 32
-) -> Faithfulness | None:
-    """Measure how faithful a map is to the network, on one face.
+def perturbed(face: FaceImage, heat: HeatMap) -> NDArray[np.uint8]:
+    """The faces whose scores tell how faithful a map is to the network.
 
     Args:
         face: grey, uint8 ``[64, 64]``.
-        heat: its map, of any size.
-        score: the probability of the emotion that the map explains.
-        batch: the most faces that `score` is given at once.
+        heat: its map, of any size; an empty one ranks no pixel.
 
     Returns:
-        Four numbers; None for an empty map, which ranks no pixel.
+        Grey faces ``[84, 64, 64]``, in the order that `faithfulness` expects.
     """
-    if not heat.any():
-        return None
     order = ranking(heat)
-    stages = (
-        _deletions(face, order),
-        _insertions(face, order),
-        _removals(face, order),
-        _removals(face, order[::-1]),
+    return np.concatenate(
+        (
+            _deletions(face, order),
+            _insertions(face, order),
+            _removals(face, order),
+            _removals(face, order[::-1]),
+        )
     )
-    faces = np.concatenate(stages)
-    chunks = [score(faces[start : start + batch]) for start in range(0, len(faces), batch)]
-    ends = np.cumsum([len(stage) for stage in stages])
-    deletion, insertion, most, least, _ = np.split(np.concatenate(chunks), ends)
+
+
+def faithfulness(scores: NDArray[np.floating]) -> Faithfulness:
+    """What the probabilities ``[84]`` of the explained emotion on the perturbed faces say."""
+    deletion, insertion, most, least = np.split(scores, ENDS)
     return Faithfulness(
         deletion=float(np.trapezoid(deletion, dx=1 / STEPS)),
         insertion=float(np.trapezoid(insertion, dx=1 / STEPS)),

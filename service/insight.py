@@ -1,6 +1,5 @@
 """Faces explained: looked at in the pool, asked about in the explaining lane."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from service.errors import BadParameter, NoFace
 from service.explanation import Explained, Explanation, Faithfulness, Glance, Question
-from service.faithfulness import faithfulness
+from service.faithfulness import faithfulness, perturbed
 from service.intake import FaceMode, Intake
 from service.records import Classification, FaceImage, Picture, Prediction, Scores
 from service.sight import timings
@@ -121,16 +120,16 @@ class Insight:
     async def _measure(
         self, crop: FaceImage, explanation: Explanation, deadline: float
     ) -> Faithfulness | None:
-        loop = asyncio.get_running_loop()
-
-        def score(faces: NDArray[np.uint8]) -> NDArray[np.float32]:
-            submitted = self._desk.submit(self._scoring, list(faces), deadline=deadline)
-            answers = asyncio.run_coroutine_threadsafe(submitted, loop).result()
-            return np.array([answer.result[explanation.target] for answer in answers])
-
-        return await self._intake.run(
-            "measure", faithfulness, crop, explanation.heat, score, self._scoring.max_items
-        )
+        if not explanation.heat.any():
+            return None
+        faces = await self._intake.run("measure", perturbed, crop, explanation.heat)
+        scores: list[np.float32] = []
+        most = self._scoring.max_items
+        for start in range(0, len(faces), most):
+            some = list(faces[start : start + most])
+            answers = await self._desk.submit(self._scoring, some, deadline=deadline)
+            scores.extend(answer.result[explanation.target] for answer in answers)
+        return faithfulness(np.array(scores))
 
     def _calibrated(self, logits: NDArray[np.float32]) -> Scores:
         """The probabilities that the full network's logits stand for."""

@@ -144,9 +144,13 @@ def hangs() -> None:
 
 
 def gated() -> None:
-    """Needs FILE, whose lock it awaits before it answers; its batches it notes in FILE.log."""
+    """Needs FILE, whose lock it awaits before it scores; those batches it notes in FILE.log."""
     get_ready()
-    for faces in batches():
+    for request in requests():
+        if request.header["op"] == "explain":
+            explain(request)
+            continue
+        faces = codec.faces(request)
         with Path(f"{sys.argv[2]}.log").open("a") as log:
             print([int(face[0, 0]) for face in faces], file=log)
         with Path(sys.argv[2]).open() as gate:

@@ -272,6 +272,19 @@ def test_the_numbers_are_to_be_had_as_json(client: TestClient) -> None:
     assert answer.explanation.faithfulness is not None
     without = explain(client, png(9), "application/json").json()
     assert without["explanation"]["faithfulness"] is None
+    empty = explain(client, png(0), "application/json", target="fear", faithfulness=True).json()
+    assert empty["explanation"]["faithfulness"] is None
+
+
+def test_a_map_is_measured_alike_where_fewer_faces_may_wait_than_it_takes(
+    client: TestClient,
+) -> None:
+    def measured(client: TestClient) -> object:
+        answer = explain(client, png(9), "application/json", faithfulness=True).json()
+        return answer["explanation"]["faithfulness"]
+
+    with serving(queue_items=40) as narrow:
+        assert measured(narrow) == measured(client)
 
 
 @pytest.mark.parametrize(

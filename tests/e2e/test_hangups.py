@@ -49,13 +49,14 @@ def png(value: int) -> bytes:
     return out.getvalue()
 
 
-def ask(port: int, value: int) -> socket.socket:
+def ask(port: int, value: int, path: str = "/classify?faces=whole") -> socket.socket:
     """Send a request, and do not wait for its answer."""
     body = png(value)
     client = socket.create_connection(("127.0.0.1", port))
     client.sendall(
-        b"POST /classify?faces=whole HTTP/1.1\r\nHost: me\r\nConnection: close\r\n"
-        b"Content-Type: image/png\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+        b"POST %b HTTP/1.1\r\nHost: me\r\nConnection: close\r\nAccept: application/json\r\n"
+        b"Content-Type: image/png\r\nContent-Length: %d\r\n\r\n%b"
+        % (path.encode(), len(body), body)
     )
     return client
 
@@ -116,3 +117,19 @@ def test_a_client_that_goes_in_the_middle_of_its_body_leaves_nothing_behind(gate
             )
         until(lambda: metric(port, "requests_total", status="499") == 1)
         assert status(ask(port, 1)) == 200
+
+
+def test_a_map_is_no_longer_measured_once_its_client_went_away(gate: Path) -> None:
+    log = gate.with_name("gate.log")
+    with gate.open() as held, serving(str(gate)) as port:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        client = ask(port, 9, "/explain?faces=whole&faithfulness=true")
+        until(lambda: log.read_text() != "" and metric(port, "queue_depth", lane="bulk") > 0)
+        client.close()
+        until(lambda: metric(port, "queue_depth", lane="bulk") == 0)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert status(ask(port, 4)) == 200
+        assert metric(port, "requests_total", status="499") == 1
+    *measuring, last = log.read_text().splitlines()
+    assert last == "[4]"
+    assert len(measuring) == 1

@@ -12,9 +12,9 @@ from service.errors import ModelFailure
 from service.explanation import Question
 from service.film import Film
 from service.insight import ExplainedFace, Insight
-from service.intake import FaceMode, Intake
+from service.intake import Intake
 from service.pipeline import overlapped
-from service.records import Moment, Picture, Prediction, Scores
+from service.records import FaceMode, Moment, Picture, Prediction, Scores
 from service.settings import Settings
 from service.tracks import Tracker
 from service.video import Frame, Movie, Sound

@@ -15,8 +15,7 @@ from service.drawing import Style
 from service.engine import Engine
 from service.errors import ServiceError
 from service.explanation import Question
-from service.intake import FaceMode
-from service.records import EMOTIONS
+from service.records import EMOTIONS, FaceMode
 from service.report import Row
 from service.settings import Settings
 from service.video import Sampling

@@ -1,25 +1,29 @@
-"""The ``gimefive`` command."""
+"""The ``gimefive`` command.
+
+Each command imports what it needs itself: a server starts sooner without what asks one.
+"""
 
 import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
 import service
-from service import album, asking, reel, report
 from service.errors import ServiceError
 from service.explanation import Colormap, Emotion, Layer, Method, View
-from service.intake import FaceMode
 from service.ledger import Ledger, text
-from service.serve import serve as run_server
+from service.records import FaceMode
 from service.settings import Settings
 from service.store import ModelStore
+
+if TYPE_CHECKING:
+    from service.asking import Answerer
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,6 +74,8 @@ def serve(
     precision: PrecisionOption = None,
 ) -> None:
     """Serve HTTP until Ctrl-C or SIGTERM."""
+    from service.serve import serve as run_server
+
     try:
         run_server(
             _settings(host=host, port=port, fronts=fronts, device=device, precision=precision)
@@ -107,6 +113,8 @@ def classify(
     precision: PrecisionOption = None,
 ) -> None:
     """Classify images; a table on a terminal. The exit status is 1 if one could not be read."""
+    from service import album, report
+
     ledger = _ledger(paths) if as_csv else None
     found = album.pictures(paths)
     if not found:
@@ -197,6 +205,8 @@ def video(
     The exit status is 1 if the model could not answer for a frame, and if the video
     breaks off; the CSV holds the frames before that then.
     """
+    from service import reel
+
     settings = _settings(device=device, precision=precision)
     query = {
         "every": every,
@@ -230,7 +240,9 @@ def video(
 
 def _answerer(
     settings: Settings, url: str | None, key_file: Path | None
-) -> AbstractAsyncContextManager[asking.Answerer]:
+) -> "AbstractAsyncContextManager[Answerer]":
+    from service import asking
+
     if url is None:
         return asking.engine_here(settings)
     return asking.service_at(url, None if key_file is None else key_file.read_text().strip())
@@ -238,6 +250,8 @@ def _answerer(
 
 def _ledger(paths: list[Path]) -> Ledger | None:
     """The CSV file among the paths, taken out of them."""
+    from service import report
+
     tables = [path for path in paths if path.suffix.lower() == ".csv"]
     for table in tables:
         paths.remove(table)

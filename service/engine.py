@@ -18,8 +18,8 @@ from service.explanation import Explained, Glance, Question
 from service.faces import FaceDetector
 from service.footage import Footage
 from service.insight import Insight
-from service.intake import FaceMode, Intake, configure_opencv
-from service.records import Classification, Picture, WorkerConfig
+from service.intake import Intake, configure_opencv
+from service.records import Classification, FaceMode, Picture, WorkerConfig
 from service.remote import worker_argv
 from service.settings import Settings
 from service.sight import Sight

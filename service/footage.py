@@ -11,9 +11,9 @@ from service.drawing import Style
 from service.errors import BadInput, ModelFailure, ServiceError
 from service.explanation import Question
 from service.film import open_film
-from service.intake import FaceMode, Intake
+from service.intake import Intake
 from service.pipeline import overlapped
-from service.records import Classification, Moment, Picture, Summary, VideoInfo
+from service.records import Classification, FaceMode, Moment, Picture, Summary, VideoInfo
 from service.settings import Settings
 from service.sight import Sight
 from service.tracks import Summariser, Tracker

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from service.errors import BadParameter, NoFace
 from service.explanation import Explained, Explanation, Faithfulness, Glance, Question
 from service.faithfulness import faithfulness, perturbed
-from service.intake import FaceMode, Intake
-from service.records import Classification, FaceImage, Picture, Prediction, Scores
+from service.intake import Intake
+from service.records import Classification, FaceImage, FaceMode, Picture, Prediction, Scores
 from service.sight import timings
 from service.work import Desk, ExplainLane, ScoreLane
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import cv2
 import cv2.utils.logging
@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from service import imaging
 from service.errors import Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
-from service.records import FACE_SIZE, Box, Face, FaceImage, Picture
+from service.records import FACE_SIZE, Box, Face, FaceImage, FaceMode, Picture
 from service.trail import UNTRACED, Trail
-
-FaceMode = Literal["detect", "whole"]
 
 SMALL_BYTES = 8 * 1024
 SMALL_PIXELS = 128 * 128

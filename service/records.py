@@ -1,6 +1,7 @@
 """The values that travel through the service: frozen, with their own arithmetic only."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ FACE_SIZE = 64
 
 LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 """The detector's five points; right and left are the person's own."""
+
+FaceMode = Literal["detect", "whole"]
+"""Find the faces of a picture, or take it whole as one aligned face."""
 
 Picture = NDArray[np.uint8]
 """An upright RGB picture, ``[height, width, 3]``."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from service.intake import FaceMode, Intake, Scene
+from service.intake import Intake, Scene
 from service.metrics import Metrics
 from service.queues import Answer
-from service.records import Classification, Picture, Prediction, Timings
+from service.records import Classification, FaceMode, Picture, Prediction, Timings
 from service.work import Desk, ScoreLane
 
 

@@ -11,7 +11,7 @@ from service import errors
 from service.api import bodies, schemas
 from service.api.problems import responses
 from service.engine import Engine
-from service.intake import FaceMode
+from service.records import FaceMode
 
 router = APIRouter(tags=["classify"])
 

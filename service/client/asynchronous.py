@@ -25,7 +25,7 @@ from service.client.calls import CHUNK, Call, Source
 from service.client.live import LiveAnswer
 from service.client.retries import Retries
 from service.errors import ServiceError
-from service.intake import FaceMode
+from service.records import FaceMode
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
 from service.client.retries import Retries
 from service.errors import ServiceError
-from service.intake import FaceMode
+from service.records import FaceMode
 
 T = TypeVar("T")
 

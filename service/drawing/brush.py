@@ -7,6 +7,7 @@ from functools import lru_cache
 from importlib.resources import files
 from io import BytesIO
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -112,7 +113,7 @@ def _coverage(box: Box, radius: float, columns: range, rows: range) -> Coverage:
     x = np.abs(np.array(columns, dtype=np.float32) + 0.5 - (box.x + half_width))
     y = np.abs(np.array(rows, dtype=np.float32) + 0.5 - (box.y + half_height))
     x, y = x - half_width + radius, (y - half_height + radius)[:, None]
-    outside = np.hypot(np.maximum(x, 0), np.maximum(y, 0))
+    outside = np.sqrt(np.maximum(x, 0) ** 2 + np.maximum(y, 0) ** 2)
     distance = outside + np.minimum(np.maximum(x, y), 0) - radius
     return np.asarray((0.5 - distance).clip(0, 1), dtype=np.float32)
 
@@ -122,8 +123,8 @@ def _paint(
 ) -> None:
     if columns and rows:
         region = picture[rows.start : rows.stop, columns.start : columns.stop]
-        ink = np.array(colour, dtype=np.float32)
-        region[:] = np.rint(region + (ink - region) * coverage[..., None])
+        ink = np.frombuffer(bytes(colour) * coverage.size, dtype=np.uint8).reshape(region.shape)
+        region[:] = cv2.blendLinear(region, ink, 1 - coverage, coverage)
 
 
 @lru_cache(maxsize=256)

@@ -5,7 +5,7 @@ import numpy as np
 from service.drawing.brush import BOLD, MEDIUM, dot, text_width, write
 from service.drawing.card import claim, percent, source
 from service.drawing.heat import blend, colour, cut_face, heat_over, normalise, palette, upsample
-from service.drawing.palette import EMOTION_COLOURS, SLATE, STONE, WHITE
+from service.drawing.palette import EMOTION_COLOURS, SLATE, STONE
 from service.drawing.scene import Style, Subject
 from service.errors import BadParameter
 from service.explanation import Explanation
@@ -78,7 +78,7 @@ def grid(picture: Picture, subject: Subject, style: Style) -> Picture:
 
 
 def _sheet(width: int, height: int) -> Picture:
-    return np.full((height, width, 3), WHITE, dtype=np.uint8)
+    return np.full((height, width, 3), 255, dtype=np.uint8)
 
 
 def _write_heading(canvas: Picture, subject: Subject, words: str) -> None:

@@ -4,6 +4,8 @@ Coordinates follow OpenCV's convention: the centre of the top left pixel is (0, 
 W pixels wide reaches from -0.5 to W - 0.5.
 """
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -53,24 +55,29 @@ def upsample(heat: HeatMap, side: int) -> HeatMap:
     return np.asarray(smooth * (heat.max() / max(smooth.max(), TINY)), dtype=np.float32)
 
 
+@lru_cache(maxsize=len(COLORMAPS))
 def palette(colormap: str) -> NDArray[np.uint8]:
-    """The 256 RGB colours, ``[256, 3]``, of one of `COLORMAPS`, weakest first."""
+    """The 256 RGB colours, ``[256, 3]``, of one of `COLORMAPS`, weakest first; read-only."""
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     if colormap == "gray":
-        return np.repeat(ramp, 3, axis=1)
-    code: int = getattr(cv2, f"COLORMAP_{colormap.upper()}")
-    return np.ascontiguousarray(cv2.applyColorMap(ramp, code)[:, 0, ::-1])
+        colours = np.repeat(ramp, 3, axis=1)
+    else:
+        code: int = getattr(cv2, f"COLORMAP_{colormap.upper()}")
+        colours = np.asarray(cv2.applyColorMap(ramp, code)[:, 0, ::-1], dtype=np.uint8, order="C")
+    colours.flags.writeable = False
+    return colours
 
 
 def colour(strength: HeatMap, colormap: str) -> Picture:
     """Colours ``[h, w, 3]`` of strengths 0..1 ``[h, w]``."""
-    return palette(colormap)[np.rint(strength * 255).astype(np.uint8)]
+    steps = cv2.convertScaleAbs(strength, alpha=255)
+    return np.asarray(cv2.applyColorMap(steps, palette(colormap)[:, None]), dtype=np.uint8)
 
 
-def blend(picture: Picture, colours: Picture, opacity: float | HeatMap) -> Picture:
-    """Lay colours over a picture of the same size; opacity 0..1, one number or ``[h, w, 1]``."""
-    mixed = picture + (colours.astype(np.float32) - picture) * np.float32(opacity)
-    return np.rint(mixed).astype(np.uint8)
+def blend(picture: Picture, colours: Picture, opacity: float) -> Picture:
+    """Lay colours over a picture of the same size; opacity 0..1."""
+    mixed = cv2.addWeighted(colours, opacity, picture, 1 - opacity, 0)
+    return np.asarray(mixed, dtype=np.uint8)
 
 
 def heat_over(face: Picture, heat: HeatMap, alpha: float, colormap: str) -> Picture:
@@ -100,9 +107,9 @@ def lay_heat(picture: Picture, heat: HeatMap, crop: Affine, alpha: float, colorm
     strength = np.asarray(
         cv2.warpAffine(fine, place, size, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
     )
-    opacity = alpha * cv2.warpAffine(_fade(), place, size)
+    opacity = np.float32(alpha) * cv2.warpAffine(_fade(), place, size)
     region = picture[top:bottom, left:right]
-    region[:] = blend(region, colour(strength, colormap), opacity[..., None])
+    region[:] = cv2.blendLinear(region, colour(strength, colormap), 1 - opacity, opacity)
 
 
 def corners(crop: Affine) -> NDArray[np.float64]:

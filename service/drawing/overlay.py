@@ -106,12 +106,11 @@ def _draw_face(canvas: Picture, subject: Subject, style: Style, unit: float) -> 
 
 def _with_margin(picture: Picture, card: Card) -> Picture:
     """The picture in the top left corner of a larger dark one, whose right holds the card."""
-    height, width = picture.shape[:2]
+    height = len(picture)
     frame = round(2 * GAP * card.unit)
-    room = (max(height, card.size[1] + frame), width + card.size[0] + frame, 3)
-    canvas = np.full(room, SLATE, dtype=np.uint8)
-    canvas[:height, :width] = picture
-    return canvas
+    right, below = card.size[0] + frame, max(0, card.size[1] + frame - height)
+    grown = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=SLATE)
+    return np.asarray(grown, dtype=np.uint8)
 
 
 def _in_margin(picture: Picture, subject: Subject, card: Card) -> Box:

@@ -18,9 +18,10 @@ from service.explanation import Explained, Glance, Question
 from service.faces import FaceDetector
 from service.footage import Footage
 from service.insight import Insight
-from service.intake import Intake, configure_opencv
+from service.intake import Intake, Scene, configure_opencv
+from service.lanes import ItemT, Lane, ResultT
 from service.records import Classification, FaceMode, Picture, WorkerConfig
-from service.remote import worker_argv
+from service.remote import RemoteModel, worker_argv
 from service.settings import Settings
 from service.sight import Sight
 from service.store import ModelStore
@@ -64,7 +65,7 @@ class Engine:
             trail=trail,
         )
         interactive, bulk, explaining = core.lanes
-        self._interactive = interactive
+        self._interactive, self._explaining = interactive, explaining
         self._sight = Sight(self._intake, core, self.metrics)
         temperature = self.stored.card.precisions["fp32"].temperature
         self._insight = Insight(self._intake, core, explaining, bulk, temperature)
@@ -164,12 +165,10 @@ class Engine:
             ModelFailure: the model could not answer.
         """
         async with self._within(deadline) as moment:
-            # A refusal must not cost a decoding.
-            await self._core.check(self._interactive, 1, moment)
-            if faces == "whole" and (scene := self._intake.glance(data, self.settings.max_pixels)):
-                return await self._sight.score(scene, self._interactive, deadline=moment)
-            return await self._sight.classify(
-                self._decoding(data), faces, self._interactive, deadline=moment
+            return await self._sight.score(
+                await self._scene(data, faces, self._interactive, moment),
+                self._interactive,
+                deadline=moment,
             )
 
     async def classify_frames(
@@ -227,8 +226,9 @@ class Engine:
             ServiceError: as for `classify`.
         """
         async with self._within(deadline) as moment:
+            scene = await self._scene(data, faces, self._explaining, moment)
             return await self._insight.explain(
-                self._decoding(data), question, faces, face, measured=measured, deadline=moment
+                scene, question, face, measured=measured, deadline=moment
             )
 
     @asynccontextmanager
@@ -252,7 +252,8 @@ class Engine:
         if question is None:
             return Glance(await self.classify(frame, faces))
         async with self._within(None) as moment:
-            return await self._insight.glance(self._decoding(frame), question, faces, moment)
+            scene = await self._scene(frame, faces, self._explaining, moment)
+            return await self._insight.glance(scene, question, moment)
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
         """An explanation as a PNG file.
@@ -262,6 +263,15 @@ class Engine:
         """
         subject = Subject(explained.prediction, explained.place, explained.explanation)
         return await self._intake.run("draw", _png, view, explained.picture, subject, style)
+
+    async def _scene(
+        self, data: bytes, faces: FaceMode, lane: Lane[RemoteModel, ItemT, ResultT], moment: float
+    ) -> Scene:
+        """Look at a picture, unless the lane would refuse it: that must not cost a decoding."""
+        await self._core.check(lane, 1, moment)
+        if faces == "whole" and (scene := self._intake.glance(data, self.settings.max_pixels)):
+            return scene
+        return await self._intake.look(self._decoding(data), faces, moment)
 
     def _decoding(self, data: bytes) -> Callable[[], Picture]:
         return partial(imaging.decode, data, self.settings.max_pixels)

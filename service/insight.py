@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from service.errors import BadParameter, NoFace
 from service.explanation import Explained, Explanation, Faithfulness, Glance, Question
 from service.faithfulness import faithfulness, perturbed
-from service.intake import Intake
+from service.intake import Intake, Scene
 from service.records import Classification, FaceImage, FaceMode, Picture, Prediction, Scores
 from service.sight import timings
 from service.work import Desk, ExplainLane, ScoreLane
@@ -58,17 +58,14 @@ class Insight:
 
     async def explain(
         self,
-        decode: Callable[[], Picture],
+        scene: Scene,
         question: Question,
-        faces: FaceMode,
         face: int,
         *,
         measured: bool,
         deadline: float,
     ) -> Explained:
-        """Explain one face of a picture, as `Engine.explain` says."""
-        await self._desk.check(self._explaining, 1, deadline)
-        scene = await self._intake.look(decode, faces, deadline)
+        """Explain one face of a picture that was looked at, as `Engine.explain` says."""
         _check_face(face, len(scene.faces))
         crop = scene.crops[face]
         (answer,) = await self._desk.submit(self._explaining, [(crop, question)], deadline=deadline)
@@ -84,11 +81,8 @@ class Insight:
             timings(scene.decode, scene.detect, [answer]),
         )
 
-    async def glance(
-        self, decode: Callable[[], Picture], question: Question, faces: FaceMode, deadline: float
-    ) -> Glance:
+    async def glance(self, scene: Scene, question: Question, deadline: float) -> Glance:
         """Classify and explain every face of a camera's frame, from one pass of the network."""
-        scene = await self._intake.look(decode, faces, deadline)
         asked = [(crop, question) for crop in scene.crops]
         answers = await self._desk.submit(self._explaining, asked, deadline=deadline)
         explanations = tuple(answer.result for answer in answers)

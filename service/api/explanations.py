@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
+import orjson
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from service import errors
 from service.api import bodies, schemas
@@ -75,8 +76,7 @@ async def explain(
     request.state.timings = explained.timings
     headers = schemas.explanation_headers(explained)
     if as_json:
-        return JSONResponse(
-            schemas.explanation(explained, engine.info, engine.threshold), headers=headers
-        )
+        document = schemas.explanation(explained, engine.info, engine.threshold)
+        return Response(orjson.dumps(document), media_type="application/json", headers=headers)
     png = await engine.draw(explained, view, Style(alpha, colormap))
     return Response(png, media_type="image/png", headers=headers)

@@ -27,6 +27,7 @@ from PIL import Image
 
 from benchmarks.pictures import ROOT, crop
 from benchmarks.wrk import Request, closed_loop
+from service.crew import RECENT
 from training.network import GiMeFive
 
 RESULTS = ROOT / "benchmarks" / "results" / "explanations.json"
@@ -73,6 +74,7 @@ def measure(port: int, seconds: int, rounds: int) -> dict[str, object]:
                 ("explain, numbers", explain),
                 ("explain, drawn", drawn),
             ):
+                time.sleep(RECENT)  # until then, what can wait makes way for urgent work to come
                 rates[name].append(closed_loop(port, request, 32, seconds).rate)
             tails["alone"].append(closed_loop(port, classify, 1, seconds).p99)
             others = [

@@ -53,9 +53,9 @@ class Metrics(TypedDict):
 class Card(TypedDict):
     """The card.
 
-    `offsets` were added to the logits, by label; `threshold` is the top score below which the
-    service abstains by default, `robustness` the accuracy on held-out faces of the default
-    precision on processors, by condition and data set.
+    `offsets` were added to the logits, by label (the first version has none); `threshold` is the
+    top score below which the service abstains by default, `robustness` the accuracy on held-out
+    faces of the default precision on processors, by condition and data set.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Card(TypedDict):
     input: Input
     layers: dict[str, list[int]]
     parameters: int
-    offsets: dict[str, float]
+    offsets: NotRequired[dict[str, float]]
     threshold: float
     precisions: dict[str, Precision]
     default_precision: dict[str, str]

@@ -35,7 +35,7 @@ def markdown(card: Card) -> str:
         results=_results(card),
         agreement=f"{card['precisions']['int8']['agreement']:.1%}",
         emotions=_emotions(card, report),
-        offsets=", ".join(f"{label} {value:+.2f}" for label, value in card["offsets"].items()),
+        offsets=_offsets(card),
         calibration=_calibration(card),
         threshold=f"{card['threshold']:.2f}",
         coverage=_coverage(card, report),
@@ -115,6 +115,18 @@ def _results(card: Card) -> str:
         for name, precision, report in _measured(card)
     ]
     return table(header, rows, words=2)
+
+
+def _offsets(card: Card) -> str:
+    if "offsets" not in card:
+        return ""
+    values = ", ".join(f"{label} {value:+.2f}" for label, value in card["offsets"].items())
+    return (
+        "The loss weighs rare emotions more, so the network expects them too often. Offsets of the\n"
+        f"logits, which stand in the files, mend that: {values}.\n"
+        "They were fitted on the validation faces, together with a temperature (Alexandari et al.\n"
+        "2020).\n\n"
+    )
 
 
 def _calibration(card: Card) -> str:

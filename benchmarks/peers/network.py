@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from service.imaging import decode, grey_face
 from service.records import EMOTIONS
 
-STORE = Path(__file__).parent.parent.parent / "model_store" / "gimefive" / "1"
+VERSIONS = Path(__file__).parent.parent.parent / "model_store" / "gimefive"
+STORE = max(VERSIONS.iterdir(), key=lambda version: int(version.name))
 MAX_PIXELS = 50_000_000
 MAX_BATCH = 32
 WORKERS = len(os.sched_getaffinity(0))

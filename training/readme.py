@@ -122,8 +122,8 @@ def _offsets(card: Card) -> str:
         return ""
     values = ", ".join(f"{label} {value:+.2f}" for label, value in card["offsets"].items())
     return (
-        "The loss weighs rare emotions more, so the network expects them too often. Offsets of the\n"
-        f"logits, which stand in the files, mend that: {values}.\n"
+        "The loss weighs rare emotions more, so the network expects them too often. Offsets of\n"
+        f"the logits, which stand in the files, mend that: {values}.\n"
         "They were fitted on the validation faces, together with a temperature (Alexandari et al.\n"
         "2020).\n\n"
     )

@@ -47,7 +47,9 @@ def train(
 
 @app.command()
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a finished run")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="folder of a finished run, or of a version")
+    ],
     data: Sets,
     version: Annotated[int, typer.Option(min=1, help="versions never change: a new number")],
     unseen: Annotated[

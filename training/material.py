@@ -4,14 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import torch
-
+from training import origin
 from training.artefact import score
 from training.calibrate import fit_offsets
 from training.data import FaceSet, Split, read, split
 from training.errors import DataError, RunError
 from training.network import GiMeFive, with_folded_norms, with_offsets
-from training.origin import lineage
 from training.recipe import Recipe
 
 NAME = "gimefive"
@@ -22,7 +20,8 @@ class Order:
     """What to export.
 
     Attributes:
-        run: folder of a finished run.
+        run: folder of a finished run, or of a version whose weights are good and whose offsets,
+            temperatures or measurements are not.
         data: the data sets it was trained on.
         unseen: data sets it was not trained on, to be measured whole.
         store: the model store.
@@ -77,10 +76,9 @@ class Material:
             DataError: a data set cannot be read, or two have one name.
             RunError: a file of the run is missing: no run, or it has not ended.
         """
-        network = GiMeFive().eval()
         try:
-            network.load_state_dict(torch.load(order.run / "weights.pt", map_location="cpu"))
-            recipes, history = lineage(order.run)
+            recipes, history = origin.lineage(order.run)
+            network = origin.network(str(order.run)).eval()
         except FileNotFoundError as error:
             raise RunError(f"{error.filename} is missing: is the run finished?") from error
         splits = tuple(split(read(path), recipes[-1].seed) for path in order.data)

@@ -26,7 +26,7 @@ from training import origin
 from training.augment import resize
 from training.errors import RunError
 from training.feed import Data
-from training.network import EMOTIONS, logits_of
+from training.network import EMOTIONS, logits_of, with_measured_norms
 from training.recipe import Recipe
 
 REPORTS = 10
@@ -129,8 +129,10 @@ class _Run:
         self.processes = job.execution.processes
         self.checkpoint_steps = job.execution.checkpoint_steps
         self.device = torch.device(job.execution.device)
-        some, _ = job.data.batch(range(MEASURED), recipe.seed)
-        network = origin.network(recipe.start, some)
+        network = origin.network(recipe.start)
+        if origin.is_version(recipe.start):
+            some, _ = job.data.batch(range(MEASURED), recipe.seed)
+            network = with_measured_norms(network, some).train()
         self.network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
         self.average = AveragedModel(
             self.network,

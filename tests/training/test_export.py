@@ -147,6 +147,17 @@ def test_a_run_that_has_not_ended_is_refused(exported: Exported, tmp_path: Path)
         run(words, tmp_path)
 
 
+def test_a_version_may_be_exported_anew(exported: Exported, tmp_path: Path) -> None:
+    """Its weights, with offsets, temperatures and measurements of their own."""
+    run(["export", str(exported.folder), *exported.words[2:]], tmp_path)
+    again = tmp_path / "gimefive" / "7"
+    before, card = (json.loads((f / "card.json").read_text()) for f in (exported.folder, again))
+    assert card["recipes"] == before["recipes"]
+    assert list(card["offsets"].values()) == pytest.approx([0] * 6, abs=0.1)  # they were right
+    old, new = (load(f / "model.fp32.pt").state_dict() for f in (exported.folder, again))
+    assert all(torch.equal(old[name], new[name]) for name in old if name != "fc3.bias")
+
+
 def test_two_data_sets_of_one_name_are_refused(exported: Exported, tmp_path: Path) -> None:
     words = [*exported.words, "--unseen", str(exported.data[0])]
     with pytest.raises(DataError, match="two data sets have one name"):

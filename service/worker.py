@@ -33,6 +33,9 @@ NO_MEMORY = "can't allocate memory"
 NICENESS = 10
 """How much less urgent than the front a model process is, which has a core's work in each batch."""
 
+AGAIN = 0.1
+"""Seconds after which a busy system may be asked again."""
+
 TOLERABLE = 1.15
 """A face may cost so many times what it costs at the best batch size."""
 
@@ -129,11 +132,22 @@ def main() -> None:
 def _give_way() -> None:
     """Leave a core to the front as soon as it wants one: it refuses and answers in a millisecond.
 
-    Where the system shares cores by session first, that share is lowered, too.
+    Where the system shares cores by session first, that share is lowered, too. A process without
+    privileges may do so ten times a second, all of its user's together, and is told to try again.
     """
-    os.nice(NICENESS)
     with suppress(OSError):
+        os.nice(NICENESS)
+        while not _lower_session():
+            time.sleep(AGAIN)
+
+
+def _lower_session() -> bool:
+    """Lower the session's share; whether that is settled."""
+    try:
         Path("/proc/self/autogroup").write_text(str(NICENESS))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _warm_up(model: Model, wished: int | None) -> int:

@@ -36,7 +36,8 @@ def rates() -> Iterator[tuple[str, float, str]]:
     for name, loop in serving.get("extras", {}).get("variety", {}).items():
         if "rate" in loop:
             yield name, loop["rate"], compare
-    for name, rate in read("explanations.json").get("per_second_at_32_connections", {}).items():
+    explained = read("explanations.json").get("int8", {}).get("per_second_at_32_connections", {})
+    for name, rate in explained.items():
         if name.startswith("explain"):
             yield name.replace("explain", "explanations"), rate, "python -m benchmarks.explanations"
     for name, loop in read("live.json").items():

@@ -144,18 +144,28 @@ def hangs() -> None:
 
 
 def gated() -> None:
-    """Needs FILE, whose lock it awaits before it scores; those batches it notes in FILE.log."""
+    """Needs FILE, whose lock it awaits before it answers; its batches it notes in FILE.log."""
+    get_ready()
+    for faces in batches():
+        answer_behind_the_gate(faces)
+
+
+def explains_at_once() -> None:
+    """Likewise, but only scores wait."""
     get_ready()
     for request in requests():
         if request.header["op"] == "explain":
             explain(request)
-            continue
-        faces = codec.faces(request)
-        with Path(f"{sys.argv[2]}.log").open("a") as log:
-            print([int(face[0, 0]) for face in faces], file=log)
-        with Path(sys.argv[2]).open() as gate:
-            fcntl.flock(gate, fcntl.LOCK_SH)
-        answer(faces)
+        else:
+            answer_behind_the_gate(codec.faces(request))
+
+
+def answer_behind_the_gate(faces: NDArray[np.uint8]) -> None:
+    with Path(f"{sys.argv[2]}.log").open("a") as log:
+        print([int(face[0, 0]) for face in faces], file=log)
+    with Path(sys.argv[2]).open() as gate:
+        fcntl.flock(gate, fcntl.LOCK_SH)
+    answer(faces)
 
 
 def starts_only_once() -> None:
@@ -182,6 +192,7 @@ PROCESSES: dict[str, Callable[[], None]] = {
         has_no_memory,
         leaks,
         gated,
+        explains_at_once,
         starts_only_once,
     )
 }

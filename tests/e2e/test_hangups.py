@@ -23,11 +23,11 @@ from tests import processes
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[int]:
-    """A server in a thread, with one `gated` model process; gives its port."""
+    """A server in a thread, with one model process whose scores wait at a gate; gives its port."""
 
     @asynccontextmanager
     async def opened(settings: Settings) -> AsyncIterator[Engine]:
-        argv = processes.argv(processes.gated, *arguments)
+        argv = processes.argv(processes.explains_at_once, *arguments)
         async with Engine.open(settings, lambda _: argv) as engine:
             yield engine
 

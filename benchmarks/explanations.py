@@ -25,6 +25,7 @@ import typer
 from captum.attr import LayerGradCam  # type: ignore[import-untyped]  # it has no types
 from PIL import Image
 
+from benchmarks.peers.network import STORE
 from benchmarks.pictures import ROOT, crop
 from benchmarks.wrk import Request, closed_loop
 from service.crew import RECENT
@@ -101,7 +102,7 @@ def library_loop(seconds: float) -> float:
 
     pytorch-grad-cam itself needs torchvision, which has no build for the pinned torch on CPUs.
     """
-    artefact = torch.jit.load(ROOT / "model_store" / "gimefive" / "1" / "model.fp32.pt")  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    artefact = torch.jit.load(STORE / "model.fp32.pt")  # type: ignore[no-untyped-call]  # torch leaves it untyped
     network = GiMeFive()
     network.load_state_dict(artefact.float().state_dict())
     explainer = LayerGradCam(network.eval(), network.conv5)

@@ -1,14 +1,31 @@
-"""Sockets on which several processes listen at one address."""
+"""Sockets on which several processes listen at one address, and how listening ends."""
 
+import ctypes
 import socket
+import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TypeAlias
 
 from service.errors import ServiceError
 
 Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A family and an address in it."""
+
+SO_ATTACH_FILTER = 26
+"""Linux's socket option, which Python does not name."""
+
+NO_SYN = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of the TCP header that holds its flags
+        (0x54, 0, 0, 0x12),  # keep SYN and ACK
+        (0x15, 0, 1, 0x02),  # SYN alone?
+        (0x06, 0, 0, 0),  # then drop the packet
+        (0x06, 0, 0, 0xFFFFFFFF),  # else take all of it
+    )
+)
+"""A classic BPF program, as Linux's networking/filter documentation has it."""
 
 
 @contextmanager
@@ -58,3 +75,20 @@ def _bound(
         opened.close()
         raise
     return opened
+
+
+def let_nobody_in(listening: socket.socket) -> None:
+    """Take no new connection; whoever has connected may still be accepted, and served.
+
+    A socket that is closed resets who waits in its queue, after their requests may have been sent.
+    Behind this filter the queue can be emptied first. Who knocks now is not answered, tries again
+    a second later, and is refused by then. Where there is no such filter, nothing changes.
+    """
+    program = ctypes.create_string_buffer(NO_SYN)
+    length = len(NO_SYN) // struct.calcsize("HBBI")
+    with suppress(OSError):
+        listening.setsockopt(
+            socket.SOL_SOCKET,
+            SO_ATTACH_FILTER,
+            struct.pack("HP", length, ctypes.addressof(program)),
+        )

@@ -16,6 +16,7 @@ from service.api.connections import patient
 from service.api.state import Operated
 from service.core import Core
 from service.engine import Engine
+from service.listeners import let_nobody_in
 from service.settings import Settings
 from service.trail import UNTRACED
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from service.traces import Traces
 
 log = structlog.get_logger(__name__)
+
+SETTLING = 0.25
+"""Seconds after the drain delay in which requests arrive of those who have only just connected."""
 
 LAST_WORDS = 5.0
 """Seconds before the end of draining, at most, when what is still worked on ends and is told."""
@@ -88,7 +92,13 @@ class DrainingServer(uvicorn.Server):
         self.force_exit = self.should_exit = True
 
     def stop(self) -> None:
-        """Accept nothing more, answer what was accepted, and end."""
+        """Let nobody new in, answer what was accepted, and end."""
+        for server in self.servers:
+            for listening in server.sockets:
+                let_nobody_in(listening)
+        asyncio.get_running_loop().call_later(SETTLING, self._close)
+
+    def _close(self) -> None:
         self.engine.closing.set()
         self.should_exit = True
         timeout = self.engine.settings.drain_timeout

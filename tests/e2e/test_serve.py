@@ -1,6 +1,7 @@
 """The service as its users meet it: a real server with the real model, over real HTTP."""
 
 import asyncio
+import itertools
 import os
 import shutil
 import signal
@@ -86,6 +87,34 @@ def test_what_was_accepted_before_sigterm_is_answered(photograph: bytes) -> None
 
     with running_server(workers=1) as server:
         assert asyncio.run(load(server)) == [200] * 16
+        assert server.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("fronts", [1, 2])
+def test_who_connects_while_it_stops_is_answered_or_refused(fronts: int) -> None:
+    async def client(server: Server, answered: asyncio.Barrier) -> None:
+        host, port = server.url.removeprefix("http://").split(":")
+        for number in itertools.count(1):
+            try:
+                reader, writer = await asyncio.open_connection(host, int(port))
+            except ConnectionRefusedError:
+                return
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            if number == 1:
+                await answered.wait()
+
+    async def crowd(server: Server) -> None:
+        answered = asyncio.Barrier(33)
+        async with asyncio.TaskGroup() as clients:
+            for _ in range(32):
+                clients.create_task(client(server, answered))
+            await answered.wait()
+            server.process.send_signal(signal.SIGTERM)
+
+    with running_server(workers=1, fronts=fronts) as server:
+        asyncio.run(crowd(server))
         assert server.process.wait(20) == 0
 
 

@@ -1,0 +1,28 @@
+"""The end of listening: who has connected is served, and nobody comes after."""
+
+import socket
+
+import pytest
+
+from service.listeners import let_nobody_in
+
+
+@pytest.mark.parametrize(
+    ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+)
+def test_who_waits_is_served_and_who_comes_is_not_let_in(
+    family: socket.AddressFamily, host: str
+) -> None:
+    with (
+        socket.create_server((host, 0), family=family) as listening,
+        socket.create_connection(listening.getsockname()[:2]) as early,
+    ):
+        let_nobody_in(listening)
+        with pytest.raises(TimeoutError):
+            socket.create_connection(listening.getsockname()[:2], timeout=0.2)
+        early.sendall(b"request")
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.recv(7) == b"request"
+            accepted.sendall(b"answer")
+            assert early.recv(6) == b"answer"

@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,9 +113,13 @@ static void start(double due) {
     send_rest(c);
 }
 
-static void attend(int milliseconds) {
+/* Sleeps, at most so long: a generator that spins would take a core from what it measures. */
+static void attend(double seconds) {
+    struct pollfd anything = {poller, POLLIN, 0};
+    struct timespec longest = {seconds, (seconds - (long)seconds) * 1e9};
+    if (ppoll(&anything, 1, &longest, NULL) <= 0) return;
     struct epoll_event events[EVENTS];
-    int n = epoll_wait(poller, events, EVENTS, milliseconds);
+    int n = epoll_wait(poller, events, EVENTS, 0);
     for (int i = 0; i < n; i++) {
         Connection *c = &all[events[i].data.u32];
         if (c->fd >= 0 && events[i].events & EPOLLOUT && c->busy) send_rest(c);
@@ -144,11 +149,11 @@ int main(int argc, char **argv) {
     double begin = now();
     for (long i = 0; i < rate * seconds; i++) {
         double due = begin + i / rate, left;
-        while ((left = due - now()) > 0) attend(left > 0.002 ? 1 : 0);
+        while ((left = due - now()) > 0) attend(left);
         start(due);
     }
     double end = now() + patience;
-    while (busy() && now() < end) attend(10);
+    while (busy() && now() < end) attend(0.01);
     for (int i = 0; i < count; i++)
         if (all[i].busy) tell(&all[i], -1, 0);
     return 0;

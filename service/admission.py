@@ -5,11 +5,8 @@ from typing import Any, Protocol
 
 from service.crew import Crew
 from service.errors import NotReady, Overloaded, TooLarge
+from service.limits import overfull
 from service.queues import Entries, Queue, wait
-
-DOUBT = 1.5
-"""A deadline must leave so many times what is predicted. Under overload whatever is admitted waits
-as long as it may: did it take a little longer than predicted, all would be computed in vain."""
 
 
 class Observer(Protocol):
@@ -65,11 +62,16 @@ class Admission:
         if entries[0].late(now):
             self.drop(entries, now)
             return
-        self.check(queue, len(entries), deadline)
+        seconds = self.check(queue, len(entries), deadline)
+        for entry in entries:
+            entry.expected = now + seconds
         self._put(queue, entries, now)
 
-    def check(self, queue: Queue, items: int, deadline: float | None) -> None:
+    def check(self, queue: Queue, items: int, deadline: float | None) -> float:
         """Whether so many could join now.
+
+        Returns:
+            Seconds until they should be answered; 0 where nothing is known.
 
         Raises:
             ServiceError: they would be refused, as `Batcher.submit` says.
@@ -79,11 +81,13 @@ class Admission:
             raise self._not_ready("no model process is up: try again shortly")
         now = self._clock()
         seconds = self.wait(queue, now)
-        if not queue.has_room(items):
+        crowd = len(queue) + items
+        if not queue.has_room(items) or overfull(crowd, seconds, queue.lane.max_wait):
             raise self._overloaded("queue_full", queue, seconds)
-        expected = DOUBT * (seconds + queue.work(items))
-        if deadline and seconds and now + expected > deadline:
+        answered = seconds + queue.work(min(queue.cap, crowd))
+        if deadline and seconds and now + answered + queue.doubt.seconds > deadline:
             raise self._overloaded("deadline", queue, seconds)
+        return answered
 
     def park(self, queue: Queue, entries: Entries) -> None:
         """Let a call join as soon as there is room.

@@ -13,7 +13,7 @@ from typing import Any, Generic
 
 import structlog
 
-from service.admission import DOUBT, Admission, Observer
+from service.admission import Admission, Observer
 from service.crew import RECENT, Crew, Post, WorkerT, choose
 from service.errors import ModelFailure, NotReady, OutOfMemory, WorkerLost
 from service.lanes import Batch, ItemT, Lane, ResultT, share
@@ -152,7 +152,7 @@ class Batcher(Generic[WorkerT]):
         largest = queue.largest(hurried=now < self._crew.urgent_until)
         wanted = share(len(queue), self._crew.takers(now), largest)
         # Where more waits than fits, none is taken that would be late: another can be in time.
-        needed = DOUBT * queue.work(wanted) if len(queue) > wanted else 0.0
+        needed = queue.work(wanted) if len(queue) > wanted else 0.0
         batch: list[Entry[Any, Any]] = []
         while len(queue) and len(batch) < wanted:
             batch += self._wanted([queue.take()], needed)
@@ -204,13 +204,17 @@ class Batcher(Generic[WorkerT]):
         begun = max(sent, post.finished)  # what was sent ahead had to wait for the one before it
         post.finished = self._clock()
         self._trail.passed(queue.lane.name, batch, begun, post.finished, None)
+        queue.pace.learn(len(batch), max(answered.seconds, post.finished - begun))
         self._resolve(queue, batch, answered, begun)
 
     def _resolve(self, queue: Queue, batch: Entries, answered: Batch[Any], begun: float) -> None:
         queue.cost.learn(len(batch), answered.seconds)
         queue.used += answered.seconds / queue.lane.weight
         waits = [begun - entry.enqueued for entry in batch]
+        now = self._clock()
         for entry, result, waited in zip(batch, answered.results, waits, strict=True):
+            if entry.expected is not None:
+                queue.doubt.learn(now - entry.expected)
             if isinstance(result, ModelFailure):
                 entry.fail(result)
             elif not entry.future.done():

@@ -38,7 +38,7 @@ class Core:
     ) -> None:
         self.info = info
         self.metrics = Metrics(info, workers)
-        self.lanes = lanes_for(info.max_batch, settings.queue_items)
+        self.lanes = lanes_for(info.max_batch, settings.queue_items, settings.queue_seconds)
         self._workers = workers
         self._batcher = Batcher(workers, self.lanes, self.metrics, trail=trail)
         self._places = {

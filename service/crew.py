@@ -66,7 +66,7 @@ class Post(Generic[WorkerT]):
         yielding = not queue.lane.urgent
         self.batches += 1
         self.yielding += yielding
-        self.until = max(self.until, now) + (queue.work(items) or UNKNOWN)
+        self.until = max(self.until, now) + (queue.cost.seconds(items, queue.cap) or UNKNOWN)
         try:
             yield
         finally:

@@ -31,7 +31,7 @@ class DistantCore:
     def __init__(self, link: Link, settings: Settings, info: ModelInfo, trail: Trail) -> None:
         self.info = info
         self.metrics = Metrics(info, [])
-        self.lanes = lanes_for(info.max_batch, settings.queue_items)
+        self.lanes = lanes_for(info.max_batch, settings.queue_items, settings.queue_seconds)
         self._link = link
         self._trail = trail
         self._tokens = count()

@@ -60,6 +60,7 @@ class Engine:
             detector,
             threads=settings.decoders,
             max_waiting=settings.queue_items,
+            max_wait=settings.queue_seconds,
             refused=self.metrics.rejected,
             dropped=self.metrics.dropped,
             trail=trail,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 import cv2
 import cv2.utils.logging
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from service import imaging
 from service.errors import Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
+from service.limits import overfull
 from service.records import FACE_SIZE, Box, Face, FaceImage, FaceMode, Picture
 from service.trail import UNTRACED, Trail
 
@@ -28,6 +29,19 @@ Both bounds hold, and are told before a pixel is decoded, so that no file can ho
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+LATELY = 0.1
+"""Weight of the latest picture in the average of what one takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed(Generic[T]):
+    """What a call gave, and when it ran, on the monotonic clock."""
+
+    result: T
+    began: float
+    ended: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +83,11 @@ class Intake:
         *,
         threads: int,
         max_waiting: int,
+        max_wait: float,
         refused: Callable[[str], None],
         dropped: Callable[[str], None],
         trail: Trail = UNTRACED,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start nothing yet.
 
@@ -79,17 +95,24 @@ class Intake:
             detector: shared by the threads.
             threads: how many pictures are looked at together.
             max_waiting: most pictures under way or waiting; more are refused.
+            max_wait: longest that one of a crowd of them should wait, in seconds.
             refused: told the reason when a picture is refused.
             dropped: told the reason when one is given up before it was looked at.
             trail: told what was done for which request.
+            clock: monotonic seconds, that of deadlines.
         """
         self._detector = detector
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
+        self._threads = threads
         self._max_waiting = max_waiting
+        self._max_wait = max_wait
         self._refused = refused
         self._dropped = dropped
         self._trail = trail
+        self._clock = clock
         self._waiting = 0
+        self._pooled = 0
+        self._seconds = 0.0  # that one takes a thread, on average of late
         self._turns = asyncio.Semaphore(threads + 1)
 
     async def look(
@@ -106,8 +129,10 @@ class Intake:
             BadInput: whatever `decode` finds wrong.
             Overloaded: too many pictures wait.
         """
+        self._check_wait(deadline)
         with self.places(1):
-            return self._looked(await self._run(partial(self._look, decode, mode), deadline))
+            looked = await self._run(partial(self._look, decode, mode), deadline)
+        return self._looked(looked.result)
 
     def glance(self, data: bytes, max_pixels: int) -> Scene | None:
         """A small face crop looked at here and now, since waking a thread would cost more.
@@ -131,7 +156,8 @@ class Intake:
     ) -> Scene:
         """Likewise for one of many pictures, as `run_in_turn` does."""
         async with self._turns:
-            return self._looked(await self._run(partial(self._look, decode, mode), deadline))
+            looked = await self._run(partial(self._look, decode, mode), deadline)
+        return self._looked(looked.result)
 
     async def run(
         self, step: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -183,20 +209,45 @@ class Intake:
         """Drop what has not begun."""
         self._pool.shutdown(cancel_futures=True)
 
-    async def _run(self, call: Callable[[], T], deadline: float | None = None) -> T:
-        future = self._pool.submit(call)
+    def _check_wait(self, deadline: float | None = None) -> None:
+        """Whether one more would be looked at soon enough.
+
+        Raises:
+            Overloaded: it would not.
+        """
+        seconds = self._pooled * self._seconds / self._threads
+        late = deadline is not None and self._clock() + seconds + self._seconds > deadline
+        if overfull(self._pooled + 1, seconds, self._max_wait) or (self._pooled and late):
+            self._refused("deadline" if late else "intake_full")
+            raise Overloaded(
+                f"{self._pooled} pictures wait already: try again in {seconds:.1f} s",
+                max(0.1, seconds),
+            )
+
+    async def _run(self, call: Callable[[], T], deadline: float | None = None) -> _Timed[T]:
+        future = self._pool.submit(self._timed, call)
+        self._pooled += 1
         try:
-            return await asyncio.wrap_future(future)
+            timed = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             if future.cancel():  # it had not begun
-                late = deadline is not None and time.monotonic() >= deadline
+                late = deadline is not None and self._clock() >= deadline
                 self._dropped("expired" if late else "cancelled")
             raise
+        finally:
+            self._pooled -= 1
+        self._seconds += (timed.ended - timed.began - self._seconds) * LATELY
+        return timed
+
+    def _timed(self, call: Callable[[], T]) -> _Timed[T]:
+        began = self._clock()
+        result = call()
+        return _Timed(result, began, self._clock())
 
     async def _step(self, name: str, call: Callable[[], T]) -> T:
-        result, began, ended = await self._run(partial(_timed, call))
-        self._trail.step(name, began, ended)
-        return result
+        timed = await self._run(call)
+        self._trail.step(name, timed.began, timed.ended)
+        return timed.result
 
     def _looked(self, scene: Scene) -> Scene:
         decoded = scene.began + scene.decode
@@ -206,23 +257,17 @@ class Intake:
         return scene
 
     def _look(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:
-        start = time.monotonic()
+        start = self._clock()
         picture = decode()
-        decoded = time.monotonic()
+        decoded = self._clock()
         if mode == "whole":
             return _whole(picture, start, decoded - start)
         faces = self._detector.detect(picture)
         frames = tuple(FRAMING.frame(face) for face in faces)
         crops = tuple(cut(picture, frame) for frame in frames)
-        detect = time.monotonic() - decoded
+        detect = self._clock() - decoded
         places = tuple(frame.matrix() for frame in frames)
         return Scene(picture, faces, places, crops, start, decoded - start, detect)
-
-
-def _timed(call: Callable[[], T]) -> tuple[T, float, float]:
-    began = time.monotonic()
-    result = call()
-    return result, began, time.monotonic()
 
 
 def _whole(picture: Picture, began: float, decode: float) -> Scene:

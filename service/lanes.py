@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Generic, TypeVar
 
 from service.errors import ModelFailure
@@ -35,6 +35,7 @@ class Lane(Generic[WorkerT, ItemT, ResultT]):
         weight: its share of the workers' time while other lanes wait, relative to theirs.
         max_batch: most items in one batch.
         max_items: most items that may wait.
+        max_wait: longest that one more item may be predicted to wait in a crowd, in seconds.
         budget: longest that a batch should hold a worker while urgent work is expected, in
             seconds; None for the urgent lane itself.
     """
@@ -44,6 +45,7 @@ class Lane(Generic[WorkerT, ItemT, ResultT]):
     weight: float
     max_batch: int
     max_items: int
+    max_wait: float = inf
     budget: float | None = None
 
     @property
@@ -92,6 +94,30 @@ class Cost:
         """The largest batch that takes no longer than `budget` seconds; at least 1."""
         slope, base = self.fit()
         return max(1, int((budget - base) / slope)) if slope else 1
+
+
+class Doubt:
+    """By how much predictions fall short: what to add so that hardly any does.
+
+    Their errors' average and two average deviations, as TCP adds to a round trip's time
+    (V. Jacobson, Congestion Avoidance and Control, 1988).
+    """
+
+    KEEP = 0.95
+
+    def __init__(self) -> None:
+        self._mean = self._deviation = 0.0
+
+    def learn(self, error: float) -> None:
+        """Something took so many seconds longer than was predicted."""
+        off = error - self._mean
+        self._deviation += (1 - self.KEEP) * (abs(off) - self._deviation)
+        self._mean += (1 - self.KEEP) * off
+
+    @property
+    def seconds(self) -> float:
+        """Below 0 where everything takes less than is predicted."""
+        return self._mean + 2 * self._deviation
 
 
 def share(waiting: int, idle: int, max_batch: int) -> int:

@@ -1,10 +1,19 @@
-"""Limits that hold over the whole service, however many fronts it has."""
+"""Limits on what waits, and those that hold over the whole service, however many fronts it has."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from service.errors import Overloaded, RateLimited
+
+CROWD = 128
+"""So many may wait, however long it takes: clients that each wait for their answer before they ask
+again are no overload, and this many of them are not refused."""
+
+
+def overfull(waiting: int, seconds: float, max_wait: float) -> bool:
+    """Whether more wait than a crowd, and longer than they should."""
+    return waiting > CROWD and seconds > max_wait
 
 
 class Places:

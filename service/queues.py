@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from service.errors import DeadlineExceeded
-from service.lanes import Cost, ItemT, Lane, ResultT
+from service.lanes import Cost, Doubt, ItemT, Lane, ResultT
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class Entry(Generic[ItemT, ResultT]):
         future: whoever submitted it waits for this.
         asker: whose request it belongs to, for who follows requests.
         enqueued: moment of its admission.
+        expected: moment at which its answer was expected then; None if it waited for room.
         retried: whether a worker was lost with it already.
     """
 
@@ -43,6 +44,7 @@ class Entry(Generic[ItemT, ResultT]):
     future: asyncio.Future[Answer[ResultT]]
     asker: object = None
     enqueued: float = 0.0
+    expected: float | None = None
     retried: bool = False
 
     def late(self, now: float) -> bool:
@@ -66,6 +68,9 @@ class Queue:
     """A lane's entries, what they cost, and what the lane has had so far.
 
     Attributes:
+        cost: how long the model takes for a batch.
+        pace: how long it is from one answer to the next: what the way to the model takes, too.
+        doubt: how far off the moments were at which answers were expected.
         cap: most items that a batch may hold, as far as the device's memory goes.
         used: model seconds over weight: the lane's place in virtual time.
         served: moment when a batch was last taken.
@@ -75,6 +80,8 @@ class Queue:
     def __init__(self, lane: Lane[Any, Any, Any]) -> None:
         self.lane = lane
         self.cost = Cost()
+        self.pace = Cost()
+        self.doubt = Doubt()
         self.cap = lane.max_batch
         self.used = 0.0
         self.served = 0.0
@@ -95,8 +102,8 @@ class Queue:
         return self.cap if budget is None else min(self.cap, self.cost.fitting(budget))
 
     def work(self, items: int) -> float:
-        """Seconds that one worker needs for so many items."""
-        return self.cost.seconds(items, self.cap)
+        """Seconds in which so many items are answered by one worker."""
+        return self.pace.seconds(items, self.cap)
 
     def has_room(self, items: int) -> bool:
         """Whether so many may join."""

@@ -67,6 +67,11 @@ class Settings(BaseSettings):
     queue_items: PositiveInt = Field(
         1024, description="Most faces that may wait; more are refused with 503 and Retry-After."
     )
+    queue_seconds: PositiveFloat = Field(
+        0.4,
+        description="Longest that one more single picture may be predicted to wait where over 128 "
+        "do; more are refused likewise.",
+    )
     max_body_bytes: PositiveInt = Field(20 * 2**20, description="Largest request body, in bytes.")
     max_frames: PositiveInt = Field(256, description="Most frames in one request's batch.")
     max_frames_bytes: PositiveInt = Field(

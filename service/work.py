@@ -46,21 +46,31 @@ class Desk(Protocol):
         """As `service.batching.Batcher.check`."""
 
 
-def lanes_for(max_batch: int, max_items: int) -> Lanes:
+def lanes_for(max_batch: int, max_items: int, max_wait: float) -> Lanes:
     """All lanes.
 
     Args:
         max_batch: the largest batch of scores that pays.
         max_items: most faces that may wait in each.
+        max_wait: longest that one of a crowd of single pictures should wait, in seconds.
     """
     return Lanes(
-        interactive(max_batch, max_items), bulk(max_batch, max_items), explaining(max_items)
+        interactive(max_batch, max_items, max_wait),
+        bulk(max_batch, max_items),
+        explaining(max_items),
     )
 
 
-def interactive(max_batch: int, max_items: int) -> ScoreLane:
+def interactive(max_batch: int, max_items: int, max_wait: float) -> ScoreLane:
     """Scores of single pictures' faces: somebody waits for each."""
-    return Lane("interactive", score, weight=8, max_batch=max_batch, max_items=max_items)
+    return Lane(
+        "interactive",
+        score,
+        weight=8,
+        max_batch=max_batch,
+        max_items=max_items,
+        max_wait=max_wait,
+    )
 
 
 def bulk(max_batch: int, max_items: int) -> ScoreLane:

@@ -20,7 +20,8 @@ from service.errors import (
     TooLarge,
     WorkerLost,
 )
-from service.lanes import Batch, Cost, Lane, share
+from service.lanes import Batch, Cost, Doubt, Lane, share
+from service.limits import CROWD
 from service.records import FaceImage, Scores
 from tests.fakes import (
     POISON,
@@ -192,6 +193,47 @@ async def test_a_full_queue_refuses_all_faces_of_a_request_and_says_when_to_come
     assert [5] not in worker.batches
 
 
+@pytest.mark.parametrize(("max_wait", "refused"), [(10, ["queue_full"]), (1000, [])])
+async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
+    max_wait: float, refused: list[str]
+) -> None:
+    worker = FakeWorker(seconds=2.0)
+    notes = Notes()
+    async with desk(worker, max_items=1000, max_wait=max_wait, notes=notes) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        running = d.ask(0)
+        await until_idle()
+        asked = [d.ask(0) for _ in range(CROWD + 1)]
+        await until_idle()
+        worker.gate.set()
+        answers = await asyncio.gather(running, *asked, return_exceptions=True)
+    assert [type(answer) for answer in answers].count(Overloaded) == len(refused)
+    assert notes.refused == refused
+
+
+async def test_the_predicted_wait_knows_what_the_way_to_the_model_takes() -> None:
+    now = [0.0]
+    worker = FakeWorker(seconds=1.0)
+    worker.gate.clear()
+    async with desk(worker, max_batch=1, max_items=1, clock=lambda: now[0]) as d:
+        learned = d.ask(0)
+        await until_idle()
+        now[0] = 3.0
+        worker.gate.set()
+        await learned
+        worker.gate.clear()
+        running = d.ask(1)
+        await until_idle()
+        waiting = d.ask(2)
+        await until_idle()
+        with pytest.raises(Overloaded) as refused:
+            await d.submit(3)
+        assert refused.value.retry_after == pytest.approx(1.0 + 3.0)
+        worker.gate.set()
+        await asyncio.gather(running, waiting)
+
+
 async def test_faces_whose_caller_has_gone_are_never_computed() -> None:
     worker = FakeWorker()
     worker.gate.clear()
@@ -267,14 +309,54 @@ async def test_what_cannot_be_reached_in_time_is_refused_at_once() -> None:
         running, waiting = d.ask(1), d.ask(2)
         await until_idle()
         with pytest.raises(Overloaded) as refused:
-            await d.submit(3, deadline=8.9)  # 4 s before it, 2 its own, and half of it
+            await d.submit(3, deadline=5.9)  # 4 s before it, and 2 its own
         assert refused.value.retry_after == pytest.approx(4.0)
-        accepted = d.ask(4, deadline=9.1)
+        accepted = d.ask(4, deadline=6.1)
         await until_idle()
         assert notes.depth == 2
         worker.gate.set()
         await asyncio.gather(running, waiting, accepted)
     assert notes.refused == ["deadline"]
+
+
+async def test_whoever_joins_a_batch_is_answered_with_the_whole_of_it() -> None:
+    worker = FakeWorker(seconds=1.0)
+    async with desk(worker, max_batch=4) as d:
+        await d.submit(0)  # a second for each
+        worker.gate.clear()
+        running = d.ask(1)
+        await until_idle()
+        waiting = d.ask(2, 3)
+        await until_idle()
+        with pytest.raises(Overloaded):
+            await d.submit(4, deadline=5.9)  # 3 s before the batch of three begins, as it seems
+        accepted = d.ask(4, deadline=6.1)
+        await until_idle()
+        worker.gate.set()
+        await asyncio.gather(running, waiting, accepted)
+
+
+async def test_where_answers_came_later_than_expected_deadlines_are_doubted() -> None:
+    now = [0.0]
+    worker = FakeWorker(seconds=1.0)
+    async with desk(worker, max_batch=1, clock=lambda: now[0]) as d:
+        await d.submit(0)
+
+        async def refused(deadline: float, delay: float = 0.0) -> bool:
+            worker.gate.clear()
+            running = d.ask(1)
+            await until_idle()
+            now[0] += delay
+            asked = d.ask(2, deadline=now[0] + deadline)
+            await until_idle()
+            worker.gate.set()
+            await running
+            (answer,) = await asyncio.gather(asked, return_exceptions=True)
+            return isinstance(answer, Overloaded)
+
+        assert not await refused(2.1)  # 1 s under way, 1 its own
+        await refused(100, delay=5.0)
+        assert await refused(2.1)
 
 
 async def test_an_idle_worker_is_asked_even_if_it_may_be_too_slow() -> None:
@@ -292,7 +374,7 @@ async def test_what_would_be_late_makes_way_for_what_can_be_in_time() -> None:
     async with desk(worker, max_batch=1, notes=notes) as d:
         running = d.ask(0)
         await until_idle()
-        hurried, patient = d.ask(1, deadline=2.5), d.ask(2)
+        hurried, patient = d.ask(1, deadline=1.9), d.ask(2)
         await until_idle()
         worker.gate.set()  # and only now it shows how slow it is
         with pytest.raises(DeadlineExceeded):
@@ -313,11 +395,10 @@ async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_go
         await until_idle()
         requests = [d.ask(*range(1, 51), lane=flood), d.ask(*range(101, 109))]
         await until_idle()
-        # 1 s under way, 8 s of its own lane, 2 s that the flood gets meanwhile, 1 s for itself:
-        # half as much again has to be left
+        # 1 s under way, 8 s of its own lane, 2 s that the flood gets meanwhile, 1 s for itself
         with pytest.raises(Overloaded):
-            await d.submit(110, deadline=17.9)
-        requests.append(d.ask(110, deadline=18.1))
+            await d.submit(110, deadline=11.9)
+        requests.append(d.ask(110, deadline=12.1))
         worker.gate.set()
         await asyncio.gather(running, *requests)
 
@@ -720,3 +801,21 @@ async def test_the_cost_of_batches_is_found(slope: float, base: float, sizes: li
 def test_nothing_is_predicted_before_anything_was_seen() -> None:
     assert Cost().seconds(10, 8) == 0
     assert Cost().fitting(1.0) == 1
+
+
+@given(st.floats(-10, 10))
+def test_an_error_that_stays_the_same_is_doubted_by_as_much(error: float) -> None:
+    doubt = Doubt()
+    for _ in range(500):
+        doubt.learn(error)
+    assert doubt.seconds == pytest.approx(error, abs=1e-3)
+
+
+def test_errors_that_vary_are_doubted_by_more_than_most_of_them() -> None:
+    errors = np.random.default_rng(1).normal(1.0, 0.5, 2000)
+    doubt = Doubt()
+    short = 0
+    for error in errors:
+        short += error > doubt.seconds
+        doubt.learn(error)
+    assert 0.01 < short / len(errors) < 0.15

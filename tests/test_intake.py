@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from service.errors import Overloaded
 from service.faces import FaceDetector
 from service.intake import Intake
+from service.limits import CROWD
 from service.records import Picture
 
 pytestmark = pytest.mark.anyio
@@ -28,10 +29,12 @@ class Door:
         self.open = threading.Event()
         self.begun = threading.Event()
         self.decoded: list[str] = []
+        self.now = 0.0
 
     def decode(self, name: str) -> Picture:
         self.begun.set()
         self.open.wait(30)
+        self.now += 1
         self.decoded.append(name)
         return np.zeros((64, 64, 3), dtype=np.uint8)
 
@@ -41,21 +44,23 @@ class Door:
 
 
 @contextmanager
-def door(max_waiting: int = 10) -> Iterator[Door]:
+def door(max_waiting: int = 10, max_wait: float = inf) -> Iterator[Door]:
     dropped: list[str] = []
     refused: list[str] = []
     intake = Intake(
         FaceDetector(YUNET),
         threads=1,
         max_waiting=max_waiting,
+        max_wait=max_wait,
         refused=refused.append,
         dropped=dropped.append,
+        clock=lambda: held.now,
     )
-    door = Door(intake, dropped, refused)
+    held = Door(intake, dropped, refused)
     try:
-        yield door
+        yield held
     finally:
-        door.open.set()
+        held.open.set()
         intake.close()
 
 
@@ -78,8 +83,9 @@ async def test_a_picture_whose_caller_has_gone_is_not_decoded() -> None:
 
 async def test_a_picture_that_is_given_up_after_its_deadline_has_expired() -> None:
     with door() as d:
-        first, late = d.look("first"), d.look("late", deadline=time.monotonic())
+        first, late = d.look("first"), d.look("late", deadline=5)
         await settle()
+        d.now = 6
         late.cancel()
         await settle()
         d.open.set()
@@ -111,3 +117,51 @@ async def test_one_that_has_gone_leaves_its_place_to_another() -> None:
         await asyncio.gather(first, another)
     assert d.decoded == ["first", "another"]
     assert d.refused == ["intake_full"]
+
+
+async def used_to_seconds(d: Door) -> None:
+    """Let the intake learn that a picture takes a second."""
+    d.open.set()
+    for _ in range(100):
+        await d.look("learned from")
+    d.open.clear()
+    d.decoded.clear()
+
+
+async def test_one_that_could_not_be_looked_at_in_time_is_refused_and_told_when_to_come() -> None:
+    with door() as d:
+        await used_to_seconds(d)
+        waiting = [d.look("first"), d.look("second")]
+        await settle()
+        with pytest.raises(Overloaded) as refused:
+            await d.look("late", deadline=d.now + 2.9)
+        assert refused.value.retry_after == pytest.approx(2, abs=0.01)
+        waiting.append(d.look("in time", deadline=d.now + 3.1))
+        await settle()
+        d.open.set()
+        await asyncio.gather(*waiting)
+    assert d.decoded == ["first", "second", "in time"]
+    assert d.refused == ["deadline"]
+
+
+async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long() -> None:
+    with door(max_waiting=1000, max_wait=100) as d:
+        await used_to_seconds(d)
+        crowd = [d.look("one of a crowd") for _ in range(CROWD)]
+        await settle()
+        with pytest.raises(Overloaded) as refused:
+            await d.look("one more")
+        assert refused.value.retry_after == pytest.approx(CROWD, rel=0.01)
+        d.open.set()
+        await asyncio.gather(*crowd)
+    assert d.refused == ["intake_full"]
+
+
+async def test_a_crowd_that_moves_on_quickly_may_grow() -> None:
+    with door(max_waiting=1000, max_wait=1000) as d:
+        await used_to_seconds(d)
+        crowd = [d.look("one of a crowd") for _ in range(CROWD + 1)]
+        await settle()
+        d.open.set()
+        await asyncio.gather(*crowd)
+    assert len(d.decoded) == CROWD + 1

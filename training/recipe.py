@@ -34,6 +34,8 @@ class Recipe:
         warm_up: part of the steps that the learning rate rises for, before its cosine fall.
         label_smoothing: mass spread evenly over the classes.
         ema: decay of the exponential moving average of the weights that is kept, a step.
+        until: part of the steps after which the run ends; another may go on from it while the
+            rate is still high.
         stages: progressive resolution, small to large.
         augmentation: what is done to the images of each batch.
         turns: how often each data set is drawn in a round, in the order they are given; once each
@@ -50,6 +52,7 @@ class Recipe:
     warm_up: float = 0.15
     label_smoothing: float = 0.1
     ema: float = 0.998
+    until: float = 1.0
     stages: tuple[Stage, ...] = (Stage(0.55, 32), Stage(0.27, 48), Stage(0.18, 64))
     augmentation: Augmentation = field(default_factory=Augmentation)
     turns: tuple[int, ...] = ()
@@ -58,8 +61,13 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps in all."""
+        """Optimiser steps of the whole schedule."""
         return self.images // self.batch
+
+    @property
+    def last(self) -> int:
+        """Optimiser steps that are done."""
+        return round(self.steps * self.until)
 
     def pixels(self, step: int) -> int:
         """The input side at `step`."""

@@ -151,11 +151,11 @@ class _Run:
             self.network, forward_sync_buffers=False, gradient_as_bucket_view=True
         )
         with self.progress:
-            batch, steps = self.recipe.batch, self.recipe.steps
+            batch, last = self.recipe.batch, self.recipe.last
             bar = self.progress.add_task(
-                "training", total=steps * batch, completed=self.at.step * batch, rate="-"
+                "training", total=last * batch, completed=self.at.step * batch, rate="-"
             )
-            for step in range(self.at.step, steps):
+            for step in range(self.at.step, last):
                 self._after(step, self._step(replica, step))
                 speed = self.progress.tasks[bar].speed
                 self.progress.update(bar, advance=batch, rate=f"{speed:.0f}" if speed else "-")
@@ -196,7 +196,7 @@ class _Run:
 
     def _due(self, times: int) -> bool:
         """Whether one of `times` evenly spaced moments of the run has just come."""
-        steps, done = self.recipe.steps, self.at.step
+        steps, done = self.recipe.last, self.at.step
         return done * times // steps > (done - 1) * times // steps
 
     def _finish(self) -> None:
@@ -206,7 +206,7 @@ class _Run:
         """
         losses = []
         for network in (self.average.module, self.network):
-            logits = self._validate(network, self.recipe.pixels(self.recipe.steps - 1))
+            logits = self._validate(network, self.recipe.pixels(self.recipe.last - 1))
             losses.append(functional.cross_entropy(logits, self.data.validation_labels))
         if self.rank == 0:
             best = self.average.module if losses[0] <= losses[1] else self.network
@@ -289,7 +289,7 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 def _check_recipe(recipe: Recipe, out: Path) -> None:
     path = out / "recipe.json"
-    if path.exists() and path.read_text() != recipe.to_json():
+    if path.exists() and Recipe.load(path) != recipe:
         raise RunError(f"{out} holds a run of another recipe; give this one a folder of its own")
     path.write_text(recipe.to_json())
 

@@ -65,6 +65,16 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path: 
     assert histories[0] == histories[1]
 
 
+def test_a_run_may_end_before_its_schedule_does(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, until=0.5)
+    train(recipe, sets(), tmp_path, Execution())
+    assert (tmp_path / "weights.pt").exists()
+    assert torch.load(tmp_path / "checkpoint.pt")["at"]["step"] == RECIPE.steps // 2
+    _, history = lineage(tmp_path)
+    assert history[-1]["images"] == RECIPE.images // 2
+    assert history[-1]["learning_rate"] == RECIPE.rate(RECIPE.steps // 2 - 1) > 0
+
+
 def test_a_short_run_keeps_the_weights_that_the_validation_faces_prefer(tmp_path: Path) -> None:
     recipe = Recipe(images=16, batch=8, stages=(Stage(1.0, 32),))
     data = sets()

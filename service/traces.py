@@ -79,13 +79,14 @@ class Way:
         self.span.set_attribute("gimefive.steps_left_out", self._steps - MOST_STEPS)
         return False
 
-    def answered(self, method: str, route: str | None, status: int, request_id: str) -> None:
+    def answered(self, method: str, route: str | None, status: int, request_id: str | None) -> None:
         """The request has its answer."""
         if route:
             self.span.update_name(f"{method} {route}")
             self.span.set_attribute("http.route", route)
         self.span.set_attribute("http.response.status_code", status)
-        self.span.set_attribute("gimefive.request_id", request_id)
+        if request_id:
+            self.span.set_attribute("gimefive.request_id", request_id)
         if status >= 500:
             self.failed(str(status))
 

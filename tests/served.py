@@ -10,20 +10,25 @@ from pathlib import Path
 from service.engine import Engine
 from service.server import DrainingServer
 from service.settings import Settings
+from service.traces import Traces
+from service.trail import UNTRACED
 from tests import processes
 
 
 @asynccontextmanager
 async def served(
-    model: tuple[str, ...] = processes.argv(processes.sound), /, **changes: object
+    model: tuple[str, ...] = processes.argv(processes.sound),
+    traces: Traces | None = None,
+    /,
+    **changes: object,
 ) -> AsyncIterator[tuple[DrainingServer, str]]:
-    """A server over a model process, and its URL."""
+    """A server over a model process, and its URL; `traces` are told of requests."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     settings = Settings().but(**{"workers": 1, "port": port, **changes})
-    async with Engine.open(settings, lambda _: model) as engine:
-        server = DrainingServer(engine)
+    async with Engine.open(settings, lambda _: model, traces or UNTRACED) as engine:
+        server = DrainingServer(engine, traces)
         serving = asyncio.create_task(server.serve())
         while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has no event
             await asyncio.sleep(0)

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
+from websockets.asyncio.client import connect
 
 from service.api.app import create_app
 from service.batching import Batcher
@@ -26,12 +27,14 @@ from service.settings import Settings
 from service.traces import MOST_STEPS, Traces, exporting
 from tests import processes
 from tests.fakes import POISON, FakeWorker, face
+from tests.served import served
 from tests.test_api import png, post
 from tests.test_batching import Notes, lane
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 """The example of W3C Trace Context."""
 UNSAMPLED = PARENT[:-1] + "0"
+STEPS = ("decode", "queue", "inference", "batch")
 
 
 @dataclass
@@ -151,6 +154,25 @@ def test_an_explanation_is_drawn_in_a_span_of_its_own(service: Traced) -> None:
         ["POST /explain", "decode", "queue", "batch", "inference", "draw"]
     )
     assert facts(service.span("batch"))["gimefive.lane"] == "explain"
+
+
+@pytest.mark.anyio
+async def test_a_camera_is_followed_from_its_first_frame_to_its_last() -> None:
+    traces, exporter = written_down()
+    async with served(processes.argv(processes.sound), traces) as (_, url):
+        live = f"ws{url.removeprefix('http')}/live?faces=whole"
+        async with connect(live, additional_headers={"traceparent": PARENT}) as camera:
+            for _frame in range(2):
+                await camera.send(png(1))
+                await camera.recv()
+    steps = list(exporter.get_finished_spans())
+    stream = steps.pop()
+    assert stream.name == "GET /live"
+    assert stream.parent is not None
+    assert f"{stream.parent.span_id:016x}" == PARENT.split("-")[2]
+    assert facts(stream)["http.response.status_code"] == 101
+    assert Counter(step.name for step in steps) == dict.fromkeys(STEPS, 2)
+    assert all(step.parent == place(stream) for step in steps)
 
 
 @pytest.mark.anyio

@@ -63,7 +63,7 @@ class _Stream:
     """One connection, with as much of it in memory as two frames."""
 
     def __init__(self, socket: WebSocket, camera: Camera, threshold: float) -> None:
-        self._id = secrets.token_hex(8)
+        self._id = socket.state.request_id = secrets.token_hex(8)
         self._socket = socket
         self._camera = camera
         self._threshold = threshold

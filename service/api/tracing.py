@@ -10,6 +10,9 @@ from service.api.observe import QUIET
 if TYPE_CHECKING:
     from service.traces import Traces
 
+SWITCHING = 101
+"""What a WebSocket is answered with."""
+
 
 class Follow:
     """Pure ASGI middleware, the outermost."""
@@ -20,22 +23,22 @@ class Follow:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI says."""
-        if scope["type"] != "http" or scope["path"] in QUIET:
+        if scope["type"] == "lifespan" or scope["path"] in QUIET:
             await self._app(scope, receive, send)
             return
         status = 499  # until an answer begins: the client went away
 
         async def answer(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
+            if message["type"] in ("http.response.start", "websocket.accept"):
+                status = message.get("status", SWITCHING)
                 message["headers"] = [
-                    *message["headers"],
+                    *message.get("headers", ()),
                     (b"traceresponse", way.parent.encode()),
                 ]
             await send(message)
 
-        method, state = scope["method"], scope["state"]
+        method, state = scope.get("method", "GET"), scope["state"]
         facts = {
             "http.request.method": method,
             "url.scheme": scope["scheme"],
@@ -47,7 +50,7 @@ class Follow:
                 await self._app(scope, receive, answer)
             finally:
                 route = getattr(scope.get("route"), "path", None)
-                way.answered(method, route, status, state["request_id"])
+                way.answered(method, route, status, state.get("request_id"))
 
 
 def _headers(scope: Scope) -> dict[str, list[str]]:

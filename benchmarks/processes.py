@@ -60,6 +60,14 @@ class Processes:
                 total += int(rollup.partition("\nPss:")[2].split()[0]) * 1024
         return total
 
+    def settle(self) -> None:
+        """Wait until they do little: some go on starting after their first answer."""
+        for _ in range(60):
+            before = self.cpu_seconds()
+            time.sleep(0.5)
+            if self.cpu_seconds() - before < 0.1:
+                break
+
     def end(self) -> None:
         """Ask them to end; kill what is still there after a while."""
         with suppress(ProcessLookupError):

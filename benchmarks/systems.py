@@ -98,8 +98,9 @@ class System:
             ENVIRONMENTS.mkdir(exist_ok=True)
             with running(
                 command, environment, lambda: answers(url, self.request), log, patience
-            ) as started:
-                yield started
+            ) as (processes, started):
+                processes.settle()
+                yield processes, started
 
     def emotion(self, port: int) -> str:
         """What it says of the crop."""

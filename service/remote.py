@@ -94,6 +94,10 @@ class RemoteModel:
         self._watch = asyncio.create_task(self._keep_up(child))
         return child.info
 
+    def start_later(self) -> None:
+        """Start the process while others work; it can be asked once it is warm."""
+        self._watch = asyncio.create_task(self._keep_up_from_now())
+
     async def scores(self, faces: NDArray[np.uint8]) -> Scored:
         """Score grey faces, uint8 ``[N, 64, 64]``.
 
@@ -152,6 +156,9 @@ class RemoteModel:
             self._grown.set()
         return message
 
+    async def _keep_up_from_now(self) -> None:
+        await self._keep_up(await self._relaunch())
+
     async def _keep_up(self, child: Child) -> None:
         while True:
             lost = await self._end_or_growth(child)
@@ -187,7 +194,7 @@ class RemoteModel:
                 log.error("model process did not start", error=str(error))
             else:
                 self._failed_starts = 0
-                log.info("model process restarted", restarts=self.restarts)
+                log.info("model process up", pid=child.pid, restarts=self.restarts)
                 return child
 
 

@@ -20,7 +20,10 @@ async def start_workers(
     command: Callable[[WorkerConfig], Sequence[str]],
     stack: AsyncExitStack,
 ) -> tuple[list[RemoteModel], ModelInfo]:
-    """Start the model processes and wait until they are warm; `stack` stops them.
+    """Start the model processes and wait until all but the last are warm; `stack` stops them.
+
+    The last one starts then: at first its core has what speaks HTTP to import, and the service
+    need not wait for it.
 
     Raises:
         StoreError: the model cannot be had.
@@ -41,10 +44,13 @@ async def start_workers(
     ]
     for worker in workers:
         stack.push_async_callback(worker.stop)
+    awaited = max(1, count - 1)
     try:
-        infos = await asyncio.gather(*(worker.start() for worker in workers))
+        infos = await asyncio.gather(*(worker.start() for worker in workers[:awaited]))
     except WorkerLost as error:
         raise StoreError(f"the model could not be loaded: {error}") from error
+    for worker in workers[awaited:]:
+        worker.start_later()
     return workers, min(infos, key=lambda info: info.max_batch)
 
 

@@ -1,7 +1,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,8 @@ import pytest
 
 from service.errors import ModelFailure, OutOfMemory, StoreError, WorkerLost
 from service.remote import RemoteModel
+from service.settings import Settings
+from service.starting import start_workers
 from tests import processes
 from tests.fakes import POISON, face, scores_of
 
@@ -59,6 +61,40 @@ async def test_a_process_that_never_gets_ready_is_ended() -> None:
     with pytest.raises(WorkerLost, match=r"did not answer within 0\.2 s"):
         await model.start()
     await model.stop()
+
+
+async def test_a_process_that_starts_later_can_be_asked_once_it_is_warm() -> None:
+    model = RemoteModel(processes.argv(processes.sound), start_timeout=30)
+    model.start_later()
+    try:
+        assert not model.up
+        with pytest.raises(WorkerLost):
+            await model.scores(GOOD)
+        await model.ready()
+        assert np.array_equal((await model.scores(GOOD)).scores, scores_of(GOOD))
+    finally:
+        await model.stop()
+
+
+async def test_one_that_cannot_start_later_is_not_sound() -> None:
+    model = RemoteModel(processes.argv(processes.refuses), start_timeout=30)
+    model.start_later()
+    try:
+        while model.sound:  # noqa: ASYNC110  # it tries again, a little later each time
+            await asyncio.sleep(0)
+        assert not model.up
+    finally:
+        await model.stop()
+
+
+async def test_the_last_of_several_is_not_waited_for() -> None:
+    settings = Settings().but(workers=3)
+    async with AsyncExitStack() as stack:
+        argv = processes.argv(processes.sound)
+        workers, info = await start_workers(settings, lambda _: argv, stack)
+        assert info == processes.INFO
+        assert [worker.up for worker in workers] == [True, True, False]
+        await workers[-1].ready()
 
 
 async def test_an_error_of_the_model_leaves_its_process_in_service() -> None:

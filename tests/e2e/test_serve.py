@@ -161,6 +161,8 @@ def test_a_killed_model_process_is_replaced_and_the_service_goes_on(photograph: 
         running_server(workers=2) as server,
         httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client,
     ):
+        while "gimefive_worker_up 2.0" not in client.get("/metrics").text:
+            pass
         os.kill(server.workers()[0], signal.SIGKILL)
         for _ in range(5):
             assert client.post("/classify", content=photograph).status_code == 200

@@ -148,8 +148,15 @@ def test_a_second_signal_does_not_wait_for_what_was_accepted() -> None:
         wait_for_the_end_of(workers)
 
 
+def wait_for_both_up(server: Server) -> None:
+    """The second model process starts when the service is ready."""
+    while "gimefive_worker_up 2.0" not in httpx.get(f"{server.url}/metrics").text:
+        os.sched_yield()
+
+
 def test_no_model_process_outlives_a_front_that_was_killed() -> None:
     with running_server(workers=2) as server:
+        wait_for_both_up(server)
         workers = server.workers()
         assert len(workers) == 2
         server.process.kill()
@@ -161,8 +168,7 @@ def test_a_killed_model_process_is_replaced_and_the_service_goes_on(photograph: 
         running_server(workers=2) as server,
         httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client,
     ):
-        while "gimefive_worker_up 2.0" not in client.get("/metrics").text:
-            pass
+        wait_for_both_up(server)
         os.kill(server.workers()[0], signal.SIGKILL)
         for _ in range(5):
             assert client.post("/classify", content=photograph).status_code == 200

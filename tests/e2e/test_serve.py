@@ -150,8 +150,9 @@ def test_a_second_signal_does_not_wait_for_what_was_accepted() -> None:
 
 def wait_for_both_up(server: Server) -> None:
     """The second model process starts when the service is ready."""
-    while "gimefive_worker_up 2.0" not in httpx.get(f"{server.url}/metrics").text:
-        os.sched_yield()
+    with httpx.Client(base_url=server.url) as client:
+        while "gimefive_worker_up 2.0" not in client.get("/metrics").text:
+            os.sched_yield()
 
 
 def test_no_model_process_outlives_a_front_that_was_killed() -> None:

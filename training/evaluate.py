@@ -20,6 +20,7 @@ class Part(StrEnum):
     """Which faces of a data set to use."""
 
     all = "all"
+    train = "train"
     validation = "validation"
     held_out = "held_out"
 
@@ -58,7 +59,11 @@ class Artefact:
         if part is Part.all:
             return faces
         parts = split(faces, self.card["recipes"][-1]["seed"])
-        return parts.validation if part is Part.validation else parts.held_out
+        return {
+            Part.train: parts.train,
+            Part.validation: parts.validation,
+            Part.held_out: parts.held_out,
+        }[part]
 
     def score(self, faces: FaceSet) -> Scored:
         """The logits for a data set."""

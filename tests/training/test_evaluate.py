@@ -66,11 +66,10 @@ def test_mirror_images_may_have_a_say(exported: Exported) -> None:
     assert line == f"elsewhere, together with mirror images: {right:.1%}"
 
 
-def test_validation_faces_are_a_part_of_all(exported: Exported) -> None:
-    (line,) = said(
-        "evaluate", exported.folder / "model.fp32.pt", exported.data[0], "--part", "validation"
-    )
-    assert line.startswith("raf-noise: 6 faces")
+@pytest.mark.parametrize(("part", "faces"), [("train", 48), ("validation", 6), ("held_out", 6)])
+def test_a_data_set_is_cut_as_the_run_did(exported: Exported, part: str, faces: int) -> None:
+    (line,) = said("evaluate", exported.folder / "model.fp32.pt", exported.data[0], "--part", part)
+    assert line.startswith(f"raf-noise: {faces} faces")
 
 
 def test_calibrate_finds_the_temperature_of_the_card(exported: Exported) -> None:

@@ -28,16 +28,19 @@ ROOM = 32
 """Faces that may wait behind the gate."""
 
 
-@pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("gate") / "gate"
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    path = tmp_path / "gate"
     path.touch()
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def gated(gate: Path) -> Iterator[Server]:
-    """Two fronts whose model answers when the gate is open."""
+    """Two fronts whose model answers when the gate is open.
+
+    Before its first answer nobody knows how long it takes, so that nothing is sent to it ahead.
+    """
     with two_fronts(
         processes.gated, str(gate), queue_items=ROOM, max_frames=16, deadline_ms=120_000
     ) as server:

@@ -149,7 +149,7 @@ class Admission:
         """Seconds until a worker gets to what joins now."""
         if self._crew.idle and not any(map(len, self._queues)):
             return 0.0
-        return wait(queue, self._queues, self._crew.under_way(now), len(self._crew.posts))
+        return wait(queue, self._queues, self._crew.under_way(now), self._crew.up)
 
     def tell(self, queue: Queue) -> None:
         """Tell the observer how many wait."""

@@ -85,9 +85,9 @@ class Crew(Generic[WorkerT]):
         """Until then, urgent work is expected."""
 
     @property
-    def up(self) -> bool:
-        """Whether any can be asked now."""
-        return any(post.worker.up for post in self.posts)
+    def up(self) -> int:
+        """How many can be asked now."""
+        return sum(post.worker.up for post in self.posts)
 
     @property
     def idle(self) -> int:

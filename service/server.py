@@ -70,6 +70,7 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self.engine = engine
+        self.servers = []  # uvicorn has none before it listens, and a signal may come sooner
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a signal handler's signature
         """Drain; end at once if it drains already.

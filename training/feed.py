@@ -1,7 +1,7 @@
 """What a run learns from and watches, and the order in which every batch is drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -21,6 +21,7 @@ class Data:
     Attributes:
         faces: per data set, uint8 ``[N, 64, 64]``.
         labels: per data set, int64 ``[N]``.
+        targets: per data set, float32 ``[N, 6]``: the probabilities to learn.
         validation_faces: uint8 ``[M, 64, 64]``.
         validation_labels: int64 ``[M]``.
         turns: how often each data set is drawn in a round.
@@ -28,6 +29,7 @@ class Data:
 
     faces: tuple[Tensor, ...]
     labels: tuple[Tensor, ...]
+    targets: tuple[Tensor, ...]
     validation_faces: Tensor
     validation_labels: Tensor
     turns: tuple[int, ...]
@@ -38,29 +40,38 @@ class Data:
     ) -> "Data":
         """Put the sets into shared memory; without `turns` each is drawn equally often.
 
+        What is to be learned are the labels.
+
         Raises:
             DataError: `turns` is not one positive number a training set.
         """
         if turns and (len(turns) != len(train) or min(turns) < 1):
             raise DataError(f"{len(train)} training sets need as many turns above 0, not {turns}")
+        certain = np.eye(len(EMOTIONS), dtype=np.float32)
         return cls(
             faces=tuple(_shared(s.faces) for s in train),
             labels=tuple(_shared(s.labels) for s in train),
+            targets=tuple(_shared(certain[s.labels]) for s in train),
             validation_faces=_shared(np.concatenate([s.faces for s in validation])),
             validation_labels=_shared(np.concatenate([s.labels for s in validation])),
             turns=tuple(turns) or (1,) * len(train),
         )
 
     def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:
-        """The faces and labels at places `numbers` of the endless training sequence.
+        """The faces and targets at places `numbers` of the endless training sequence.
 
         The sets take their turns, however large they are; within a set every face comes once before
         any comes again, give or take the faces of one round.
         """
         places = [self._place(number, seed) for number in numbers]
         faces = torch.stack([self.faces[part][index] for part, index in places])
-        labels = torch.stack([self.labels[part][index] for part, index in places])
-        return faces, labels
+        targets = torch.stack([self.targets[part][index] for part, index in places])
+        return faces, targets
+
+    def taught(self, answers: Sequence[Tensor], share: float) -> "Data":
+        """The same faces, with `share` of each target from `answers`, per data set ``[N, 6]``."""
+        pairs = zip(self.targets, answers, strict=True)
+        return replace(self, targets=tuple(torch.lerp(*pair, share) for pair in pairs))
 
     def class_weights(self) -> Tensor:
         """Loss weights float32 ``[6]``: one over the root of a class's frequency, one on average.

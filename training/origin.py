@@ -21,13 +21,13 @@ def is_version(start: str) -> bool:
 
 
 def check(start: str) -> None:
-    """Make sure that a run can start there.
+    """Make sure that there are weights.
 
     Raises:
         RunError: the folder holds no weights.
     """
     if start and not is_version(start) and not (Path(start) / "weights.pt").exists():
-        raise RunError(f"there are no weights to start from in {start}; finish that run first")
+        raise RunError(f"there are no weights in {start}; finish that run first")
 
 
 def network(start: str) -> GiMeFive:

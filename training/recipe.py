@@ -42,6 +42,9 @@ class Recipe:
             if empty.
         start: folder of a finished run, or of a version of the store, whose weights this one starts
             from; none if empty.
+        teachers: folders like that of `start`; the mean answer of their networks to each face, as
+            it is, is part of what the network should answer.
+        teaching: how much of it the teachers decide; the label decides the rest.
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """
 
@@ -57,6 +60,8 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
     turns: tuple[int, ...] = ()
     start: str = ""
+    teachers: tuple[str, ...] = ()
+    teaching: float = 0.5
     seed: int = 2402
 
     @property
@@ -101,8 +106,8 @@ class Recipe:
         values = dict(values)
         if "stages" in values:
             values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
-        if "turns" in values:
-            values["turns"] = tuple(values["turns"])
+        for name in {"turns", "teachers"} & values.keys():
+            values[name] = tuple(values[name])
         if "augmentation" in values:
             values["augmentation"] = Augmentation(**values["augmentation"])
         return cls(**values)

@@ -22,7 +22,7 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training import origin
+from training import origin, teaching
 from training.augment import resize
 from training.errors import RunError
 from training.feed import Data
@@ -91,9 +91,11 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
         The path of ``weights.pt``, a state dict of `GiMeFive`.
 
     Raises:
-        RunError: `out` holds a run of another recipe, or the one to start from is not finished.
+        RunError: `out` holds a run of another recipe, or one to start from or to be
+            taught by is not finished.
     """
-    origin.check(recipe.start)
+    for folder in (recipe.start, *recipe.teachers):
+        origin.check(folder)
     out.mkdir(parents=True, exist_ok=True)
     _check_recipe(recipe, out)
     for name, value in KEEP_MEMORY.items():
@@ -121,14 +123,18 @@ class _Run:
 
     def __init__(self, job: _Job, rank: int) -> None:
         recipe = job.recipe
-        torch.manual_seed(recipe.seed)
         self.recipe = recipe
+        self.device = torch.device(job.execution.device)
         self.data = job.data
+        if recipe.teachers:
+            file = job.out / "teachers.pt"
+            taught = teaching.answers(recipe.teachers, job.data.faces, self.device, file)
+            self.data = job.data.taught(taught, recipe.teaching)
         self.out = job.out
         self.rank = rank
         self.processes = job.execution.processes
         self.checkpoint_steps = job.execution.checkpoint_steps
-        self.device = torch.device(job.execution.device)
+        torch.manual_seed(recipe.seed)
         network = origin.network(recipe.start)
         if origin.is_version(recipe.start):
             some, _ = job.data.batch(range(MEASURED), recipe.seed)
@@ -168,7 +174,7 @@ class _Run:
         generator = torch.Generator(self.device).manual_seed(chance)
         first = step * recipe.batch
         numbers = range(first + self.rank, first + recipe.batch, self.processes)
-        faces, labels = self.data.batch(numbers, recipe.seed)
+        faces, targets = self.data.batch(numbers, recipe.seed)
         inputs = recipe.augmentation(faces.to(self.device), recipe.pixels(step), generator)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step)
@@ -178,7 +184,7 @@ class _Run:
             logits = replica(inputs)
         loss = functional.cross_entropy(
             logits.float(),
-            labels.to(self.device),
+            targets.to(self.device),
             self.class_weights,
             label_smoothing=recipe.label_smoothing,
         )

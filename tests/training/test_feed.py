@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from tests.training.generated import noise_faces
 from training.data import FaceSet
@@ -62,9 +63,19 @@ def test_processes_that_share_a_batch_draw_what_one_would() -> None:
 
 
 def test_faces_come_with_their_own_labels() -> None:
-    faces, labels = DATA.batch(range(40), seed=3)
+    faces, targets = DATA.batch(range(40), seed=3)
     first = [int(face[0, 0]) for face in faces]
-    assert [(grey - 100 if grey >= 100 else grey) % 6 for grey in first] == labels.tolist()
+    labels = torch.tensor([(grey - 100 if grey >= 100 else grey) % 6 for grey in first])
+    assert torch.equal(targets, functional.one_hot(labels, 6).float())
+
+
+def test_who_is_taught_learns_between_the_label_and_the_answer_to_the_same_face() -> None:
+    answers = [torch.full((len(some), 6), len(some) / 100) for some in (SMALL, LARGE)]
+    faces, targets = DATA.taught(answers, 0.25).batch(range(40), seed=3)
+    _, labels = DATA.batch(range(40), seed=3)
+    large = torch.tensor([[int(face[0, 0]) >= 100] for face in faces])
+    expected = 0.75 * labels + 0.25 * torch.where(large, 0.3, 0.07)
+    torch.testing.assert_close(targets, expected)
 
 
 def test_another_seed_gives_another_order() -> None:

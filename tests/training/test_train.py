@@ -110,8 +110,29 @@ def test_a_run_may_start_from_a_version_of_the_store(exported: Exported, tmp_pat
     assert history[-1]["images"] == 500 + 500 + 8
 
 
-def test_a_run_cannot_start_from_one_that_has_not_ended(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, start=str(tmp_path / "nowhere"))
+def test_a_run_is_taught_the_mean_answer_of_others(exported: Exported, tmp_path: Path) -> None:
+    first = train(RECIPE, sets(), tmp_path / "first", TOGETHER)
+    teachers = (str(first.parent), str(exported.folder))
+    taught = replace(RECIPE, teachers=teachers, teaching=0.9)
+    second = train(taught, sets(), tmp_path / "second", TOGETHER)
+    networks = [GiMeFive(), GiMeFive()]
+    networks[0].load_state_dict(torch.load(first))
+    networks[1].load_state_dict(load(exported.folder / "model.fp32.pt").state_dict())
+    answers = torch.load(second.with_name("teachers.pt"))
+    for faces, mean in zip(sets().faces, answers, strict=True):
+        both = [torch.softmax(logits_of(network, faces), 1) for network in networks]
+        torch.testing.assert_close(mean, (both[0] + both[1]) / 2)
+    assert not torch.equal(torch.load(first)["fc3.weight"], torch.load(second)["fc3.weight"])
+
+
+@pytest.mark.parametrize("what", ["start", "teachers"])
+def test_a_run_cannot_start_from_or_be_taught_by_one_that_has_not_ended(
+    what: str, tmp_path: Path
+) -> None:
+    nowhere = str(tmp_path / "nowhere")
+    recipe = Recipe.of(
+        {"images": 32, "batch": 8, what: [nowhere] if what == "teachers" else nowhere}
+    )
     with pytest.raises(RunError, match="finish that run first"):
         train(recipe, sets(), tmp_path / "second", TOGETHER)
     assert not (tmp_path / "second").exists()

@@ -12,6 +12,7 @@ import av
 import httpx
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from service import errors
 from service.client import (
@@ -305,8 +306,11 @@ async def test_csv_of_a_film_that_breaks_off_never_looks_whole(cut: Path, tmp_pa
         status, said = await _told(*command)
         with pytest.raises(errors.NotAVideo, match="breaks off"):
             await client.video_csv(cut, theirs, faces="whole")
-        with pytest.raises(httpx.RemoteProtocolError):
+        with pytest.raises(httpx.RemoteProtocolError), capture_logs() as logged:
             await asyncio.to_thread(rows, url, cut, faces="whole")
+    assert [(line["event"], line["log_level"]) for line in logged if "error" in line] == [
+        ("answer cut short", "warning")
+    ]
     assert status == 1
     assert b"breaks off" in said
     assert b"out.csv holds" in said

@@ -3,8 +3,13 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 
+import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
+
+from service.errors import ServiceError
+
+log = structlog.get_logger(__name__)
 
 
 class HeldStream(StreamingResponse):
@@ -22,6 +27,12 @@ class HeldStream(StreamingResponse):
         self._held = held
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, as ASGI says; a client that goes away ends it at once."""
+        """Send it, as ASGI says; a client that goes away ends it at once.
+
+        What breaks off is left incomplete, so that the server cuts the transfer short.
+        """
         async with self._held:
-            await super().__call__(scope, receive, send)
+            try:
+                await super().__call__(scope, receive, send)
+            except ServiceError as error:
+                log.warning("answer cut short", id=scope["state"]["request_id"], error=str(error))

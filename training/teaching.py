@@ -12,23 +12,30 @@ import torch.distributed as dist
 from torch import Tensor
 
 from training import origin
+from training.feed import Data
 from training.network import EMOTIONS, logits_of
+from training.recipe import Recipe
+from training.saving import write
 
 
-def answers(
-    teachers: Sequence[str], faces: Sequence[Tensor], device: torch.device, file: Path
-) -> list[Tensor]:
-    """The teachers' mean probabilities; the processes of a run share the work.
+def taught(data: Data, recipe: Recipe, device: torch.device, file: Path) -> Data:
+    """The data with the targets that a recipe's teachers give them; as they are without any.
 
     Args:
-        teachers: folders of finished runs or of versions.
-        faces: per data set, uint8 ``[N, 64, 64]``.
+        data: what a run learns from.
+        recipe: names the teachers, and their share.
         device: where the networks answer.
-        file: keeps the result, for a run that goes on.
-
-    Returns:
-        Per data set, float32 ``[N, 6]`` on the CPU.
+        file: keeps the answers, for a run that goes on.
     """
+    if not recipe.teachers:
+        return data
+    return data.taught(_answers(recipe.teachers, data.faces, device, file), recipe.teaching)
+
+
+def _answers(
+    teachers: Sequence[str], faces: Sequence[Tensor], device: torch.device, file: Path
+) -> list[Tensor]:
+    """Their mean probabilities, per data set ``[N, 6]``; a run's processes share the work."""
     if file.exists():
         kept: list[Tensor] = torch.load(file)
         return kept
@@ -44,7 +51,5 @@ def answers(
     for mean in means:
         dist.all_reduce(mean)
     if dist.get_rank() == 0:
-        part = file.with_suffix(".part")
-        torch.save(means, part)
-        part.replace(file)
+        write(means, file)
     return means

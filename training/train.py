@@ -28,6 +28,7 @@ from training.errors import RunError
 from training.feed import Data
 from training.network import EMOTIONS, logits_of, with_measured_norms
 from training.recipe import Recipe
+from training.saving import write
 
 REPORTS = 10
 """How often a run looks at its validation faces."""
@@ -125,11 +126,7 @@ class _Run:
         recipe = job.recipe
         self.recipe = recipe
         self.device = torch.device(job.execution.device)
-        self.data = job.data
-        if recipe.teachers:
-            file = job.out / "teachers.pt"
-            taught = teaching.answers(recipe.teachers, job.data.faces, self.device, file)
-            self.data = job.data.taught(taught, recipe.teaching)
+        self.data = teaching.taught(job.data, recipe, self.device, job.out / "teachers.pt")
         self.out = job.out
         self.rank = rank
         self.processes = job.execution.processes
@@ -216,7 +213,7 @@ class _Run:
             losses.append(functional.cross_entropy(logits, self.data.validation_labels))
         if self.rank == 0:
             best = self.average.module if losses[0] <= losses[1] else self.network
-            _write(best.state_dict(), self.out / "weights.pt")
+            write(best.state_dict(), self.out / "weights.pt")
         dist.barrier()
 
     def _validate(self, network: nn.Module, pixels: int) -> Tensor:
@@ -258,7 +255,7 @@ class _Run:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        _write(state, self.out / "checkpoint.pt")
+        write(state, self.out / "checkpoint.pt")
         (self.out / "history.json").write_text(json.dumps(self.at.history, indent=1))
 
     def _resume(self) -> None:
@@ -298,9 +295,3 @@ def _check_recipe(recipe: Recipe, out: Path) -> None:
     if path.exists() and Recipe.load(path) != recipe:
         raise RunError(f"{out} holds a run of another recipe; give this one a folder of its own")
     path.write_text(recipe.to_json())
-
-
-def _write(state: dict[str, Any], path: Path) -> None:
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)

@@ -193,6 +193,28 @@ async def test_a_full_queue_refuses_all_faces_of_a_request_and_says_when_to_come
     assert [5] not in worker.batches
 
 
+@pytest.mark.parametrize(("up", "seconds"), [(False, (1 + 2) * 2.0), (True, (2 + 2) * 2.0 / 2)])
+async def test_a_worker_that_is_not_up_shortens_no_predicted_wait(up: bool, seconds: float) -> None:
+    worker, other = FakeWorker(seconds=2.0), FakeWorker(seconds=2.0)
+    other.alive.clear()
+    async with desk(worker, other, max_batch=1, max_items=2) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        other.gate.clear()
+        if up:
+            other.alive.set()
+        running = [d.ask(1), *([d.ask(2)] if up else [])]
+        await until_idle()
+        waiting = [d.ask(3), d.ask(4)]
+        await until_idle()
+        with pytest.raises(Overloaded) as refused:
+            await d.submit(5)
+        assert refused.value.retry_after == pytest.approx(seconds)
+        worker.gate.set()
+        other.gate.set()
+        await asyncio.gather(*running, *waiting)
+
+
 @pytest.mark.parametrize(("max_wait", "refused"), [(10, ["queue_full"]), (1000, [])])
 async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
     max_wait: float, refused: list[str]

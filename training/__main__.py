@@ -1,4 +1,4 @@
-"""``python -m training``: train, export, evaluate, calibrate, describe."""
+"""``python -m training``: train, ablate, export, evaluate, calibrate, describe."""
 
 import sys
 from pathlib import Path
@@ -8,6 +8,9 @@ import torch
 import typer
 
 from training import evaluate as evaluation
+from training.ablation import Faces, Plan, table
+from training.ablation import ablate as run_ablation
+from training.artefact import score_mirrored_too
 from training.calibrate import fit_temperature
 from training.conditions import CONDITIONS, under
 from training.data import read, split
@@ -27,22 +30,44 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="Build what m
 Sets = Annotated[list[Path], typer.Argument(help="data sets: folders, .zip or .csv files")]
 File = Annotated[Path, typer.Argument(help="model.*.pt with card.json beside it")]
 
+Unseen = Annotated[
+    list[Path] | None, typer.Option(help="a data set that was not trained on, to be measured")
+]
+Processes = Annotated[int, typer.Option(help="processes that share each batch")]
+Device = Annotated[str, typer.Option(help="cpu or cuda; chosen if left out")]
+
 
 @app.command()
 def train(
     data: Sets,
     out: Annotated[Path, typer.Option(help="folder of the run; a run there goes on")],
     recipe: Annotated[Path | None, typer.Option(help="JSON with changes to the defaults")] = None,
-    processes: Annotated[int, typer.Option(help="processes that share each batch")] = 1,
-    device: Annotated[str, typer.Option(help="cpu or cuda; chosen if left out")] = "",
+    processes: Processes = 1,
+    device: Device = "",
 ) -> None:
     """Train the network, or go on with a run that stopped."""
     chosen = Recipe.load(recipe) if recipe else Recipe()
     splits = [split(read(path), chosen.seed) for path in data]
     faces = Data.of([s.train for s in splits], [s.validation for s in splits], chosen.turns)
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    weights = run(chosen, faces, out, Execution(processes, device or best))
+    weights = run(chosen, faces, out, Execution(processes, device or _best_device()))
     typer.echo(f"weights: {weights}")
+
+
+@app.command()
+def ablate(
+    plan: Annotated[Path, typer.Argument(help="JSON: a base, and by name what differs from it")],
+    data: Sets,
+    out: Annotated[Path, typer.Option(help="folder for the runs; runs there go on")],
+    unseen: Unseen = None,
+    processes: Processes = 1,
+    device: Device = "",
+) -> None:
+    """Train one run for each line of a plan, and say what each change is worth."""
+    tried = Plan.load(plan)
+    splits = tuple(split(read(path), Recipe.of(tried.base).seed) for path in data)
+    faces = Faces(splits, tuple(read(path) for path in unseen or ()))
+    execution = Execution(processes, device or _best_device(), reports=1)
+    typer.echo(table(run_ablation(tried, faces, out, execution, typer.echo)))
 
 
 @app.command()
@@ -52,9 +77,7 @@ def export(
     ],
     data: Sets,
     version: Annotated[int, typer.Option(min=1, help="versions never change: a new number")],
-    unseen: Annotated[
-        list[Path] | None, typer.Option(help="a data set that was not trained on, to be measured")
-    ] = None,
+    unseen: Unseen = None,
     store: Annotated[Path, typer.Option(help="the model store")] = Path("model_store"),
 ) -> None:
     """Turn a run into a version of the store: files, card, README, pictures."""
@@ -80,7 +103,7 @@ def evaluate(
             right = artefact.score(under(condition, faces)).accuracy
             typer.echo(f"{faces.name}, {condition}: {right:.1%}")
         if mirrored:
-            right = artefact.score_mirrored_too(faces).accuracy
+            right = score_mirrored_too(artefact.module, faces).accuracy
             typer.echo(f"{faces.name}, together with mirror images: {right:.1%}")
         if out:
             evaluation.write(faces.name, report, out)
@@ -102,6 +125,10 @@ def describe(
 ) -> None:
     """Write a version's README and pictures again, from its card."""
     write_description(folder)
+
+
+def _best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Measuring a file of the store on any data set."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from training.artefact import digest, load, score
@@ -68,11 +67,6 @@ class Artefact:
     def score(self, faces: FaceSet) -> Scored:
         """The logits for a data set."""
         return score(self.module, faces)
-
-    def score_mirrored_too(self, faces: FaceSet) -> Scored:
-        """The mean of the logits for each face and for its mirror image."""
-        mirrored = replace(faces, faces=np.ascontiguousarray(faces.faces[:, :, ::-1]))
-        return Scored((self.score(faces).logits + self.score(mirrored).logits) / 2, faces.labels)
 
     def measure(self, faces: FaceSet) -> Report:
         """Measure it on a data set, at its temperature."""

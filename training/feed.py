@@ -73,8 +73,8 @@ class Data:
         pairs = zip(self.targets, answers, strict=True)
         return replace(self, targets=tuple(torch.lerp(*pair, share) for pair in pairs))
 
-    def class_weights(self) -> Tensor:
-        """Loss weights float32 ``[6]``: one over the root of a class's frequency, one on average.
+    def class_weights(self, balance: float) -> Tensor:
+        """Loss weights float32 ``[6]``: frequency to the power of -`balance`, one on average.
 
         Raises:
             DataError: no training set has a face of some emotion.
@@ -85,7 +85,7 @@ class Data:
         missing = [e for e, share in zip(EMOTIONS, frequency, strict=True) if share == 0]
         if missing:
             raise DataError(f"no training set has a face that shows {', '.join(missing)}")
-        weights = frequency.rsqrt()
+        weights = frequency**-balance
         return weights / (weights * frequency).sum()
 
     def _place(self, number: int, seed: int) -> tuple[int, int]:

@@ -82,10 +82,16 @@ def macro_recall(counts: Counts) -> float:
     return float(np.nanmean(recall(counts)))
 
 
+def losses(scores: Scores, labels: Labels) -> Values:
+    """-log of each label's score, in nats, ``[N]``."""
+    chosen = np.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
+    each: Values = -np.log(np.maximum(chosen, np.finfo(np.float64).tiny))
+    return each
+
+
 def negative_log_likelihood(scores: Scores, labels: Labels) -> float:
-    """The mean of -log of the label's score, in nats."""
-    chosen = np.take_along_axis(scores, labels[:, None], axis=1)
-    return float(-np.log(np.maximum(chosen, np.finfo(np.float64).tiny)).mean())
+    """The mean of `losses`."""
+    return float(losses(scores, labels).mean())
 
 
 def reliability(scores: Scores, labels: Labels, bins: int = 15) -> list[Bin]:

@@ -1,12 +1,14 @@
 """The model card in Markdown: ``model_card.md`` filled from ``card.json`` and nothing else."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from training.card import Card, Source
 from training.evidence import POOLED
+from training.recipe import Recipe
 from training.report import Report, Share
 
 SHOWN_THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
@@ -172,20 +174,24 @@ def _recipe(card: Card) -> str:
     return table(["choice", *runs], rows, words=1 + len(columns))
 
 
-def _choices(recipe: dict[str, Any]) -> dict[str, str]:
-    stages = ", ".join(f"{s['share']:.0%} at {s['pixels']} px" for s in recipe["stages"])
-    augmentation = ", ".join(f"{name} {value:g}" for name, value in recipe["augmentation"].items())
+def _choices(values: dict[str, Any]) -> dict[str, str]:
+    recipe = Recipe.of(values)
+    stages = ", ".join(f"{stage.share:.0%} at {stage.pixels} px" for stage in recipe.stages)
+    moved = asdict(recipe.augmentation)
+    teachers = ", ".join(f"`{teacher}`" for teacher in recipe.teachers)
     return {
-        "starts from": f"the weights of `{recipe['start']}`" if recipe["start"] else "chance",
-        "image passes": f"{recipe['images']:,}: {stages}",
-        "draws of each data set": " : ".join(map(str, recipe["turns"])) or "equally often",
-        "optimiser": f"AdamW, peak rate {recipe['learning_rate']:g}, batch {recipe['batch']}",
-        "weight decay": f"{recipe['weight_decay']:g}, not on biases and norms",
-        "schedule": f"one cycle: {recipe['warm_up']:.0%} warm-up, then half a cosine",
-        "label smoothing": f"{recipe['label_smoothing']:g}",
-        "weights kept": f"moving average (decay {recipe['ema']:g} a step), or the last ones",
-        "augmentation": augmentation,
-        "seed": str(recipe["seed"]),
+        "starts from": f"the weights of `{recipe.start}`" if recipe.start else "chance",
+        "image passes": f"{recipe.images:,}: {stages}",
+        "draws of each data set": " : ".join(map(str, recipe.turns)) or "equally often",
+        "taught by": f"{teachers}: {recipe.teaching:.0%}" if teachers else "labels alone",
+        "optimiser": f"{recipe.optimizer}, peak rate {recipe.learning_rate:g}, "
+        f"batch {recipe.batch}",
+        "weight decay": f"{recipe.weight_decay:g}, not on biases and norms",
+        "schedule": f"one cycle: {recipe.warm_up:.0%} warm-up, then half a cosine",
+        "label smoothing": f"{recipe.label_smoothing:g}",
+        "weights kept": f"moving average (decay {recipe.ema:g} a step), or the last ones",
+        "augmentation": ", ".join(f"{name} {value:g}" for name, value in moved.items()),
+        "seed": str(recipe.seed),
     }
 
 

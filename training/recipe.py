@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from math import cos, pi
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from training.augment import Augmentation
 
@@ -29,10 +29,18 @@ class Recipe:
     Attributes:
         images: image passes in all.
         batch: images a step, over all processes together.
-        learning_rate: peak of the one-cycle schedule (AdamW).
+        optimizer: ``AdamW``, or ``SGD`` with a Nesterov momentum of 0.9.
+        learning_rate: peak of the one-cycle schedule.
         weight_decay: on weights of convolutions and linear layers; not on biases and norms.
         warm_up: part of the steps that the learning rate rises for, before its cosine fall.
+        balance: how much more rare emotions weigh in the loss: the power of one over their
+            frequency.
         label_smoothing: mass spread evenly over the classes.
+        bootstrapping: part of each target that the network's own answer decides.
+        mixup: strength of the mixing of two faces and their targets (both parameters of the beta
+            distribution); none at 0.
+        consistency: weight of the difference between the answers to a face and to its mirror image;
+            above 0 each face passes twice.
         ema: decay of the exponential moving average of the weights that is kept, a step.
         until: part of the steps after which the run ends; another may go on from it while the
             rate is still high.
@@ -50,10 +58,15 @@ class Recipe:
 
     images: int = 450_000
     batch: int = 128
+    optimizer: Literal["AdamW", "SGD"] = "AdamW"
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warm_up: float = 0.15
+    balance: float = 0.5
     label_smoothing: float = 0.1
+    bootstrapping: float = 0.0
+    mixup: float = 0.0
+    consistency: float = 0.0
     ema: float = 0.998
     until: float = 1.0
     stages: tuple[Stage, ...] = (Stage(0.55, 32), Stage(0.27, 48), Stage(0.18, 64))

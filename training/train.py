@@ -27,11 +27,9 @@ from training.augment import resize
 from training.errors import RunError
 from training.feed import Data
 from training.network import EMOTIONS, logits_of, with_measured_norms
+from training.objective import Objective
 from training.recipe import Recipe
 from training.saving import write
-
-REPORTS = 10
-"""How often a run looks at its validation faces."""
 
 MEASURED = 512
 """Faces on which a version's norms are measured, where a run starts from one."""
@@ -53,11 +51,13 @@ class Execution:
         processes: how many share each batch; the cores are shared evenly among them.
         device: ``cpu`` or ``cuda``.
         checkpoint_steps: optimiser steps from one checkpoint to the next.
+        reports: how often the run looks at its validation faces.
     """
 
     processes: int = 1
     device: str = "cpu"
     checkpoint_steps: int = 100
+    reports: int = 10
 
 
 @dataclass
@@ -129,8 +129,7 @@ class _Run:
         self.data = teaching.taught(job.data, recipe, self.device, job.out / "teachers.pt")
         self.out = job.out
         self.rank = rank
-        self.processes = job.execution.processes
-        self.checkpoint_steps = job.execution.checkpoint_steps
+        self.execution = job.execution
         torch.manual_seed(recipe.seed)
         network = origin.network(recipe.start)
         if origin.is_version(recipe.start):
@@ -142,8 +141,9 @@ class _Run:
             multi_avg_fn=get_ema_multi_avg_fn(recipe.ema),  # type: ignore[no-untyped-call]  # torch leaves it untyped
             use_buffers=True,
         )
-        self.optimizer = torch.optim.AdamW(_groups(self.network, recipe), fused=True)
-        self.class_weights = job.data.class_weights().to(self.device)
+        self.optimizer = _optimizer(self.network, recipe)
+        class_weights = job.data.class_weights(recipe.balance).to(self.device)
+        self.objective = Objective(recipe, class_weights)
         self.at = Progressed()
         self.progress = _progress(shown=rank == 0)
 
@@ -166,11 +166,11 @@ class _Run:
 
     def _step(self, replica: nn.Module, step: int) -> Tensor:
         recipe = self.recipe
-        chance = (recipe.seed * recipe.steps + step) * self.processes + self.rank
+        chance = (recipe.seed * recipe.steps + step) * self.execution.processes + self.rank
         torch.manual_seed(chance)
         generator = torch.Generator(self.device).manual_seed(chance)
         first = step * recipe.batch
-        numbers = range(first + self.rank, first + recipe.batch, self.processes)
+        numbers = range(first + self.rank, first + recipe.batch, self.execution.processes)
         faces, targets = self.data.batch(numbers, recipe.seed)
         inputs = recipe.augmentation(faces.to(self.device), recipe.pixels(step), generator)
         for group in self.optimizer.param_groups:
@@ -178,13 +178,7 @@ class _Run:
         self.optimizer.zero_grad()
         cuda = self.device.type == "cuda"
         with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
-            logits = replica(inputs)
-        loss = functional.cross_entropy(
-            logits.float(),
-            targets.to(self.device),
-            self.class_weights,
-            label_smoothing=recipe.label_smoothing,
-        )
+            loss = self.objective(replica, inputs, targets.to(self.device))
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.optimizer.step()
         return loss.detach()
@@ -192,9 +186,9 @@ class _Run:
     def _after(self, step: int, loss: Tensor) -> None:
         self.at.step = step + 1
         self.average.update_parameters(self.network)
-        if self._due(REPORTS):
+        if self._due(self.execution.reports):
             self._report(loss)
-        if self.rank == 0 and (self.at.step % self.checkpoint_steps == 0 or self._due(1)):
+        if self.rank == 0 and (self.at.step % self.execution.checkpoint_steps == 0 or self._due(1)):
             self._save()
 
     def _due(self, times: int) -> bool:
@@ -222,7 +216,7 @@ class _Run:
             dist.broadcast(buffer, src=0)
         faces = self.data.validation_faces
         logits = torch.zeros(len(faces), len(EMOTIONS))
-        mine = slice(self.rank, None, self.processes)
+        mine = slice(self.rank, None, self.execution.processes)
         logits[mine] = logits_of(network, resize(faces[mine], pixels), self.device)
         dist.all_reduce(logits)
         return logits
@@ -281,13 +275,17 @@ def _progress(*, shown: bool) -> Progress:
     )
 
 
-def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     weights = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() == 1]
-    return [
+    groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
+    rate = recipe.learning_rate
+    if recipe.optimizer == "SGD":
+        return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, rate, fused=True)
 
 
 def _check_recipe(recipe: Recipe, out: Path) -> None:

@@ -1,6 +1,7 @@
 """A version of the store, made once from noise by the command line, for all that looks at one."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.training.generated import lively_network, noise_faces, write_folder, 
 from training.__main__ import app
 from training.network import GiMeFive, with_offsets
 from training.recipe import Recipe
+from training.train import KEEP_MEMORY
 
 HISTORY = [
     {
@@ -76,3 +78,11 @@ def _engine() -> Iterator[None]:
     engine = torch.backends.quantized.engine
     yield
     torch.backends.quantized.engine = engine
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a run sets for its processes is gone after the test."""
+    for name in KEEP_MEMORY:
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+        monkeypatch.delenv(name)

@@ -82,12 +82,15 @@ def test_another_seed_gives_another_order() -> None:
     assert greys(range(20), seed=1) != greys(range(20), seed=2)
 
 
-def test_loss_weights_are_one_on_average_and_one_over_the_root_of_the_frequency() -> None:
+@pytest.mark.parametrize(("balance", "times"), [(0.0, 1.0), (0.5, 2.0), (1.0, 4.0)])
+def test_loss_weights_are_one_on_average_and_grow_as_frequency_falls(
+    balance: float, times: float
+) -> None:
     labels = np.array([0] * 16 + [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4)
     faces = np.zeros((len(labels), 64, 64), dtype=np.uint8)
     some = FaceSet("some", faces, labels, ("",) * len(labels))
-    weights = Data.of([some], [some]).class_weights()
-    torch.testing.assert_close(weights[1:] / weights[0], torch.full((5,), 2.0))
+    weights = Data.of([some], [some]).class_weights(balance)
+    torch.testing.assert_close(weights[1:] / weights[0], torch.full((5,), times))
     assert float(weights[torch.from_numpy(labels)].mean()) == pytest.approx(1)
 
 
@@ -95,4 +98,4 @@ def test_an_emotion_without_any_face_is_refused_by_name() -> None:
     faces = noise_faces("set", each=2)
     without = faces.take(np.flatnonzero(faces.labels != 4))
     with pytest.raises(DataError, match="disgust"):
-        Data.of([without], [without]).class_weights()
+        Data.of([without], [without]).class_weights(0.5)

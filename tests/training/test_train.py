@@ -40,14 +40,6 @@ def sets(kind: type[Data] = Data) -> Data:
     return kind.of(train_sets, [noise_faces("three", each=1, seed=2)])
 
 
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run sets for its processes is gone after the test."""
-    for name in ("GLIBC_TUNABLES", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"):
-        monkeypatch.setenv(name, os.environ.get(name, ""))
-        monkeypatch.delenv(name)
-
-
 def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path: Path) -> None:
     whole = torch.load(train(RECIPE, sets(), tmp_path / "whole", TOGETHER))
     torch.manual_seed(RECIPE.seed)

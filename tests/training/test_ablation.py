@@ -1,0 +1,61 @@
+"""What a change of a recipe is worth, and whether the documents say what was measured."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from tests.training.conftest import Exported
+from training.__main__ import app
+from training.ablation import BASE, BEFORE, MIRRORED, Gain, Plan, load, table
+
+TRAINING = Path(__file__).parents[2] / "training"
+
+
+def test_a_row_differs_from_the_base_in_what_it_names_alone() -> None:
+    plan = Plan(
+        {"images": 64, "augmentation": {"flip": 0.1, "blur": 0.3}},
+        {"sharp": {"augmentation": {"blur": 0.0}}, "long": {"images": 128}},
+    )
+    recipes = plan.recipes()
+    assert list(recipes) == [BASE, "sharp", "long"]
+    assert recipes[BASE].augmentation.blur == recipes["long"].augmentation.blur == 0.3
+    assert recipes["sharp"].augmentation.flip == recipes[BASE].augmentation.flip == 0.1
+    assert recipes["sharp"].augmentation.blur == 0.0
+    assert [recipe.images for recipe in recipes.values()] == [64, 64, 128]
+
+
+def test_a_gain_is_the_mean_difference_with_the_interval_of_pairs() -> None:
+    """By hand: two sets, of which one face in four, and two of eight, are right only now."""
+    before = [np.array([1.0, 0, 0, 0]), np.array([1.0, 1, 0, 0, 0, 0, 0, 0])]
+    after = [np.array([1.0, 1, 0, 0]), np.array([1.0, 1, 1, 1, 0, 0, 0, 0])]
+    gain = Gain.of(after, before)
+    assert gain.value == pytest.approx(0.25)
+    assert gain.reach == pytest.approx(1.96 * (0.1875 / 4 + 0.1875 / 8) ** 0.5 / 2, rel=1e-4)
+
+
+def test_every_line_of_a_plan_is_trained_and_compared(exported: Exported, tmp_path: Path) -> None:
+    shared = {"start": str(exported.folder), "images": 16, "batch": 8, "seed": 5}
+    plan = tmp_path / "plan.json"
+    small = {"stages": [{"share": 1.0, "pixels": 32}]}
+    rows = {"still": {"learning_rate": 0.0}, "mixed": {"mixup": 0.4, "optimizer": "SGD"}}
+    plan.write_text(json.dumps({"base": shared | small, "rows": rows}))
+    words = ["ablate", str(plan), *map(str, exported.data), "--unseen", str(exported.unseen)]
+    words += ["--out", str(tmp_path / "runs")]
+    said = CliRunner().invoke(app, words, catch_exceptions=False).output
+
+    results = load(tmp_path / "runs" / "results.json")
+    assert [row.name for row in results] == [BEFORE, BASE, MIRRORED, "still", "mixed"]
+    assert said.endswith(table(results) + "\n")
+    assert list(results[0].accuracy) == ["raf-noise", "fer2013-noise", "elsewhere"]
+    base = results[1]
+    assert base.accuracy_gain == base.nll_gain == Gain(0.0, 0.0)
+    for row in results:
+        assert row.nll_gain.value == pytest.approx(row.nll - base.nll)
+        held_out = [row.accuracy[name] - base.accuracy[name] for name in list(row.accuracy)[:2]]
+        assert row.accuracy_gain.value == pytest.approx(np.mean(held_out))
+    before, still, mixed = results[0], results[3], results[4]
+    assert mixed.nll != base.nll != before.nll
+    assert abs(still.nll - before.nll) < abs(base.nll - before.nll)

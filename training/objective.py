@@ -1,0 +1,58 @@
+"""What every step of a run minimises."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Beta
+from torch.nn import functional
+
+from training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a recipe.
+
+    Attributes:
+        recipe: says what is part of it.
+        class_weights: float32 ``[6]``, on the device of the faces.
+    """
+
+    recipe: Recipe
+    class_weights: Tensor
+
+    def __call__(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of a batch, a scalar; chance comes from torch's own generator.
+
+        Args:
+            network: faces to logits.
+            inputs: augmented faces, float32 ``[N, H, W]``.
+            targets: probabilities to learn, float32 ``[N, 6]``.
+        """
+        recipe = self.recipe
+        if recipe.mixup:
+            inputs, targets = _mixed(inputs, targets, recipe.mixup)
+        if recipe.consistency:
+            inputs, targets = torch.cat((inputs, inputs.flip(-1))), targets.repeat(2, 1)
+        logits = network(inputs).float()
+        if recipe.bootstrapping:
+            targets = targets.lerp(logits.detach().softmax(dim=1), recipe.bootstrapping)
+        loss = functional.cross_entropy(
+            logits, targets, self.class_weights, label_smoothing=recipe.label_smoothing
+        )
+        if recipe.consistency:
+            loss = loss + recipe.consistency * _divergence(*logits.log_softmax(dim=1).chunk(2))
+        return loss
+
+
+def _mixed(inputs: Tensor, targets: Tensor, strength: float) -> tuple[Tensor, Tensor]:
+    """Each face mixed with another, and their targets likewise (Zhang et al., arXiv 1710.09412)."""
+    share = float(Beta(strength, strength).sample())
+    other = torch.randperm(len(inputs), device=inputs.device)
+    return inputs.lerp(inputs[other], share), targets.lerp(targets[other], share)
+
+
+def _divergence(some: Tensor, others: Tensor) -> Tensor:
+    """How far two rows of log-probabilities are apart: Kullback and Leibler's, both ways."""
+    return ((some.exp() - others.exp()) * (some - others)).sum(dim=1).mean()

@@ -6,6 +6,7 @@ alone, so a run that was killed and resumed ends with the same weights as one th
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from contextlib import nullcontext
@@ -110,6 +111,8 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
 
 
 def _process(rank: int, meeting: str, job: _Job) -> None:
+    # torch interrupts it when its parent dies, which who runs in the background would ignore
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     processes = job.execution.processes
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)

@@ -61,7 +61,7 @@ def ended(pid: int) -> bool:
 def wait_for_the_end_of(pids: list[int]) -> None:
     limit = time.monotonic() + 10
     while not all(ended(pid) for pid in pids):
-        assert time.monotonic() < limit, "a model process outlived its front"
+        assert time.monotonic() < limit, "a process outlived its parent"
         os.sched_yield()
 
 

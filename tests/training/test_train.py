@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException
 from torch.nn import functional
 
+from tests.e2e.test_serve import wait_for_the_end_of
 from tests.training.conftest import Exported
 from tests.training.generated import noise_faces
 from training.artefact import load
@@ -55,6 +58,24 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_weights(tmp_path: 
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     histories = [(tmp_path / name / "history.json").read_text() for name in ("whole", "killed")]
     assert histories[0] == histories[1]
+
+
+def test_a_run_in_the_background_whose_parent_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    """Or it would go on beside the one that is started in its place, in the same folder."""
+    begin = (
+        "import signal, sys; from tests.training.test_train import *;"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN);"  # as a shell does for what ends with an &
+        "endless, often = replace(RECIPE, images=10**9), replace(TOGETHER, checkpoint_steps=1);"
+        "train(endless, sets(), Path(sys.argv[1]), often)"
+    )
+    with subprocess.Popen([sys.executable, "-c", begin, tmp_path]) as parent:
+        while not (tmp_path / "checkpoint.pt").exists():
+            assert parent.poll() is None
+            os.sched_yield()
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        assert len(children) >= TOGETHER.processes
+        parent.kill()
+        wait_for_the_end_of([int(pid) for pid in children])
 
 
 def test_a_run_may_end_before_its_schedule_does(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from typing import Any, Protocol
 
 from service.crew import Crew
 from service.errors import NotReady, Overloaded, TooLarge
-from service.limits import overfull
 from service.queues import Entries, Queue, wait
 
 
@@ -82,7 +81,7 @@ class Admission:
         now = self._clock()
         seconds = self.wait(queue, now)
         crowd = len(queue) + items
-        if not queue.has_room(items) or overfull(crowd, seconds, queue.lane.max_wait):
+        if not queue.has_room(items) or queue.pressure.overfull(crowd, seconds, now):
             raise self._overloaded("queue_full", queue, seconds)
         answered = seconds + queue.work(min(queue.cap, crowd))
         if deadline and seconds and now + answered + queue.doubt.seconds > deadline:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from service import imaging
 from service.errors import Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
-from service.limits import overfull
+from service.limits import Pressure
 from service.records import FACE_SIZE, Box, Face, FaceImage, FaceMode, Picture
 from service.trail import UNTRACED, Trail
 
@@ -105,7 +105,7 @@ class Intake:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
         self._threads = threads
         self._max_waiting = max_waiting
-        self._max_wait = max_wait
+        self._pressure = Pressure(max_wait)
         self._refused = refused
         self._dropped = dropped
         self._trail = trail
@@ -216,8 +216,10 @@ class Intake:
             Overloaded: it would not.
         """
         seconds = self._pooled * self._seconds / self._threads
-        late = deadline is not None and self._clock() + seconds + self._seconds > deadline
-        if overfull(self._pooled + 1, seconds, self._max_wait) or (self._pooled and late):
+        now = self._clock()
+        late = deadline is not None and now + seconds + self._seconds > deadline
+        overfull = self._pressure.overfull(self._pooled + 1, seconds, now)
+        if overfull or (self._pooled and late):
             self._refused("deadline" if late else "intake_full")
             raise Overloaded(
                 f"{self._pooled} pictures wait already: try again in {seconds:.1f} s",

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import inf
 
 from service.errors import Overloaded, RateLimited
 
@@ -11,9 +12,32 @@ CROWD = 128
 again are no overload, and this many of them are not refused."""
 
 
-def overfull(waiting: int, seconds: float, max_wait: float) -> bool:
-    """Whether more wait than a crowd, and longer than they should."""
-    return waiting > CROWD and seconds > max_wait
+CALM = 1.0
+"""Seconds without a refusal after which an overload counts as over."""
+
+
+class Pressure:
+    """Whether more pictures come than can be answered.
+
+    Until a crowd has been exceeded nobody is refused. From then on a long queue would gain nothing
+    and only delay those who are let in, so it is kept short for as long as somebody is refused.
+    """
+
+    def __init__(self, max_wait: float) -> None:
+        """None as yet.
+
+        Args:
+            max_wait: longest that one of more than a crowd should wait, in seconds.
+        """
+        self._max_wait = max_wait
+        self._over = -inf
+
+    def overfull(self, waiting: int, seconds: float, now: float) -> bool:
+        """Whether one is to be refused who would be one of `waiting`, for so many seconds."""
+        if seconds <= self._max_wait or (waiting <= CROWD and now >= self._over):
+            return False
+        self._over = now + CALM
+        return True
 
 
 class Places:

@@ -68,9 +68,9 @@ class Settings(BaseSettings):
         1024, description="Most faces that may wait; more are refused with 503 and Retry-After."
     )
     queue_seconds: PositiveFloat = Field(
-        0.4,
+        0.05,
         description="Longest that one more single picture may be predicted to wait where over 128 "
-        "do; more are refused likewise.",
+        "do, or more were refused within the last second; more are refused likewise.",
     )
     max_body_bytes: PositiveInt = Field(20 * 2**20, description="Largest request body, in bytes.")
     max_frames: PositiveInt = Field(256, description="Most frames in one request's batch.")

@@ -21,7 +21,7 @@ from service.errors import (
     WorkerLost,
 )
 from service.lanes import Batch, Cost, Doubt, Lane, share
-from service.limits import CROWD
+from service.limits import CALM, CROWD
 from service.records import FaceImage, Scores
 from tests.fakes import (
     POISON,
@@ -232,6 +232,34 @@ async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
         answers = await asyncio.gather(running, *asked, return_exceptions=True)
     assert [type(answer) for answer in answers].count(Overloaded) == len(refused)
     assert notes.refused == refused
+
+
+async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_for_a_while() -> (
+    None
+):
+    now = [0.0]
+    worker = FakeWorker(seconds=2.0)
+    async with desk(worker, max_batch=2, max_items=1000, max_wait=10, clock=lambda: now[0]) as d:
+        await d.submit(0, 1)
+
+        async def refused(asked: int) -> int:
+            """How many of so many are, who ask at once while the model is busy."""
+            worker.gate.clear()
+            running = d.ask(0)
+            await until_idle()
+            waiting = [d.ask(0) for _ in range(asked)]
+            await until_idle()
+            worker.gate.set()
+            answers = await asyncio.gather(running, *waiting, return_exceptions=True)
+            return [type(answer) for answer in answers].count(Overloaded)
+
+        assert await refused(CROWD) == 0
+        assert await refused(CROWD + 1) == 1
+        assert await refused(CROWD) > CROWD // 2
+        now[0] += CALM / 2
+        assert await refused(CROWD) > CROWD // 2
+        now[0] += CALM
+        assert await refused(CROWD) == 0
 
 
 async def test_the_predicted_wait_knows_what_the_way_to_the_model_takes() -> None:

@@ -13,7 +13,7 @@ import pytest
 from service.errors import Overloaded
 from service.faces import FaceDetector
 from service.intake import Intake
-from service.limits import CROWD
+from service.limits import CALM, CROWD
 from service.records import Picture
 
 pytestmark = pytest.mark.anyio
@@ -155,6 +155,28 @@ async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long() -
         d.open.set()
         await asyncio.gather(*crowd)
     assert d.refused == ["intake_full"]
+
+
+async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_for_a_while() -> (
+    None
+):
+    with door(max_waiting=1000, max_wait=2.5) as d:
+        await used_to_seconds(d)
+        crowd = [d.look("one of a crowd") for _ in range(CROWD)]
+        await settle()
+        with pytest.raises(Overloaded):
+            await d.look("one more")
+        for looked in crowd[3:]:
+            looked.cancel()
+        await settle()
+        with pytest.raises(Overloaded):
+            await d.look("waits too long")
+        d.now += CALM
+        crowd[3] = d.look("may wait again")
+        await settle()
+        d.open.set()
+        await asyncio.gather(*crowd[:4])
+    assert d.refused == ["intake_full"] * 2
 
 
 async def test_a_crowd_that_moves_on_quickly_may_grow() -> None:

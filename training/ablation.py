@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from training import metrics, origin
 from training.artefact import score, score_mirrored_too
+from training.augment import resize
 from training.calibrate import fit_offsets, fit_temperature
 from training.data import FaceSet, Split
 from training.feed import Data
@@ -152,10 +154,26 @@ class Faces:
     unseen: tuple[FaceSet, ...]
 
 
+class Sized(nn.Module):
+    """A network that is asked at another size than that of the faces, in evaluation mode."""
+
+    def __init__(self, network: nn.Module, pixels: int) -> None:
+        super().__init__()
+        self.network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        self.pixels = pixels
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Logits ``[N, 6]`` of faces ``[N, H, W]``."""
+        logits: Tensor = self.network(resize(faces, self.pixels))
+        return logits
+
+
 def ablate(
     plan: Plan, faces: Faces, out: Path, execution: Execution, say: Callable[[str], None]
 ) -> list[Row]:
-    """Train every row and measure it; runs that are there already go on, or stay as they are.
+    """Train every row and measure it, at the size that it was last trained at.
+
+    Runs that are there already go on, or stay as they are.
 
     Args:
         plan: what is tried.
@@ -171,7 +189,8 @@ def ablate(
         data = Data.of(
             [s.train for s in faces.splits], [s.validation for s in faces.splits], recipe.turns
         )
-        return origin.network(str(train(recipe, data, out / name, execution).parent)).eval()
+        run = train(recipe, data, out / name, execution).parent
+        return Sized(origin.network(str(run)), recipe.stages[-1].pixels)
 
     def answers(network: nn.Module) -> Answers:
         return Answers.of(lambda part: score(network, part), faces)
@@ -184,7 +203,8 @@ def ablate(
 
     network = trained(BASE)
     base = answers(network)
-    tell(BEFORE, answers(origin.network(recipes[BASE].start).eval()))
+    start = origin.network(recipes[BASE].start)
+    tell(BEFORE, answers(Sized(start, recipes[BASE].stages[-1].pixels)))
     tell(BASE, base)
     tell(MIRRORED, Answers.of(lambda part: score_mirrored_too(network, part), faces))
     for name in plan.rows:

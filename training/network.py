@@ -168,7 +168,7 @@ def with_measured_norms(network: GiMeFive, faces: Tensor) -> GiMeFive:
 
 
 def logits_of(
-    network: nn.Module, faces: Tensor, device: torch.device | str = "cpu", batch: int = 128
+    network: nn.Module, faces: Tensor, device: torch.device | str = "cpu", batch: int = 32
 ) -> Tensor:
     """Logits float32 ``[N, 6]``, on the CPU, of faces ``[N, H, W]``, in evaluation mode."""
     training = network.training

@@ -45,9 +45,7 @@ def _answers(
         network = origin.network(teacher).eval()
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
         for some, mean in zip(faces, means, strict=True):
-            mean[mine] += torch.softmax(logits_of(network, some[mine], device, 32), 1) / len(
-                teachers
-            )
+            mean[mine] += torch.softmax(logits_of(network, some[mine], device), 1) / len(teachers)
     for mean in means:
         dist.all_reduce(mean)
     if dist.get_rank() == 0:

@@ -36,6 +36,13 @@ def test_a_gain_is_the_mean_difference_with_the_interval_of_pairs() -> None:
     assert gain.reach == pytest.approx(1.96 * (0.1875 / 4 + 0.1875 / 8) ** 0.5 / 2, rel=1e-4)
 
 
+def test_the_training_notes_hold_the_table_of_the_results() -> None:
+    rows = load(TRAINING / "recipes" / "ablation.results.json")
+    tried = Plan.load(TRAINING / "recipes" / "ablation.json")
+    assert [row.name for row in rows] == [BEFORE, BASE, MIRRORED, *tried.rows]
+    assert table(rows) in (TRAINING / "README.md").read_text()
+
+
 def test_every_line_of_a_plan_is_trained_and_compared(exported: Exported, tmp_path: Path) -> None:
     shared = {"start": str(exported.folder), "images": 16, "batch": 8, "seed": 5}
     plan = tmp_path / "plan.json"

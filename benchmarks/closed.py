@@ -54,16 +54,18 @@ def load(
 ) -> dict[str, Any]:
     """One closed loop, and what it cost."""
     before = _batches(port)
-    cpu = processes.cpu_seconds()
+    scopes = None, [processes.main]
+    start = [processes.cpu_seconds(pids) for pids in scopes]
     with peak(processes) as held:
         seen = closed_loop(port, request, connections, seconds)
-    cpu = processes.cpu_seconds() - cpu
+    cpu, main = (processes.cpu_seconds(pids) - had for pids, had in zip(scopes, start, strict=True))
     good = seen.requests - seen.refused
     faces, batches = (now - then for now, then in zip(_batches(port), before, strict=True))
     return {
         **asdict(seen),
         "rate": seen.rate,
         "cpu_seconds_per_1000": cpu / good * 1000 if good else None,
+        "main_process_cpu_seconds_per_1000": main / good * 1000 if good else None,
         "peak_bytes": max(held),
         "mean_batch": faces / batches if batches else None,
     }

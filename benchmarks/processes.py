@@ -42,10 +42,10 @@ class Processes:
                         found.append(int(folder.name))
         return found
 
-    def cpu_seconds(self) -> float:
-        """CPU time they have had, those that ended included."""
+    def cpu_seconds(self, pids: Sequence[int] | None = None) -> float:
+        """CPU time that they have had, or some of them; children that ended are included."""
         ticks = 0
-        for pid in self.pids():
+        for pid in self.pids() if pids is None else pids:
             with suppress(OSError):
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 ticks += sum(int(field) for field in fields[11:15])

@@ -28,7 +28,7 @@ def _closed(precision: str, found: dict[str, Any], best: float) -> Table:
     table.add_column("system")
     for count in COLUMNS:
         table.add_column(f"{count} conn.", justify="right")
-    for heading in ("of limit", "p50/p99 ms", "CPU s/1000", "MB", "batch", "start s"):
+    for heading in ("of limit", "p50/p99 ms", "CPU s/1000, main", "MB", "batch", "start s"):
         table.add_column(heading, justify="right")
     for name, system in found.items():
         if "failed" in system:
@@ -41,12 +41,21 @@ def _closed(precision: str, found: dict[str, Any], best: float) -> Table:
             *(f"{loops[count]['rate']:.0f}" if count in loops else "" for count in COLUMNS),
             f"{at['rate'] / best:.2f}",
             f"{at['p50']:.1f}/{at['p99']:.1f}",
-            f"{at['cpu_seconds_per_1000']:.2f}" if at["cpu_seconds_per_1000"] else "",
+            _cpu(at),
             f"{max(loop['peak_bytes'] for loop in loops.values()) / 1e6:.0f}",
             f"{at['mean_batch']:.1f}" if at["mean_batch"] else "",
             f"{system['start_seconds']:.1f}",
         )
     return table
+
+
+def _cpu(loop: dict[str, Any]) -> str:
+    """Of all processes and of the one that was started, per 1,000 answers; empty for none."""
+    return "/".join(
+        f"{loop[name]:.2f}"
+        for name in ("cpu_seconds_per_1000", "main_process_cpu_seconds_per_1000")
+        if loop[name]
+    )
 
 
 def _overload(name: str, rows: list[dict[str, Any]]) -> Table:

@@ -17,8 +17,11 @@ def draw(report: dict[str, Any], path: Path) -> None:
     figure, rows = plt.subplots(2, max(3, len(kinds)), figsize=(15, 8), squeeze=False)
     for axes in rows.ravel():
         axes.set_visible(False)
+    names = dict.fromkeys(name for found in report["systems"].values() for name in found)
+    colours = {name: f"C{index}" for index, name in enumerate(names)}
     for axes, kind in zip(rows[0], kinds, strict=False):
-        _systems(axes, kind, report["systems"][kind], max(report["limit"][kind].values()))
+        _systems(axes, kind, report["systems"][kind], max(report["limit"][kind].values()), colours)
+    figure.legend(*rows[0][0].get_legend_handles_labels(), loc="upper center", ncols=len(names) + 1)
     _limits(rows[1][0], report["limit"])
     extras = report.get("extras", {})
     if "processes" in extras:
@@ -27,23 +30,23 @@ def draw(report: dict[str, Any], path: Path) -> None:
     if "failed" not in held:
         megabytes = {items: value / 1e6 for items, value in held.items()}
         _line(rows[1][2], megabytes, "faces that may wait", "MB, at three times of capacity")
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.96))
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
-def _systems(axes: Axes, kind: str, found: dict[str, Any], best: float) -> None:
+def _systems(
+    axes: Axes, kind: str, found: dict[str, Any], best: float, colours: dict[str, str]
+) -> None:
     axes.set_visible(True)
     for name, system in found.items():
         loops = system.get("connections", {})
         if loops:
             rates = [loop["rate"] for loop in loops.values()]
-            axes.plot(
-                list(loops), rates, "o-", label=name, linewidth=3 if name == "gimefive" else 1
-            )
+            width = 3 if name == "gimefive" else 1
+            axes.plot(list(loops), rates, "o-", label=name, color=colours[name], linewidth=width)
     axes.axhline(best, color="grey", linestyle="--", label="bare artefact")
     axes.set(title=kind, xlabel="connections", ylabel="images/s", ylim=(0, None))
-    axes.legend(fontsize=8)
 
 
 def _limits(axes: Axes, limits: dict[str, dict[str, float]]) -> None:
@@ -57,4 +60,4 @@ def _limits(axes: Axes, limits: dict[str, dict[str, float]]) -> None:
 def _line(axes: Axes, values: dict[str, float], across: str, up: str) -> None:
     axes.set_visible(True)
     axes.plot(list(values), list(values.values()), "o-")
-    axes.set(xlabel=across, ylabel=up, ylim=(0, None))
+    axes.set(xlabel=across, ylabel=up, ylim=(0, 1.1 * max(values.values())))

@@ -41,6 +41,8 @@ class Recipe:
             distribution); none at 0.
         consistency: weight of the difference between the answers to a face and to its mirror image;
             above 0 each face passes twice.
+        dropout: how much of the published dropout (0.2 after a block, 0.5 between linear layers)
+            there is.
         ema: decay of the exponential moving average of the weights that is kept, a step.
         until: part of the steps after which the run ends; another may go on from it while the
             rate is still high.
@@ -67,6 +69,7 @@ class Recipe:
     bootstrapping: float = 0.0
     mixup: float = 0.0
     consistency: float = 0.0
+    dropout: float = 1.0
     ema: float = 0.998
     until: float = 1.0
     stages: tuple[Stage, ...] = (Stage(0.55, 32), Stage(0.27, 48), Stage(0.18, 64))

@@ -138,6 +138,9 @@ class _Run:
         if origin.is_version(recipe.start):
             some, _ = job.data.batch(range(MEASURED), recipe.seed)
             network = with_measured_norms(network, some).train()
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p *= recipe.dropout
         self.network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
         self.average = AveragedModel(
             self.network,

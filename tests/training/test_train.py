@@ -1,5 +1,6 @@
 """A run that is killed and started again ends as one that was not."""
 
+import json
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from tests.e2e.test_serve import wait_for_the_end_of
 from tests.training.conftest import Exported
 from tests.training.generated import noise_faces
 from training.artefact import load
-from training.augment import resize
+from training.augment import Augmentation, resize
 from training.errors import RunError
 from training.feed import Data
 from training.network import GiMeFive, logits_of
@@ -36,6 +37,13 @@ class Doomed(Data):
         if numbers.start >= 3 * RECIPE.batch:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().batch(numbers, seed)
+
+
+class Same(Data):
+    """Gives the same faces at every step."""
+
+    def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:
+        return super().batch(range(len(numbers)), seed)
 
 
 def sets(kind: type[Data] = Data) -> Data:
@@ -103,6 +111,25 @@ def test_a_short_run_keeps_the_weights_that_the_validation_faces_prefer(tmp_path
         losses.append(float(functional.cross_entropy(logits, data.validation_labels)))
     better = state["network"] if losses[0] < losses[1] else average
     assert all(torch.equal(better[name], kept[name]) for name in kept)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 1.0])
+def test_without_dropout_no_chance_is_left_in_what_the_network_answers(
+    dropout: float, tmp_path: Path
+) -> None:
+    recipe = replace(
+        RECIPE,
+        images=16,
+        learning_rate=0.0,
+        dropout=dropout,
+        stages=(Stage(1.0, 32),),
+        augmentation=Augmentation(
+            flip=0, rotation=0, scale=0, shift=0, contrast=0, brightness=0, erasing=0
+        ),
+    )
+    train(recipe, sets(Same), tmp_path, Execution(reports=2))
+    first, second = json.loads((tmp_path / "history.json").read_text())
+    assert (first["train_loss"] == second["train_loss"]) == (dropout == 0)
 
 
 def test_a_run_may_start_from_the_weights_of_another(tmp_path: Path) -> None:

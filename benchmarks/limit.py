@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.peers.network import Network
+from service.settings import worker_environment
 
 
 def images_per_second(
@@ -25,6 +26,7 @@ def images_per_second(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env=worker_environment(),
             text=True,
         )
         for _ in range(processes)

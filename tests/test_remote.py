@@ -1,5 +1,7 @@
 import asyncio
 import os
+import resource
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -117,6 +119,14 @@ async def test_running_out_of_memory_is_told_apart_from_other_failures() -> None
         with pytest.raises(OutOfMemory, match="no memory left"):
             await model.scores(GOOD)
         assert model.up
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that is told to keep memory")
+async def test_memory_of_a_batch_is_kept_for_the_next() -> None:
+    async with started(processes.works_in_much_memory) as model:
+        first, second = [(await model.scores(GOOD)).scores[0, 0] for _ in range(2)]
+    assert first * resource.getpagesize() > 32 * 2**20
+    assert second < first / 100
 
 
 async def test_a_process_that_has_grown_too_large_is_replaced_without_a_gap() -> None:

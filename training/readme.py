@@ -179,6 +179,7 @@ def _choices(values: dict[str, Any]) -> dict[str, str]:
     stages = ", ".join(f"{stage.share:.0%} at {stage.pixels} px" for stage in recipe.stages)
     moved = asdict(recipe.augmentation)
     teachers = ", ".join(f"`{teacher}`" for teacher in recipe.teachers)
+    ended = f"; ended after {recipe.until:.0%} of it" if recipe.until < 1 else ""
     return {
         "starts from": f"the weights of `{recipe.start}`" if recipe.start else "chance",
         "image passes": f"{recipe.images:,}: {stages}",
@@ -187,7 +188,8 @@ def _choices(values: dict[str, Any]) -> dict[str, str]:
         "optimiser": f"{recipe.optimizer}, peak rate {recipe.learning_rate:g}, "
         f"batch {recipe.batch}",
         "weight decay": f"{recipe.weight_decay:g}, not on biases and norms",
-        "schedule": f"one cycle: {recipe.warm_up:.0%} warm-up, then half a cosine",
+        "schedule": f"one cycle: {recipe.warm_up:.0%} warm-up, then half a cosine{ended}",
+        "dropout": "as published" if recipe.dropout == 1 else f"{recipe.dropout:.0%} of published",
         "label smoothing": f"{recipe.label_smoothing:g}",
         "weights kept": f"moving average (decay {recipe.ema:g} a step), or the last ones",
         "augmentation": ", ".join(f"{name} {value:g}" for name, value in moved.items()),

@@ -9,11 +9,10 @@ A good way is read by the network as well as the data set's own crop::
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import atan2, hypot, pi
+from math import atan2
 from pathlib import Path
 from typing import Annotated, Protocol
 
-import cv2
 import numpy as np
 import torch
 import typer
@@ -24,10 +23,9 @@ from service.records import FACE_SIZE, Face, FaceImage, Picture
 from training.augment import resize
 from training.data import FaceSet, read, split
 from training.network import GiMeFive, logits_of
+from training.photographs import DETECTOR, TILT, look_for, set_into_picture
 from training.recipe import Recipe
 
-WIDTH, HEIGHT = 640, 480
-MARGIN = 64  # pixels of made-up surroundings around a 64x64 crop
 Points = NDArray[np.float64]
 
 
@@ -66,19 +64,14 @@ class Scene:
     """A face in a picture.
 
     Attributes:
-        grey: the picture, ``[480, 640]``.
+        picture: ``[480, 640, 3]``.
         own: where the data set's crop lies in it.
         face: what was found there.
     """
 
-    grey: FaceImage
+    picture: Picture
     own: CropFrame
     face: Face
-
-    @property
-    def picture(self) -> Picture:
-        """The picture as the service would have it."""
-        return np.repeat(self.grey[:, :, np.newaxis], 3, axis=2)
 
     def eyes(self, frame: CropFrame) -> Points:
         """The eyes ``[2, 2]`` as parts of a crop's side."""
@@ -98,10 +91,10 @@ class Trial:
         rng = np.random.default_rng(0)
         found = {}
         for i, face in enumerate(faces.faces):
-            grey, own = set_into_picture(face, tilt, rng)
-            hit = look_for(detector, grey, own)
+            picture, own = set_into_picture(face, tilt, rng)
+            hit = look_for(detector, picture, own)
             if hit is not None:
-                found[i] = Scene(grey, own, hit)
+                found[i] = Scene(picture, own, hit)
         typer.echo(f"{faces.name}: {len(found) / len(faces):.1%} of {len(faces)} found")
         return cls(faces.take(np.array(list(found))), list(found.values()))
 
@@ -122,34 +115,6 @@ class Judge:
         """The share of faces that it labels as the data set does."""
         batch = resize(torch.from_numpy(np.stack(faces)), self.pixels)
         return float((logits_of(self.network, batch).argmax(dim=1).numpy() == labels).mean())
-
-
-def set_into_picture(
-    face: FaceImage, tilt: float, rng: np.random.Generator
-) -> tuple[FaceImage, CropFrame]:
-    """A grey picture with a face crop in it, enlarged two to four times and turned, and where."""
-    border = np.pad(face, MARGIN, mode="edge")
-    around = cv2.GaussianBlur(border, (0, 0), 8)
-    around[MARGIN:-MARGIN, MARGIN:-MARGIN] = face
-    own = CropFrame(
-        x=WIDTH / 2 + rng.uniform(-40, 40),
-        y=HEIGHT / 2 + rng.uniform(-40, 40),
-        side=FACE_SIZE * rng.uniform(2, 4),
-        angle=rng.uniform(-tilt, tilt) * pi / 180,
-    )
-    matrix = own.matrix()
-    matrix[:, 2] -= matrix[:, :2] @ [MARGIN, MARGIN]
-    turned = cv2.warpAffine(around, matrix, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(turned, dtype=np.uint8), own
-
-
-def look_for(detector: FaceDetector, grey: FaceImage, own: CropFrame) -> Face | None:
-    """The face that is found where the data set's crop lies."""
-    for face in detector.detect(np.repeat(grey[:, :, np.newaxis], 3, axis=2)):
-        x, y = face.box.x + face.box.width / 2, face.box.y + face.box.height / 2
-        if hypot(x - own.x, y - own.y) < 0.4 * own.side:
-            return face
-    return None
 
 
 def in_crop(frame: CropFrame, face: Face) -> Points:
@@ -188,10 +153,10 @@ def ways(trials: list[Trial]) -> dict[str, Way]:
 def main(
     data: Annotated[list[Path], typer.Argument(help="data sets, as for training")],
     weights: Annotated[Path, typer.Option(help="a state dict of GiMeFive")],
-    detector: Annotated[Path, typer.Option(help="YuNet")] = Path("model_store/yunet/1/model.onnx"),
+    detector: Annotated[Path, typer.Option(help="YuNet")] = DETECTOR,
     pixels: Annotated[int, typer.Option(help="side of the faces the network is fed")] = FACE_SIZE,
     faces: Annotated[int, typer.Option(help="held-out faces taken from each data set")] = 400,
-    tilt: Annotated[float, typer.Option(help="most degrees a face is turned")] = 10,
+    tilt: Annotated[float, typer.Option(help="most degrees a face is turned")] = TILT,
 ) -> None:
     """Print how the ways to crop a detected face compare."""
     network = GiMeFive()

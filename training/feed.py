@@ -25,6 +25,8 @@ class Data:
         validation_faces: uint8 ``[M, 64, 64]``.
         validation_labels: int64 ``[M]``.
         turns: how often each data set is drawn in a round.
+        cut: per data set, uint8 ``[N, 64, 64]``: the same faces, cut out of photographs.
+        share: part of the draws that give those.
     """
 
     faces: tuple[Tensor, ...]
@@ -33,6 +35,8 @@ class Data:
     validation_faces: Tensor
     validation_labels: Tensor
     turns: tuple[int, ...]
+    cut: tuple[Tensor, ...] = ()
+    share: float = 0.0
 
     @classmethod
     def of(
@@ -64,7 +68,13 @@ class Data:
         any comes again, give or take the faces of one round.
         """
         places = [self._place(number, seed) for number in numbers]
-        faces = torch.stack([self.faces[part][index] for part, index in places])
+        photographed = [_chance(seed, number) < self.share for number in numbers]
+        faces = torch.stack(
+            [
+                (self.cut if instead else self.faces)[part][index]
+                for instead, (part, index) in zip(photographed, places, strict=True)
+            ]
+        )
         targets = torch.stack([self.targets[part][index] for part, index in places])
         return faces, targets
 
@@ -72,6 +82,10 @@ class Data:
         """The same faces, with `share` of each target from `answers`, per data set ``[N, 6]``."""
         pairs = zip(self.targets, answers, strict=True)
         return replace(self, targets=tuple(torch.lerp(*pair, share) for pair in pairs))
+
+    def photographed(self, cut: Sequence[Tensor], share: float) -> "Data":
+        """The same data, `share` of the draws giving faces of `cut`, per data set as `faces`."""
+        return replace(self, cut=tuple(cut), share=share)
 
     def class_weights(self, balance: float) -> Tensor:
         """Loss weights float32 ``[6]``: frequency to the power of -`balance`, one on average.
@@ -102,6 +116,11 @@ class Data:
 def _shared(array: NDArray[np.generic]) -> Tensor:
     tensor: Tensor = torch.from_numpy(array).share_memory_()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return tensor
+
+
+def _chance(seed: int, number: int) -> float:
+    """Evenly from 0 to 1, the same for the same place of the same sequence."""
+    return np.random.default_rng((seed, number)).random()
 
 
 @lru_cache(maxsize=8)

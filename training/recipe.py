@@ -50,6 +50,7 @@ class Recipe:
         augmentation: what is done to the images of each batch.
         turns: how often each data set is drawn in a round, in the order they are given; once each
             if empty.
+        photographed: part of the faces that come as the service cuts them out of a photograph.
         start: folder of a finished run, or of a version of the store, whose weights this one starts
             from; none if empty.
         teachers: folders like that of `start`; the mean answer of their networks to each face, as
@@ -75,6 +76,7 @@ class Recipe:
     stages: tuple[Stage, ...] = (Stage(0.55, 32), Stage(0.27, 48), Stage(0.18, 64))
     augmentation: Augmentation = field(default_factory=Augmentation)
     turns: tuple[int, ...] = ()
+    photographed: float = 0.0
     start: str = ""
     teachers: tuple[str, ...] = ()
     teaching: float = 0.5

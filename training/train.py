@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 import torch.distributed as dist
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -23,14 +24,16 @@ from torch.nn import functional
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training import origin, teaching
+from training import origin
 from training.augment import resize
 from training.errors import RunError
 from training.feed import Data
 from training.network import EMOTIONS, logits_of, with_measured_norms
 from training.objective import Objective
+from training.photographs import photographed
 from training.recipe import Recipe
 from training.saving import write
+from training.teaching import taught
 
 MEASURED = 512
 """Faces on which a version's norms are measured, where a run starts from one."""
@@ -114,7 +117,9 @@ def _process(rank: int, meeting: str, job: _Job) -> None:
     # torch interrupts it when its parent dies, which who runs in the background would ignore
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     processes = job.execution.processes
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes))
+    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
     _Run(job, rank).go()
     dist.destroy_process_group()
@@ -129,7 +134,8 @@ class _Run:
         recipe = job.recipe
         self.recipe = recipe
         self.device = torch.device(job.execution.device)
-        self.data = teaching.taught(job.data, recipe, self.device, job.out / "teachers.pt")
+        data = taught(job.data, recipe, self.device, job.out / "teachers.pt")
+        self.data = photographed(data, recipe, job.out / "photographed.pt")
         self.out = job.out
         self.rank = rank
         self.execution = job.execution

@@ -55,7 +55,8 @@ class Exported:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     place = tmp_path_factory.mktemp("exported")
     run = place / "run"
-    started = Recipe(images=300, seed=5, start=str(place / "first"), turns=(2, 1))
+    start = str(place / "first")
+    started = Recipe(images=300, seed=5, start=start, turns=(2, 1), photographed=0.3)
     for folder, recipe in ((place / "first", Recipe(images=500, seed=5)), (run, started)):
         folder.mkdir()
         torch.save(lively_network().state_dict(), folder / "weights.pt")

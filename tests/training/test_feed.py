@@ -50,6 +50,16 @@ def test_turns_say_how_often_a_set_is_drawn() -> None:
         assert {grey < 100 for grey in drawn[rank::2]} == {True, False}
 
 
+def test_some_faces_come_as_they_were_cut_out_of_photographs() -> None:
+    cut = DATA.photographed([255 - part for part in DATA.faces], 0.25)
+    own, own_targets = DATA.batch(range(1000), 1)
+    drawn, targets = cut.batch(range(1000), 1)
+    instead = (drawn != own).flatten(1).any(1)
+    torch.testing.assert_close(drawn[instead], 255 - own[instead])
+    assert instead.float().mean() == pytest.approx(0.25, abs=0.05)
+    torch.testing.assert_close(targets, own_targets)
+
+
 @pytest.mark.parametrize("turns", [(1,), (1, 1, 1), (1, 0)])
 def test_turns_that_do_not_fit_the_sets_are_refused(turns: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="2 training sets"):

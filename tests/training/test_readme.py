@@ -87,6 +87,16 @@ def test_the_page_says_what_a_responsible_card_must(page: str) -> None:
         assert words in " ".join(page.split()), words
 
 
+def test_the_page_says_how_often_each_set_was_drawn_and_what_came_out_of_photographs(
+    page: str,
+) -> None:
+    draws = next(line for line in page.splitlines() if line.startswith("| draws of each data set"))
+    assert [cell.strip() for cell in draws.strip("|").split("|")][1:] == [
+        "equally often",
+        "2 : 1; 30% cut out of photographs",
+    ]
+
+
 def test_pictures_that_the_page_shows_are_there(page: str, exported: Exported) -> None:
     pictures = re.findall(r"!\[[^]]+\]\((\w+\.png)\)", page)
     assert pictures == ["confusion.png", "reliability.png", "curves.png"]

@@ -120,6 +120,7 @@ def _process(rank: int, meeting: str, job: _Job) -> None:
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
     _Run(job, rank).go()
     dist.destroy_process_group()

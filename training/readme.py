@@ -181,11 +181,12 @@ def _choices(values: dict[str, Any]) -> dict[str, str]:
     teachers = ", ".join(f"`{teacher}`" for teacher in recipe.teachers)
     draws = " : ".join(map(str, recipe.turns)) or "equally often"
     cut = f"; {recipe.photographed:.0%} cut out of photographs" if recipe.photographed else ""
+    after = f", after {recipe.after:,} draws before" if recipe.after else ""
     ended = f"; ended after {recipe.until:.0%} of it" if recipe.until < 1 else ""
     return {
         "starts from": f"the weights of `{recipe.start}`" if recipe.start else "chance",
         "image passes": f"{recipe.images:,}: {stages}",
-        "draws of each data set": draws + cut,
+        "draws of each data set": draws + after + cut,
         "taught by": f"{teachers}: {recipe.teaching:.0%}" if teachers else "labels alone",
         "optimiser": f"{recipe.optimizer}, peak rate {recipe.learning_rate:g}, "
         f"batch {recipe.batch}",

@@ -50,6 +50,7 @@ class Recipe:
         augmentation: what is done to the images of each batch.
         turns: how often each data set is drawn in a round, in the order they are given; once each
             if empty.
+        after: faces that runs before it drew; the order goes on where they ended.
         photographed: part of the faces that come as the service cuts them out of a photograph.
         start: folder of a finished run, or of a version of the store, whose weights this one starts
             from; none if empty.
@@ -76,6 +77,7 @@ class Recipe:
     stages: tuple[Stage, ...] = (Stage(0.55, 32), Stage(0.27, 48), Stage(0.18, 64))
     augmentation: Augmentation = field(default_factory=Augmentation)
     turns: tuple[int, ...] = ()
+    after: int = 0
     photographed: float = 0.0
     start: str = ""
     teachers: tuple[str, ...] = ()

@@ -182,7 +182,7 @@ class _Run:
         chance = (recipe.seed * recipe.steps + step) * self.execution.processes + self.rank
         torch.manual_seed(chance)
         generator = torch.Generator(self.device).manual_seed(chance)
-        first = step * recipe.batch
+        first = recipe.after + step * recipe.batch
         numbers = range(first + self.rank, first + recipe.batch, self.execution.processes)
         faces, targets = self.data.batch(numbers, recipe.seed)
         inputs = recipe.augmentation(faces.to(self.device), recipe.pixels(step), generator)

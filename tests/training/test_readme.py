@@ -93,7 +93,7 @@ def test_the_page_says_how_often_each_set_was_drawn_and_what_came_out_of_photogr
     draws = next(line for line in page.splitlines() if line.startswith("| draws of each data set"))
     assert [cell.strip() for cell in draws.strip("|").split("|")][1:] == [
         "equally often",
-        "2 : 1; 30% cut out of photographs",
+        "2 : 1, after 2,000 draws before; 30% cut out of photographs",
     ]
 
 

@@ -31,7 +31,7 @@ TOGETHER = Execution(processes=2, checkpoint_steps=2)
 
 
 class Doomed(Data):
-    """Kills whatever process asks for the batch of the fourth step."""
+    """Kills whatever process asks for faces after those of three steps."""
 
     def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:
         if numbers.start >= 3 * RECIPE.batch:
@@ -94,6 +94,13 @@ def test_a_run_may_end_before_its_schedule_does(tmp_path: Path) -> None:
     _, history = lineage(tmp_path)
     assert history[-1]["images"] == RECIPE.images // 2
     assert history[-1]["learning_rate"] == RECIPE.rate(RECIPE.steps // 2 - 1) > 0
+
+
+def test_a_run_may_draw_its_faces_after_those_of_others(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, after=3 * RECIPE.batch)
+    with pytest.raises(ProcessExitedException, match="SIGKILL"):
+        train(recipe, sets(Doomed), tmp_path, replace(TOGETHER, checkpoint_steps=1))
+    assert not (tmp_path / "checkpoint.pt").exists()
 
 
 def test_a_short_run_keeps_the_weights_that_the_validation_faces_prefer(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
 
 from training.network import EMOTIONS
 from training.report import BinRow, Report
@@ -39,6 +39,9 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
+NAMED = 0.09
+"""Part of a run that a stretch at one resolution must take for its name to fit above it."""
+
 DOTS: dict[str, Any] = {"marker": "o", "markersize": 3.5, "clip_on": False, "zorder": 3}
 
 
@@ -50,9 +53,8 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
         for axes in (loss, accuracy):
             _bands(axes, history)
             axes.set_xlabel("images seen")
-            axes.xaxis.set_major_formatter(
-                FuncFormatter(lambda n, _: f"{n / 1000:,.3g} k" if n else "0")
-            )
+            axes.xaxis.set_major_locator(MaxNLocator(6))
+            axes.xaxis.set_major_formatter(EngFormatter())
         for name, colour in (("train", GREY), ("validation", BLUE)):
             values = [row[f"{name}_loss"] for row in history]
             loss.plot(images, values, color=colour, label=name, **DOTS)
@@ -109,10 +111,11 @@ def _bands(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
             end = row["images"]
             shade = 0.16 * (row["pixels"] / 64) ** 2
             axes.axvspan(start, end, color=BLUE, alpha=shade, linewidth=0)
-            at = (start + end) / 2
-            transform = axes.get_xaxis_transform()
-            label = f"{row['pixels']} px"
-            axes.text(at, 1.02, label, transform=transform, ha="center", color=GREY, size=8)
+            if end - start > NAMED * history[-1]["images"]:
+                at = (start + end) / 2
+                transform = axes.get_xaxis_transform()
+                label = f"{row['pixels']} px"
+                axes.text(at, 1.02, label, transform=transform, ha="center", color=GREY, size=8)
             start = end
     axes.set_xlim(0, start)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -167,11 +168,17 @@ def _coverage(card: Card, report: Report) -> str:
 
 
 def _recipe(card: Card) -> str:
-    """The choices of every run, a column each, the last run last."""
-    columns = [_choices(recipe) for recipe in card["recipes"]]
-    runs = ["value"] if len(columns) == 1 else [f"run {i + 1}" for i in range(len(columns))]
-    rows = [[choice, *(column[choice] for column in columns)] for choice in columns[0]]
-    return table(["choice", *runs], rows, words=1 + len(columns))
+    """The choices of the first run, and what each later one chose otherwise than the one before."""
+    runs = [_choices(recipe) for recipe in card["recipes"]]
+    first = table(["choice", "run 1"], [list(choice) for choice in runs[0].items()], words=2)
+    rows = [
+        [
+            str(number),
+            "; ".join(f"*{name}* {after[name]}" for name in after if after[name] != before[name]),
+        ]
+        for number, (before, after) in enumerate(pairwise(runs), 2)
+    ]
+    return f"{first}\n\n{table(['run', 'what it changed'], rows, words=2)}" if rows else first
 
 
 def _choices(values: dict[str, Any]) -> dict[str, str]:

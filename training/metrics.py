@@ -4,6 +4,8 @@ Scores are probabilities, float64 ``[N, K]``, one row a face; labels are int64 `
 cannot be known, such as the recall of a class without a face, is NaN.
 """
 
+from collections.abc import Sequence
+from math import exp, floor, lgamma, log
 from typing import NamedTuple
 
 import numpy as np
@@ -117,6 +119,18 @@ def calibration_error(scores: Scores, labels: Labels, bins: int = 15) -> float:
     return sum(b.faces * abs(b.accuracy - b.confidence) for b in filled) / len(labels)
 
 
+def chance_calibration_error(bins: Sequence[tuple[int, float]]) -> float:
+    """The calibration error to expect of scores that are exactly true, on so few faces.
+
+    Faces that are right as often as their bin's confidence says still miss it by the mean absolute
+    deviation of a binomial (De Moivre, 1730).
+
+    Args:
+        bins: faces, one at least, and mean top score of each bin.
+    """
+    return sum(_mean_deviation(n, p) for n, p in bins) / sum(n for n, _ in bins)
+
+
 def coverage(scores: Scores, labels: Labels, thresholds: Values) -> list[Answered]:
     """Accuracy against coverage, for each of `thresholds` on the top score."""
     top, right = scores.max(axis=1), scores.argmax(axis=1) == labels
@@ -126,6 +140,15 @@ def coverage(scores: Scores, labels: Labels, thresholds: Values) -> list[Answere
         share = float(right[answered].mean()) if answered.any() else float("nan")
         rows.append(Answered(float(threshold), float(answered.mean()), share))
     return rows
+
+
+def _mean_deviation(n: int, p: float) -> float:
+    """The mean of ``|X - np|`` over a binomial ``X`` of `n` draws at `p`."""
+    if p >= 1:
+        return 0.0
+    above = floor(n * p) + 1
+    ways = lgamma(n + 1) - lgamma(above + 1) - lgamma(n - above + 1)
+    return 2 * above * exp(ways + above * log(p) + (n - above + 1) * log(1 - p))
 
 
 def _share(part: NDArray[np.number], whole: NDArray[np.number]) -> Values:

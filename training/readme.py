@@ -9,6 +9,7 @@ from typing import Any
 
 from training.card import Card, Source
 from training.evidence import POOLED
+from training.metrics import chance_calibration_error
 from training.recipe import Recipe
 from training.report import Report, Share
 
@@ -133,11 +134,13 @@ def _offsets(card: Card) -> str:
 
 
 def _calibration(card: Card) -> str:
-    header = ["faces", "precision", "NLL raw", "calibrated", "ECE raw", "calibrated"]
+    header = ["faces", "precision", "NLL raw", "calibrated", "ECE raw", "calibrated", "by chance"]
     rows = []
     for name, precision, report in _measured(card):
         nll, ece = report["nll"], report["ece"]
-        values = (nll["before"], nll["after"], ece["before"], ece["after"])
+        filled = [(b["faces"], b["confidence"]) for b in report["reliability"] if b["confidence"]]
+        chance = chance_calibration_error(filled)
+        values = (nll["before"], nll["after"], ece["before"], ece["after"], chance)
         rows.append([name, precision, *(f"{value:.3f}" for value in values)])
     return table(header, rows, words=2)
 

@@ -58,6 +58,22 @@ def test_the_calibration_error_weighs_each_bin_by_its_faces() -> None:
     assert metrics.calibration_error(SCORES, LABELS) == pytest.approx(by_hand)
 
 
+def test_the_calibration_error_by_chance_is_that_of_labels_drawn_from_the_scores() -> None:
+    rng = np.random.default_rng(3)
+    tops = rng.beta(4, 2, size=300) * 0.5 + 0.5
+    scores = np.stack([tops, 1 - tops], axis=1)
+    drawn = (rng.random((2000, 300)) >= tops).astype(np.int64)
+    simulated = np.mean([metrics.calibration_error(scores, labels) for labels in drawn])
+    rows = metrics.reliability(scores, drawn[0])
+    expected = metrics.chance_calibration_error([(r.faces, r.confidence) for r in rows if r.faces])
+    assert expected == pytest.approx(simulated, rel=0.02)
+
+
+@pytest.mark.parametrize(("faces", "score", "error"), [(1, 0.5, 0.5), (2, 0.5, 0.25), (9, 1.0, 0)])
+def test_the_calibration_error_by_chance_of_one_bin(faces: int, score: float, error: float) -> None:
+    assert metrics.chance_calibration_error([(faces, score)]) == pytest.approx(error)
+
+
 def test_bins_close_at_their_upper_edge_and_hold_every_face() -> None:
     tops = np.array([0.5, 0.5000001, 1.0])
     scores = np.stack([tops, 1 - tops], axis=1)

@@ -4,7 +4,7 @@ Face crops of data sets, none of which was trained on, are set into larger pictu
 turned, their surroundings made up. The detector finds them there, and every way crops them again.
 A good way is read by the network as well as the data set's own crop::
 
-    python scripts/framing.py DATA.zip ... --weights runs/first/weights.pt
+    python scripts/framing.py DATA.zip ... --network model_store/gimefive/5
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from service.faces import FRAMING, CropFrame, FaceDetector, Framing, cut
 from service.records import FACE_SIZE, Face, FaceImage, Picture
+from training import origin
 from training.augment import resize
 from training.data import FaceSet, read, split
 from training.network import GiMeFive, logits_of
@@ -152,16 +153,14 @@ def ways(trials: list[Trial]) -> dict[str, Way]:
 
 def main(
     data: Annotated[list[Path], typer.Argument(help="data sets, as for training")],
-    weights: Annotated[Path, typer.Option(help="a state dict of GiMeFive")],
+    network: Annotated[str, typer.Option(help="folder of a finished run, or of a version")],
     detector: Annotated[Path, typer.Option(help="YuNet")] = DETECTOR,
     pixels: Annotated[int, typer.Option(help="side of the faces the network is fed")] = FACE_SIZE,
     faces: Annotated[int, typer.Option(help="held-out faces taken from each data set")] = 400,
     tilt: Annotated[float, typer.Option(help="most degrees a face is turned")] = TILT,
 ) -> None:
     """Print how the ways to crop a detected face compare."""
-    network = GiMeFive()
-    network.load_state_dict(torch.load(weights))
-    judge = Judge(network, pixels)
+    judge = Judge(origin.network(network), pixels)
     trials = []
     for path in data:
         held_out = split(read(path), Recipe().seed).held_out

@@ -22,7 +22,7 @@ from training.feed import Data
 from training.material import Order
 from training.recipe import Recipe
 from training.report import Scored, measure
-from training.train import Execution
+from training.run import Execution
 from training.train import train as run
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Build what model_store/ holds.")

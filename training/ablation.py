@@ -19,7 +19,8 @@ from training.data import FaceSet, Split
 from training.feed import Data
 from training.recipe import Recipe
 from training.report import Scored
-from training.train import Execution, train
+from training.run import Execution
+from training.train import train
 
 BEFORE, BASE, MIRRORED = "before it", "the recipe as it is", "mirror images asked too"
 """The rows of every table: the weights that all runs start from, the run that others are compared

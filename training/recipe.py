@@ -54,8 +54,8 @@ class Recipe:
         photographed: part of the faces that come as the service cuts them out of a photograph.
         start: folder of a finished run, or of a version of the store, whose weights this one starts
             from; none if empty.
-        teachers: folders like that of `start`; the mean answer of their networks to each face, as
-            it is, is part of what the network should answer.
+        teachers: folders like that of `start`; the mean answer of their networks to each face
+            and its mirror image is part of what the network should answer.
         teaching: how much of it the teachers decide; the label decides the rest.
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """

@@ -33,10 +33,12 @@ def taught(data: Data, recipe: Recipe, device: torch.device, file: Path) -> Data
 
 
 def _mean_answer(teachers: tuple[str, ...], device: torch.device, faces: Tensor) -> Tensor:
-    """Their mean probabilities, float32 ``[N, 6]``."""
+    """Their mean probabilities for faces and their mirror images, float32 ``[N, 6]``."""
+    views = (faces, faces.flip(-1))
     mean = torch.zeros(len(faces), len(EMOTIONS))
     for teacher in teachers:
         network = origin.network(teacher).eval()
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
-        mean += torch.softmax(logits_of(network, faces, device), 1) / len(teachers)
-    return mean
+        for view in views:
+            mean += torch.softmax(logits_of(network, view, device), 1)
+    return mean / (len(teachers) * len(views))

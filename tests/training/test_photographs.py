@@ -13,7 +13,8 @@ from tests.training.generated import noise_faces
 from training.feed import Data
 from training.photographs import DETECTOR
 from training.recipe import Recipe, Stage
-from training.train import Execution, train
+from training.run import Execution
+from training.train import train
 
 
 def test_faces_are_found_in_photographs_and_cut_out_anew_and_others_stay(tmp_path: Path) -> None:

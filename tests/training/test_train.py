@@ -24,7 +24,8 @@ from training.feed import Data
 from training.network import GiMeFive, logits_of
 from training.origin import lineage
 from training.recipe import Recipe, Stage
-from training.train import Execution, train
+from training.run import Execution
+from training.train import train
 
 RECIPE = Recipe(images=32, batch=8, stages=(Stage(0.75, 32), Stage(0.25, 40)))
 TOGETHER = Execution(processes=2, checkpoint_steps=2)
@@ -157,7 +158,9 @@ def test_a_run_may_start_from_a_version_of_the_store(exported: Exported, tmp_pat
     assert history[-1]["images"] == 500 + 500 + 8
 
 
-def test_a_run_is_taught_the_mean_answer_of_others(exported: Exported, tmp_path: Path) -> None:
+def test_a_run_is_taught_the_mean_answer_of_others_to_faces_and_their_mirror_images(
+    exported: Exported, tmp_path: Path
+) -> None:
     first = train(RECIPE, sets(), tmp_path / "first", TOGETHER)
     teachers = (str(first.parent), str(exported.folder))
     taught = replace(RECIPE, teachers=teachers, teaching=0.9)
@@ -167,8 +170,9 @@ def test_a_run_is_taught_the_mean_answer_of_others(exported: Exported, tmp_path:
     networks[1].load_state_dict(load(exported.folder / "model.fp32.pt").state_dict())
     answers = torch.load(second.with_name("teachers.pt"))
     for faces, mean in zip(sets().faces, answers, strict=True):
-        both = [torch.softmax(logits_of(network, faces), 1) for network in networks]
-        torch.testing.assert_close(mean, (both[0] + both[1]) / 2)
+        views = (faces, torch.flip(faces, [2]))
+        each = [torch.softmax(logits_of(n, view), 1) for n in networks for view in views]
+        torch.testing.assert_close(mean, sum(each) / 4)
     assert not torch.equal(torch.load(first)["fc3.weight"], torch.load(second)["fc3.weight"])
 
 

@@ -1,0 +1,243 @@
+"""One process's part of a run: its steps, what it reports, and its checkpoints."""
+
+import json
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from training import origin
+from training.augment import resize
+from training.feed import Data
+from training.network import EMOTIONS, logits_of, with_measured_norms
+from training.objective import Objective
+from training.photographs import photographed
+from training.recipe import Recipe
+from training.saving import write
+from training.teaching import taught
+
+MEASURED = 512
+"""Faces on which a version's norms are measured, where a run starts from one."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What a run is carried out with.
+
+    Attributes:
+        processes: how many share each batch; the cores are shared evenly among them.
+        device: ``cpu`` or ``cuda``.
+        checkpoint_steps: optimiser steps from one checkpoint to the next.
+        reports: how often the run looks at its validation faces.
+    """
+
+    processes: int = 1
+    device: str = "cpu"
+    checkpoint_steps: int = 100
+    reports: int = 10
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every process of a run is told.
+
+    Attributes:
+        recipe: what to do.
+        data: what to learn from.
+        out: folder of the run.
+        execution: what to do it with.
+    """
+
+    recipe: Recipe
+    data: Data
+    out: Path
+    execution: Execution
+
+
+@dataclass
+class Progressed:
+    """Where a run stands: `step` optimiser steps done, and what was seen on the way."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Run:
+    """One process's part of a run."""
+
+    def __init__(self, job: Job, rank: int) -> None:
+        recipe = job.recipe
+        self.recipe = recipe
+        self.device = torch.device(job.execution.device)
+        data = taught(job.data, recipe, self.device, job.out / "teachers.pt")
+        self.data = photographed(data, recipe, job.out / "photographed.pt")
+        self.out = job.out
+        self.rank = rank
+        self.execution = job.execution
+        torch.manual_seed(recipe.seed)
+        network = origin.network(recipe.start)
+        if origin.is_version(recipe.start):
+            some, _ = job.data.batch(range(MEASURED), recipe.seed)
+            network = with_measured_norms(network, some).train()
+        for module in network.modules():
+            if isinstance(module, nn.Dropout):
+                module.p *= recipe.dropout
+        self.network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
+        self.average = AveragedModel(
+            self.network,
+            multi_avg_fn=get_ema_multi_avg_fn(recipe.ema),  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            use_buffers=True,
+        )
+        self.optimizer = _optimizer(self.network, recipe)
+        class_weights = job.data.class_weights(recipe.balance).to(self.device)
+        self.objective = Objective(recipe, class_weights)
+        self.at = Progressed()
+        self.progress = _progress(shown=rank == 0)
+
+    def go(self) -> None:
+        """Run to the end of the recipe."""
+        self._resume()
+        replica = DistributedDataParallel(
+            self.network, forward_sync_buffers=False, gradient_as_bucket_view=True
+        )
+        with self.progress:
+            batch, last = self.recipe.batch, self.recipe.last
+            bar = self.progress.add_task(
+                "training", total=last * batch, completed=self.at.step * batch, rate="-"
+            )
+            for step in range(self.at.step, last):
+                self._after(step, self._step(replica, step))
+                speed = self.progress.tasks[bar].speed
+                self.progress.update(bar, advance=batch, rate=f"{speed:.0f}" if speed else "-")
+        self._finish()
+
+    def _step(self, replica: nn.Module, step: int) -> Tensor:
+        recipe = self.recipe
+        chance = (recipe.seed * recipe.steps + step) * self.execution.processes + self.rank
+        torch.manual_seed(chance)
+        generator = torch.Generator(self.device).manual_seed(chance)
+        first = recipe.after + step * recipe.batch
+        numbers = range(first + self.rank, first + recipe.batch, self.execution.processes)
+        faces, targets = self.data.batch(numbers, recipe.seed)
+        inputs = recipe.augmentation(faces.to(self.device), recipe.pixels(step), generator)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.rate(step)
+        self.optimizer.zero_grad()
+        cuda = self.device.type == "cuda"
+        with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
+            loss = self.objective(replica, inputs, targets.to(self.device))
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.optimizer.step()
+        return loss.detach()
+
+    def _after(self, step: int, loss: Tensor) -> None:
+        self.at.step = step + 1
+        self.average.update_parameters(self.network)
+        if self._due(self.execution.reports):
+            self._report(loss)
+        if self.rank == 0 and (self.at.step % self.execution.checkpoint_steps == 0 or self._due(1)):
+            self._save()
+
+    def _due(self, times: int) -> bool:
+        """Whether one of `times` evenly spaced moments of the run has just come."""
+        steps, done = self.recipe.last, self.at.step
+        return done * times // steps > (done - 1) * times // steps
+
+    def _finish(self) -> None:
+        """Write the averaged weights, or the last ones where the validation faces prefer them.
+
+        A long average lags behind in a short run, most of all in the statistics of its norms.
+        """
+        losses = []
+        for network in (self.average.module, self.network):
+            logits = self._validate(network, self.recipe.pixels(self.recipe.last - 1))
+            losses.append(functional.cross_entropy(logits, self.data.validation_labels))
+        if self.rank == 0:
+            best = self.average.module if losses[0] <= losses[1] else self.network
+            write(best.state_dict(), self.out / "weights.pt")
+        dist.barrier()
+
+    def _validate(self, network: nn.Module, pixels: int) -> Tensor:
+        """The logits of all validation faces; the processes share the work."""
+        for buffer in network.buffers():  # each process's norms saw other faces
+            dist.broadcast(buffer, src=0)
+        faces = self.data.validation_faces
+        logits = torch.zeros(len(faces), len(EMOTIONS))
+        mine = slice(self.rank, None, self.execution.processes)
+        logits[mine] = logits_of(network, resize(faces[mine], pixels), self.device)
+        dist.all_reduce(logits)
+        return logits
+
+    def _report(self, loss: Tensor) -> None:
+        pixels = self.recipe.pixels(self.at.step - 1)
+        labels = self.data.validation_labels
+        logits = self._validate(self.average.module, pixels)
+        if self.rank > 0:
+            return
+        row = {
+            "images": self.at.step * self.recipe.batch,
+            "pixels": pixels,
+            "learning_rate": self.recipe.rate(self.at.step - 1),
+            "train_loss": float(loss),
+            "validation_loss": float(functional.cross_entropy(logits, labels)),
+            "validation_accuracy": float((logits.argmax(dim=1) == labels).float().mean()),
+        }
+        self.at.history.append(row)
+        self.progress.console.print(
+            f"{row['images']:>9,} images at {pixels} px: loss {row['train_loss']:.3f}, "
+            f"validation {row['validation_loss']:.3f}, accuracy {row['validation_accuracy']:.1%}"
+        )
+
+    def _save(self) -> None:
+        state = {
+            "recipe": self.recipe.to_json(),
+            "at": asdict(self.at),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        write(state, self.out / "checkpoint.pt")
+        (self.out / "history.json").write_text(json.dumps(self.at.history, indent=1))
+
+    def _resume(self) -> None:
+        path = self.out / "checkpoint.pt"
+        if not path.exists():
+            return
+        state: dict[str, Any] = torch.load(path, map_location=self.device)
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.at = Progressed(**state["at"])
+
+
+def _progress(*, shown: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} images"),
+        TextColumn("{task.fields[rate]} images/s, left:"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        speed_estimate_period=120,
+        disable=not shown,
+    )
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    weights = [p for p in network.parameters() if p.dim() > 1]
+    others = [p for p in network.parameters() if p.dim() == 1]
+    groups: list[dict[str, Any]] = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    rate = recipe.learning_rate
+    if recipe.optimizer == "SGD":
+        return torch.optim.SGD(groups, rate, momentum=0.9, nesterov=True, fused=True)
+    return torch.optim.AdamW(groups, rate, fused=True)

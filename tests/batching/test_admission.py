@@ -1,0 +1,239 @@
+import asyncio
+
+import pytest
+
+from service.errors import NotReady, Overloaded, TooLarge
+from service.limits import CALM, CROWD
+from tests.batching.desk import Notes, desk, until_idle
+from tests.fakes import FakeWorker
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_full_queue_refuses_all_faces_of_a_request_and_says_when_to_come_back() -> None:
+    worker = FakeWorker(seconds=2.0)
+    notes = Notes()
+    async with desk(worker, max_batch=1, max_items=4, notes=notes) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        running = d.ask(1)
+        await until_idle()
+        waiting = [d.ask(2), d.ask(3), d.ask(4)]
+        await until_idle()
+        with pytest.raises(Overloaded) as refused:
+            await d.submit(5, 6)
+        assert refused.value.retry_after == pytest.approx((1 + 3) * 2.0)
+        accepted = d.ask(7)
+        await until_idle()
+        assert notes.depth == 4
+        worker.gate.set()
+        await asyncio.gather(running, *waiting, accepted)
+    assert notes.refused == ["queue_full"]
+    assert [5] not in worker.batches
+
+
+@pytest.mark.parametrize(("up", "seconds"), [(False, (1 + 2) * 2.0), (True, (2 + 2) * 2.0 / 2)])
+async def test_a_worker_that_is_not_up_shortens_no_predicted_wait(up: bool, seconds: float) -> None:
+    worker, other = FakeWorker(seconds=2.0), FakeWorker(seconds=2.0)
+    other.alive.clear()
+    async with desk(worker, other, max_batch=1, max_items=2) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        other.gate.clear()
+        if up:
+            other.alive.set()
+        running = [d.ask(1), *([d.ask(2)] if up else [])]
+        await until_idle()
+        waiting = [d.ask(3), d.ask(4)]
+        await until_idle()
+        with pytest.raises(Overloaded) as refused:
+            await d.submit(5)
+        assert refused.value.retry_after == pytest.approx(seconds)
+        worker.gate.set()
+        other.gate.set()
+        await asyncio.gather(*running, *waiting)
+
+
+@pytest.mark.parametrize(("max_wait", "refused"), [(10, ["queue_full"]), (1000, [])])
+async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
+    max_wait: float, refused: list[str]
+) -> None:
+    worker = FakeWorker(seconds=2.0)
+    notes = Notes()
+    async with desk(worker, max_items=1000, max_wait=max_wait, notes=notes) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        running = d.ask(0)
+        await until_idle()
+        asked = [d.ask(0) for _ in range(CROWD + 1)]
+        await until_idle()
+        worker.gate.set()
+        answers = await asyncio.gather(running, *asked, return_exceptions=True)
+    assert [type(answer) for answer in answers].count(Overloaded) == len(refused)
+    assert notes.refused == refused
+
+
+async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_for_a_while() -> (
+    None
+):
+    now = [0.0]
+    worker = FakeWorker(seconds=2.0)
+    async with desk(worker, max_batch=2, max_items=1000, max_wait=10, clock=lambda: now[0]) as d:
+        await d.submit(0, 1)
+
+        async def refused(asked: int) -> int:
+            """How many of so many are, who ask at once while the model is busy."""
+            worker.gate.clear()
+            running = d.ask(0)
+            await until_idle()
+            waiting = [d.ask(0) for _ in range(asked)]
+            await until_idle()
+            worker.gate.set()
+            answers = await asyncio.gather(running, *waiting, return_exceptions=True)
+            return [type(answer) for answer in answers].count(Overloaded)
+
+        assert await refused(CROWD) == 0
+        assert await refused(CROWD + 1) == 1
+        assert await refused(CROWD) > CROWD // 2
+        now[0] += CALM / 2
+        assert await refused(CROWD) > CROWD // 2
+        now[0] += CALM
+        assert await refused(CROWD) == 0
+
+
+async def test_the_predicted_wait_knows_what_the_way_to_the_model_takes() -> None:
+    now = [0.0]
+    worker = FakeWorker(seconds=1.0)
+    worker.gate.clear()
+    async with desk(worker, max_batch=1, max_items=1, clock=lambda: now[0]) as d:
+        learned = d.ask(0)
+        await until_idle()
+        now[0] = 3.0
+        worker.gate.set()
+        await learned
+        worker.gate.clear()
+        running = d.ask(1)
+        await until_idle()
+        waiting = d.ask(2)
+        await until_idle()
+        with pytest.raises(Overloaded) as refused:
+            await d.submit(3)
+        assert refused.value.retry_after == pytest.approx(1.0 + 3.0)
+        worker.gate.set()
+        await asyncio.gather(running, waiting)
+
+
+class TestWaitingForRoom:
+    """Of a lane for eight: callers that can wait get four of its places."""
+
+    async def test_callers_that_can_wait_are_served_in_order_of_arrival(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        async with desk(worker, max_batch=1, max_items=8) as d:
+            running = d.ask(0)
+            await until_idle()
+            chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, 5, wait=True), d.ask(6, wait=True)]
+            await until_idle()
+            worker.gate.set()
+            assert await asyncio.gather(running, *chunks) == [[0], [1, 2, 3], [4, 5], [6]]
+        assert worker.batches == [[n] for n in range(7)]
+
+    async def test_they_leave_room_for_those_who_cannot(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        notes = Notes()
+        async with desk(worker, max_batch=1, max_items=8, notes=notes) as d:
+            running = d.ask(0)
+            await until_idle()
+            chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, 5, 6, wait=True)]
+            await until_idle()
+            assert notes.depth == 3
+            frames = d.ask(7, 8, 9, 10, 11)
+            await until_idle()
+            assert notes.depth == 8
+            worker.gate.set()
+            await asyncio.gather(running, frames, *chunks)
+        assert notes.refused == []
+
+    async def test_a_chunk_over_half_the_lane_waits_until_it_is_empty(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        async with desk(worker, max_batch=2, max_items=8) as d:
+            running = d.ask(0)
+            await until_idle()
+            first, large = d.ask(1, 2, wait=True), d.ask(*range(3, 11), wait=True)
+            await until_idle()
+            worker.gate.set()
+            await asyncio.gather(running, first)
+            assert await large == list(range(3, 11))
+
+    async def test_one_that_gives_up_lets_the_next_one_in(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        notes = Notes()
+        async with desk(worker, max_batch=1, max_items=8, notes=notes) as d:
+            running = d.ask(0)
+            await until_idle()
+            inside, parked, patient = (d.ask(n, n, n, wait=True) for n in (1, 2, 3))
+            await until_idle()
+            parked.cancel()
+            inside.cancel()
+            await until_idle()
+            assert notes.depth == 3
+            worker.gate.set()
+            await asyncio.gather(running, patient)
+        assert worker.batches == [[0], [3], [3], [3]]
+        assert notes.abandoned == ["cancelled"] * 6
+
+    async def test_closing_wakes_them(self) -> None:
+        worker = FakeWorker()
+        worker.gate.clear()
+        async with desk(worker, max_batch=1, max_items=2) as d:
+            calls = [d.ask(0)]
+            await until_idle()
+            calls += [d.ask(1, wait=True), d.ask(2, wait=True)]
+            await until_idle()
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(answer) for answer in answers] == [NotReady] * 3
+
+    async def test_they_wait_for_a_worker_that_is_being_restarted(self) -> None:
+        worker = FakeWorker()
+        worker.alive.clear()
+        async with desk(worker) as d:
+            chunk = d.ask(1, wait=True)
+            await until_idle()
+            worker.alive.set()
+            assert await chunk == [1]
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_more_than_a_lane_can_ever_hold_is_too_large(wait: bool) -> None:
+    async with desk(FakeWorker(), max_items=4) as d:
+        with pytest.raises(TooLarge, match="send at most 4"):
+            await d.submit(*range(5), wait=wait)
+
+
+async def test_nothing_is_accepted_while_no_worker_is_up() -> None:
+    worker = FakeWorker()
+    worker.alive.clear()
+    async with desk(worker) as d:
+        with pytest.raises(NotReady):
+            await d.submit(1)
+
+
+@pytest.mark.parametrize("wait", [False, True])
+async def test_nothing_is_accepted_after_closing(wait: bool) -> None:
+    async with desk(FakeWorker()) as d:
+        pass
+    with pytest.raises(NotReady):
+        await d.submit(1, wait=wait)
+
+
+async def test_closing_tells_everyone_who_still_waits() -> None:
+    worker = FakeWorker()
+    worker.gate.clear()
+    async with desk(worker, max_batch=1) as d:
+        computing, waiting = d.ask(1), d.ask(2)
+        await until_idle()
+    answers = await asyncio.gather(computing, waiting, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [NotReady, NotReady]

@@ -1,0 +1,178 @@
+import asyncio
+
+import pytest
+
+from service.errors import DeadlineExceeded, Overloaded
+from tests.batching.desk import Notes, desk, lane, until_idle
+from tests.fakes import FakeWorker
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_faces_whose_caller_has_gone_are_never_computed() -> None:
+    worker = FakeWorker()
+    worker.gate.clear()
+    notes = Notes()
+    async with desk(worker, notes=notes) as d:
+        first = d.ask(1)
+        await until_idle()
+        gone, stays = d.ask(2, 3), d.ask(4)
+        await until_idle()
+        gone.cancel()
+        await until_idle()
+        worker.gate.set()
+        await asyncio.gather(first, stays)
+    assert worker.batches == [[1], [4]]
+    assert notes.abandoned == ["cancelled", "cancelled"]
+
+
+async def test_faces_whose_moment_has_passed_are_never_computed() -> None:
+    now = [0.0]
+    worker = FakeWorker()
+    worker.gate.clear()
+    notes = Notes()
+    async with desk(worker, notes=notes, clock=lambda: now[0]) as d:
+        first = d.ask(1)
+        await until_idle()
+        late, in_time = d.ask(2, 3, deadline=1.0), d.ask(4, deadline=3.0)
+        await until_idle()
+        now[0] = 2.0
+        worker.gate.set()
+        with pytest.raises(DeadlineExceeded):
+            await late
+        assert [await first, await in_time] == [[1], [4]]
+    assert worker.batches == [[1], [4]]
+    assert notes.abandoned == ["expired", "expired"]
+
+
+async def test_a_moment_that_has_passed_already_is_too_late() -> None:
+    worker = FakeWorker()
+    notes = Notes()
+    async with desk(worker, notes=notes, clock=lambda: 5.0) as d:
+        for wait in (False, True):
+            with pytest.raises(DeadlineExceeded):
+                await d.submit(1, deadline=4.0, wait=wait)
+    assert worker.batches == []
+    assert notes.abandoned == ["expired", "expired"]
+
+
+async def test_a_caller_that_gives_up_after_its_moment_has_expired_and_not_cancelled() -> None:
+    now = [0.0]
+    worker = FakeWorker()
+    worker.gate.clear()
+    notes = Notes()
+    async with desk(worker, notes=notes, clock=lambda: now[0]) as d:
+        running = d.ask(1)
+        await until_idle()
+        late = d.ask(2, deadline=1.0)
+        await until_idle()
+        now[0] = 1.0
+        late.cancel()
+        await until_idle()
+        assert notes.depth == 0
+        worker.gate.set()
+        await running
+    assert notes.abandoned == ["expired"]
+
+
+async def test_what_cannot_be_reached_in_time_is_refused_at_once() -> None:
+    worker = FakeWorker(seconds=2.0)
+    notes = Notes()
+    async with desk(worker, max_batch=1, notes=notes) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        running, waiting = d.ask(1), d.ask(2)
+        await until_idle()
+        with pytest.raises(Overloaded) as refused:
+            await d.submit(3, deadline=5.9)  # 4 s before it, and 2 its own
+        assert refused.value.retry_after == pytest.approx(4.0)
+        accepted = d.ask(4, deadline=6.1)
+        await until_idle()
+        assert notes.depth == 2
+        worker.gate.set()
+        await asyncio.gather(running, waiting, accepted)
+    assert notes.refused == ["deadline"]
+
+
+async def test_whoever_joins_a_batch_is_answered_with_the_whole_of_it() -> None:
+    worker = FakeWorker(seconds=1.0)
+    async with desk(worker, max_batch=4) as d:
+        await d.submit(0)  # a second for each
+        worker.gate.clear()
+        running = d.ask(1)
+        await until_idle()
+        waiting = d.ask(2, 3)
+        await until_idle()
+        with pytest.raises(Overloaded):
+            await d.submit(4, deadline=5.9)  # 3 s before the batch of three begins, as it seems
+        accepted = d.ask(4, deadline=6.1)
+        await until_idle()
+        worker.gate.set()
+        await asyncio.gather(running, waiting, accepted)
+
+
+async def test_where_answers_came_later_than_expected_deadlines_are_doubted() -> None:
+    now = [0.0]
+    worker = FakeWorker(seconds=1.0)
+    async with desk(worker, max_batch=1, clock=lambda: now[0]) as d:
+        await d.submit(0)
+
+        async def refused(deadline: float, delay: float = 0.0) -> bool:
+            worker.gate.clear()
+            running = d.ask(1)
+            await until_idle()
+            now[0] += delay
+            asked = d.ask(2, deadline=now[0] + deadline)
+            await until_idle()
+            worker.gate.set()
+            await running
+            (answer,) = await asyncio.gather(asked, return_exceptions=True)
+            return isinstance(answer, Overloaded)
+
+        assert not await refused(2.1)  # 1 s under way, 1 its own
+        await refused(100, delay=5.0)
+        assert await refused(2.1)
+
+
+async def test_an_idle_worker_is_asked_even_if_it_may_be_too_slow() -> None:
+    worker = FakeWorker(seconds=2.0)
+    async with desk(worker) as d:
+        assert await d.submit(1) == [1]
+        await until_idle()
+        assert await d.submit(2, deadline=0.5) == [2]
+
+
+async def test_what_would_be_late_makes_way_for_what_can_be_in_time() -> None:
+    worker = FakeWorker(seconds=2.0)
+    worker.gate.clear()
+    notes = Notes()
+    async with desk(worker, max_batch=1, notes=notes) as d:
+        running = d.ask(0)
+        await until_idle()
+        hurried, patient = d.ask(1, deadline=1.9), d.ask(2)
+        await until_idle()
+        worker.gate.set()  # and only now it shows how slow it is
+        with pytest.raises(DeadlineExceeded):
+            await hurried
+        assert (await running, await patient) == ([0], [2])
+    assert worker.batches == [[0], [2]]
+    assert notes.abandoned == ["expired"]
+
+
+async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_goes() -> None:
+    worker = FakeWorker(seconds=1.0)
+    quick, flood = lane("interactive", weight=4, max_batch=1), lane("bulk", max_batch=1)
+    async with desk(worker, lanes=[quick, flood]) as d:
+        await d.submit(1)
+        await d.submit(1, lane=flood)
+        worker.gate.clear()
+        running = d.ask(0)
+        await until_idle()
+        requests = [d.ask(*range(1, 51), lane=flood), d.ask(*range(101, 109))]
+        await until_idle()
+        # 1 s under way, 8 s of its own lane, 2 s that the flood gets meanwhile, 1 s for itself
+        with pytest.raises(Overloaded):
+            await d.submit(110, deadline=11.9)
+        requests.append(d.ask(110, deadline=12.1))
+        worker.gate.set()
+        await asyncio.gather(running, *requests)

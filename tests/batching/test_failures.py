@@ -1,0 +1,72 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from service.errors import ModelFailure, WorkerLost
+from service.lanes import Batch
+from service.records import FaceImage, Scores
+from tests.batching.desk import desk, run, until_idle
+from tests.fakes import POISON, BrokenWorker, DyingWorker, FakeWorker, PoisonedWorker
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_bad_face_fails_alone() -> None:
+    worker = PoisonedWorker()
+    async with desk(worker, max_batch=8) as d:
+        requests = [d.ask(n) for n in (1, 2, POISON, 4, 5)]
+        answers = await asyncio.gather(*requests, return_exceptions=True)
+    assert isinstance(answers.pop(2), ModelFailure)
+    assert answers == [[1], [2], [4], [5]]
+
+
+async def test_an_item_that_failed_alone_fails_alone() -> None:
+    async def half(worker: FakeWorker, faces: Sequence[FaceImage]) -> Batch[Scores]:
+        scored = await run(worker, faces)
+        results = [
+            row if row[0] < POISON else ModelFailure("not this one")
+            for row in scored.results
+            if not isinstance(row, ModelFailure)
+        ]
+        return Batch(results, 0.1)
+
+    async with desk(FakeWorker(), run=half) as d:
+        answers = await asyncio.gather(d.ask(1), d.ask(POISON), return_exceptions=True)
+    assert answers[0] == [1]
+    assert isinstance(answers[1], ModelFailure)
+
+
+async def test_what_a_lost_worker_had_is_tried_once_more_and_then_fails() -> None:
+    worker = DyingWorker()
+    async with desk(worker) as d:
+        with pytest.raises(WorkerLost):
+            await d.submit(POISON)
+        assert await d.submit(7) == [7]
+    assert worker.batches == [[POISON], [POISON], [7]]
+
+
+async def test_another_worker_goes_on_with_what_a_dead_one_had() -> None:
+    dying, sound = FakeWorker(), FakeWorker()
+    dying.gate.clear()
+    async with desk(dying, sound) as d:
+        request = d.ask(1)
+        await until_idle()
+
+        def die(_: object) -> None:
+            dying.alive.clear()
+            raise WorkerLost("gone")
+
+        dying.answer = die  # type: ignore[assignment,method-assign]  # it dies while it computes
+        dying.gate.set()
+        assert await request == [1]
+    assert sound.batches == [[1]]
+
+
+async def test_an_unexpected_error_fails_its_batch_and_nothing_after_it() -> None:
+    worker = BrokenWorker()
+    async with desk(worker) as d:
+        with pytest.raises(ModelFailure):
+            await d.submit(1)
+        worker.answer = FakeWorker().answer  # type: ignore[method-assign]  # mended
+        assert await d.submit(2) == [2]

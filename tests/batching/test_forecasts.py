@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.lanes import Cost, Doubt
+
+
+@given(
+    slope=st.floats(0.001, 1), base=st.floats(0, 1), sizes=st.lists(st.integers(1, 64), min_size=2)
+)
+def test_the_cost_of_batches_is_found(slope: float, base: float, sizes: list[int]) -> None:
+    cost = Cost()
+    for size in sizes:
+        cost.learn(size, slope * size + base)
+    if len(set(sizes)) > 1 and len(sizes) < 50:
+        assert cost.fit() == pytest.approx((slope, base), rel=1e-3, abs=1e-3)
+    for size in set(sizes):
+        assert cost.seconds(size, 64) >= 0
+
+
+def test_nothing_is_predicted_before_anything_was_seen() -> None:
+    assert Cost().seconds(10, 8) == 0
+    assert Cost().fitting(1.0) == 1
+
+
+@given(st.floats(-10, 10))
+def test_an_error_that_stays_the_same_is_doubted_by_as_much(error: float) -> None:
+    doubt = Doubt()
+    for _ in range(500):
+        doubt.learn(error)
+    assert doubt.seconds == pytest.approx(error, abs=1e-3)
+
+
+def test_errors_that_vary_are_doubted_by_more_than_most_of_them() -> None:
+    errors = np.random.default_rng(1).normal(1.0, 0.5, 2000)
+    doubt = Doubt()
+    short = 0
+    for error in errors:
+        short += error > doubt.seconds
+        doubt.learn(error)
+    assert 0.01 < short / len(errors) < 0.15

@@ -1,0 +1,167 @@
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.crew import LEAD
+from service.lanes import share
+from tests.batching.desk import Desk, Notes, desk, until_idle
+from tests.fakes import CrampedWorker, FakeWorker
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_every_face_gets_its_own_scores_in_order() -> None:
+    async with desk(FakeWorker(), max_batch=3) as d:
+        assert await d.submit(*range(10)) == list(range(10))
+
+
+async def test_a_request_without_faces_is_answered_without_the_model() -> None:
+    worker = FakeWorker()
+    async with desk(worker) as d:
+        assert await d.submit() == []
+    assert worker.batches == []
+
+
+async def test_an_idle_worker_takes_a_face_at_once_and_batches_form_while_it_is_busy() -> None:
+    worker = FakeWorker()
+    worker.gate.clear()
+    async with desk(worker, max_batch=4) as d:
+        first = d.ask(1)
+        await until_idle()
+        others = [d.ask(n) for n in range(2, 8)]
+        await until_idle()
+        assert worker.batches == [[1]]
+        worker.gate.set()
+        await asyncio.gather(first, *others)
+    assert worker.batches == [[1], [2, 3, 4, 5], [6, 7]]
+
+
+async def test_two_idle_workers_share_what_arrives_together() -> None:
+    workers = FakeWorker(), FakeWorker()
+    for worker in workers:
+        worker.gate.clear()
+    async with desk(*workers, max_batch=8) as d:
+        await until_idle()
+        request = d.ask(*range(6))
+        await until_idle()
+        for worker in workers:
+            worker.gate.set()
+        await request
+    assert sorted(len(batch) for worker in workers for batch in worker.batches) == [3, 3]
+
+
+@given(waiting=st.integers(0, 1000), idle=st.integers(0, 16), max_batch=st.integers(1, 64))
+def test_a_share_is_never_over_the_cap_and_never_leaves_all_workers_without_work(
+    waiting: int, idle: int, max_batch: int
+) -> None:
+    taken = share(waiting, idle, max_batch)
+    assert taken <= min(waiting, max_batch)
+    assert (taken > 0) == (waiting > 0)
+    assert taken * max(idle, 1) >= min(waiting, max_batch * max(idle, 1))
+
+
+async def test_the_observer_learns_how_long_each_face_waited() -> None:
+    now = [10.0]
+    worker = FakeWorker(seconds=0.5)
+    worker.gate.clear()
+    notes = Notes()
+    async with desk(worker, notes=notes, clock=lambda: now[0]) as d:
+        first = d.ask(1)
+        await until_idle()
+        second = d.ask(2)
+        await until_idle()
+        now[0] = 13.0
+        worker.gate.set()
+        answers = [*await first, *await second]
+    assert notes.batches == [("interactive", [0.0], 0.5), ("interactive", [3.0], 0.5)]
+    assert answers == [1, 2]
+
+
+class TestSendingAhead:
+    """What a worker of two-second batches is sent before it has answered."""
+
+    @asynccontextmanager
+    async def busy(
+        self,
+        now: list[float],
+        *idle: FakeWorker,
+        **changes: Any,  # noqa: ANN401  # a lane's own fields
+    ) -> AsyncIterator[tuple[Desk, FakeWorker, asyncio.Task[list[float]]]]:
+        worker = FakeWorker(seconds=2.0)
+        async with desk(worker, *idle, clock=lambda: now[0], **changes) as d:
+            await d.submit(0)
+            worker.gate.clear()
+            running = d.ask(1)
+            await until_idle()
+            yield d, worker, running
+            worker.gate.set()
+            await running
+
+    async def test_a_worker_that_is_almost_ready_is_sent_the_next_batch(self) -> None:
+        now = [0.0]
+        async with self.busy(now) as (d, worker, _):
+            early = d.ask(2)
+            await until_idle()
+            assert worker.batches == [[0], [1]]
+            now[0] = 2.0 - 0.9 * LEAD
+            last = d.ask(3)
+            await until_idle()
+            assert worker.batches == [[0], [1], [2, 3]]
+            worker.gate.set()
+            assert [await early, await last] == [[2], [3]]
+
+    async def test_one_batch_ahead_and_no_more(self) -> None:
+        now = [0.0]
+        async with self.busy(now, max_batch=1) as (d, worker, _):
+            now[0] = 2.0
+            request = d.ask(2, 3)
+            await until_idle()
+            assert worker.batches == [[0], [1], [2]]
+            worker.gate.set()
+            await request
+
+    async def test_nothing_is_sent_to_one_that_is_overdue(self) -> None:
+        now = [0.0]
+        async with self.busy(now) as (d, worker, _):
+            now[0] = 2.1
+            request = d.ask(2)
+            await until_idle()
+            assert worker.batches == [[0], [1]]
+            worker.gate.set()
+            await request
+
+    async def test_work_that_can_wait_is_not_sent_ahead(self) -> None:
+        now = [0.0]
+        async with self.busy(now, budget=9.0) as (d, worker, _):
+            now[0] = 2.0
+            request = d.ask(2)
+            await until_idle()
+            assert worker.batches == [[0], [1]]
+            worker.gate.set()
+            await request
+
+    async def test_what_was_sent_ahead_waits_until_the_batch_before_it_is_answered(self) -> None:
+        now = [0.0]
+        notes = Notes()
+        async with self.busy(now, notes=notes) as (d, worker, running):
+            now[0] = 2.0
+            request = d.ask(2)
+            await until_idle()
+            now[0] = 2.5
+            worker.gate.set()
+            await asyncio.gather(running, request)
+        assert notes.batches[-1] == ("interactive", [0.5], 2.0)
+
+
+async def test_out_of_memory_halves_the_cap_for_good() -> None:
+    worker = CrampedWorker()
+    async with desk(worker, max_batch=8) as d:
+        assert await d.submit(*range(8)) == list(range(8))
+        assert await d.submit(*range(8)) == list(range(8))
+    sizes = [len(batch) for batch in worker.batches]
+    assert sizes == [8, 4, 2, 2, 4, 2, 2, 2, 2, 2, 2]

@@ -1,0 +1,117 @@
+import asyncio
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from service.crew import PATIENCE, RECENT
+from service.lanes import Batch
+from service.records import FaceImage, Scores
+from tests.batching.desk import FaceLane, desk, lane, run, until_idle
+from tests.fakes import FakeWorker
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_lane_that_floods_leaves_another_its_share() -> None:
+    worker = FakeWorker(seconds=1.0)
+    flood, quick = lane("bulk", max_batch=1), lane("interactive", weight=3, max_batch=1)
+    worker.gate.clear()
+    async with desk(worker, lanes=[flood, quick]) as d:
+        first = d.ask(0, lane=flood)
+        await until_idle()
+        requests = [d.ask(*range(1, 9), lane=flood), d.ask(*range(101, 107), lane=quick)]
+        await until_idle()
+        worker.gate.set()
+        await asyncio.gather(first, *requests)
+    order = [batch[0] for batch in worker.batches][1:9]
+    assert [value for value in order if value < 100] == [1, 2]
+    assert [value for value in order if value > 100] == list(range(101, 107))
+
+
+class TestMakingWay:
+    """Lanes that can wait, beside one that cannot."""
+
+    async def slow(self, worker: FakeWorker, faces: Sequence[FaceImage]) -> Batch[Scores]:
+        batch = await run(worker, faces)
+        return Batch(batch.results, 0.1 * len(faces))
+
+    def lanes(self) -> tuple[FaceLane, FaceLane]:
+        quick = lane("interactive", run=self.slow)
+        return quick, lane("bulk", run=self.slow, max_batch=32, budget=0.35)
+
+    async def test_batches_are_short_while_urgent_work_is_expected(self) -> None:
+        worker = FakeWorker()
+        quick, bulk = self.lanes()
+        async with desk(worker, lanes=[quick, bulk]) as d:
+            await d.submit(1)
+            await d.submit(*range(10, 20), lane=bulk)
+            await d.submit(*range(20, 30), lane=bulk)
+        assert [len(batch) for batch in worker.batches] == [1, 1, 3, 3, 3, 3, 3, 3, 1]
+
+    async def test_batches_are_large_where_nobody_is_in_a_hurry(self) -> None:
+        now = [0.0]
+        worker = FakeWorker()
+        quick, bulk = self.lanes()
+        async with desk(worker, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+            await d.submit(1)
+            now[0] = RECENT
+            await d.submit(*range(10, 50), lane=bulk)
+        assert [len(batch) for batch in worker.batches] == [1, 32, 8]
+
+    async def test_a_worker_is_kept_for_urgent_work(self) -> None:
+        now = [0.0]
+        workers = FakeWorker(), FakeWorker()
+        quick, bulk = self.lanes()
+        async with desk(*workers, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+            await d.submit(1)
+            for worker in workers:
+                worker.gate.clear()
+                worker.batches.clear()
+            flood = d.ask(*range(10, 90), lane=bulk)
+            await until_idle()
+            assert sum(len(worker.batches) for worker in workers) == 1
+            urgent = d.ask(2)
+            await until_idle()
+            assert [2] in [*workers[0].batches, *workers[1].batches]
+            now[0] = RECENT
+            for worker in workers:
+                worker.gate.set()
+            await asyncio.gather(flood, urgent)
+
+    async def test_the_kept_worker_joins_in_when_no_urgent_work_came(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("service.batching.RECENT", 0.01)
+        workers = FakeWorker(), FakeWorker()
+        quick, bulk = self.lanes()
+        async with desk(*workers, lanes=[quick, bulk], clock=time.monotonic) as d:
+            await d.submit(1)
+            for worker in workers:
+                worker.gate.clear()
+                worker.batches.clear()
+            flood = d.ask(*range(10, 90), lane=bulk)
+            async with asyncio.timeout(10):
+                while not all(worker.batches for worker in workers):  # noqa: ASYNC110  # either way
+                    await asyncio.sleep(0)
+            for worker in workers:
+                worker.gate.set()
+            await flood
+
+
+async def test_a_lane_that_was_passed_over_for_long_is_served_whatever_its_share() -> None:
+    now = [0.0]
+    worker = FakeWorker(seconds=1.0)
+    quick = lane("interactive", weight=1000, max_batch=1)
+    bulk = lane("bulk", max_batch=1, budget=1.0)
+    async with desk(worker, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+        await d.submit(0, lane=bulk)
+        worker.gate.clear()
+        running = d.ask(1)
+        await until_idle()
+        requests = [d.ask(2, 3), d.ask(100, lane=bulk)]
+        await until_idle()
+        now[0] = 2 * PATIENCE
+        worker.gate.set()
+        await asyncio.gather(running, *requests)
+    assert worker.batches.index([100]) < worker.batches.index([3])

@@ -187,27 +187,35 @@ def _recipe(card: Card) -> str:
 def _choices(values: dict[str, Any]) -> dict[str, str]:
     recipe = Recipe.of(values)
     stages = ", ".join(f"{stage.share:.0%} at {stage.pixels} px" for stage in recipe.stages)
-    moved = asdict(recipe.augmentation)
+    moved = asdict(recipe.augmentation) | ({"mixup": recipe.mixup} if recipe.mixup else {})
     teachers = ", ".join(f"`{teacher}`" for teacher in recipe.teachers)
     draws = " : ".join(map(str, recipe.turns)) or "equally often"
     cut = f"; {recipe.photographed:.0%} cut out of photographs" if recipe.photographed else ""
     after = f", after {recipe.after:,} draws before" if recipe.after else ""
     ended = f"; ended after {recipe.until:.0%} of it" if recipe.until < 1 else ""
+    half = ", in bfloat16" if recipe.precision == "bf16" else ""
     return {
         "starts from": f"the weights of `{recipe.start}`" if recipe.start else "chance",
         "image passes": f"{recipe.images:,}: {stages}",
         "draws of each data set": draws + after + cut,
         "taught by": f"{teachers}: {recipe.teaching:.0%}" if teachers else "labels alone",
         "optimiser": f"{recipe.optimizer}, peak rate {recipe.learning_rate:g}, "
-        f"batch {recipe.batch}",
+        f"batch {recipe.batch}{half}",
         "weight decay": f"{recipe.weight_decay:g}, not on biases and norms",
         "schedule": f"one cycle: {recipe.warm_up:.0%} warm-up, then half a cosine{ended}",
-        "dropout": "as published" if recipe.dropout == 1 else f"{recipe.dropout:.0%} of published",
+        "dropout": _dropout(recipe),
         "label smoothing": f"{recipe.label_smoothing:g}",
         "weights kept": f"moving average (decay {recipe.ema:g} a step), or the last ones",
         "augmentation": ", ".join(f"{name} {value:g}" for name, value in moved.items()),
         "seed": str(recipe.seed),
     }
+
+
+def _dropout(recipe: Recipe) -> str:
+    blocks, linear = recipe.dropout, recipe.linear_dropout
+    if linear is not None:
+        return f"{blocks:.0%} of published after blocks, {linear:.0%} between linear layers"
+    return "as published" if blocks == 1 else f"{blocks:.0%} of published"
 
 
 def _robustness(card: Card) -> str:

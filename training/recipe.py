@@ -43,6 +43,9 @@ class Recipe:
             above 0 each face passes twice.
         dropout: how much of the published dropout (0.2 after a block, 0.5 between linear layers)
             there is.
+        linear_dropout: how much of that between linear layers, where it is not as much.
+        precision: of the multiplications: ``fp32``, or ``bf16``, which takes half the time where a
+            processor or a GPU multiplies in it. Weights stay in fp32.
         ema: decay of the exponential moving average of the weights that is kept, a step.
         until: part of the steps after which the run ends; another may go on from it while the
             rate is still high.
@@ -72,6 +75,8 @@ class Recipe:
     mixup: float = 0.0
     consistency: float = 0.0
     dropout: float = 1.0
+    linear_dropout: float | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
     ema: float = 0.998
     until: float = 1.0
     stages: tuple[Stage, ...] = (Stage(0.55, 32), Stage(0.27, 48), Stage(0.18, 64))

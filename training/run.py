@@ -1,7 +1,6 @@
 """One process's part of a run: its steps, what it reports, and its checkpoints."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,9 +86,9 @@ class Run:
         if origin.is_version(recipe.start):
             some, _ = job.data.batch(range(MEASURED), recipe.seed)
             network = with_measured_norms(network, some).train()
-        for module in network.modules():
-            if isinstance(module, nn.Dropout):
-                module.p *= recipe.dropout
+        network.dropout.p *= recipe.dropout
+        linear = recipe.dropout if recipe.linear_dropout is None else recipe.linear_dropout
+        network.dropout_fc.p *= linear
         self.network = network.to(device=self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
         self.average = AveragedModel(
             self.network,
@@ -131,8 +130,8 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step)
         self.optimizer.zero_grad()
-        cuda = self.device.type == "cuda"
-        with torch.autocast("cuda", torch.bfloat16) if cuda else nullcontext():
+        half = recipe.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             loss = self.objective(replica, inputs, targets.to(self.device))
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.optimizer.step()

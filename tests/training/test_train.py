@@ -121,15 +121,16 @@ def test_a_short_run_keeps_the_weights_that_the_validation_faces_prefer(tmp_path
     assert all(torch.equal(better[name], kept[name]) for name in kept)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 1.0])
+@pytest.mark.parametrize(("dropout", "linear"), [(0.0, None), (1.0, None), (1.0, 0.0), (0.0, 1.0)])
 def test_without_dropout_no_chance_is_left_in_what_the_network_answers(
-    dropout: float, tmp_path: Path
+    dropout: float, linear: float | None, tmp_path: Path
 ) -> None:
     recipe = replace(
         RECIPE,
         images=16,
         learning_rate=0.0,
         dropout=dropout,
+        linear_dropout=linear,
         stages=(Stage(1.0, 32),),
         augmentation=Augmentation(
             flip=0, rotation=0, scale=0, shift=0, contrast=0, brightness=0, erasing=0
@@ -137,7 +138,25 @@ def test_without_dropout_no_chance_is_left_in_what_the_network_answers(
     )
     train(recipe, sets(Same), tmp_path, Execution(reports=2))
     first, second = json.loads((tmp_path / "history.json").read_text())
-    assert (first["train_loss"] == second["train_loss"]) == (dropout == 0)
+    assert (first["train_loss"] == second["train_loss"]) == (not dropout and not linear)
+
+
+def test_a_run_in_bfloat16_sees_the_losses_of_one_in_full_precision_and_keeps_full_weights(
+    tmp_path: Path,
+) -> None:
+    still = replace(RECIPE, learning_rate=0.0)
+    losses = []
+    for name, recipe in (("full", still), ("half", replace(still, precision="bf16"))):
+        kept = torch.load(train(recipe, sets(), tmp_path / name, Execution()))
+        assert kept["conv1.weight"].dtype == torch.float32
+        losses.append(
+            [
+                row["train_loss"]
+                for row in json.loads((tmp_path / name / "history.json").read_text())
+            ]
+        )
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
 def test_a_run_may_start_from_the_weights_of_another(tmp_path: Path) -> None:

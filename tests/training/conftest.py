@@ -56,7 +56,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     place = tmp_path_factory.mktemp("exported")
     run = place / "run"
     start = str(place / "first")
-    started = Recipe(images=300, seed=5, start=start, turns=(2, 1), after=2000, photographed=0.3)
+    started = Recipe(
+        images=300,
+        seed=5,
+        start=start,
+        turns=(2, 1),
+        after=2000,
+        photographed=0.3,
+        precision="bf16",
+        mixup=0.2,
+        dropout=0.0,
+        linear_dropout=0.5,
+    )
     for folder, recipe in ((place / "first", Recipe(images=500, seed=5)), (run, started)):
         folder.mkdir()
         torch.save(lively_network().state_dict(), folder / "weights.pt")

@@ -94,6 +94,9 @@ def test_the_page_says_what_the_first_run_chose_and_what_the_next_one_changed(pa
     (changed,) = (line for line in lines if line.startswith("| 2 |"))
     draws = "2 : 1, after 2,000 draws before; 30% cut out of photographs"
     assert f"*draws of each data set* {draws}" in changed
+    assert "*optimiser* AdamW, peak rate 0.002, batch 128, in bfloat16" in changed
+    assert "*dropout* 0% of published after blocks, 50% between linear layers" in changed
+    assert "blur 0, mixup 0.2" in changed
     assert "*seed*" not in changed
 
 

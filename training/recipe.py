@@ -43,8 +43,8 @@ class Recipe:
             above 0 each face passes twice.
         dropout: how much of the published dropout (0.2 after a block, 0.5 between linear layers)
             there is.
-        linear_dropout: how much of that between linear layers, where it is not as much.
-        precision: of the multiplications: ``fp32``, or ``bf16``, which takes half the time where a
+        linear_dropout: how much there is between linear layers, if not as much as `dropout`.
+        precision: of the multiplications: ``fp32``, or ``bf16``, which is faster where a
             processor or a GPU multiplies in it. Weights stay in fp32.
         ema: decay of the exponential moving average of the weights that is kept, a step.
         until: part of the steps after which the run ends; another may go on from it while the

@@ -6,6 +6,8 @@ from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from training.augment import Augmentation
 
 
@@ -115,6 +117,10 @@ class Recipe:
             return self.learning_rate * (done + 1 / self.steps) / self.warm_up
         fall = (done - self.warm_up) / (1 - self.warm_up)
         return self.learning_rate * (1 + cos(pi * fall)) / 2
+
+    def arithmetic(self, device: torch.device) -> torch.autocast:
+        """What networks compute within, for multiplications of this recipe's `precision`."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def to_json(self) -> str:
         """The recipe as JSON, for checkpoints and cards."""

@@ -130,8 +130,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step)
         self.optimizer.zero_grad()
-        half = recipe.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with recipe.arithmetic(self.device):
             loss = self.objective(replica, inputs, targets.to(self.device))
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.optimizer.step()

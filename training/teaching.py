@@ -28,17 +28,18 @@ def taught(data: Data, recipe: Recipe, device: torch.device, file: Path) -> Data
     """
     if not recipe.teachers:
         return data
-    answers = shared_out(data.faces, partial(_mean_answer, recipe.teachers, device), file)
+    answers = shared_out(data.faces, partial(_mean_answer, recipe, device), file)
     return data.taught(answers, recipe.teaching)
 
 
-def _mean_answer(teachers: tuple[str, ...], device: torch.device, faces: Tensor) -> Tensor:
-    """Their mean probabilities for faces and their mirror images, float32 ``[N, 6]``."""
+def _mean_answer(recipe: Recipe, device: torch.device, faces: Tensor) -> Tensor:
+    """The teachers' mean probabilities for faces and their mirror images, float32 ``[N, 6]``."""
     views = (faces, faces.flip(-1))
     mean = torch.zeros(len(faces), len(EMOTIONS))
-    for teacher in teachers:
+    for teacher in recipe.teachers:
         network = origin.network(teacher).eval()
         network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
-        for view in views:
-            mean += torch.softmax(logits_of(network, view, device), 1)
-    return mean / (len(teachers) * len(views))
+        with recipe.arithmetic(device):
+            for view in views:
+                mean += torch.softmax(logits_of(network, view, device), 1)
+    return mean / (len(recipe.teachers) * len(views))

@@ -1,4 +1,4 @@
-"""``python -m training``: train, ablate, export, evaluate, calibrate, describe."""
+"""``python -m training``: train, ablate, export, evaluate, calibrate, describe, compare."""
 
 import sys
 from pathlib import Path
@@ -12,6 +12,7 @@ from training.ablation import Faces, Plan, table
 from training.ablation import ablate as run_ablation
 from training.artefact import score_mirrored_too
 from training.calibrate import fit_temperature
+from training.compare import compare as side_by_side
 from training.conditions import CONDITIONS, under
 from training.data import read, split
 from training.describe import describe as write_description
@@ -125,6 +126,14 @@ def describe(
 ) -> None:
     """Write a version's README and pictures again, from its card."""
     write_description(folder)
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="folders of versions, with card.json")],
+) -> None:
+    """Print all that the cards of versions say, side by side."""
+    typer.echo(side_by_side(folders))
 
 
 def _best_device() -> str:

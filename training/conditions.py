@@ -15,6 +15,7 @@ OFF = 4
 TILT = 20
 """Degrees by which a head leans, to the one side or the other."""
 
+AS_THEY_ARE = "as they are"
 QUALITY = 30
 SMALL = 24
 """Side in pixels of a face that was small in its picture."""
@@ -66,7 +67,7 @@ def _enlarged(face: Faces, _: int) -> Faces:
 
 
 CONDITIONS: dict[str, Change] = {
-    "as they are": lambda face, _: face,
+    AS_THEY_ARE: lambda face, _: face,
     f"{OFF} px off in x and y": _off,
     f"tilted by {TILT} degrees": _tilted,
     f"JPEG at quality {QUALITY}": _compressed,

@@ -14,9 +14,12 @@ from typer.testing import CliRunner
 from tests.training.conftest import Exported
 from training.__main__ import app
 from training.artefact import score
+from training.compare import compare
 from training.data import read
 from training.errors import ExportError
 from training.network import logits_of
+
+ROOT = Path(__file__).parents[2]
 
 
 def said(*words: str | Path) -> list[str]:
@@ -107,3 +110,27 @@ def test_an_error_is_one_line_without_a_traceback(
     with pytest.raises(SystemExit) as exit_:
         runpy.run_module("training", run_name="__main__")
     assert exit_.value.code == f"error: {tmp_path}/card.json: No such file or directory"
+
+
+def test_versions_are_compared_by_what_their_cards_say(exported: Exported, tmp_path: Path) -> None:
+    card = json.loads((exported.folder / "card.json").read_text())
+    precision = card["default_precision"]["cpu"]
+    card["version"] = "8"
+    card["metrics"]["held_out"]["raf-noise"][precision]["accuracy"]["value"] = 0.987
+    del card["metrics"]["unseen"]["elsewhere"]
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    header, _, *lines = said("compare", exported.folder, tmp_path)
+    assert header.split("|")[2:-1] == [" version 7 ", " version 8 "]
+    rows = {name.strip(): values for _, name, *values, _ in (line.split("|") for line in lines)}
+    assert rows["raf-noise: accuracy, %"][1].strip() == "98.7"
+    assert rows["elsewhere: NLL"][1].strip() == "-"
+    tilted = card["robustness"]["tilted by 20 degrees"]["raf-noise"]["value"]
+    assert [v.strip() for v in rows["raf-noise, tilted by 20 degrees: accuracy, %"]] == 2 * [
+        f"{100 * tilted:.1f}"
+    ]
+
+
+def test_the_history_compares_every_version_of_the_store() -> None:
+    versions = (ROOT / "model_store" / "gimefive").iterdir()
+    folders = sorted(versions, key=lambda folder: int(folder.name))
+    assert compare(folders) in (ROOT / "training" / "HISTORY.md").read_text()

@@ -1,0 +1,48 @@
+"""Versions of the store side by side, from their cards alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.card import Card, read
+from training.conditions import AS_THEY_ARE
+from training.readme import UNKNOWN, table
+from training.report import Report
+
+
+def compare(folders: Sequence[Path]) -> str:
+    """A Markdown table with a column for each version and a row for each measure of any of them.
+
+    Measured is what each version's card says that processors use, calibrated.
+
+    Raises:
+        ExportError: there is no ``card.json`` in one of `folders`.
+    """
+    cards = [read(folder) for folder in folders]
+    columns = [_measures(card) for card in cards]
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = [[name, *(column.get(name, UNKNOWN) for column in columns)] for name in names]
+    return table(["", *(f"version {card['version']}" for card in cards)], rows)
+
+
+def _measures(card: Card) -> dict[str, str]:
+    precision = card["default_precision"]["cpu"]
+    column = {
+        f"{name}: {measure}": value
+        for name, by in (card["metrics"]["held_out"] | card["metrics"]["unseen"]).items()
+        for measure, value in _reported(by[precision]).items()
+    }
+    return column | {
+        f"{name}, {condition}: accuracy, %": f"{100 * share['value']:.1f}"
+        for condition, by_set in card["robustness"].items()
+        for name, share in by_set.items()
+        if condition != AS_THEY_ARE
+    }
+
+
+def _reported(report: Report) -> dict[str, str]:
+    return {
+        "accuracy, %": f"{100 * report['accuracy']['value']:.1f}",
+        "macro recall, %": f"{100 * report['macro_recall']:.1f}",
+        "NLL": f"{report['nll']['after']:.3f}",
+        "ECE, %": f"{100 * report['ece']['after']:.1f}",
+    }

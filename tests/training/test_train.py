@@ -195,6 +195,16 @@ def test_a_run_is_taught_the_mean_answer_of_others_to_faces_and_their_mirror_ima
     assert not torch.equal(torch.load(first)["fc3.weight"], torch.load(second)["fc3.weight"])
 
 
+def test_teachers_answer_in_the_precision_of_the_run(exported: Exported, tmp_path: Path) -> None:
+    taught = replace(RECIPE, images=8, teachers=(str(exported.folder),))
+    answers = {}
+    for precision in ("fp32", "bf16"):
+        run = train(replace(taught, precision=precision), sets(), tmp_path / precision, TOGETHER)
+        answers[precision] = torch.cat(torch.load(run.with_name("teachers.pt")))
+    torch.testing.assert_close(answers["bf16"], answers["fp32"], rtol=0, atol=0.05)
+    assert not torch.equal(answers["bf16"], answers["fp32"])
+
+
 @pytest.mark.parametrize("what", ["start", "teachers"])
 def test_a_run_cannot_start_from_or_be_taught_by_one_that_has_not_ended(
     what: str, tmp_path: Path

@@ -13,7 +13,9 @@ ARG TORCH_INDEX=
 # hadolint ignore=DL3013  # torch is pinned; hadolint trips over the optional argument
 RUN python -m pip install --target /opt/torch ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} torch==2.13.0 \
     && if [ "${VARIANT}" = cpu ] && [ -d /opt/torch/nvidia ]; then \
-        echo "torch came with CUDA: name PyTorch's CPU index by --build-arg TORCH_INDEX=" >&2; exit 1; fi \
+        echo "torch came with CUDA: set TORCH_INDEX to PyTorch's CPU index" >&2; exit 1; fi \
+    && if [ "${VARIANT}" = cuda ] && [ ! -d /opt/torch/nvidia ]; then \
+        echo "torch came without CUDA: leave TORCH_INDEX out, or set it to one of PyTorch's CUDA indices" >&2; exit 1; fi \
     && rm -rf /opt/torch/bin /opt/torch/torch/include /opt/torch/torch/share /opt/torch/torch/test \
     && find /opt/torch/torch/bin -mindepth 1 ! -name torch_shm_manager -delete \
     && find /opt/torch/torch -name '*.a' -delete

@@ -60,7 +60,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Facial-emotion classification with GiMeFive. Settings: GIMEFIVE_*, see the README."""
+    """Facial-emotion classification with GiMeFive. Settings: GIMEFIVE_*, see docs/operations.md."""
 
 
 @app.command()

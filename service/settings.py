@@ -69,8 +69,8 @@ class Settings(BaseSettings):
     )
     queue_seconds: PositiveFloat = Field(
         0.05,
-        description="Longest that one more single picture may be predicted to wait where over 128 "
-        "do, or more were refused within the last second; more are refused likewise.",
+        description="Longest wait, in seconds, that a single picture may be let in to under "
+        "overload: while more than 128 wait, and until a second after the last refusal.",
     )
     max_body_bytes: PositiveInt = Field(20 * 2**20, description="Largest request body, in bytes.")
     max_frames: PositiveInt = Field(256, description="Most frames in one request's batch.")

@@ -51,7 +51,7 @@ def test_a_known_key_lets_in_and_a_missing_or_wrong_one_does_not(
         assert client.get("/models", headers=headers).status_code == 200
         assert client.get("/metrics", headers=headers).status_code == 200
         for none in ({}, {"X-API-Key": "wrong"}, {"Authorization": f"Basic {KEY}"}):
-            for path in ("/models", "/metrics", "/openapi.json", "/docs", "/nowhere"):
+            for path in ("/models", "/metrics", "/models/gimefive/card", "/nowhere"):
                 refused = client.get(path, headers=none)
                 detail = check_problem(refused, 401, "unauthorized")
                 assert KEY not in detail
@@ -76,9 +76,27 @@ def test_the_page_loads_without_a_key_to_ask_for_it(keys_file: Path) -> None:
         assert all(client.get(f"/{file}").status_code == 200 for file in files)
 
 
+def test_the_document_of_the_api_is_read_without_a_key_and_says_how_to_show_one(
+    keys_file: Path,
+) -> None:
+    with serving(keys_file=keys_file) as client:
+        assert client.get("/docs").status_code == 200
+        assert client.get("/docs/start.js").status_code == 200
+        document = client.get("/openapi.json").json()
+        for named in document["security"]:
+            (scheme,) = (document["components"]["securitySchemes"][name] for name in named)
+            headers = (
+                {"Authorization": f"{scheme['scheme']} {KEY}"}
+                if scheme["type"] == "http"
+                else {scheme["name"]: KEY}
+            )
+            assert client.get("/models", headers=headers).status_code == 200
+
+
 def test_without_keys_the_service_is_open() -> None:
     with serving() as client:
         assert client.get("/models").status_code == 200
+        assert "security" not in client.get("/openapi.json").json()
 
 
 def test_a_websocket_without_a_key_is_refused_with_the_same_problem(keys_file: Path) -> None:

@@ -84,6 +84,7 @@ def create_app(
     )
     problems.install(app)
     live.install(app)
+    docs.install(app, keys=keys is not None)
     app.include_router(ops.probes)
     app.include_router(stills.router)
     app.include_router(batches.router)

@@ -13,9 +13,9 @@ from service.engine import Engine
 from service.errors import ServiceError, SlowClient
 from service.settings import Settings
 
-OPEN = frozenset({"/", "/livez", "/readyz", "/startupz"})
-"""Paths that need no key: the probes, and the page, which asks for the key itself."""
-PAGE_FILES = "/web/"
+OPEN = frozenset({"/", "/docs", "/livez", "/openapi.json", "/readyz", "/startupz"})
+"""Paths that need no key: the probes, and the pages, which ask for the key themselves."""
+PAGE_FILES = ("/web/", "/docs/")
 SAFE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),

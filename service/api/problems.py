@@ -81,15 +81,7 @@ def kind_of(error: Exception) -> ProblemKind:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error that leaves `app` a problem, and describe it in the OpenAPI document."""
-    generate = app.openapi
-
-    def described() -> dict[str, Any]:
-        document = generate()
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        return document
-
-    app.openapi = described  # type: ignore[method-assign]  # how FastAPI wants it extended
+    """Make every error that leaves `app` a problem."""
 
     @app.exception_handler(errors.ServiceError)
     async def service_error(request: Request, error: errors.ServiceError) -> JSONResponse:

@@ -15,6 +15,11 @@ log = structlog.get_logger(__name__)
 
 SUBPROTOCOL = "gimefive.key."
 """How a browser, which cannot set a WebSocket's headers, names its key."""
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""The ways to show a key, as OpenAPI names them."""
 LINE = re.compile(r"([\w.@-]+):([0-9a-fA-F]{64})")
 
 

@@ -2,7 +2,7 @@
 
 import { $, snapshot } from "./dom.js";
 import { coloured } from "./crop.js";
-import { askForKey, forgetKey, subprotocols } from "./key.js";
+import { askForKey, forgetKey, headers, subprotocols } from "./key.js";
 import { csv, FRAME_COLUMNS, row, save } from "./saving.js";
 import { clearProblem, say, tell } from "./say.js";
 import { classify, explained } from "./service.js";
@@ -56,6 +56,7 @@ export class Camera {
     this.#socket?.close();
     this.#stream?.getTracks().forEach((track) => track.stop());
     this.video.srcObject = null;
+    $("pause").onclick = $("live-heat").onchange = null;
     $("pause").setAttribute("aria-pressed", false);
   }
 
@@ -83,7 +84,7 @@ export class Camera {
       socket.send(await snapshot(this.video, WIDTH, height, "image/jpeg", 0.85));
     };
     const pace = () => {
-      if (socket !== this.#socket) return;
+      if (this.#ended || socket !== this.#socket) return;
       send();
       this.video.requestVideoFrameCallback ? this.video.requestVideoFrameCallback(pace) : setTimeout(pace, 40);
     };
@@ -147,23 +148,25 @@ export class Camera {
   }
 
   async #closed(code, reason, opened) {
-    if (!opened) {
-      // Whether a key is missing is not told to pages: asking is all they can do.
+    if (!opened && await refused()) {
       forgetKey();
-      if (await needsKey() && await askForKey()) return this.#connect();
+      if (await askForKey()) return this.#connect();
     }
     const detail = reason || CLOSED[code] || "The connection was lost.";
     tell(Object.assign(new Error(detail), { title: "The camera’s stream ended" }), () => this.#connect());
   }
 }
 
-const needsKey = async () => (await fetch("models")).status === 401;
+/** Whether it is for want of a key, which a page is not told of a WebSocket. */
+const refused = () => fetch("models", { headers: headers() }).then(({ status }) => status === 401, () => false);
 
 const scaled = ({ x, y, width, height }, by) => ({ x: x * by, y: y * by, width: width * by, height: height * by });
 
 function refusal(error) {
-  const detail = error.name === "NotAllowedError"
-    ? "The browser was told not to let this page use the camera: allow it beside the address."
-    : "There is no camera that this browser could use.";
+  const detail = !isSecureContext
+    ? "Browsers give a camera only to pages that come over HTTPS or from this device."
+    : error.name === "NotAllowedError"
+      ? "The browser was told not to let this page use the camera: allow it beside the address."
+      : "There is no camera that this browser could use.";
   return Object.assign(new Error(detail), { title: "No camera" });
 }

@@ -3,15 +3,22 @@
 import { $, snapshot } from "./dom.js";
 import { csv, FRAME_COLUMNS, row, save, stem } from "./saving.js";
 import { clearProblem, endProgress, progress, say, tell } from "./say.js";
-import { annotated, explained, video } from "./service.js";
+import { annotated, explained, Problem, video } from "./service.js";
 import { clock, Timeline } from "./timeline.js";
 
 const NEAR = 0.6; // seconds from a frame that was looked at for which it still stands
+const UNSEEN = {
+  title: "Not to be seen here",
+  detail: "This browser cannot play this kind of video; the boxes stand where its faces are.",
+  status: 415,
+};
 
 export class Film {
   mode = "film";
-  #ending = null;
+  #looking = null;
+  #drawing = null;
   #frame = null;
+  #unseen = false; // since the browser cannot play it
 
   constructor(file, view) {
     this.file = file;
@@ -24,32 +31,36 @@ export class Film {
   async start() {
     clearProblem();
     this.moments = [];
-    this.#ending?.abort();
-    this.#ending = new AbortController();
+    this.#looking?.abort();
+    const looking = (this.#looking = new AbortController());
+    this.player.onerror = () => this.#failed();
     this.player.src = this.url;
     this.player.ontimeupdate = this.player.onseeked = () => this.#follow();
     this.player.onplay = () => { this.view.forget(); this.#run(); };
     $("rate").onchange = () => this.start();
     $("save-mp4").disabled = true;
     try {
-      await this.#look(this.#ending.signal);
+      await this.#look(looking);
     } catch (error) {
-      if (error.name !== "AbortError") tell(error, () => this.start());
+      tell(error, () => this.start());
     }
   }
 
   stop() {
-    this.#ending?.abort();
+    this.#looking?.abort();
+    this.#drawing?.abort();
+    this.#looking = null;
     this.player.pause();
     this.player.removeAttribute("src");
-    this.player.ontimeupdate = this.player.onseeked = this.player.onplay = $("rate").onchange = null;
+    this.player.onerror = this.player.ontimeupdate = this.player.onseeked = this.player.onplay = $("rate").onchange = null;
     this.timeline.clear();
     URL.revokeObjectURL(this.url);
   }
 
   question(index) {
     this.player.pause();
-    return { image: snapshot(this.player, this.width, this.height), face: index };
+    const image = this.#unseen ? Promise.reject(new Problem(UNSEEN)) : snapshot(this.player, this.width, this.height);
+    return { image, face: index };
   }
 
   csv() {
@@ -62,63 +73,77 @@ export class Film {
   }
 
   async mp4() {
-    const drawing = new AbortController();
-    const words = (size) => `Drawing the video: ${(size / 1e6).toFixed(1)} MB so far`;
-    progress(words(0), null, () => drawing.abort());
+    const drawing = (this.#drawing = new AbortController());
+    const received = (size) => progress(drawing, `Drawing the video: ${(size / 1e6).toFixed(1)} MB so far`);
+    received(0);
     try {
       const { method, layer, colormap, alpha } = this.view.why.query;
       const query = { method, layer, colormap, alpha };
-      const film = await annotated(this.file, query, drawing.signal, (size) => progress(words(size), null, () => drawing.abort()));
+      const film = await annotated(this.file, query, drawing.signal, received);
       save(film, `${stem(this.file.name)}-gimefive.mp4`);
       say("The video is drawn.");
     } finally {
-      endProgress();
+      endProgress(drawing);
     }
   }
 
-  async #look(signal) {
+  async #look(looking) {
     const started = performance.now();
-    progress("Sending the video", null, () => this.#ending.abort());
+    progress(looking, "Sending the video");
     try {
-      for await (const line of video(this.file, { fps: $("rate").value }, signal)) {
+      for await (const line of video(this.file, { fps: $("rate").value }, looking.signal)) {
         if (line.video) this.#begin(line.video);
         else if (line.summary) this.#summarise(line.summary);
-        else this.#add({ faces: [], ...line }, started); // the model could not answer for all
+        else this.#add({ faces: [], ...line }, started, looking); // the model could not answer for all
       }
     } finally {
-      this.timeline.draw();
-      if (!signal.aborted || this.#ending.signal === signal) endProgress();
-      $("save-mp4").disabled = !this.moments.length;
+      endProgress(looking);
+      if (looking === this.#looking) {
+        this.timeline.draw();
+        $("save-mp4").disabled = !this.moments.length;
+      }
     }
   }
 
   #begin(info) {
     Object.assign(this, { width: info.width, height: info.height, sampled: info.sampled_frames, duration: info.duration });
-    this.view.stage.show("film", info.width, info.height);
     this.timeline.start(info.duration);
+    this.#show();
   }
 
-  #add(moment, started) {
+  #show() {
+    this.view.stage.show(this.#unseen ? "none" : "film", this.width, this.height);
+    this.#frame = null;
+    this.#follow();
+  }
+
+  #failed() {
+    this.#unseen = this.player.error.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED;
+    if (this.width) this.#show();
+  }
+
+  #add(moment, started, looking) {
     this.moments.push(moment);
     this.timeline.add(moment);
     const done = this.moments.length;
     const share = this.sampled ? done / this.sampled : this.duration ? moment.time / this.duration : null;
     const rate = (done / (performance.now() - started)) * 1000;
     const left = share ? `, ${clock(((1 - share) / share) * done / rate)} left` : "";
-    progress(`${done} frames, ${rate.toFixed(1)} a second${left}`, share && Math.min(share, 1), () => this.#ending.abort());
+    progress(looking, `${done} frames, ${rate.toFixed(1)} a second${left}`, share && Math.min(share, 1));
     if (done === 1 || Math.abs(moment.time - this.player.currentTime) < NEAR) this.#follow();
   }
 
   #summarise({ frames, faces, tracks }) {
     const people = tracks?.length ?? 0;
     const lost = this.moments.filter(({ problem }) => problem).length;
-    say(`${frames} frames, ${faces} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` The model could not answer for ${lost} of the frames.` : ""}`);
+    say(`${frames} frames, ${faces} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` The model could not answer for ${lost} of the frames.` : ""}${this.#unseen ? ` ${UNSEEN.detail}` : ""}`);
     if (!faces) this.view.update([]);
   }
 
   #seek(time) {
     this.player.pause();
     this.player.currentTime = time;
+    this.#follow(); // a video that the browser cannot play has no event for it
   }
 
   #run() {

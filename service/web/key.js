@@ -4,6 +4,9 @@ import { $ } from "./dom.js";
 
 const NAME = "gimefive.key";
 
+/** The event that a key was given. */
+export const KEPT = "gimefive.key";
+
 export const key = () => sessionStorage.getItem(NAME);
 
 export const forgetKey = () => sessionStorage.removeItem(NAME);
@@ -23,6 +26,7 @@ export function askForKey() {
       $("key").value = "";
       if (dialog.returnValue !== "use" || !given) return resolve(false);
       sessionStorage.setItem(NAME, given);
+      dispatchEvent(new Event(KEPT));
       resolve(true);
     }, { once: true });
   });

@@ -5,8 +5,9 @@ import { $ } from "./dom.js";
 import { percent } from "./emotions.js";
 import { Film } from "./film.js";
 import { Photo } from "./photo.js";
-import { endProgress, say, tell } from "./say.js";
-import { about } from "./service.js";
+import { KEPT } from "./key.js";
+import { say, tell } from "./say.js";
+import { about, modelCard } from "./service.js";
 import { View } from "./view.js";
 
 let shown = null;
@@ -16,7 +17,6 @@ const view = new View((rank) => shown.question(rank));
 function open(medium, name) {
   shown?.stop();
   view.reset();
-  endProgress();
   say("");
   shown = medium;
   document.body.dataset.mode = medium.mode;
@@ -65,9 +65,21 @@ busy("save-csv", () => shown.csv());
 busy("save-mp4", () => shown.mp4());
 busy("save-png", () => shown.png({ ...view.why.query, view: $("view").value }));
 
-about().then(({ serving, card }) => {
+$("card").addEventListener("click", async (event) => {
+  event.preventDefault(); // a link could not bring the key
+  try {
+    location.assign(URL.createObjectURL(await modelCard()));
+  } catch (error) {
+    tell(error);
+  }
+});
+
+/** Say what serves. The page works without; problems are told when something is asked. */
+const introduce = () => about().then(({ serving, card }) => {
   $("serving").textContent = `version ${serving.version}, ${serving.precision} on ${serving.device}`;
   const measured = Object.values({ ...card.metrics.held_out, ...card.metrics.unseen }).map((set) => set[serving.precision] ?? set.fp32);
   const [least, most] = [Math.min, Math.max].map((pick) => percent(pick(...measured.map(({ accuracy }) => accuracy.value))));
   $("accuracy").textContent = `Of faces it had never seen it named ${least} to ${most} as people did, depending on where the pictures came from.`;
-}).catch(() => {}); // the page works without; problems are told when something is asked
+}).catch(() => {});
+addEventListener(KEPT, introduce);
+introduce();

@@ -23,7 +23,7 @@ export class Photo {
     clearProblem();
     const visible = await shownAs($("photo"), this.url, this.file.name);
     if (visible) this.view.stage.show("photo", $("photo").naturalWidth, $("photo").naturalHeight);
-    progress("Looking for faces", null, () => this.stop());
+    progress(this.#ending, "Looking for faces");
     try {
       const answer = await classify(this.file, this.#ending.signal);
       if (!visible) this.view.stage.show("none", answer.image.width, answer.image.height);
@@ -31,9 +31,9 @@ export class Photo {
       this.view.update(this.faces, visible ? $("photo") : null);
       say(this.#summary(visible));
     } catch (error) {
-      if (!this.#ending.signal.aborted) tell(error, () => this.start());
+      tell(error, () => this.start());
     } finally {
-      endProgress();
+      endProgress(this.#ending);
     }
   }
 

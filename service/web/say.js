@@ -26,16 +26,23 @@ export function tell(error, again = null) {
   say("");
 }
 
-/** Show progress, from 0 to 1 or null where nobody knows, with what ends it early. */
-export function progress(words, share, cancel) {
+let working = null; // the task whose progress is shown
+
+/** Show how far a task is, from 0 to 1 or null where nobody knows. It is an AbortController, by which people may end it. */
+export function progress(task, words, share = null) {
+  if (task.signal.aborted) return;
+  working = task;
   $("progress").hidden = false;
   $("progress-words").textContent = words;
   if (share == null) $("bar").removeAttribute("value");
   else $("bar").value = share;
-  $("cancel").onclick = cancel;
+  $("cancel").onclick = () => task.abort();
 }
 
-export const endProgress = () => { $("progress").hidden = true; };
+/** A task has ended: its progress goes, unless another's is shown by now. */
+export function endProgress(task) {
+  if (task === working) $("progress").hidden = true;
+}
 
 const sentence = (words) => {
   const text = words[0].toUpperCase() + words.slice(1);

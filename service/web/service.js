@@ -2,6 +2,8 @@
 
 import { askForKey, forgetKey, headers } from "./key.js";
 
+const CARD = "models/gimefive/card";
+
 /** What the service, or the way to it, says is wrong. */
 export class Problem extends Error {
   constructor({ type = "", title, detail = "", status = 0 }, retryAfter = 0) {
@@ -16,11 +18,11 @@ const url = (path, query) => {
 };
 
 export const classify = async (image, signal) =>
-  (await post("classify", image, {}, { signal })).json();
+  (await post("classify", image, {}, signal)).json();
 
 /** The heat map as an image, where it lies in the picture, and what is said of it. */
 export async function heatmap(image, query, signal) {
-  const response = await post("explain", image, { ...query, view: "heatmap" }, { signal });
+  const response = await post("explain", image, { ...query, view: "heatmap" }, signal);
   const said = response.headers;
   return {
     image: await createImageBitmap(await response.blob()),
@@ -31,11 +33,11 @@ export async function heatmap(image, query, signal) {
 }
 
 export const explained = async (image, query, signal) =>
-  (await post("explain", image, query, { signal })).blob();
+  (await post("explain", image, query, signal)).blob();
 
 /** The lines of a video's answer, as they come. */
 export async function* video(file, query, signal) {
-  const response = await post("classify/video", file, query, { signal });
+  const response = await post("classify/video", file, query, signal);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -49,7 +51,7 @@ export async function* video(file, query, signal) {
 
 /** The annotated video; `received` hears how many bytes have come. */
 export async function annotated(file, query, signal, received) {
-  const response = await post("explain/video", file, query, { signal });
+  const response = await post("explain/video", file, query, signal);
   const parts = [];
   let size = 0;
   for (const reader = response.body.getReader(); ; ) {
@@ -61,12 +63,15 @@ export async function annotated(file, query, signal, received) {
 }
 
 export async function about() {
-  const [models, card] = await Promise.all(["models", "models/gimefive/card"].map(get));
+  const [models, card] = await Promise.all(["models", CARD].map(get));
   return { serving: models.models.find(({ name }) => name === "gimefive")?.serving, card };
 }
 
+/** The model card, as a file. */
+export const modelCard = async () => (await answered(() => fetched(CARD))).blob();
+
 const get = async (path) => {
-  const response = await fetch(path, { headers: headers() });
+  const response = await fetched(path);
   if (!response.ok) throw await problem(response);
   return response.json();
 };
@@ -76,9 +81,15 @@ function checked(line) {
   return line;
 }
 
-async function post(path, body, query, { signal } = {}) {
+const post = (path, body, query, signal) => answered(() => {
+  const type = body.type || "application/octet-stream";
+  return fetched(url(path, query), { method: "POST", body, signal, headers: { "Content-Type": type } });
+});
+
+/** Send until the service answers, asking for a key as often as it wants one. */
+async function answered(send) {
   for (;;) {
-    const response = await send(path, body, query, signal);
+    const response = await send();
     if (response.ok) return response;
     const said = await problem(response);
     if (said.status !== 401) throw said;
@@ -87,12 +98,9 @@ async function post(path, body, query, { signal } = {}) {
   }
 }
 
-async function send(path, body, query, signal) {
-  const type = body.type || "application/octet-stream";
+async function fetched(path, options = {}) {
   try {
-    return await fetch(url(path, query), {
-      method: "POST", body, signal, headers: { ...headers(), "Content-Type": type },
-    });
+    return await fetch(path, { ...options, headers: { ...options.headers, ...headers() } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem({

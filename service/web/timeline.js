@@ -15,11 +15,11 @@ export class Timeline {
   #bands = new Map();
   #duration = 1;
   #due = false;
+  #sizes = new ResizeObserver(() => this.#later());
 
   constructor(root, { onSeek }) {
     this.root = root;
     this.onSeek = onSeek;
-    new ResizeObserver(() => this.#later()).observe(root);
   }
 
   start(duration) {
@@ -35,10 +35,14 @@ export class Timeline {
     const legend = EMOTIONS.map((each) => element("li", { textContent: title(each), "--colour": colour(each) }));
     this.root.replaceChildren(this.lanes, this.times, element("ul", { className: "legend" }, ...legend));
     this.root.hidden = false;
+    this.#sizes.observe(this.root);
     this.at(0);
   }
 
-  clear() { this.root.hidden = true; }
+  clear() {
+    this.#sizes.disconnect();
+    this.root.hidden = true;
+  }
 
   add({ time, faces }) {
     this.#duration = Math.max(this.#duration, time);

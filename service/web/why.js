@@ -60,6 +60,7 @@ export class Why {
     const heat = $("closeup-heat");
     heat.width = heat.height = image.width;
     if (picture) closeUp($("closeup-face"), picture, place);
+    picture?.close();
     this.stage.clearHeat();
     if (!empty) {
       this.stage.addHeat(image, place);

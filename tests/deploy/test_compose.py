@@ -8,6 +8,7 @@ import pytest
 
 from tests.deploy.engine import ROOT, docker, figure, load, patience, wait_healthy
 from tests.deploy.test_files import expressions
+from tests.videos import counting, encode
 
 pytestmark = pytest.mark.deployed
 FILES = ["--file", "docker-compose.yml", "--file", "tests/deploy/small.yml"]
@@ -110,6 +111,19 @@ def test_replacing_the_replicas_one_by_one_loses_no_request(project: Project) ->
     figure("two replicas replaced under load", f"{dict(seen.statuses)}, {len(seen.lost)} lost")
     assert seen.lost == []
     assert set(seen.statuses) == {200}
+
+
+@pytest.mark.usefixtures("project")
+def test_a_video_is_worked_on_where_only_its_folder_can_be_written() -> None:
+    answer = httpx.post(
+        f"{BALANCER}/classify/video",
+        params={"faces": "whole"},
+        content=encode(counting(5)),
+        headers={"Content-Type": "video/mp4"},
+        timeout=120,
+    )
+    assert answer.status_code == 200
+    assert answer.text.count('"frame":') == 5
 
 
 @pytest.mark.usefixtures("project")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from service.api.problems import TABLE, Problem
 from service.settings import Settings
 from tests.deploy.conftest import ROOT, tool
 from tests.test_docs import rows
@@ -115,13 +116,18 @@ def test_the_balancers_configuration_is_valid(tmp_path: Path) -> None:
     run("haproxy", "-c", "-f", local)
 
 
-def test_what_the_balancer_says_itself_is_a_problem() -> None:
-    head, _, body = (ROOT / "deploy/haproxy/lost.http").read_bytes().partition(b"\r\n\r\n")
+@pytest.mark.parametrize(("name", "status", "again"), [("lost", 503, True), ("late", 504, False)])
+def test_what_the_balancer_says_itself_is_a_problem(name: str, status: int, again: bool) -> None:
+    file = ROOT / "deploy" / "haproxy" / f"{name}.http"
+    head, _, body = file.read_bytes().partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
-    assert lines[0].startswith("HTTP/1.1 503 ")
+    assert lines[0].startswith(f"HTTP/1.1 {status} ")
     assert f"Content-Length: {len(body)}" in lines
-    assert "Retry-After: 1" in lines
-    assert set(json.loads(body)) == {"type", "title", "status", "detail", "request_id"}
+    assert ("Retry-After: 1" in lines) == again
+    said = json.loads(body)
+    (kind,) = [kind for kind in TABLE.values() if said["type"] == f"urn:gimefive:{kind.slug}"]
+    assert (said["status"], said["title"]) == (status, kind.title) == (kind.status, said["title"])
+    assert set(said) == set(Problem.model_fields)
 
 
 def test_prometheus_takes_its_configuration() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import struct
 from asyncio.subprocess import DEVNULL
@@ -59,8 +60,8 @@ class Balancer:
         return size
 
 
-def configuration(port: int, replicas: list[str]) -> str:
-    """That of the deployment, for addresses of this machine."""
+def configuration(port: int, replicas: list[str], patience: str | None = None) -> str:
+    """That of the deployment, for addresses of this machine, and another patience if any."""
     folder = ROOT / "deploy" / "haproxy"
     text = (folder / "haproxy.cfg").read_text()
     servers = [f"    server {n} {url.partition('//')[2]}" for n, url in enumerate(replicas)]
@@ -72,29 +73,40 @@ def configuration(port: int, replicas: list[str]) -> str:
     }.items():
         assert old in text
         text = text.replace(old, new)
+    if patience:
+        text, found = re.subn(r"(\n    timeout (client|server)) .*", rf"\1 {patience}", text)
+        assert found == 2
     return text
 
 
 @asynccontextmanager
-async def balanced(folder: Path) -> AsyncIterator[Balancer]:
+async def before(
+    replicas: list[str], folder: Path, patience: str | None = None
+) -> AsyncIterator[Balancer]:
+    """The balancer before these replicas."""
     haproxy = tool("haproxy")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
+    file = folder / "haproxy.cfg"
+    file.write_text(configuration(port, replicas, patience))
+    process = await asyncio.create_subprocess_exec(haproxy, "-db", "-f", file, stdout=DEVNULL)
+    try:
+        transport = httpx.AsyncHTTPTransport(retries=7)  # until it listens
+        async with httpx.AsyncClient(transport=transport) as client:
+            answer = await client.get(f"http://127.0.0.1:{port}/readyz")
+            assert answer.status_code == 200
+        yield Balancer(process.pid, port, folder)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@asynccontextmanager
+async def balanced(folder: Path) -> AsyncIterator[Balancer]:
     async with AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(served(temp_dir=folder)) for _ in range(2)]
-        file = folder / "haproxy.cfg"
-        file.write_text(configuration(port, [url for _, url in opened]))
-        process = await asyncio.create_subprocess_exec(haproxy, "-db", "-f", file, stdout=DEVNULL)
-        try:
-            transport = httpx.AsyncHTTPTransport(retries=7)  # until it listens
-            async with httpx.AsyncClient(transport=transport) as client:
-                answer = await client.get(f"http://127.0.0.1:{port}/readyz")
-                assert answer.status_code == 200
-            yield Balancer(process.pid, port, folder)
-        finally:
-            process.kill()
-            await process.wait()
+        yield await stack.enter_async_context(before([url for _, url in opened], folder))
 
 
 async def test_cameras_are_answered_through_the_balancer(tmp_path: Path) -> None:
@@ -139,3 +151,38 @@ async def test_a_large_upload_reaches_a_replica_while_it_is_sent(tmp_path: Path)
         assert balancer.written() == written
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert answer.count(b'"frame":') == 5
+
+
+@asynccontextmanager
+async def slow_replica(free: asyncio.Event) -> AsyncIterator[str]:
+    """A replica that is ready, and answers whatever else it is asked once it is free."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):  # the balancer gave it up
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b" /readyz " not in head:
+                await free.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield "http://{}:{}".format(*server.sockets[0].getsockname())
+
+
+async def test_a_video_may_be_drawn_for_longer_than_a_replica_may_be_silent(tmp_path: Path) -> None:
+    free = asyncio.Event()
+    async with (
+        slow_replica(free) as replica,
+        before([replica], tmp_path, patience="500ms") as balancer,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{balancer.port}", timeout=60) as client,
+        asyncio.TaskGroup() as asking,
+    ):
+        drawn = asking.create_task(client.post("/explain/video", content=b"a video"))
+        late = await client.post("/explain", content=b"a picture")
+        assert late.status_code == 504
+        assert late.json()["type"] == "urn:gimefive:deadline-exceeded"
+        assert not drawn.done()
+        free.set()
+        assert (await drawn).text == "ok"

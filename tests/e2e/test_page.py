@@ -187,19 +187,44 @@ def test_a_service_that_is_gone_is_told_and_can_be_asked_again(page: Page) -> No
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_a_key_is_asked_for_once_where_the_service_wants_one(page: Page) -> None:
-    def guarded(route: Route) -> None:
-        if route.request.headers.get("x-api-key") == "open sesame":
-            route.continue_()
-        else:
-            route.fulfill(status=401, json={"title": "A key is needed", "status": 401})
+def guarded(route: Route) -> None:
+    if route.request.headers.get("x-api-key") == "open sesame":
+        route.continue_()
+    else:
+        route.fulfill(status=401, json={"title": "A key is needed", "status": 401})
 
-    page.route("**/classify", guarded)
+
+def test_a_key_is_asked_for_once_where_the_service_wants_one(page: Page) -> None:
+    for path in ("models*", "models/**", "classify"):
+        page.route(f"**/{path}", guarded)
+    page.reload()
+    expect(page.locator("#serving")).to_be_empty()
     open_file(page, PORTRAIT)
     page.get_by_label("API key", exact=True).fill("open sesame")
     page.get_by_role("button", name="Use it").click()
     expect(page.locator("#emotion")).to_have_text("Happiness")
+    expect(page.locator("#serving")).to_contain_text("int8")
     assert page.evaluate("Object.keys(localStorage)") == []
+    page.get_by_role("link", name="model card").click()
+    page.wait_for_url("blob:**")
+    expect(page.locator("body")).to_contain_text("10478086")
+
+
+def test_what_is_opened_meanwhile_has_a_progress_of_its_own(page: Page, walk: Path) -> None:
+    page.route("**/classify**", lambda _: None)  # nobody answers
+    words = page.locator("#progress-words")
+    for path, doing in (
+        (PORTRAIT, "Looking"),
+        (walk, "Sending"),
+        (walk, "Sending"),
+        (PORTRAIT, "Looking"),
+    ):
+        open_file(page, path)
+        expect(words).to_contain_text(doing)
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # what was left off has ended
+    expect(words).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(words).to_be_hidden()
 
 
 def test_it_says_what_it_does_not_know(page: Page) -> None:
@@ -261,6 +286,28 @@ def test_the_annotated_video_can_be_kept(page: Page, walk: Path) -> None:
         page.get_by_role("button", name="Video as MP4").click()
     assert kept.value.suggested_filename == "walk-gimefive.mp4"
     assert Path(kept.value.path()).read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_video_that_the_browser_cannot_play_is_classified_all_the_same(
+    page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "walk.avi"
+    path.write_bytes(videos.encode(videos.moving_portrait(16, (480, 360), 320), "avi", rate=8))
+    open_file(page, path)
+    expect(page.get_by_role("status")).to_contain_text("one person")
+    expect(page.get_by_role("status")).to_contain_text("cannot play")
+    mark = page.get_by_role("button", name="Person 1: Happiness")
+    first = mark.bounding_box()
+    timeline = page.get_by_role("slider", name="Time in the video")
+    timeline.focus()
+    page.keyboard.press("End")
+    expect(timeline).to_have_attribute("aria-valuetext", re.compile("person 1 happiness"))
+    last = mark.bounding_box()
+    assert first is not None
+    assert last is not None
+    assert last["x"] > first["x"] + 50
+    page.locator("#bars button").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("cannot play")
 
 
 def test_what_is_no_video_is_told(page: Page, tmp_path: Path) -> None:

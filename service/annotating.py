@@ -17,7 +17,7 @@ from service.pipeline import overlapped
 from service.records import FaceMode, Moment, Picture, Prediction, Scores
 from service.settings import Settings
 from service.tracks import Tracker
-from service.video import Frame, Movie, Sound
+from service.video import Frame, Movie, Sound, room_on_disk
 
 MARGIN = 0.1
 """Lead over the named emotion that another needs before it is named instead."""
@@ -137,7 +137,7 @@ class Annotator:
             except ModelFailure as error:
                 return frame, error
 
-        async def stage() -> AsyncIterator[Staged]:
+        async def stage() -> AsyncGenerator[Staged]:
             async with aclosing(overlapped(film.frames(), look, window)) as looked:
                 async for frame, found in looked:
                     yield staging.shot(frame, found)
@@ -170,11 +170,13 @@ async def writing(
     movie = Movie(out, fps=film.info.fps, sound=sound, threads=threads)
 
     async def write(picture: Picture, time: float) -> None:
-        await loop.run_in_executor(thread, movie.write, picture, time)
+        with room_on_disk():
+            await loop.run_in_executor(thread, movie.write, picture, time)
 
     try:
         yield write
-        await loop.run_in_executor(thread, movie.finish)
+        with room_on_disk():
+            await loop.run_in_executor(thread, movie.finish)
     finally:
         await loop.run_in_executor(thread, movie.close)
         await loop.run_in_executor(thread, sound.close)

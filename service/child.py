@@ -33,12 +33,16 @@ class Child:
 
         Raises:
             StoreError: the model cannot be had; the message says why.
-            WorkerLost: the process ended or was not ready within so many seconds.
+            WorkerLost: the process could not be made, ended, or was not ready within so many
+                seconds.
         """
         # A session of its own: Ctrl-C in the terminal is for the front, which drains first.
-        process = await asyncio.create_subprocess_exec(
-            *argv, env=worker_environment(), stdin=PIPE, stdout=PIPE, start_new_session=True
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv, env=worker_environment(), stdin=PIPE, stdout=PIPE, start_new_session=True
+            )
+        except OSError as error:
+            raise WorkerLost(f"the model process could not be made: {error}") from error
         try:
             message = await _receive(process, seconds)
         except BaseException as error:

@@ -69,7 +69,7 @@ class Engine:
         self._interactive, self._explaining = interactive, explaining
         self._sight = Sight(self._intake, core, self.metrics)
         temperature = self.stored.card.precisions["fp32"].temperature
-        self._insight = Insight(self._intake, core, explaining, bulk, temperature)
+        self._insight = Insight(self._intake, core, explaining, bulk, self.metrics, temperature)
         annotator = Annotator(self._insight, self._intake, settings)
         self.footage = Footage(self._sight, annotator, self._intake, bulk, settings)
 
@@ -165,7 +165,7 @@ class Engine:
             DeadlineExceeded: it took too long.
             ModelFailure: the model could not answer.
         """
-        async with self._within(deadline) as moment:
+        async with self.within(deadline) as moment:
             return await self._sight.score(
                 await self._scene(data, faces, self._interactive, moment),
                 self._interactive,
@@ -197,7 +197,7 @@ class Engine:
             NotReady: the service is shutting down.
             DeadlineExceeded: it took too long.
         """
-        async with self._within(deadline) as moment:
+        async with self.within(deadline) as moment:
             decoding = [self._decoding(frame) for frame in frames]
             return await self.footage.frames(decoding, faces, track, moment)
 
@@ -226,7 +226,7 @@ class Engine:
             BadParameter: there are not as many.
             ServiceError: as for `classify`.
         """
-        async with self._within(deadline) as moment:
+        async with self.within(deadline) as moment:
             scene = await self._scene(data, faces, self._explaining, moment)
             return await self._insight.explain(
                 scene, question, face, measured=measured, deadline=moment
@@ -252,7 +252,7 @@ class Engine:
     async def _look(self, faces: FaceMode, question: Question | None, frame: bytes) -> Glance:
         if question is None:
             return Glance(await self.classify(frame, faces))
-        async with self._within(None) as moment:
+        async with self.within(None) as moment:
             scene = await self._scene(frame, faces, self._explaining, moment)
             return await self._insight.glance(scene, question, moment)
 
@@ -278,10 +278,13 @@ class Engine:
         return partial(imaging.decode, data, self.settings.max_pixels)
 
     @asynccontextmanager
-    async def _within(self, deadline: float | None) -> AsyncIterator[float]:
+    async def within(self, deadline: float | None) -> AsyncIterator[float]:
         """What takes longer than `deadline` seconds, or the settings', is given up.
 
         Gives the moment when that is, on the batcher's clock.
+
+        Raises:
+            DeadlineExceeded: it took longer.
         """
         limit = self.settings.deadline_ms / 1000 if deadline is None else deadline
         moment = time.monotonic() + limit

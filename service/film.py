@@ -1,9 +1,9 @@
 """A video that is open, read by a thread of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from service.records import VideoInfo
 from service.video import Frame, Video
@@ -23,7 +23,7 @@ class Film:
         self._frames = video.frames()
         self._thread = thread
 
-    async def frames(self) -> AsyncIterator[Frame]:
+    async def frames(self) -> AsyncGenerator[Frame]:
         """All frames from start to end, in order.
 
         Raises:
@@ -33,11 +33,12 @@ class Film:
         while frame := await loop.run_in_executor(self._thread, next, self._frames, None):
             yield frame
 
-    async def sampled(self) -> AsyncIterator[Frame]:
+    async def sampled(self) -> AsyncGenerator[Frame]:
         """The frames that are to be looked at."""
-        async for frame in self.frames():
-            if frame.sampled:
-                yield frame
+        async with aclosing(self.frames()) as frames:
+            async for frame in frames:
+                if frame.sampled:
+                    yield frame
 
 
 @asynccontextmanager

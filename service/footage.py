@@ -1,6 +1,6 @@
 """Many pictures of the same people: batches of frames, and videos."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -188,6 +188,6 @@ def _follow(tracker: Tracker | None, moment: Moment) -> Moment:
     return replace(moment, predictions=tracker.follow(moment.time, moment.predictions))
 
 
-async def _each(items: Iterable[T]) -> AsyncIterator[T]:
+async def _each(items: Iterable[T]) -> AsyncGenerator[T]:
     for item in items:
         yield item

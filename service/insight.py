@@ -10,7 +10,8 @@ from service.errors import BadParameter, NoFace
 from service.explanation import Explained, Explanation, Faithfulness, Glance, Question
 from service.faithfulness import faithfulness, perturbed
 from service.intake import Intake, Scene
-from service.records import Classification, FaceImage, FaceMode, Picture, Prediction, Scores
+from service.metrics import Metrics
+from service.records import Classification, Face, FaceImage, FaceMode, Picture, Prediction
 from service.sight import timings
 from service.work import Desk, ExplainLane, ScoreLane
 
@@ -39,6 +40,7 @@ class Insight:
         desk: Desk,
         explaining: ExplainLane,
         scoring: ScoreLane,
+        metrics: Metrics,
         temperature: float,
     ) -> None:
         """Use the parts.
@@ -48,12 +50,14 @@ class Insight:
             desk: where the model is asked.
             explaining: the lane for explanations.
             scoring: the lane for the scores that measure a map.
+            metrics: told of every face that gets scores.
             temperature: of the full network's logits.
         """
         self._intake = intake
         self._desk = desk
         self._explaining = explaining
         self._scoring = scoring
+        self._metrics = metrics
         self._temperature = temperature
 
     async def explain(
@@ -71,7 +75,7 @@ class Insight:
         (answer,) = await self._desk.submit(self._explaining, [(crop, question)], deadline=deadline)
         explanation = answer.result
         faithful = await self._measure(crop, explanation, deadline) if measured else None
-        prediction = Prediction(scene.faces[face], self._calibrated(explanation.logits))
+        prediction = self._prediction(scene.faces[face], explanation)
         return Explained(
             scene.picture,
             scene.places[face],
@@ -87,7 +91,7 @@ class Insight:
         answers = await self._desk.submit(self._explaining, asked, deadline=deadline)
         explanations = tuple(answer.result for answer in answers)
         predictions = tuple(
-            Prediction(face, self._calibrated(explanation.logits))
+            self._prediction(face, explanation)
             for face, explanation in zip(scene.faces, explanations, strict=True)
         )
         height, width = scene.picture.shape[:2]
@@ -105,9 +109,7 @@ class Insight:
         del scene  # whoever waits for the model needs the crops alone
         answers = await self._desk.submit(self._explaining, asked, wait=True)
         return [
-            ExplainedFace(
-                Prediction(face, self._calibrated(answer.result.logits)), place, answer.result
-            )
+            ExplainedFace(self._prediction(face, answer.result), place, answer.result)
             for face, place, answer in zip(found, places, answers, strict=True)
         ]
 
@@ -125,12 +127,13 @@ class Insight:
             scores.extend(answer.result[explanation.target] for answer in answers)
         return faithfulness(np.array(scores))
 
-    def _calibrated(self, logits: NDArray[np.float32]) -> Scores:
-        """The probabilities that the full network's logits stand for."""
-        scaled = logits / self._temperature
+    def _prediction(self, face: Face, explanation: Explanation) -> Prediction:
+        """The face with the probabilities that the full network's logits stand for."""
+        scaled = explanation.logits / self._temperature
         powers = np.exp(scaled - scaled.max())
-        scores: Scores = powers / powers.sum()
-        return scores
+        prediction = Prediction(face, powers / powers.sum())
+        self._metrics.classified(prediction.emotion)
+        return prediction
 
 
 def _check_face(face: int, found: int) -> None:

@@ -1,7 +1,8 @@
 """Work on what a source gives, several items at once, with the results in order."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -9,12 +10,13 @@ R = TypeVar("R")
 
 
 async def overlapped(
-    source: AsyncIterable[T], work: Callable[[T], Awaitable[R]], window: int
+    source: AsyncGenerator[T], work: Callable[[T], Awaitable[R]], window: int
 ) -> AsyncGenerator[R]:
     """Give the results of `work` on each item, in order, as soon as they are there.
 
     Whoever reads the results slowly slows the source. If the source fails, what it gave before is
-    worked on and given first. Closing the generator cancels what is under way.
+    worked on and given first. Closing the generator cancels what is under way, and closes the
+    source.
 
     Args:
         source: read one item ahead.
@@ -30,11 +32,12 @@ async def overlapped(
 
     async def feed() -> None:
         try:
-            async for item in source:
-                await room.acquire()
-                task = asyncio.ensure_future(work(item))
-                under_way.add(task)
-                tasks.put_nowait(task)
+            async with aclosing(source):
+                async for item in source:
+                    await room.acquire()
+                    task = asyncio.ensure_future(work(item))
+                    under_way.add(task)
+                    tasks.put_nowait(task)
         finally:
             tasks.put_nowait(None)
 

@@ -1,6 +1,7 @@
 """The values that travel through the service: frozen, with their own arithmetic only."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from typing import Literal
 
 import numpy as np
@@ -95,6 +96,12 @@ class Timings:
     detect: float = 0.0
     queue: float = 0.0
     inference: float = 0.0
+
+    @classmethod
+    def longest(cls, each: Iterable["Timings"]) -> "Timings":
+        """Where the time of several at once went: what happened side by side counts once."""
+        rows = [astuple(timings) for timings in each]
+        return cls(*map(max, zip(*rows, strict=True)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import structlog
 
@@ -105,7 +105,14 @@ class Seat:
 
     async def _have_one(self) -> None:
         """A front from its start to its end."""
-        process, link, session = await self._launch()
+        try:
+            process, link, session = await self._launch()
+        except OSError as error:
+            if not self._served.is_set():
+                raise ServiceError(f"a front could not be made: {error}") from error
+            self.failed_starts += 1
+            log.error("front could not be made", error=str(error))
+            return
         try:
             await self._attend(link, session)
             with suppress(TimeoutError):
@@ -127,13 +134,16 @@ class Seat:
     async def _launch(self) -> tuple[Process, Link, Session]:
         ours, theirs = socket.socketpair()
         numbers = [each.fileno() for each in self._sockets]
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "service.front", *map(str, numbers)),
-                stdin=theirs.fileno(),
-                pass_fds=numbers,
-                start_new_session=True,  # Ctrl-C in the terminal is for the hub, which drains
-            )
+        with ExitStack() as stack:
+            stack.callback(ours.close)
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-m", "service.front", *map(str, numbers)),
+                    stdin=theirs.fileno(),
+                    pass_fds=numbers,
+                    start_new_session=True,  # Ctrl-C in the terminal is for the hub, which drains
+                )
+            stack.pop_all()
         session = self._session()
         link = Link(*await asyncio.open_connection(sock=ours), session.answer)
         link.tell(self._welcome.header)

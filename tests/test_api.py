@@ -2,22 +2,26 @@
 
 import io
 import re
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
+from service import engine
 from service.api import schemas
 from service.api.app import create_app
 from service.engine import Engine
 from service.intake import SMALL_BYTES
+from service.records import Picture
 from service.settings import Settings
 from tests import processes
 from tests.fakes import POISON
@@ -308,6 +312,29 @@ def test_what_cannot_be_explained_is_refused_with_what_can(
 ) -> None:
     detail = check_problem(explain(client, png(9), **{name: value}), 422, "bad-parameter")
     assert allowed in detail
+
+
+def test_a_picture_that_is_drawn_for_too_long_is_given_up(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+
+    def slowly(*_: object) -> Picture:
+        told.wait(60)
+        return np.zeros((1, 1, 3), np.uint8)
+
+    monkeypatch.setattr(engine, "draw", slowly)
+    headers = {"Content-Type": "image/png", "X-Deadline-Ms": "500"}
+    response = client.post("/explain?faces=whole", content=png(9), headers=headers)
+    told.set()
+    check_problem(response, 504, "deadline-exceeded")
+
+
+def test_a_face_that_is_explained_counts_as_classified() -> None:
+    with serving() as client:
+        explain(client, png(9))
+        counted = re.findall(r"gimefive_faces_total{.*} (.*)", client.get("/metrics").text)
+        assert sum(map(float, counted)) == 1
 
 
 def test_a_picture_without_a_face_cannot_be_explained(client: TestClient) -> None:

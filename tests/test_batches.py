@@ -39,6 +39,13 @@ def test_each_frame_is_answered_in_its_place(client: TestClient) -> None:
     assert "track" not in response.json()["frames"][0]["faces"][0]
 
 
+def test_where_the_time_of_the_slowest_went_is_told(client: TestClient) -> None:
+    told = post(client, [png(1), b"no image", png(2)]).headers["Server-Timing"]
+    spent = dict(each.split(";dur=") for each in told.split(", "))
+    assert list(spent) == ["decode", "detect", "queue", "inference"]
+    assert float(spent["inference"]) == 250  # the fake model's
+
+
 def test_a_bad_frame_fails_alone(client: TestClient) -> None:
     frames = post(client, [png(1), b"no image", png(2), png(3)[:50]]).json()["frames"]
     assert [frame["status"] for frame in frames] == ["ok", "error", "ok", "error"]

@@ -1,7 +1,7 @@
 """Work that overlaps and still comes in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
@@ -20,13 +20,17 @@ class Works:
         self.started: list[int] = []
         self.cancelled: list[int] = []
         self.gates = [asyncio.Event() for _ in range(count)]
+        self.closed = False
 
-    async def source(self) -> AsyncIterator[int]:
-        for number in range(self.count):
-            if number == self.broken:
-                raise EOFError(number)
-            self.given += 1
-            yield number
+    async def source(self) -> AsyncGenerator[int]:
+        try:
+            for number in range(self.count):
+                if number == self.broken:
+                    raise EOFError(number)
+                self.given += 1
+                yield number
+        finally:
+            self.closed = True
 
     async def work(self, number: int) -> int:
         self.started.append(number)
@@ -119,6 +123,32 @@ def test_closing_cancels_what_is_under_way() -> None:
         await settle()
         await results.aclose()
         assert set(works.cancelled) == {1, 2}
+        assert works.closed
+        assert len(asyncio.all_tasks()) == 1
+
+    run(test)
+
+
+def test_closing_ends_what_the_source_itself_overlaps() -> None:
+    async def test() -> None:
+        works = Works(9)
+
+        async def never(_: int) -> None:
+            await asyncio.Event().wait()
+
+        async def source() -> AsyncGenerator[int]:
+            async with aclosing(overlapped(works.source(), works.work, 9)) as inner:
+                async for number in inner:
+                    yield number
+
+        results = overlapped(source(), never, 2)
+        works.let(0, 1, 2)  # one more than there is room for: the source is stopped where it gives
+        reading = asyncio.ensure_future(anext(results))
+        await settle()
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert works.closed
+        assert set(works.cancelled) == set(range(3, 9))
         assert len(asyncio.all_tasks()) == 1
 
     run(test)

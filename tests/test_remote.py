@@ -58,6 +58,11 @@ async def test_a_process_that_ends_before_it_is_ready_is_noticed() -> None:
             pass
 
 
+async def test_a_process_that_cannot_be_made_is_as_good_as_lost() -> None:
+    with pytest.raises(WorkerLost, match="could not be made"):
+        await RemoteModel(["/no/such/program"], start_timeout=30).start()
+
+
 async def test_a_process_that_never_gets_ready_is_ended() -> None:
     model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=0.2)
     with pytest.raises(WorkerLost, match=r"did not answer within 0\.2 s"):

@@ -101,9 +101,12 @@ def test_without_keys_the_service_is_open() -> None:
 
 def test_a_websocket_without_a_key_is_refused_with_the_same_problem(keys_file: Path) -> None:
     with serving(keys_file=keys_file) as client:
-        with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect("/live"):
+        camera = client.websocket_connect("/live", headers={"X-Request-ID": "camera-1"})
+        with pytest.raises(WebSocketDenialResponse) as refused, camera:
             pass
         assert refused.value.status_code == 401
+        assert refused.value.headers["X-Request-ID"] == "camera-1"
+        assert refused.value.json()["request_id"] == "camera-1"
         assert refused.value.json()["type"] == "urn:gimefive:unauthorized"
 
 
@@ -303,6 +306,25 @@ def test_a_client_that_never_finishes_its_head_is_dropped(
 ) -> None:
     with socket.create_connection(("127.0.0.1", secured[1]), timeout=10) as connection:
         connection.sendall(head)
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n"),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", b"."),
+    ],
+)
+def test_a_client_that_was_answered_and_never_finishes_what_it_sends_is_dropped(
+    secured: tuple[int, int], head: bytes, rest: bytes
+) -> None:
+    with socket.create_connection(("127.0.0.1", secured[1]), timeout=10) as connection:
+        connection.sendall(head)
+        answer = b""
+        while not answer.endswith(b"}"):
+            answer += connection.recv(4096)
+        connection.sendall(rest)
         assert connection.recv(1) == b""
 
 

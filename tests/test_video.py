@@ -3,6 +3,7 @@
 import io
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -171,9 +172,32 @@ def test_to_begin_behind_the_end_is_refused() -> None:
         opened(encode(counting(25), "mkv", options={"live": "1"}), start=3)
 
 
+def test_a_part_in_which_no_frame_is_shown_is_refused() -> None:
+    with pytest.raises(BadParameter, match=r"from 0\.05 s to 0\.07 s"):
+        opened(encode(counting(25)), start=0.05, end=0.07)
+
+
+def test_a_video_that_is_closed_gives_no_more_frames(second: bytes) -> None:
+    video = opened(second)
+    frames = video.frames()
+    next(frames)
+    video.close()
+    with suppress(NotAVideo):  # what ends early is taken for cut short, save for MP4
+        assert next(frames, None) is None
+
+
 @pytest.mark.parametrize(
     "wanted",
-    [{"fps": 2, "every": 2}, {"fps": 0}, {"every": 0}, {"start": -1}, {"start": 2, "end": 2}],
+    [
+        {"fps": 2, "every": 2},
+        {"fps": 0},
+        {"fps": 1e308},
+        {"every": 0},
+        {"start": -1},
+        {"start": 1e17},
+        {"start": 2, "end": 2},
+        {"end": 1e308},
+    ],
     ids=str,
 )
 def test_a_sampling_that_cannot_be_is_refused(wanted: dict[str, Any]) -> None:

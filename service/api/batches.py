@@ -9,6 +9,7 @@ from service import errors
 from service.api import bodies, problems, schemas
 from service.api.state import EngineOf
 from service.api.stills import Deadline, Faces, Threshold
+from service.records import Classification, Timings
 
 router = APIRouter(tags=["classify"])
 
@@ -51,6 +52,9 @@ async def classify_frames(
         faces,
         track=track,
         deadline=deadline_ms and deadline_ms / 1000,
+    )
+    request.state.timings = Timings.longest(
+        answer.timings for answer in answers if isinstance(answer, Classification)
     )
     limit = engine.threshold if threshold is None else threshold
 

@@ -61,6 +61,12 @@ class _Patient(HttpToolsProtocol):
         self._reading = StallWatch(self.seconds, lambda: untaken(transport), self._abort)
         self._arm()
 
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        served = self.transport.get_protocol() is not self  # by a WebSocket's
+        if self._idle and not self._waiting and not served:
+            self._arm()  # uvicorn's own timer ended with the first byte, whatever it belongs to
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._arm()
@@ -89,9 +95,15 @@ class _Patient(HttpToolsProtocol):
     def _disarm(self) -> None:
         if self._waiting:
             self._waiting.cancel()
+            self._waiting = None
+
+    @property
+    def _idle(self) -> bool:
+        """Whether no request is worked on; there is none before the first."""
+        return getattr(self.cycle, "response_complete", True)
 
     def _give_up(self) -> None:
-        if getattr(self.cycle, "response_complete", True):  # there is none before the first request
+        if self._idle:
             self.transport.close()
         else:
             self._arm()  # a pipelined request waits for the one before it

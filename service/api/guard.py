@@ -1,10 +1,10 @@
 """What stands before every route: keys, rates, safe headers, patience with slow bodies."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 
+import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
@@ -12,6 +12,8 @@ from service.api.security import Keys
 from service.engine import Engine
 from service.errors import ServiceError, SlowClient
 from service.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 OPEN = frozenset({"/", "/docs", "/livez", "/openapi.json", "/readyz", "/startupz"})
 """Paths that need no key: the probes, and the pages, which ask for the key themselves."""
@@ -44,8 +46,12 @@ class Guard:
         try:
             await self._admit(scope, engine)
         except ServiceError as error:
-            request_id = scope["state"].get("request_id") or secrets.token_hex(8)
-            await problems.refusal(error, request_id)(scope, receive, guarded.send)
+            request_id = scope["state"]["request_id"]
+            refusal = problems.refusal(error, request_id)
+            if scope["type"] == "websocket":  # nobody else tells of those
+                refusal.headers["X-Request-ID"] = request_id
+                log.info("camera refused", id=request_id, status=refusal.status_code)
+            await refusal(scope, receive, guarded.send)
             return
         if scope["type"] == "http":
             receive = Patience(receive, self._grace).receive

@@ -1,7 +1,6 @@
 """WebSocket /live: a camera's frames in, what they show out; the newest frame wins."""
 
 import asyncio
-import secrets
 from typing import Annotated, Any
 
 import structlog
@@ -63,7 +62,7 @@ class _Stream:
     """One connection, with as much of it in memory as two frames."""
 
     def __init__(self, socket: WebSocket, camera: Camera, threshold: float) -> None:
-        self._id = socket.state.request_id = secrets.token_hex(8)
+        self._id = socket.state.request_id
         self._socket = socket
         self._camera = camera
         self._threshold = threshold

@@ -30,6 +30,8 @@ class Observe:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI says."""
         if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                scope["state"]["request_id"] = _request_id(scope)
             await self._app(scope, receive, send)
             return
         request = _Observed(scope, send)

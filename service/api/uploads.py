@@ -11,7 +11,8 @@ from fastapi import Request
 
 from service.api import forms
 from service.api.bodies import FORM, content_type
-from service.errors import BadInput, Overloaded, UnsupportedMedia
+from service.errors import BadInput, UnsupportedMedia
+from service.video import room_on_disk
 
 _PIECE = 2**20
 """Bytes that are written at a time, in a thread."""
@@ -68,7 +69,8 @@ async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:
             f"content type {kind or 'missing'}: send video/mp4 or another video type, "
             "application/octet-stream, or multipart/form-data with the field file"
         )
-    file.seek(0)
+    with room_on_disk():
+        file.seek(0)
 
 
 async def pieces(file: BinaryIO) -> AsyncIterator[bytes]:
@@ -106,7 +108,5 @@ async def _gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _write(sink: forms.Sink, piece: bytes) -> None:
-    try:
+    with room_on_disk():
         sink.write(piece)
-    except OSError as error:
-        raise Overloaded("there is no room for the video just now: try again later", 60) from error

@@ -19,18 +19,26 @@ from service.drawing.heat import lay_heat
 from service.drawing.layout import clip
 from service.drawing.palette import SLATE, WHITE
 from service.drawing.scene import Style, Subject
+from service.errors import BadParameter
 from service.records import Box, Picture
 
 LEAST_PICTURE = 240
 """Shorter side, in pixels, to which a tiny picture is enlarged before type is set beside it."""
+
+MOST_ENLARGED = 4096
+"""Longer side, in pixels, beyond which no picture is enlarged for that."""
+
+MOST_MARGIN = 4_000_000
+"""Pixels that a margin may have, or as many as the picture."""
 
 
 def overlay(picture: Picture, subject: Subject, style: Style) -> Picture:
     """Explain one face in place, its card beside it.
 
     A picture whose shorter side is under `LEAST_PICTURE` pixels is first enlarged by a whole
-    factor, so that type can stand beside it. Where no card fits without covering the face, the
-    picture gets a dark margin on the right, and its own pixels keep their places.
+    factor, so that type can stand beside it, unless it is a strip. Where no card fits without
+    covering the face, the picture gets a dark margin on the right, and its own pixels keep their
+    places.
 
     Args:
         picture: RGB.
@@ -39,8 +47,12 @@ def overlay(picture: Picture, subject: Subject, style: Style) -> Picture:
 
     Returns:
         RGB, a copy.
+
+    Raises:
+        BadParameter: a strip, beside which the margin would be many times its size.
     """
-    factor = -(-LEAST_PICTURE // min(picture.shape[:2]))
+    sides = picture.shape[:2]
+    factor = min(-(-LEAST_PICTURE // min(sides)), MOST_ENLARGED // max(sides))
     if factor > 1:
         size = (picture.shape[1] * factor, picture.shape[0] * factor)
         larger = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
@@ -106,9 +118,13 @@ def _draw_face(canvas: Picture, subject: Subject, style: Style, unit: float) -> 
 
 def _with_margin(picture: Picture, card: Card) -> Picture:
     """The picture in the top left corner of a larger dark one, whose right holds the card."""
-    height = len(picture)
+    height, width = picture.shape[:2]
     frame = round(2 * GAP * card.unit)
     right, below = card.size[0] + frame, max(0, card.size[1] + frame - height)
+    if (height + below) * (width + right) - height * width > max(MOST_MARGIN, height * width):
+        raise BadParameter(
+            "the picture is too long and thin for a card beside it: send view=face or view=panel"
+        )
     grown = cv2.copyMakeBorder(picture, 0, below, 0, right, cv2.BORDER_CONSTANT, value=SLATE)
     return np.asarray(grown, dtype=np.uint8)
 

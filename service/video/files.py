@@ -1,8 +1,25 @@
-"""Views of an open file, each with a position of its own."""
+"""Files that videos lie in while they are worked on."""
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
+
+from service.errors import Overloaded
+
+
+@contextmanager
+def room_on_disk() -> Iterator[None]:
+    """What is written within may meet a full disk.
+
+    Raises:
+        Overloaded: it did.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise Overloaded("there is no room for the video just now: try again later", 60) from error
 
 
 class FileView(io.RawIOBase):

@@ -4,10 +4,11 @@ Only the containers named here are opened, and they reach no other file: playlis
 to other places are refused, whatever the file's name says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite
 from typing import BinaryIO, NoReturn, Self
 
 import av
@@ -83,9 +84,9 @@ class Video:
         self._max_pixels = max_pixels
         self._max_seconds = max_seconds
         self._container = open_container(file)
+        self._decoded = self._decode()
         try:
             self._stream = self._prepare(threads)
-            self._decoded = self._decode()
             self._first = self._find_first()
             self.info = self._describe(self._first)
         except BaseException:
@@ -99,7 +100,8 @@ class Video:
         self.close()
 
     def close(self) -> None:
-        """Let the file go; it is not closed."""
+        """Let the file go, which is not closed; there are no more frames."""
+        self._decoded.close()
         self._container.close()
 
     @property
@@ -155,7 +157,9 @@ class Video:
             return float(stream.duration * stream.time_base)
         with suppress(KeyError, ValueError):  # Matroska's tag, as far as it is well written
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
-            return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+            stated = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+            if isfinite(stated):
+                return stated
         length = self._container.duration
         return None if length is None else length / av.time_base
 
@@ -182,7 +186,10 @@ class Video:
             self._seek(int((start + self._origin) / self._stream.time_base))
         for frame in self._decoded:
             self._check_pixels(frame.width, frame.height)
-            if self._sampling.begins(self._time(frame, 0.0)):
+            time = self._time(frame, 0.0)
+            if self._sampling.ends(time):
+                raise BadParameter(f"no frame is shown from {start} s to {self._sampling.end} s")
+            if self._sampling.begins(time):
                 return frame
         if start > 0:
             raise BadParameter(f"start is at {start} s, where the video has ended")
@@ -192,7 +199,7 @@ class Video:
         with suppress(av.FFmpegError):  # what cannot jump is read from its start
             self._container.seek(offset, stream=self._stream)
 
-    def _decode(self) -> Iterator[VideoFrame]:
+    def _decode(self) -> Generator[VideoFrame]:
         try:
             for packet in self._container.demux(self._stream):
                 if packet.is_corrupt:

@@ -5,6 +5,10 @@ from math import ceil
 
 from service.errors import BadParameter
 
+MOST_FPS = 1000
+"""Most frames a second that can be asked for."""
+LATEST = 1_000_000
+"""Latest moment of a video that can be named, in seconds."""
 _SLACK = 1e-4
 """Seconds by which rounded timestamps may come too early."""
 
@@ -31,13 +35,13 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.fps is not None and self.every is not None:
             raise BadParameter("send fps or every, not both")
-        if self.fps is not None and self.fps <= 0:
-            raise BadParameter(f"fps is above 0, not {self.fps}")
+        if self.fps is not None and not 0 < self.fps <= MOST_FPS:
+            raise BadParameter(f"fps is above 0 and at most {MOST_FPS}, not {self.fps}")
         if self.every is not None and self.every < 1:
             raise BadParameter(f"every is 1 or more, not {self.every}")
-        if self.start < 0:
-            raise BadParameter(f"start is 0 or more, not {self.start}")
-        if self.end is not None and self.end <= self.start:
+        if not 0 <= self.start <= LATEST:
+            raise BadParameter(f"start is 0 to {LATEST:,} s, not {self.start}")
+        if self.end is not None and not self.start < self.end <= LATEST:
             raise BadParameter(f"end lies after start ({self.start}), not at {self.end}")
 
     def begins(self, time: float) -> bool:

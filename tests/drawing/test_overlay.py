@@ -1,19 +1,18 @@
 """Pictures with cards: nothing covers a face, and nothing else is touched."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.drawing import (
-    Style,
-    annotate,
-    draw,
-)
+from service.drawing import Style, Subject, annotate, draw
 from service.drawing.layout import overlap, place
 from service.drawing.palette import SLATE, WHITE
-from service.records import Box, Picture
+from service.errors import BadParameter
+from service.records import FACE_SIZE, Box, Picture
 from tests.drawing.scenes import PLAIN, SCENES, extent, near_edge, noise, subject, within
 
 
@@ -64,6 +63,28 @@ def test_heat_changes_the_face_alone(width: int, height: int, box: Box) -> None:
     zone = subject(box, angle=10).enlarged(seen(picture)[0]).zone
     assert changed.any()
     assert not (changed & ~within(zone, changed.shape)).any()
+
+
+def taken_whole(width: int, height: int) -> Subject:
+    """A picture that is taken as one face, whatever its shape."""
+    x, y = width / FACE_SIZE, height / FACE_SIZE
+    crop = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])
+    return replace(subject(Box(0, 0, width, height)), crop=crop)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 10_000), (10_000, 1), (3, 4000), (200, 4000)])
+def test_a_strip_is_not_enlarged_without_limit(width: int, height: int) -> None:
+    drawn = draw("overlay", noise(width, height), taken_whole(width, height), Style())
+    assert drawn.size < 3 * 10_000_000
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1_000_000), (1_000_000, 1)])
+def test_beside_a_thread_no_card_can_stand(width: int, height: int) -> None:
+    thread = noise(width, height), taken_whole(width, height)
+    with pytest.raises(BadParameter, match="view=face"):
+        draw("overlay", *thread, Style())
+    for view in ("face", "panel"):
+        assert draw(view, *thread, Style()).size < 3 * 1_000_000
 
 
 class TestAnnotate:

@@ -41,14 +41,14 @@ async def classify_frames(
 ) -> JSONResponse:
     """Classify a batch of frames; order is kept, and a bad frame fails alone."""
     settings = engine.settings
-    parts = await bodies.frames(
+    sent = await bodies.frames(
         request,
         max_frames=settings.max_frames,
         max_bytes=settings.max_frames_bytes,
         max_frame_bytes=settings.max_body_bytes,
     )
     answers = await engine.classify_frames(
-        [part.content for part in parts],
+        [data for _, data in sent],
         faces,
         track=track,
         deadline=deadline_ms and deadline_ms / 1000,
@@ -59,11 +59,11 @@ async def classify_frames(
     limit = engine.threshold if threshold is None else threshold
 
     def frame(index: int) -> dict[str, Any]:
-        name, answer = parts[index].name, answers[index]
+        (name, _), answer = sent[index], answers[index]
         if isinstance(answer, errors.ServiceError):
             problem = problems.content(answer, request.state.request_id)
             return {"index": index, "name": name, "status": "error", "problem": problem}
         return {"index": index, "name": name, "status": "ok", **schemas.found(answer, limit)}
 
-    frames = [frame(index) for index in range(len(parts))]
+    frames = [frame(index) for index in range(len(sent))]
     return JSONResponse({"model": schemas.model_ref(engine.info), "frames": frames})

@@ -106,8 +106,8 @@ async def image(request: Request, max_bytes: int) -> bytes:
 
 async def frames(
     request: Request, *, max_frames: int, max_bytes: int, max_frame_bytes: int
-) -> list[Part]:
-    """The images of a batch, encoded, in order.
+) -> list[tuple[str, bytes]]:
+    """The names of a batch's images, and the images, encoded, in order.
 
     Raises:
         UnsupportedMedia: no form.
@@ -132,7 +132,7 @@ async def frames(
     await _read(request, max_bytes, choose)
     if not parts:
         raise BadInput("the form has no file in the field 'files': send the frames there")
-    return parts
+    return [(part.name, part.content) for part in parts]
 
 
 def content_type(request: Request) -> str:

@@ -5,16 +5,17 @@ W pixels wide reaches from -0.5 to W - 0.5.
 """
 
 from functools import lru_cache
+from typing import get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.explanation import HeatMap
+from service.explanation import Colormap, HeatMap
 from service.records import FACE_SIZE, Picture
 
-COLORMAPS = ("jet", "turbo", "viridis", "inferno", "gray")
+COLORMAPS = get_args(Colormap)
 """The colour scales; the first is the paper's."""
 
 Affine = NDArray[np.float64]

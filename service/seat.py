@@ -5,7 +5,7 @@ import socket
 import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import structlog
 
@@ -134,8 +134,7 @@ class Seat:
     async def _launch(self) -> tuple[Process, Link, Session]:
         ours, theirs = socket.socketpair()
         numbers = [each.fileno() for each in self._sockets]
-        with ExitStack() as stack:
-            stack.callback(ours.close)
+        try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-m", "service.front", *map(str, numbers)),
@@ -143,7 +142,9 @@ class Seat:
                     pass_fds=numbers,
                     start_new_session=True,  # Ctrl-C in the terminal is for the hub, which drains
                 )
-            stack.pop_all()
+        except BaseException:
+            ours.close()
+            raise
         session = self._session()
         link = Link(*await asyncio.open_connection(sock=ours), session.answer)
         link.tell(self._welcome.header)

@@ -1,0 +1,25 @@
+"""A front that cannot be made, by its seat; what fronts do stands in `test_fronts`."""
+
+import sys
+
+import pytest
+
+from service.errors import ServiceError
+from service.seat import Seat
+from service.session import Session
+from service.wire import Message
+
+pytestmark = pytest.mark.anyio
+
+
+def nobody() -> Session:
+    pytest.fail("no front asks")
+
+
+async def test_a_first_front_that_cannot_be_made_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seat = Seat([], Message({}), nobody, lambda: pytest.fail("none was there to be lost"))
+    monkeypatch.setattr(sys, "executable", "/no/such/program")
+    with pytest.raises(ServiceError, match="could not be made"):
+        await seat.keep()

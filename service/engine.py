@@ -279,12 +279,9 @@ class Engine:
 
     @asynccontextmanager
     async def within(self, deadline: float | None) -> AsyncIterator[float]:
-        """What takes longer than `deadline` seconds, or the settings', is given up.
+        """Give up what takes longer than `deadline` seconds, or the settings'.
 
-        Gives the moment when that is, on the batcher's clock.
-
-        Raises:
-            DeadlineExceeded: it took longer.
+        Gives the moment of that, on the batcher's clock; raises `DeadlineExceeded` then.
         """
         limit = self.settings.deadline_ms / 1000 if deadline is None else deadline
         moment = time.monotonic() + limit

@@ -41,7 +41,7 @@ class Pressure:
 
 
 class Places:
-    """So many places for what lasts long."""
+    """So many places for what lasts long, or takes much."""
 
     def __init__(self, most: int, what: str) -> None:
         """None is taken yet.
@@ -55,19 +55,19 @@ class Places:
         self._held = 0
 
     @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Hold one.
+    def hold(self, places: int = 1) -> Iterator[None]:
+        """Hold one, or some.
 
         Raises:
-            Overloaded: all are held.
+            Overloaded: too many are held.
         """
-        if self._held >= self._most:
-            raise Overloaded(f"{self._held} {self._what} already: try again in 10 s", 10.0)
-        self._held += 1
+        if self._held + places > self._most:
+            raise Overloaded(f"{self._held:,} {self._what} already: try again in 10 s", 10.0)
+        self._held += places
         try:
             yield
         finally:
-            self._held -= 1
+            self._held -= places
 
 
 class Rate:

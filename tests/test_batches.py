@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from service.api import schemas
+from service.footage import Footage
 from tests import processes
 from tests.fakes import POISON
 from tests.test_api import check_problem, png, serving
@@ -84,6 +85,16 @@ def test_more_frames_than_may_wait_are_refused_whole() -> None:
         client.app_state["engine"]._intake._waiting = 2  # a crowd without the crowd
         check_problem(post(client, [png(1)] * 3), 503, "overloaded")
         assert post(client, [png(1)] * 2).status_code == 200
+
+
+def test_more_bytes_than_four_batches_are_refused_before_they_are_read() -> None:
+    with serving(max_frames_bytes=1000) as client:
+        footage: Footage = client.app_state["engine"].footage
+        with footage.room_for(1000), footage.room_for(2999):
+            refused = post(client, [png(1)])
+            assert "3,999 bytes" in check_problem(refused, 503, "overloaded")
+            assert refused.headers["Retry-After"] == "10"
+        assert post(client, [png(1)]).status_code == 200
 
 
 def test_what_is_no_batch_is_refused(client: TestClient) -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
 from service import errors
-from service.api import bodies, problems, schemas
+from service.api import bodies, forms, problems, schemas
 from service.api.state import EngineOf
 from service.api.stills import Deadline, Faces, Threshold
 from service.records import Classification, Timings
@@ -41,18 +41,19 @@ async def classify_frames(
 ) -> JSONResponse:
     """Classify a batch of frames; order is kept, and a bad frame fails alone."""
     settings = engine.settings
-    sent = await bodies.frames(
-        request,
-        max_frames=settings.max_frames,
-        max_bytes=settings.max_frames_bytes,
-        max_frame_bytes=settings.max_body_bytes,
-    )
-    answers = await engine.classify_frames(
-        [data for _, data in sent],
-        faces,
-        track=track,
-        deadline=deadline_ms and deadline_ms / 1000,
-    )
+    with engine.footage.room_for(forms.size(request, settings.max_frames_bytes)):
+        sent = await bodies.frames(
+            request,
+            max_frames=settings.max_frames,
+            max_bytes=settings.max_frames_bytes,
+            max_frame_bytes=settings.max_body_bytes,
+        )
+        answers = await engine.classify_frames(
+            [data for _, data in sent],
+            faces,
+            track=track,
+            deadline=deadline_ms and deadline_ms / 1000,
+        )
     request.state.timings = Timings.longest(
         answer.timings for answer in answers if isinstance(answer, Classification)
     )

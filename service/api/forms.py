@@ -21,19 +21,31 @@ Choose = Callable[[str, str], Sink | None]
 """Told a file's field and name, says where it goes; None for nowhere."""
 
 
+def size(request: Request, max_bytes: int) -> int:
+    """Bytes of the body as far as it says, else `max_bytes`.
+
+    Raises:
+        TooLarge: more than that.
+    """
+    announced = request.headers.get("content-length", "")
+    if not announced.isdecimal():
+        return max_bytes
+    if int(announced) > max_bytes:
+        raise too_large("body", max_bytes)
+    return int(announced)
+
+
 async def body(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
     """The body, piece by piece.
 
     Raises:
         TooLarge: more than `max_bytes`; refused before the rest is read.
     """
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise too_large("body", max_bytes)
-    size = 0
+    size(request, max_bytes)
+    came = 0
     async for piece in request.stream():
-        size += len(piece)
-        if size > max_bytes:
+        came += len(piece)
+        if came > max_bytes:
             raise too_large("body", max_bytes)
         yield piece
 

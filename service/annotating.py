@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -164,20 +164,23 @@ async def writing(
         out: open for reading and writing, empty.
         threads: that encode, at most.
     """
-    loop = asyncio.get_running_loop()
+    loop, stack = asyncio.get_running_loop(), ExitStack()
     thread = ThreadPoolExecutor(1, thread_name_prefix="movie")
-    sound = await loop.run_in_executor(thread, Sound, file, *film.span)
-    movie = Movie(out, fps=film.info.fps, sound=sound, threads=threads)
+
+    def begin() -> Movie:
+        sound = stack.enter_context(closing(Sound(file, *film.span)))
+        movie = Movie(out, fps=film.info.fps, sound=sound, threads=threads)
+        return stack.enter_context(closing(movie))
 
     async def write(picture: Picture, time: float) -> None:
         with room_on_disk():
             await loop.run_in_executor(thread, movie.write, picture, time)
 
     try:
+        movie = await loop.run_in_executor(thread, begin)
         yield write
         with room_on_disk():
             await loop.run_in_executor(thread, movie.finish)
     finally:
-        await loop.run_in_executor(thread, movie.close)
-        await loop.run_in_executor(thread, sound.close)
+        await loop.run_in_executor(thread, stack.close)  # after what has begun
         thread.shutdown(wait=False)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import ExitStack, aclosing, asynccontextmanager
 
 from service.records import VideoInfo
 from service.video import Frame, Video
@@ -43,7 +43,7 @@ class Film:
 
 @asynccontextmanager
 async def open_film(open_video: Callable[[], Video]) -> AsyncIterator[Film]:
-    """Open a video and close it at the end.
+    """Open a video and close it at the end, also if that comes while it is being opened.
 
     Args:
         open_video: called in the film's thread.
@@ -52,12 +52,10 @@ async def open_film(open_video: Callable[[], Video]) -> AsyncIterator[Film]:
         BadInput: as `Video` says.
     """
     thread = ThreadPoolExecutor(1, thread_name_prefix="film")
-    loop = asyncio.get_running_loop()
+    loop, stack = asyncio.get_running_loop(), ExitStack()
     try:
-        video = await loop.run_in_executor(thread, open_video)
-        try:
-            yield Film(video, thread)
-        finally:
-            await loop.run_in_executor(thread, video.close)
+        video = await loop.run_in_executor(thread, lambda: stack.enter_context(open_video()))
+        yield Film(video, thread)
     finally:
-        thread.shutdown(wait=False, cancel_futures=True)
+        await loop.run_in_executor(thread, stack.close)  # after what has begun
+        thread.shutdown(wait=False)

@@ -165,6 +165,14 @@ def test_a_duration_that_is_not_told_is_limited_all_the_same() -> None:
         assert 0.4 < frames[-1].time <= 0.5
 
 
+@pytest.mark.parametrize("length", [b"00:00:nan", b"00:00:inf"])
+def test_a_duration_that_is_no_number_is_not_told(length: bytes) -> None:
+    data, tag = encode(counting(25), "mkv"), b"00:00:01.000000000"
+    assert data.count(tag) == 1
+    with opened(data.replace(tag, length.ljust(len(tag)))) as video:
+        assert video.info.duration == pytest.approx(1)  # the container's own word
+
+
 def test_to_begin_behind_the_end_is_refused() -> None:
     with pytest.raises(BadParameter, match=r"1\.00 s"):
         opened(encode(counting(25)), start=3)

@@ -1,0 +1,84 @@
+"""Videos and movies are let go before their files are, whenever that comes."""
+
+import asyncio
+import errno
+import io
+import tempfile
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.annotating import writing
+from service.errors import Overloaded
+from service.film import open_film
+from service.video import Sampling, Video
+from tests.videos import counting, encode
+
+pytestmark = pytest.mark.anyio
+
+
+class Watched(Video):
+    """A video that tells when it is let go."""
+
+    closed = False
+
+    def close(self) -> None:
+        super().close()
+        self.closed = True
+
+
+class Full(io.FileIO):
+    """A file on a disk that has room for 20,000 bytes."""
+
+    def write(self, data: object, /) -> int:
+        if self.tell() > 20_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)  # type: ignore[arg-type]  # any buffer is one
+
+
+def watched() -> Watched:
+    data = io.BytesIO(encode(counting(5)))
+    return Watched(data, Sampling(), max_pixels=10**6, max_seconds=60)
+
+
+async def test_who_leaves_while_a_video_is_opened_has_left_once_it_is_closed() -> None:
+    opened: list[Watched] = []
+    begun, free = threading.Event(), threading.Event()
+
+    def slowly() -> Watched:
+        begun.set()
+        free.wait(60)
+        opened.append(watched())
+        return opened[0]
+
+    async def look() -> None:
+        async with open_film(slowly):
+            pytest.fail("it is not open yet")
+
+    looking = asyncio.create_task(look())
+    await asyncio.to_thread(begun.wait, 60)
+    looking.cancel()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert not looking.done()
+    free.set()
+    await asyncio.wait([looking])
+    assert looking.cancelled()
+    assert opened[0].closed
+
+
+async def test_a_disk_that_is_full_while_a_video_is_drawn_is_told(tmp_path: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (60, 240, 320, 3), dtype=np.uint8)
+    with tempfile.TemporaryFile() as file, Full(tmp_path / "out", "w+") as out:
+        file.write(encode(counting(5)))
+        file.seek(0)
+
+        async def draw() -> None:
+            async with open_film(watched) as film, writing(film, file, out, 1) as write:
+                for index, picture in enumerate(noise):
+                    await write(picture, index / 25)
+
+        with pytest.raises(Overloaded, match="no room"):
+            await draw()

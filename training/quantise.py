@@ -3,11 +3,15 @@
 Activations take 7 bits and weights 8, per output channel. Without VNNI instructions a processor
 sums pairs of products in 16 bits, which overflow at 8 by 8; with 7 bits they cannot, so the same
 file gives the same answers on either kind of processor.
+
+All channels of an activation share one scale, so that one with large values leaves few steps to
+the others. Before quantising, channels are made to resemble each other.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +23,12 @@ from torch.ao.quantization import (
 )
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 
-from training.network import INPUT_SIZE, GiMeFive
+from training.network import INPUT_SIZE, GiMeFive, logits_of, with_folded_norms
 
 ENGINE = "onednn"
 """``torch.backends.quantized.engine`` while the file is loaded; quicker than ``x86`` here."""
+
+TINY = torch.finfo(torch.float32).tiny
 
 
 class _Normalise(nn.Module):
@@ -58,12 +64,61 @@ def quantise(network: GiMeFive, faces: Tensor) -> torch.jit.ScriptModule:
         weights = default_per_channel_weight_observer
         choice = QConfig(activation=activations, weight=weights)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         mapping = QConfigMapping().set_global(choice)
-        observed = prepare_fx(_body(network), mapping, (inputs,))
+        observed = prepare_fx(_body(evened(network, faces)), mapping, (inputs,))
         for part in torch.split(inputs, 64):
             observed(part)
         quantised = nn.Sequential(normalise, convert_fx(observed)).eval()
         traced: torch.jit.ScriptModule = torch.jit.trace(quantised, faces[:2])  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return traced
+
+
+def evened(network: GiMeFive, faces: Tensor) -> GiMeFive:
+    """The same function of faces, its channels evened out between the layers.
+
+    ReLU and pooling let a positive factor through, so that a layer may give a channel divided by it
+    if the next one takes it times that factor. Factors are the root of the largest activation over
+    the largest weight that meets it, the weights of each output counted from their largest: half of
+    what sets channels apart goes to the weights (SmoothQuant, Xiao et al., 2023, with alpha 0.5).
+
+    Args:
+        network: float32, in evaluation mode; it stays as it is.
+        faces: uint8 ``[N, 64, 64]``, training images that show how large activations become.
+
+    Returns:
+        The network with norms folded.
+    """
+    even = with_folded_norms(network)
+    convolutions = (even.conv1, even.conv2, even.conv3, even.conv4, even.conv5)
+    layers: tuple[nn.Conv2d | nn.Linear, ...] = (*convolutions, even.fc1, even.fc2, even.fc3)
+    activations = _largest_inputs(even, layers, faces)
+    with torch.no_grad():
+        for before, after in pairwise(layers):
+            weights = after.weight.abs()
+            outputs = weights.flatten(1).amax(1).clamp_min(TINY)
+            met = torch.einsum("oi...,o->io...", weights, 1 / outputs).flatten(1).amax(1)
+            factor = torch.sqrt(activations[after].clamp_min(TINY) / met.clamp_min(TINY))
+            factor = (factor / factor.median()).clamp(0.01, 100)
+            for parameter in before.parameters():
+                parameter.copy_(torch.einsum("o...,o->o...", parameter, 1 / factor))
+            after.weight.copy_(torch.einsum("oi...,i->oi...", after.weight, factor))
+    return even
+
+
+def _largest_inputs(
+    network: GiMeFive, layers: Sequence[nn.Module], faces: Tensor
+) -> dict[nn.Module, Tensor]:
+    """The largest value of each input channel, by layer."""
+    largest: dict[nn.Module, Tensor] = {}
+
+    def note(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        values = inputs[0].abs().transpose(0, 1).flatten(1).amax(1)
+        largest[layer] = torch.maximum(values, largest.get(layer, values))
+
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    logits_of(network, faces)
+    for hook in hooks:
+        hook.remove()
+    return largest
 
 
 def _body(network: GiMeFive) -> nn.Sequential:

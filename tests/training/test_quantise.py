@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.training.generated import lively_network, noise_faces
 from training.artefact import load
-from training.network import GiMeFive, logits_of
-from training.quantise import quantise
+from training.network import GiMeFive, logits_of, with_folded_norms
+from training.quantise import evened, quantise
 
 FACES = torch.from_numpy(noise_faces("set", each=11).faces)
 
@@ -30,6 +31,37 @@ def test_its_logits_are_close_to_those_of_the_network(
     assert float((found - exact).square().mean().sqrt()) < 0.05 * float(exact.std())
 
 
+def test_evening_out_the_channels_changes_no_answer(network: GiMeFive) -> None:
+    exact = logits_of(network, FACES)
+    torch.testing.assert_close(logits_of(evened(network, FACES), FACES), exact, atol=1e-4, rtol=0)
+
+
+def test_a_channel_much_larger_than_the_others_costs_them_nothing(
+    network: GiMeFive, quantised: torch.jit.ScriptModule
+) -> None:
+    """Without evening out, all the others would share what few steps that one leaves them."""
+    uneven = with_folded_norms(network)
+    with torch.no_grad():
+        for parameter in uneven.conv4.parameters():
+            parameter[0] *= 50
+        uneven.conv5.weight[:, 0] /= 50
+    exact = logits_of(network, FACES)
+    torch.testing.assert_close(logits_of(uneven, FACES), exact, atol=1e-3, rtol=0)
+    error = logits_of(quantise(uneven, FACES), FACES) - exact
+    usual = logits_of(quantised, FACES) - exact
+    assert float(error.square().mean()) < 1.5 * float(usual.square().mean())
+
+
+def test_a_channel_that_never_switches_on_is_no_trouble(network: GiMeFive) -> None:
+    dead = with_folded_norms(network)
+    with torch.no_grad():
+        for parameter in dead.conv4.parameters():
+            parameter[0] = 0
+        dead.conv5.weight[:, 0] = 0
+    exact = logits_of(dead, FACES)
+    torch.testing.assert_close(logits_of(evened(dead, FACES), FACES), exact, atol=1e-4, rtol=0)
+
+
 def test_an_answer_does_not_depend_on_its_batch(quantised: torch.jit.ScriptModule) -> None:
     together = logits_of(quantised, FACES, batch=66)
     assert torch.equal(logits_of(quantised, FACES, batch=7), together)
@@ -45,12 +77,17 @@ def test_faces_may_have_a_channel_axis(quantised: torch.jit.ScriptModule) -> Non
 def test_every_engine_gives_the_same_answers(
     quantised: torch.jit.ScriptModule, engine: str, tmp_path: Path
 ) -> None:
-    """Where an engine adds products in 16 bits, activations of 8 bits would overflow and differ."""
+    """Where an engine adds products in 16 bits, activations of 8 bits would overflow and differ.
+
+    Engines round ties differently, which may move a logit by one step of its 7 bits.
+    """
     if engine not in torch.backends.quantized.supported_engines:
         pytest.skip(f"torch was built without {engine} here")
     torch.jit.save(quantised, tmp_path / "model.pt")
     found = logits_of(load(tmp_path / "model.pt", engine), FACES[:16])
-    torch.testing.assert_close(found, logits_of(quantised, FACES[:16]), atol=1e-4, rtol=0)
+    exact = logits_of(quantised, FACES[:16])
+    step = float(np.diff(np.unique(exact.numpy())).min())
+    torch.testing.assert_close(found, exact, atol=1.01 * step, rtol=0)
 
 
 @pytest.mark.usefixtures("quantised")

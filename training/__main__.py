@@ -78,11 +78,16 @@ def export(
     ],
     data: Sets,
     version: Annotated[int, typer.Option(min=1, help="versions never change: a new number")],
+    averaged_with: Annotated[
+        list[Path] | None,
+        typer.Option(help="a run or a version whose weights go in as far as validation faces gain"),
+    ] = None,
     unseen: Unseen = None,
     store: Annotated[Path, typer.Option(help="the model store")] = Path("model_store"),
 ) -> None:
     """Turn a run into a version of the store: files, card, README, pictures."""
-    write_version(Order(folder, tuple(data), tuple(unseen or ()), store, version), typer.echo)
+    averaged, unknown = tuple(averaged_with or ()), tuple(unseen or ())
+    write_version(Order(folder, averaged, tuple(data), unknown, store, version), typer.echo)
 
 
 @app.command()

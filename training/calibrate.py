@@ -5,6 +5,7 @@ knows whose faces the next ones will resemble.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import exp, log, sqrt
 
 import numpy as np
@@ -57,6 +58,13 @@ def fit_temperature(sets: Sequence[Scored]) -> float:
         return _mean_nll(sets, exp(log_temperature))
 
     return round(exp(_lowest(loss, log(LOWEST), log(HIGHEST))), 4)
+
+
+def calibrated_loss(sets: Sequence[Scored]) -> float:
+    """The negative log-likelihood that is left with the best offsets and temperature, in nats."""
+    offsets = fit_offsets(sets)
+    moved = [replace(part, logits=part.logits + np.array(offsets)) for part in sets]
+    return _mean_nll(moved, fit_temperature(moved))
 
 
 def choose_threshold(sets: Sequence[Scored], temperature: float) -> float:

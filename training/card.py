@@ -53,7 +53,8 @@ class Metrics(TypedDict):
 class Card(TypedDict):
     """The card.
 
-    `offsets` were added to the logits, by label (the first version has none); `threshold` is the
+    `averaged` holds the share that each folder's weights have, where they are of several; `offsets`
+    were added to the logits, by label (the first version has none); `threshold` is the
     top score below which the service abstains by default, `robustness` the accuracy on held-out
     faces of the default precision on processors, by condition and data set.
     """
@@ -64,6 +65,7 @@ class Card(TypedDict):
     input: Input
     layers: dict[str, list[int]]
     parameters: int
+    averaged: NotRequired[dict[str, float]]
     offsets: NotRequired[dict[str, float]]
     threshold: float
     precisions: dict[str, Precision]

@@ -117,7 +117,7 @@ def _card(
     precisions: dict[str, Precision],
 ) -> Card:
     network = material.network
-    return Card(
+    card = Card(
         name=NAME,
         version=str(order.version),
         labels=list(EMOTIONS),
@@ -141,6 +141,9 @@ def _card(
         commit=_commit(),
         torch=torch.__version__,
     )
+    if len(material.shares) > 1:
+        card["averaged"] = material.shares
+    return card
 
 
 def _layers(network: GiMeFive) -> dict[str, list[int]]:

@@ -6,6 +6,7 @@ from typing import Self
 
 from training import origin
 from training.artefact import score
+from training.averaging import averaged
 from training.calibrate import fit_offsets
 from training.data import FaceSet, Split, read, split
 from training.errors import DataError, RunError
@@ -22,6 +23,7 @@ class Order:
     Attributes:
         run: folder of a finished run, or of a version whose weights are good and whose offsets,
             temperatures or measurements are not.
+        averaged: folders likewise, whose weights go in as far as the validation faces gain.
         data: the data sets it was trained on.
         unseen: data sets it was not trained on, to be measured whole.
         store: the model store.
@@ -29,6 +31,7 @@ class Order:
     """
 
     run: Path
+    averaged: tuple[Path, ...]
     data: tuple[Path, ...]
     unseen: tuple[Path, ...]
     store: Path
@@ -43,6 +46,7 @@ class Order:
     def command(self) -> str:
         """The command line that gives this order, with data sets by their names alone."""
         words = ["python -m training export", str(self.run), *(path.name for path in self.data)]
+        words += [f"--averaged-with {folder}" for folder in self.averaged]
         words += [f"--unseen {path.name}" for path in self.unseen]
         return " ".join([*words, f"--version {self.version}"])
 
@@ -52,8 +56,9 @@ class Material:
     """What an export is made from.
 
     Attributes:
-        network: with the weights of the run, its norms folded and its logits moved by `offsets`, in
-            evaluation mode.
+        network: with the weights of the run, or their mean with others', its norms folded and its
+            logits moved by `offsets`, in evaluation mode.
+        shares: what part of these weights is from which folder.
         offsets: one for each emotion, fitted on the validation faces.
         recipes: of the run, after those of the runs it started from, earliest first.
         history: what these saw on the way, images counted through.
@@ -62,6 +67,7 @@ class Material:
     """
 
     network: GiMeFive
+    shares: dict[str, float]
     offsets: tuple[float, ...]
     recipes: tuple[Recipe, ...]
     history: list[dict[str, float]]
@@ -78,7 +84,8 @@ class Material:
         """
         try:
             recipes, history = origin.lineage(order.run)
-            network = origin.network(str(order.run)).eval()
+            folders = (order.run, *order.averaged)
+            networks = [with_folded_norms(origin.network(str(f)).eval()) for f in folders]
         except FileNotFoundError as error:
             raise RunError(f"{error.filename} is missing: is the run finished?") from error
         splits = tuple(split(read(path), recipes[-1].seed) for path in order.data)
@@ -86,6 +93,8 @@ class Material:
         names = [s.train.name for s in splits] + [faces.name for faces in unseen]
         if len(set(names)) < len(names):
             raise DataError(f"two data sets have one name: {', '.join(names)}")
+        network, shares = averaged(networks, [s.validation for s in splits])
         offsets = fit_offsets([score(network, s.validation) for s in splits])
-        network = with_offsets(with_folded_norms(network), offsets)
-        return cls(network, offsets, recipes, history, splits, unseen)
+        network = with_offsets(network, offsets)
+        named = {str(f): share for f, share in zip(folders, shares, strict=True)}
+        return cls(network, named, offsets, recipes, history, splits, unseen)

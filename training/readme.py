@@ -44,6 +44,7 @@ def markdown(card: Card) -> str:
         threshold=f"{card['threshold']:.2f}",
         coverage=_coverage(card, report),
         recipe=_recipe(card),
+        averaged=_averaged(card),
         robustness=_robustness(card),
         hardest=_hardest(report),
         commit=f", at commit `{card['commit']}`" if card["commit"] else "",
@@ -130,6 +131,16 @@ def _offsets(card: Card) -> str:
         f"the logits, which stand in the files, mend that: {values}.\n"
         "They were fitted on the validation faces, together with a temperature (Alexandari et al.\n"
         "2020).\n\n"
+    )
+
+
+def _averaged(card: Card) -> str:
+    if "averaged" not in card:
+        return ""
+    shares = ", ".join(f"`{folder}` {share:.0%}" for folder, share in card["averaged"].items())
+    return (
+        "\nThe weights are the mean of several, of a run and of what it went on from, with shares\n"
+        f"that the validation faces chose: {shares}.\n"
     )
 
 

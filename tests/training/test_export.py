@@ -158,6 +158,21 @@ def test_a_version_may_be_exported_anew(exported: Exported, tmp_path: Path) -> N
     assert all(torch.equal(old[name], new[name]) for name in old if name != "fc3.bias")
 
 
+def test_other_weights_go_in_as_far_as_validation_faces_gain(
+    exported: Exported, tmp_path: Path
+) -> None:
+    """Nothing is gained by the same weights."""
+    same = exported.folder
+    run([*exported.words, "--averaged-with", str(same)], tmp_path)
+    again = tmp_path / "gimefive" / "7"
+    card = json.loads((again / "card.json").read_text())
+    assert card["averaged"] == {str(exported.run): 1, str(same): 0}
+    assert f"--averaged-with {same}" in card["command"]
+    assert f"`{exported.run}` 100%, `{same}` 0%" in (again / "README.md").read_text()
+    old, new = (load(f / "model.fp32.pt").state_dict() for f in (same, again))
+    assert all(torch.equal(old[name], new[name]) for name in old if name != "fc3.bias")
+
+
 def test_two_data_sets_of_one_name_are_refused(exported: Exported, tmp_path: Path) -> None:
     words = [*exported.words, "--unseen", str(exported.data[0])]
     with pytest.raises(DataError, match="two data sets have one name"):

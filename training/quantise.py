@@ -5,7 +5,8 @@ sums pairs of products in 16 bits, which overflow at 8 by 8; with 7 bits they ca
 file gives the same answers on either kind of processor.
 
 All channels of an activation share one scale, so that one with large values leaves few steps to
-the others. Before quantising, channels are made to resemble each other.
+the others. Before quantising, channels are made to resemble each other. The last layer stays in
+float32: it is small, and its logits would be rounded to 128 steps.
 """
 
 import warnings
@@ -46,7 +47,7 @@ class _Normalise(nn.Module):
 
 
 def quantise(network: GiMeFive, faces: Tensor) -> torch.jit.ScriptModule:
-    """Quantise everything behind the normalisation.
+    """Quantise everything between the normalisation and the last layer.
 
     Args:
         network: float32; it stays as it is.
@@ -63,8 +64,10 @@ def quantise(network: GiMeFive, faces: Tensor) -> torch.jit.ScriptModule:
         activations = HistogramObserver.with_args(reduce_range=True)
         weights = default_per_channel_weight_observer
         choice = QConfig(activation=activations, weight=weights)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        mapping = QConfigMapping().set_global(choice)
-        observed = prepare_fx(_body(evened(network, faces)), mapping, (inputs,))
+        body = _body(evened(network, faces))
+        last = str(len(body) - 1)
+        mapping = QConfigMapping().set_global(choice).set_module_name(last, None)
+        observed = prepare_fx(body, mapping, (inputs,))
         for part in torch.split(inputs, 64):
             observed(part)
         quantised = nn.Sequential(normalise, convert_fx(observed)).eval()

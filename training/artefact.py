@@ -97,8 +97,9 @@ def write_int8(network: GiMeFive, path: Path, faces: FaceSet) -> None:
     written, some = load(path, ENGINE), torch.from_numpy(faces.faces[:64])
     together = logits_of(written, some)
     for batch in (1, 7):
-        if not torch.equal(logits_of(written, some, batch=batch), together):
-            raise ExportError(f"the 8-bit network answers differently in batches of {batch}")
+        apart = float((logits_of(written, some, batch=batch) - together).abs().max())
+        if not apart <= SCRIPT_BOUND:
+            raise ExportError(f"in batches of {batch} 8-bit logits are off by {apart:.2g}")
 
 
 def _write_script(network: GiMeFive, path: Path) -> None:

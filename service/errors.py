@@ -12,6 +12,7 @@
     |  |- BadParameter           a value that is not among the allowed ones
     |  `- SlowClient             the body came too slowly
     |- Unauthorised              a key is needed, and missing or wrong
+    |- ForeignOrigin             a page of another site asks, which may not
     |- RateLimited               too many requests with this key; has `retry_after`
     |- NotFound                  no such model or version
     |- Overloaded                the queue is full; has `retry_after`
@@ -66,6 +67,10 @@ class SlowClient(BadInput):
 
 class Unauthorised(ServiceError):
     """A key is needed, and it is missing or wrong."""
+
+
+class ForeignOrigin(ServiceError):
+    """A page of a site asks that may not."""
 
 
 class RateLimited(ServiceError):

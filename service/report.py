@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from service.api import schemas
@@ -90,14 +91,15 @@ class TableWriter:
 
     def write(self, row: Row) -> None:
         """Add a row for each face, or one that says why there is none."""
+        path = escape(str(row.path))
         if row.answer is None:
-            self._table.add_row(str(row.path), "[red]problem[/red]")
+            self._table.add_row(path, "[red]problem[/red]")
             return
         if not row.answer.faces:
-            self._table.add_row(str(row.path), "[dim]no face[/dim]")
+            self._table.add_row(path, "[dim]no face[/dim]")
         for face in row.answer.faces:
             self._table.add_row(
-                str(row.path),
+                path,
                 f"[dim]{face.emotion}?[/dim]" if face.abstained else f"[bold]{face.emotion}",
                 *(_percent(score, face.confidence) for score in face.scores.model_dump().values()),
             )

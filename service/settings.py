@@ -177,6 +177,11 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def origins(self) -> list[str]:
+        """Of other sites' pages that may ask."""
+        return [name.strip() for name in (self.cors_origins or "").split(",") if name.strip()]
+
+    @property
     def decoders(self) -> int:
         """Threads that decode and detect."""
         return self.decode_threads or cores()

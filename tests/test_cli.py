@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -55,8 +56,10 @@ def test_json_lines_say_what_classify_answers(folder: Path) -> None:
     assert answer["faces"][0]["emotion"] == "happiness"
 
 
-def test_people_get_a_table(folder: Path) -> None:
-    out, _ = run("classify", str(folder / "a.jpg"))
+def test_people_get_a_table(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "a.jpg", tmp_path / "[holiday] a.jpg")
+    out, _ = run("classify", str(tmp_path / "[holiday] a.jpg"))
+    assert "[holiday]" in "".join(out.split())
     assert "happiness" in out
     assert "%" in out
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from service.camera import Camera
 from service.engine import Engine
@@ -62,6 +62,22 @@ async def test_a_frame_is_answered_as_the_contract_says() -> None:
     assert face["track"] == second["faces"][0]["track"] == 1
     assert face["smoothed"]["happiness"] == pytest.approx(1)
     assert "map" not in face
+
+
+async def test_pages_of_other_sites_need_to_be_named() -> None:
+    async with live(cors_origins="https://friend.example, https://other.example") as (_, url):
+        here = url.replace("ws:", "http:").removesuffix("/live")
+        for origin in (here, here.replace("http:", "https:"), "https://friend.example"):
+            headers = {"Origin": origin}
+            async with connect(f"{url}?faces=whole", additional_headers=headers) as client:
+                assert (await exchange(client, png(1)))["seq"] == 0
+        for origin in ("https://elsewhere.example", f"{here}.elsewhere.example", "null"):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(url, additional_headers={"Origin": origin})
+            assert refused.value.response.status_code == 403
+            problem = json.loads(refused.value.response.body)
+            assert problem["type"] == "urn:gimefive:foreign-origin"
+            assert "GIMEFIVE_CORS_ORIGINS" in problem["detail"]
 
 
 async def test_with_a_method_each_face_has_its_raw_map_and_where_it_lies() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import re
 import socket
 import ssl
@@ -136,6 +137,16 @@ def test_a_changed_file_counts_at_once_and_a_broken_one_changes_nothing(keys_fil
         keys.authenticate(shows("new key"))
 
 
+def test_a_file_changed_under_its_old_time_counts_too(keys_file: Path) -> None:
+    keys, before = Keys(keys_file), keys_file.stat()
+    keys_file.write_text(
+        keys_file.read_text().replace(line("camera", KEY), line("camera", "new key"))
+    )
+    os.utime(keys_file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert keys_file.stat().st_size == before.st_size
+    assert keys.authenticate(shows("new key")) == "camera"
+
+
 @pytest.mark.parametrize("content", ["camera", "camera:abc", "a b:" + "0" * 64, "camera=" + KEY])
 def test_a_line_that_is_none_is_named_without_its_content(tmp_path: Path, content: str) -> None:
     path = tmp_path / "keys"
@@ -247,6 +258,13 @@ def test_a_slow_client_is_waited_for_as_long_as_its_bytes_pay_for_it() -> None:
     assert receive_all(Client([(9, 1000), (0.5, 0)]), grace=10) == 1000
     fast_enough = [(1.0, 2 * LEAST_RATE)] * 20 + [(15.0, 0)]
     assert receive_all(Client(fast_enough), grace=10) == 40 * LEAST_RATE
+
+
+def test_no_body_comes_so_fast_that_it_may_pause_for_long_afterwards() -> None:
+    fast = [(0.1, 1000 * LEAST_RATE)] * 3
+    assert receive_all(Client([*fast, (29.0, 0)]), grace=10) == 3000 * LEAST_RATE
+    with pytest.raises(SlowClient):
+        receive_all(Client([*fast, (31.0, 0), (0.1, 0)]), grace=10)
 
 
 @pytest.mark.parametrize("pieces", [[(6, 1), (6, 1), (1, 1)], [(1.0, 100)] * 12])

@@ -3,17 +3,18 @@
 import io
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import BadParameter, NotAVideo, TooLarge
-from service.video import Frame, Movie, Sampling, Video
+from service.video import Frame, Movie, Sampling, Sound, Video
 from service.video.sampling import Sampler
 from tests.videos import CONTAINERS, counted, counting, encode, sound_alone
 
@@ -228,6 +229,30 @@ def test_no_period_of_the_sampling_rate_has_two_frames_and_none_with_a_frame_has
     periods = np.floor((np.array(taken) - start + 1e-4) * fps)
     assert len(set(periods)) == len(taken)
     assert set(periods) == set(np.floor((times - start + 1e-4) * fps))
+
+
+@pytest.mark.parametrize(("codec", "rate"), [("pcm_s16le", 5512), ("libmp3lame", 8000)])
+def test_sound_at_a_rate_that_mp4_lacks_is_taken_along_at_another(codec: str, rate: int) -> None:
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as file:
+        source.write(encode(counting(20), "avi", sound=codec, sound_rate=rate))
+        with closing(Sound(source, start=0, end=None)) as sound:
+            movie = Movie(file, fps=25, sound=sound)
+            for index, picture in enumerate(counting(20)):
+                movie.write(picture, index / 25)
+            movie.finish()
+        with av.open(file, "r") as made:
+            heard = [frame.time for frame in made.decode(audio=0) if frame.time is not None]
+    assert heard[-1] > 0.3
+
+
+def test_a_movie_may_have_a_frame_an_hour() -> None:
+    with tempfile.TemporaryFile() as file:
+        movie = Movie(file, fps=1 / 3600, sound=None)
+        for index, picture in enumerate(counting(3)):
+            movie.write(picture, 3600 * index)
+        movie.finish()
+        with Video(file, Sampling(), max_pixels=10**4, max_seconds=10**5) as video:
+            assert [frame.time for frame in video.frames()] == pytest.approx([0, 3600, 7200])
 
 
 def test_a_movie_of_an_odd_size_repeats_its_last_row_and_column() -> None:

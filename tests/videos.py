@@ -77,6 +77,7 @@ def encode(
     rotation: int = 0,
     ratio: Fraction | None = None,
     sound: str | None = None,
+    sound_rate: int = 48_000,
     options: dict[str, str] | None = None,
 ) -> bytes:
     """A video file.
@@ -89,6 +90,7 @@ def encode(
         rotation: degrees, counterclockwise, by which a player turns the pictures.
         ratio: width over height of the pixels.
         sound: codec of a tone; none if None.
+        sound_rate: its samples a second.
         options: the container's.
     """
     container, codec = CONTAINERS[kind]
@@ -97,7 +99,7 @@ def encode(
         av.open(file.name, "w", format=container, options=options or {}) as out,
     ):
         stream: Any = out.add_stream(codec, rate=rate, options=FAST.get(codec, {}))
-        tone: Any = out.add_stream(sound, rate=48_000) if sound else None
+        tone: Any = out.add_stream(sound, rate=sound_rate) if sound else None
         moments = iter(times) if times is not None else (index / rate for index in range(10**6))
         for picture, time in zip(frames, moments, strict=False):
             if not stream.codec_context.is_open:
@@ -115,7 +117,7 @@ def encode(
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
         if tone is not None:
-            for each in _tone(seconds=time):
+            for each in _tone(seconds=time, rate=sound_rate):
                 out.mux(tone.encode(each))
             out.mux(tone.encode())
         out.close()

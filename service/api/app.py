@@ -95,10 +95,10 @@ def create_app(
     app.include_router(page.router())
     app.include_router(docs.router())
     guarded: ASGIApp = Guard(CancelOnHangUp(Shortcut(app)), settings, keys)
-    if settings.cors_origins:
+    if settings.origins:
         guarded = CORSMiddleware(
             guarded,
-            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_origins=settings.origins,
             allow_methods=["GET", "POST"],
             allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "X-Deadline-Ms", *TRACE],
             expose_headers=EXPOSED,

@@ -1,16 +1,18 @@
-"""What stands before every route: keys, rates, safe headers, patience with slow bodies."""
+"""What stands before every route: keys, origins, rates, safe headers, patience with slow bodies."""
 
 import asyncio
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
 from service.api.security import Keys
 from service.engine import Engine
-from service.errors import ServiceError, SlowClient
+from service.errors import ForeignOrigin, ServiceError, SlowClient
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -25,6 +27,8 @@ SAFE_HEADERS = [
 ]
 LEAST_RATE = 16 * 1024
 """Bytes a second that a body must bring on average, once its grace is used up."""
+MOST_CREDIT = 3
+"""Times its grace that a body may pause for, however fast it came before."""
 
 
 class Guard:
@@ -34,6 +38,7 @@ class Guard:
         self._app = app
         self._grace = settings.client_timeout
         self._keys = keys
+        self._origins = settings.origins
         self._open = OPEN | {"/metrics"} if settings.metrics_open else OPEN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,12 +63,25 @@ class Guard:
         await self._app(scope, receive, guarded.send)
 
     async def _admit(self, scope: Scope, engine: Engine) -> None:
+        if scope["type"] == "websocket":
+            self._check_origin(Headers(scope=scope))
         path = scope["path"]
         if not self._keys or path in self._open or path.startswith(PAGE_FILES):
             return
         name = self._keys.authenticate(scope)
         scope["state"]["key"] = name
         await engine.spend(name)
+
+    def _check_origin(self, headers: Headers) -> None:
+        """Browsers let any page open a WebSocket, and leave it to the server whose it may be."""
+        origin = headers.get("origin")
+        if origin is None or origin in self._origins or "*" in self._origins:
+            return
+        if urlsplit(origin).netloc != headers.get("host"):
+            raise ForeignOrigin(
+                f"pages of {origin} may not use the camera's stream: "
+                "the operator may name them in GIMEFIVE_CORS_ORIGINS"
+            )
 
 
 class _Headers:
@@ -92,6 +110,7 @@ class Patience:
     ) -> None:
         self._receive = receive
         self._left = grace
+        self._most = MOST_CREDIT * grace
         self._clock = clock
         self._whole = False
 
@@ -112,6 +131,7 @@ class Patience:
                 f"the body came at less than {LEAST_RATE // 1024} KiB a second: send it again"
             ) from error
         size = len(message.get("body", b""))
-        self._left += size / LEAST_RATE - (self._clock() - start)
+        left = self._left + size / LEAST_RATE - (self._clock() - start)
+        self._left = min(left, self._most)
         self._whole = not message.get("more_body", False)
         return message

@@ -40,6 +40,7 @@ TABLE: dict[type[Exception], ProblemKind] = {
     errors.BadInput: ProblemKind(400, "bad-input", "The request cannot be used"),
     errors.SlowClient: ProblemKind(408, "slow-client", "The body came too slowly"),
     errors.Unauthorised: ProblemKind(401, "unauthorized", "A key is needed"),
+    errors.ForeignOrigin: ProblemKind(403, "foreign-origin", "Another site's page"),
     errors.RateLimited: ProblemKind(429, "rate-limited", "Too many requests with this key"),
     errors.NotFound: ProblemKind(404, "not-found", "No such model or version"),
     errors.Overloaded: ProblemKind(503, "overloaded", "Too much is waiting"),

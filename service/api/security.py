@@ -86,12 +86,12 @@ def _shown(scope: Scope) -> str | None:
     return offered and offered.removeprefix(SUBPROTOCOL)
 
 
-def _fingerprint(path: Path) -> tuple[int, int, int]:
+def _fingerprint(path: Path) -> tuple[int, ...]:
     try:
         seen = path.stat()
     except OSError as error:
         raise KeysUnusable(f"{path}: {error.strerror}") from error
-    return seen.st_mtime_ns, seen.st_size, seen.st_ino
+    return seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino
 
 
 def _read(path: Path) -> tuple[tuple[str, bytes], ...]:

@@ -5,6 +5,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 import av
 from av.audio.stream import AudioStream
+from av.codec import Codec
 from av.container import OutputContainer
 from av.packet import Packet
 
@@ -12,6 +13,7 @@ from service.video.files import FileView
 from service.video.reading import open_container
 
 _COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+_LEAST_MP3_RATE = 16_000  # what MP4 takes
 
 _Timed: TypeAlias = "tuple[float, Packet[Any]]"
 
@@ -43,8 +45,9 @@ class Sound:
             return
         if self._start > 0:
             self._input.seek(int(self._start * av.time_base))
-        copied = streams[0].codec_context.codec.canonical_name in _COPIED
-        packets = (self._copied if copied else self._encoded)(streams[0], output)
+        packets = (self._copied if _may_be_copied(streams[0]) else self._encoded)(
+            streams[0], output
+        )
         self._packets = _until_broken(packets)
         self._ahead = next(self._packets, None)
 
@@ -72,7 +75,9 @@ class Sound:
                 yield time - self._start, packet
 
     def _encoded(self, source: AudioStream, output: OutputContainer) -> Iterator[_Timed]:
-        stream = output.add_stream("aac", rate=source.codec_context.sample_rate)
+        rates = Codec("aac", "w").audio_rates or []
+        rate = min(rates, key=lambda each: abs(each - source.codec_context.sample_rate))
+        stream = output.add_stream("aac", rate=rate)
         return self._reencoded(source, stream)
 
     def _reencoded(self, source: AudioStream, stream: AudioStream) -> Iterator[_Timed]:
@@ -87,6 +92,13 @@ class Sound:
                 yield time, packet
         for packet in stream.encode():
             yield 0.0, packet
+
+
+def _may_be_copied(stream: AudioStream) -> bool:
+    codec = stream.codec_context.codec.canonical_name
+    return codec in _COPIED and (
+        codec != "mp3" or stream.codec_context.sample_rate >= _LEAST_MP3_RATE
+    )
 
 
 def _until_broken(packets: Iterator[_Timed]) -> Iterator[_Timed]:

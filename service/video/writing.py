@@ -33,7 +33,7 @@ class Movie:
     def __init__(
         self, file: BinaryIO, *, fps: float | None, sound: Sound | None, threads: int = 1
     ) -> None:
-        self._fps = Fraction(fps or 25).limit_denominator(1001)
+        self._fps = max(Fraction(fps or 25).limit_denominator(1001), Fraction(1, 1001))
         self._sound = sound
         self._threads = threads
         self._last = -1

@@ -26,6 +26,7 @@ export class Camera {
   #sent = new Map();
   #arrivals = [];
   #dropped = 0;
+  #problem = null; // of the last answer
   #ended = false;
 
   constructor(view) {
@@ -100,7 +101,13 @@ export class Camera {
     for (const each of this.#sent.keys()) if (each <= seq) this.#sent.delete(each);
     this.#dropped += dropped ?? 0;
     if (this.video.paused) return;
-    if (problem) return tell(Object.assign(new Error(problem.detail), problem));
+    if (problem) {
+      if (this.#problem !== problem.detail) tell(Object.assign(new Error(problem.detail), problem));
+      this.#problem = problem.detail;
+      return;
+    }
+    if (this.#problem) clearProblem();
+    this.#problem = null;
     const scale = this.video.videoWidth / image.width;
     for (const face of faces) face.box = scaled(face.box, scale);
     this.view.update(faces);
@@ -140,18 +147,21 @@ export class Camera {
     }
     this.video.pause();
     try {
-      this.view.update((await classify(await this.question(0).image)).faces);
+      const { faces } = await classify(await this.question(0).image);
+      if (this.#ended || !this.video.paused) return;
+      this.view.update(faces);
       say("Paused: choose an emotion to see where it comes from.");
     } catch (error) {
-      tell(error);
+      if (!this.#ended) tell(error);
     }
   }
 
   async #closed(code, reason, opened) {
-    if (!opened && await refused()) {
+    if (!opened && await refused() && !this.#ended) {
       forgetKey();
-      if (await askForKey()) return this.#connect();
+      if (await askForKey() && !this.#ended) return this.#connect();
     }
+    if (this.#ended) return;
     const detail = reason || CLOSED[code] || "The connection was lost.";
     tell(Object.assign(new Error(detail), { title: "The camera’s stream ended" }), () => this.#connect());
   }

@@ -63,7 +63,7 @@ function busy(id, work) {
 
 busy("save-csv", () => shown.csv());
 busy("save-mp4", () => shown.mp4());
-busy("save-png", () => shown.png({ ...view.why.query, view: $("view").value }));
+busy("save-png", () => shown.png({ ...view.why.query, face: view.rank, view: $("view").value }));
 
 $("card").addEventListener("click", async (event) => {
   event.preventDefault(); // a link could not bring the key

@@ -53,9 +53,12 @@ export class View {
   #ask(emotion) {
     this.#asked = emotion;
     this.#show();
-    const { image, face } = this.question(Math.max(0, this.#rank()));
+    const { image, face } = this.question(this.rank);
     this.why.ask(image, face, emotion);
   }
+
+  /** Which of the faces is selected, the first one if none is. */
+  get rank() { return Math.max(0, this.#rank()); }
 
   #rank() { return this.faces.findIndex((face, index) => identity(face, index) === this.#selected); }
 

@@ -16,7 +16,7 @@ from training.quantise import ENGINE, quantise, without_deprecations
 from training.report import Scored
 
 SCRIPT_BOUND = 1e-4
-"""How far the script's logits may be from the network's."""
+"""How far logits may be apart that ought to be the same."""
 
 HALF_BOUND = 0.05
 """Likewise once parameters are stored in half precision; it moves no score by more than 0.025."""

@@ -20,7 +20,7 @@ from training.network import EMOTIONS, logits_of, with_measured_norms
 from training.objective import Objective
 from training.photographs import photographed
 from training.recipe import Recipe
-from training.saving import write
+from training.saving import write, write_text
 from training.teaching import taught
 
 MEASURED = 512
@@ -202,8 +202,8 @@ class Run:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
+        write_text(json.dumps(self.at.history, indent=1), self.out / "history.json")
         write(state, self.out / "checkpoint.pt")
-        (self.out / "history.json").write_text(json.dumps(self.at.history, indent=1))
 
     def _resume(self) -> None:
         path = self.out / "checkpoint.pt"

@@ -11,3 +11,10 @@ def write(state: Any, path: Path) -> None:  # noqa: ANN401  # whatever torch sav
     part = path.with_suffix(".part")
     torch.save(state, part)
     part.replace(path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, likewise."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)

@@ -20,6 +20,7 @@ from training.errors import RunError
 from training.feed import Data
 from training.recipe import Recipe
 from training.run import Execution, Job, Run
+from training.saving import write_text
 
 KEEP_MEMORY = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
@@ -80,4 +81,4 @@ def _check_recipe(recipe: Recipe, out: Path) -> None:
     path = out / "recipe.json"
     if path.exists() and Recipe.load(path) != recipe:
         raise RunError(f"{out} holds a run of another recipe; give this one a folder of its own")
-    path.write_text(recipe.to_json())
+    write_text(recipe.to_json(), path)

@@ -25,7 +25,7 @@ class Evidence:
 
     Attributes:
         validation: per data set, faces that choices are made on.
-        held_out: per data set and pooled, faces that are only reported.
+        held_out: per data set and pooled, faces that are reported and decide the precision.
         unseen: the same of data sets that no part was learned of.
     """
 

@@ -138,6 +138,15 @@ def test_a_form_without_the_field_is_refused(client: TestClient) -> None:
     assert "'file'" in check_problem(response, 400, "bad-input")
 
 
+@pytest.mark.parametrize(("others", "status"), [(90, 200), (110, 413)])
+def test_a_form_may_not_have_many_parts_that_nobody_asked_for(
+    client: TestClient, others: int, status: int
+) -> None:
+    data = {f"note{number}": "x" for number in range(others)}
+    response = client.post("/classify", data=data, files={"file": ("me.png", png())})
+    assert response.status_code == status
+
+
 def test_a_form_that_is_none_is_refused(client: TestClient) -> None:
     check_problem(post(client, b"?", "multipart/form-data; boundary=x"), 400, "bad-input")
 

@@ -80,14 +80,18 @@ class Material:
 
         Raises:
             DataError: a data set cannot be read, or two have one name.
-            RunError: a file of the run is missing: no run, or it has not ended.
+            RunError: a file of a run is missing: no run, or it has not ended; or runs cut the data
+                differently, so that one learned what another held out.
         """
         try:
             recipes, history = origin.lineage(order.run)
             folders = (order.run, *order.averaged)
+            seeds = {recipe.seed for f in folders for recipe in origin.lineage(f)[0]}
             networks = [with_folded_norms(origin.network(str(f)).eval()) for f in folders]
         except FileNotFoundError as error:
             raise RunError(f"{error.filename} is missing: is the run finished?") from error
+        if len(seeds) > 1:
+            raise RunError(f"these runs cut the data by different seeds: {sorted(seeds)}")
         splits = tuple(split(read(path), recipes[-1].seed) for path in order.data)
         unseen = tuple(read(path) for path in order.unseen)
         names = [s.train.name for s in splits] + [faces.name for faces in unseen]

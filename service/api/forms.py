@@ -55,6 +55,10 @@ def too_large(what: str, max_bytes: int) -> TooLarge:
     return TooLarge(f"the {what} is over {max_bytes:,} bytes: send a smaller one")
 
 
+MOST_OTHERS = 100
+"""Parts of a form that nobody asked for; each costs time, however small it is."""
+
+
 class Form:
     """A form that is being read.
 
@@ -71,6 +75,7 @@ class Form:
         self._choose = choose
         self._sink: Sink | None = None
         self._complete = False
+        self._others = 0
         self._field = self._value = self._disposition = b""
         try:
             self._parser = MultipartParser(
@@ -93,6 +98,7 @@ class Form:
 
         Raises:
             BadInput: this is no form.
+            TooLarge: it has over `MOST_OTHERS` parts that nobody asked for.
         """
         try:
             self._parser.write(data)
@@ -110,6 +116,9 @@ class Form:
 
     def _begin(self) -> None:
         self._disposition, self._sink = b"", None
+        self._others += 1
+        if self._others > MOST_OTHERS:
+            raise TooLarge(f"the form has over {MOST_OTHERS} parts that are not asked for")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -127,6 +136,7 @@ class Form:
         if b"filename" in options:
             field, name = options.get(b"name", b""), options[b"filename"]
             self._sink = self._choose(field.decode(errors="replace"), name.decode(errors="replace"))
+            self._others -= self._sink is not None
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._sink is not None:

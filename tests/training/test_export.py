@@ -173,6 +173,17 @@ def test_other_weights_go_in_as_far_as_validation_faces_gain(
     assert all(torch.equal(old[name], new[name]) for name in old if name != "fc3.bias")
 
 
+def test_runs_that_held_out_other_faces_are_not_averaged(
+    exported: Exported, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(exported.run.parent / "first", other)
+    recipe = json.loads((other / "recipe.json").read_text())
+    (other / "recipe.json").write_text(json.dumps(recipe | {"seed": 6}))
+    with pytest.raises(RunError, match=r"different seeds: \[5, 6\]"):
+        run([*exported.words, "--averaged-with", str(other)], tmp_path)
+
+
 def test_two_data_sets_of_one_name_are_refused(exported: Exported, tmp_path: Path) -> None:
     words = [*exported.words, "--unseen", str(exported.data[0])]
     with pytest.raises(DataError, match="two data sets have one name"):

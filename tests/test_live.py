@@ -71,7 +71,12 @@ async def test_pages_of_other_sites_need_to_be_named() -> None:
             headers = {"Origin": origin}
             async with connect(f"{url}?faces=whole", additional_headers=headers) as client:
                 assert (await exchange(client, png(1)))["seq"] == 0
-        for origin in ("https://elsewhere.example", f"{here}.elsewhere.example", "null"):
+        for origin in (
+            "https://elsewhere.example",
+            f"{here}.elsewhere.example",
+            "null",
+            "http://[",
+        ):
             with pytest.raises(InvalidStatus) as refused:
                 await connect(url, additional_headers={"Origin": origin})
             assert refused.value.response.status_code == 403

@@ -2,7 +2,7 @@
 
 Activations take 7 bits and weights 8, per output channel. Without VNNI instructions a processor
 sums pairs of products in 16 bits, which overflow at 8 by 8; with 7 bits they cannot, so the same
-file gives the same answers on either kind of processor.
+file gives the same answers on either kind of processor, but for how engines round.
 
 All channels of an activation share one scale, so that one with large values leaves few steps to
 the others. Before quantising, channels are made to resemble each other. The last layer stays in

@@ -139,8 +139,8 @@ def _averaged(card: Card) -> str:
         return ""
     shares = ", ".join(f"`{folder}` {share:.0%}" for folder, share in card["averaged"].items())
     return (
-        "\nThe weights are the mean of several, of a run and of what it went on from, with shares\n"
-        f"that the validation faces chose: {shares}.\n"
+        "\nThe weights are the mean of several, with shares that the validation faces chose:\n"
+        f"{shares}.\n"
     )
 
 

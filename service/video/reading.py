@@ -155,9 +155,8 @@ class Video:
     def _stated_duration(self, stream: VideoStream) -> float | None:
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
-        with suppress(
-            KeyError, ValueError, OverflowError
-        ):  # Matroska's tag, as far as it is well written
+        # Matroska's tag, as far as it is well written
+        with suppress(KeyError, ValueError, OverflowError):
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
             stated = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
             if isfinite(stated):

@@ -45,10 +45,8 @@ class Sound:
             return
         if self._start > 0:
             self._input.seek(int(self._start * av.time_base))
-        packets = (self._copied if _may_be_copied(streams[0]) else self._encoded)(
-            streams[0], output
-        )
-        self._packets = _until_broken(packets)
+        take = self._copied if _may_be_copied(streams[0]) else self._encoded
+        self._packets = _until_broken(take(streams[0], output))
         self._ahead = next(self._packets, None)
 
     def play_until(self, time: float) -> None:

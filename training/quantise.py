@@ -5,8 +5,9 @@ sums pairs of products in 16 bits, which overflow at 8 by 8; with 7 bits they ca
 file gives the same answers on either kind of processor, but for how engines round.
 
 All channels of an activation share one scale, so that one with large values leaves few steps to
-the others. Before quantising, channels are made to resemble each other. The last layer stays in
-float32: it is small, and its logits would be rounded to 128 steps.
+the others. Before quantising, channels are made to resemble each other. The first layer reads each
+grey value exactly, as the sum of two halves, and its few weights are rounded so that their errors
+cancel. The last layer stays in float32: it is small, and its logits would be rounded to 128 steps.
 """
 
 import warnings
@@ -22,32 +23,36 @@ from torch.ao.quantization import (
     QConfigMapping,
     default_per_channel_weight_observer,
 )
+from torch.ao.quantization.fx.custom_config import PrepareCustomConfig
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
+from torch.nn import functional
 
-from training.network import INPUT_SIZE, GiMeFive, logits_of, with_folded_norms
+from training.network import INPUT_SIZE, MEAN, STD, GiMeFive, logits_of, with_folded_norms
 
 ENGINE = "onednn"
 """``torch.backends.quantized.engine`` while the file is loaded; quicker than ``x86`` here."""
 
+INSIDE = 127
+"""What marks a pixel of the face: about as large as half of a grey value, as are its weights."""
+
 TINY = torch.finfo(torch.float32).tiny
 
 
-class _Normalise(nn.Module):
-    """The network's `normalise` in a form that traces for faces with and without a channel axis."""
+class _Quantised(nn.Module):
+    """From faces to logits: what reads `planes_of` a face, and no normalised channels."""
 
-    def __init__(self, network: GiMeFive) -> None:
+    def __init__(self, body: nn.Module) -> None:
         super().__init__()
-        self.mean = network.mean
-        self.std = network.std
+        self.body = body
 
     def forward(self, faces: Tensor) -> Tensor:
-        grey = faces.reshape(-1, INPUT_SIZE, INPUT_SIZE).float() / 255.0
-        channels = zip(self.mean, self.std, strict=True)
-        return torch.stack([(grey - mean) / std for mean, std in channels], dim=1)
+        whole = torch.quantize_per_tensor(planes_of(faces), 1.0, 0, torch.quint8)
+        logits: Tensor = self.body(whole)
+        return logits
 
 
 def quantise(network: GiMeFive, faces: Tensor) -> torch.jit.ScriptModule:
-    """Quantise everything between the normalisation and the last layer.
+    """Quantise everything but the last layer.
 
     Args:
         network: float32; it stays as it is.
@@ -58,21 +63,92 @@ def quantise(network: GiMeFive, faces: Tensor) -> torch.jit.ScriptModule:
         float32 ``[N, 6]``.
     """
     torch.backends.quantized.engine = ENGINE
-    normalise = _Normalise(network)
-    inputs = normalise(faces)
+    inputs = planes_of(faces)
     with without_deprecations(), torch.inference_mode():
         activations = HistogramObserver.with_args(reduce_range=True)
         weights = default_per_channel_weight_observer
         choice = QConfig(activation=activations, weight=weights)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        body = _body(evened(network, faces))
+        even = evened(network, faces)
+        even.conv1 = first = reading_planes(even.conv1)
+        body = _body(even)
         last = str(len(body) - 1)
         mapping = QConfigMapping().set_global(choice).set_module_name(last, None)
-        observed = prepare_fx(body, mapping, (inputs,))
+        whole = PrepareCustomConfig().set_input_quantized_indexes([0])
+        observed = prepare_fx(body, mapping, (inputs,), whole)
         for part in torch.split(inputs, 64):
             observed(part)
-        quantised = nn.Sequential(normalise, convert_fx(observed)).eval()
+        converted = convert_fx(observed)
+        getattr(converted, "0").set_weight_bias(*rounded(first, inputs))
+        quantised = _Quantised(converted).eval()
         traced: torch.jit.ScriptModule = torch.jit.trace(quantised, faces[:2])  # type: ignore[no-untyped-call]  # torch leaves it untyped
     return traced
+
+
+def planes_of(faces: Tensor) -> Tensor:
+    """Grey values in whole numbers up to 128, which weights up to 127 cannot make overflow.
+
+    Args:
+        faces: uint8 ``[N, 64, 64]`` or ``[N, 1, 64, 64]``.
+
+    Returns:
+        float32 ``[N, 3, 64, 64]``: half of the grey value rounded down, the other half, and
+        `INSIDE` in every pixel, which tells a face from the zeros around it.
+    """
+    grey = faces.reshape(-1, INPUT_SIZE, INPUT_SIZE).float()
+    half = torch.floor(grey / 2)
+    return torch.stack([half, grey - half, torch.full_like(grey, INSIDE)], dim=1)
+
+
+def reading_planes(convolution: nn.Conv2d) -> nn.Conv2d:
+    """What a convolution of the network's normalised channels gives, from `planes_of` the face."""
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    grey = torch.einsum("oiyx,i->oyx", convolution.weight, 1 / (255 * std))
+    inside = torch.einsum("oiyx,i->oyx", convolution.weight, -mean / std) / INSIDE
+    state = convolution.state_dict() | {"weight": torch.stack([grey, grey, inside], dim=1)}
+    same = nn.Conv2d(3, convolution.out_channels, kernel_size=3, padding=1).eval()
+    same.load_state_dict(state)
+    return same
+
+
+def rounded(convolution: nn.Conv2d, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights in 8 bits whose errors cancel in what the inputs make of them, and a bias to match.
+
+    One weight after another is rounded, and those still to come make good for it as far as the
+    inputs go together (GPTQ, Frantar et al., arXiv 2210.17323); neighbouring pixels mostly do.
+
+    Args:
+        convolution: 3x3, float32.
+        inputs: float32 ``[N, C, H, W]``, as the convolution will see them.
+
+    Returns:
+        qint8 ``[O, C, 3, 3]``, a scale for each output, and float32 ``[O]``.
+    """
+    exact = convolution.weight.flatten(1)
+    size = exact.shape[1]
+    mean, together = _patches(inputs)
+    together += 1e-6 * together.diagonal().mean() * torch.eye(size)
+    carried = torch.linalg.cholesky(torch.linalg.inv(together), upper=True).float()
+    scale = exact.abs().amax(dim=1).clamp_min(TINY) / 127
+    whole = exact / scale[:, None]
+    for at in range(size):
+        left = whole[:, at] - whole[:, at].round().clamp(-127, 127)
+        whole[:, at:] -= left[:, None] * carried[at, at:] / carried[at, at]
+    weight = (whole.round() * scale[:, None]).view_as(convolution.weight)
+    zeros = torch.zeros(len(scale), dtype=torch.int64)
+    bias = convolution.state_dict()["bias"] + (exact - weight.flatten(1)) @ mean.float()
+    return torch.quantize_per_channel(weight, scale, zeros, 0, torch.qint8), bias
+
+
+def _patches(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and covariance, float64, of what a 3x3 convolution multiplies its weights by."""
+    mean, square = torch.tensor(0.0), torch.tensor(0.0)
+    for part in torch.split(inputs, 64):
+        patches = functional.unfold(part.double(), 3, padding=1).transpose(0, 1).flatten(1)
+        mean = mean + patches.sum(dim=1)
+        square = square + patches @ patches.T
+    count = len(inputs) * inputs[0, 0].numel()
+    mean = mean / count
+    return mean, square / count - torch.outer(mean, mean)
 
 
 def evened(network: GiMeFive, faces: Tensor) -> GiMeFive:

@@ -4,11 +4,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn import functional
 
 from tests.training.generated import lively_network, noise_faces
 from training.artefact import load
 from training.network import GiMeFive, logits_of, with_folded_norms
-from training.quantise import evened, quantise
+from training.quantise import (
+    evened,
+    planes_of,
+    quantise,
+    reading_planes,
+    rounded,
+    without_deprecations,
+)
 
 FACES = torch.from_numpy(noise_faces("set", each=11).faces)
 
@@ -59,6 +67,36 @@ def test_a_channel_that_never_switches_on_is_no_trouble(network: GiMeFive) -> No
         dead.conv5.weight[:, 0] = 0
     exact = logits_of(dead, FACES)
     torch.testing.assert_close(logits_of(evened(dead, FACES), FACES), exact, atol=1e-4, rtol=0)
+
+
+def test_the_first_layer_reads_all_256_grey_values_exactly_and_the_border_too(
+    network: GiMeFive,
+) -> None:
+    faces = torch.arange(256, dtype=torch.uint8).repeat(16).view(1, 64, 64)
+    planes = planes_of(faces)
+    assert torch.equal(planes, planes.round())
+    assert float(planes.max()) <= 128
+    with torch.inference_mode():
+        exact = network.features(faces, 1)
+        torch.testing.assert_close(reading_planes(network.conv1)(planes), exact, atol=1e-4, rtol=0)
+
+
+def test_rounding_errors_cancel_on_what_a_convolution_sees(network: GiMeFive) -> None:
+    with without_deprecations(), torch.inference_mode():
+        first = reading_planes(network.conv1)
+        planes = planes_of(FACES)
+        exact = first(planes)
+        weight, bias = rounded(first, planes)
+        nearest = torch.quantize_per_channel(
+            first.weight,
+            weight.q_per_channel_scales(),
+            weight.q_per_channel_zero_points(),
+            0,
+            torch.qint8,
+        )
+        error = functional.conv2d(planes, weight.dequantize(), bias, padding=1) - exact
+        usual = functional.conv2d(planes, nearest.dequantize(), first.bias, padding=1) - exact
+    assert float(error.square().mean()) < 0.2 * float(usual.square().mean())
 
 
 def test_an_answer_does_not_depend_on_its_batch(quantised: torch.jit.ScriptModule) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Literal
 
 from service.batching import Batcher
@@ -42,8 +43,16 @@ class Core:
         self._workers = workers
         self._batcher = Batcher(workers, self.lanes, self.metrics, trail=trail)
         self._places = {
-            "camera": Places(settings.max_cameras, "cameras are on"),
-            "video": Places(settings.max_videos, "videos are worked on"),
+            "camera": Places(
+                settings.max_cameras,
+                "cameras are on",
+                partial(self.metrics.rejected, "cameras_full"),
+            ),
+            "video": Places(
+                settings.max_videos,
+                "videos are worked on",
+                partial(self.metrics.rejected, "videos_full"),
+            ),
         }
         limit = settings.rate_limit
         self._rate = Rate(limit, settings.rate_burst) if limit else None

@@ -20,6 +20,7 @@ from service.footage import Footage
 from service.insight import Insight
 from service.intake import Intake, Scene, configure_opencv
 from service.lanes import ItemT, Lane, ResultT
+from service.limits import Places
 from service.records import Classification, FaceMode, Picture, WorkerConfig
 from service.remote import RemoteModel, worker_argv
 from service.settings import Settings
@@ -28,11 +29,15 @@ from service.store import ModelStore
 from service.tracks import Tracker
 from service.trail import UNTRACED, Trail
 
+BATCHES = 4
+"""Batches of frames, each as large as it may be, that fit into the memory for pictures."""
+
 
 class Engine:
     """The service without HTTP. Made by `Engine.open` or `Engine.around`.
 
     Attributes:
+        memory: bytes for encoded pictures, of requests that come in or are worked on.
         draining: whether requests are no longer welcome, though still answered.
         closing: set when what goes on for ever has to end.
         curfew: comes when what takes long has to.
@@ -49,6 +54,11 @@ class Engine:
         self.draining = False
         self.closing = asyncio.Event()
         self.curfew = Curfew()
+        self.memory = Places(
+            BATCHES * settings.max_frames_bytes,
+            "bytes of pictures are held",
+            partial(self.metrics.rejected, "memory_full"),
+        )
         self._core = core
         configure_opencv()
         detector = FaceDetector(

@@ -1,7 +1,7 @@
 """Many pictures of the same people: batches of frames, and videos."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, aclosing
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, TypeVar
@@ -12,7 +12,6 @@ from service.errors import BadInput, ModelFailure, ServiceError
 from service.explanation import Question
 from service.film import open_film
 from service.intake import Intake
-from service.limits import Places
 from service.pipeline import overlapped
 from service.records import Classification, FaceMode, Moment, Picture, Summary, VideoInfo
 from service.settings import Settings
@@ -22,9 +21,6 @@ from service.video import Frame, Sampling, Video
 from service.work import ScoreLane
 
 T = TypeVar("T")
-
-BATCHES = 4
-"""Batches of frames, each as large as it may be, that are held in memory at a time."""
 
 WINDOW_PIXELS = 100_000_000
 """Most pixels of one video that are held at a time."""
@@ -50,16 +46,6 @@ class Footage:
         self._bulk = bulk
         self._settings = settings
         self._window = max(bulk.max_batch, 2 * settings.decoders)
-        room = BATCHES * settings.max_frames_bytes
-        self._taken_in = Places(room, "bytes of frames are worked on")
-
-    def room_for(self, size: int) -> AbstractContextManager[None]:
-        """Hold memory for a batch of frames of so many bytes; enter it before it is taken in.
-
-        Raises:
-            Overloaded: too much is held.
-        """
-        return self._taken_in.hold(size)
 
     async def frames(
         self,

@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -74,17 +74,19 @@ async def _serve(sockets: list[socket.socket]) -> None:
 
     link = Link(reader, writer, obey)
     listening = asyncio.create_task(link.run())
-    try:
-        with tracing(settings) as traces:
+    async with AsyncExitStack() as stack:
+        try:
+            traces = stack.enter_context(tracing(settings))
             trail = traces or UNTRACED
             core = DistantCore(link, settings, ModelInfo(**welcome["info"]), trail)
-            async with Engine.around(core, settings, trail) as engine:
-                server = FrontServer(engine, link, traces)
-                keep_loaded()
-                listening.add_done_callback(lambda _: server.end())
-                await server.serve(sockets)
-    except ServiceError as error:
-        await link.call({"op": "failed", "words": str(error)})
+            engine = await stack.enter_async_context(Engine.around(core, settings, trail))
+            server = FrontServer(engine, link, traces)
+        except ServiceError as error:
+            await link.call({"op": "failed", "words": str(error)})
+            return
+        keep_loaded()
+        listening.add_done_callback(lambda _: server.end())
+        await server.serve(sockets)
 
 
 def main(numbers: Sequence[str]) -> None:

@@ -43,15 +43,17 @@ class Pressure:
 class Places:
     """So many places for what lasts long, or takes much."""
 
-    def __init__(self, most: int, what: str) -> None:
+    def __init__(self, most: int, what: str, refused: Callable[[], None]) -> None:
         """None is taken yet.
 
         Args:
             most: of them at a time.
             what: has them, in words that follow a number.
+            refused: told when somebody is refused.
         """
         self._most = most
         self._what = what
+        self._refused = refused
         self._held = 0
 
     @contextmanager
@@ -61,13 +63,27 @@ class Places:
         Raises:
             Overloaded: too many are held.
         """
-        if self._held + places > self._most:
-            raise Overloaded(f"{self._held:,} {self._what} already: try again in 10 s", 10.0)
-        self._held += places
-        try:
+        with self.growing() as take:
+            take(places)
             yield
+
+    @contextmanager
+    def growing(self) -> Iterator[Callable[[int], None]]:
+        """Hold none at first, and more with each call of what this gives, as `hold` does."""
+        mine = 0
+
+        def take(places: int) -> None:
+            nonlocal mine
+            if self._held + places > self._most:
+                self._refused()
+                raise Overloaded(f"{self._held:,} {self._what} already: try again in 10 s", 10.0)
+            self._held += places
+            mine += places
+
+        try:
+            yield take
         finally:
-            self._held -= places
+            self._held -= mine
 
 
 class Rate:

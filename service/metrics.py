@@ -31,7 +31,7 @@ class Metrics:
     """What the service counts; the batcher's observer."""
 
     def __init__(self, model: ModelInfo, workers: Sequence[WatchedWorker]) -> None:
-        """Make all metrics, so that each is there, at zero, from the first scrape on."""
+        """Make all metrics; those with labels appear once something was counted."""
         self.registry = CollectorRegistry()
         self.registry.register(_Workers(workers))
         self._model = {"model": model.name, "version": model.version}

@@ -4,7 +4,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    DirectoryPath,
+    Field,
+    FilePath,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Precision = Literal["auto", "fp32", "int8", "fp16"]
@@ -84,7 +92,7 @@ class Settings(BaseSettings):
     max_video_seconds: PositiveFloat = Field(
         14_400, description="Longest part of a video that is worked on, in seconds."
     )
-    temp_dir: Path | None = Field(
+    temp_dir: DirectoryPath | None = Field(
         None, description="Folder for videos while they are worked on; the system's if unset."
     )
     max_pixels: PositiveInt = Field(
@@ -126,7 +134,7 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
-    keys_file: Path | None = Field(
+    keys_file: FilePath | None = Field(
         None, description="File of API keys, a name:sha256 a line; no key is needed if unset."
     )
     rate_limit: PositiveFloat | None = Field(
@@ -149,8 +157,10 @@ class Settings(BaseSettings):
     cors_origins: str | None = Field(
         None, description="Origins of other sites' pages, separated by commas, that may ask; or *."
     )
-    tls_cert: Path | None = Field(None, description="Certificate chain (PEM); serves HTTPS if set.")
-    tls_key: Path | None = Field(
+    tls_cert: FilePath | None = Field(
+        None, description="Certificate chain (PEM); serves HTTPS if set."
+    )
+    tls_key: FilePath | None = Field(
         None, description="Its private key (PEM); expected in the same file if unset."
     )
     traces: bool = Field(

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import engine
 from service.api import schemas
 from service.api.app import create_app
-from service.engine import Engine
+from service.engine import BATCHES, Engine
 from service.intake import SMALL_BYTES
 from service.records import Picture
 from service.settings import Settings
@@ -104,6 +104,15 @@ def test_below_the_threshold_an_answer_abstains(
 ) -> None:
     response = post(client, png(0), faces="whole", threshold=threshold)
     assert response.json()["faces"][0]["abstained"] is abstained
+
+
+def rejected(client: TestClient) -> dict[str, float]:
+    """How often the service refused for which reason, as its metrics say."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [
+        s for family in families for s in family.samples if s.name.endswith("rejected_total")
+    ]
+    return {sample.labels["reason"]: sample.value for sample in samples}
 
 
 def check_problem(response: Response, status: int, slug: str) -> str:
@@ -193,6 +202,30 @@ def test_too_many_bytes_are_refused_without_reading_them_all() -> None:
         check_problem(post(client, b"\0" * 1001), 413, "too-large")
         form = client.post("/classify", files={"file": ("me.png", b"\0" * 2000)})
         check_problem(form, 413, "too-large")
+
+
+@pytest.mark.parametrize("path", ["/classify", "/explain"])
+@pytest.mark.parametrize("form", [False, True])
+def test_pictures_that_do_not_fit_into_memory_are_refused_until_others_have_gone(
+    path: str, *, form: bool
+) -> None:
+    picture, query = png(1), {"faces": "whole"}
+    sent: dict[str, Any] = (
+        {"files": {"file": ("face.png", picture)}}
+        if form
+        else {"content": picture, "headers": {"Content-Type": "image/png"}}
+    )
+    with serving() as client:
+        engine: Engine = client.app_state["engine"]
+        room = BATCHES * engine.settings.max_frames_bytes
+        with engine.memory.hold(room - len(picture) + 1):
+            refused = client.post(path, params=query, **sent)
+            check_problem(refused, 503, "overloaded")
+            assert refused.headers["Retry-After"] == "10"
+        assert rejected(client) == {"memory_full": 1}
+        assert client.post(path, params=query, **sent).status_code == 200
+        with engine.memory.hold(room):
+            pass  # nothing is held any more
 
 
 def test_too_many_pixels_are_refused() -> None:

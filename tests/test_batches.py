@@ -8,10 +8,10 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from service.api import schemas
-from service.footage import Footage
+from service.limits import Places
 from tests import processes
 from tests.fakes import POISON
-from tests.test_api import check_problem, png, serving
+from tests.test_api import check_problem, png, rejected, serving
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,12 @@ def test_more_frames_than_may_wait_are_refused_whole() -> None:
 
 def test_more_bytes_than_four_batches_are_refused_before_they_are_read() -> None:
     with serving(max_frames_bytes=1000) as client:
-        footage: Footage = client.app_state["engine"].footage
-        with footage.room_for(1000), footage.room_for(2999):
+        memory: Places = client.app_state["engine"].memory
+        with memory.hold(1000), memory.hold(2999):
             refused = post(client, [png(1)])
             assert "3,999 bytes" in check_problem(refused, 503, "overloaded")
             assert refused.headers["Retry-After"] == "10"
+        assert rejected(client) == {"memory_full": 1}
         assert post(client, [png(1)]).status_code == 200
 
 

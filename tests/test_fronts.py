@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -251,6 +252,24 @@ def test_rates_hold_and_readiness_turns_over_both_fronts_and_a_second_signal_end
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
         wait_for_the_end_of(children)
+
+
+def test_a_keys_file_that_is_none_stops_the_start_with_what_is_wrong_with_it(
+    tmp_path: Path,
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("no key")
+    start = subprocess.run(
+        [sys.executable, "-m", "tests.fronts", processes.sound.__name__],
+        env={**os.environ, "GIMEFIVE_FRONTS": "2", "GIMEFIVE_WORKERS": "1", "GIMEFIVE_PORT": "0"}
+        | {"GIMEFIVE_KEYS_FILE": str(keys)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert start.returncode == 1
+    assert f"{keys}, line 1" in start.stderr.splitlines()[-1]
 
 
 def test_an_address_that_others_have_stops_the_start_with_one_clear_line() -> None:

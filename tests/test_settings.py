@@ -5,8 +5,6 @@ from pydantic import ValidationError
 
 from service.settings import Settings
 
-README = Path(__file__).parent.parent / "README.md"
-
 
 def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIMEFIVE_PORT", "9001")
@@ -22,6 +20,13 @@ def test_a_device_that_cannot_exist_is_refused(device: str) -> None:
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
 def test_a_device_that_can_exist_is_taken(device: str) -> None:
     assert Settings(device=device).device == device
+
+
+@pytest.mark.parametrize("name", ["temp_dir", "keys_file", "tls_cert", "tls_key"])
+def test_what_is_not_there_is_told_before_anything_starts(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"does not (point to|exist)") as told:
+        Settings().but(**{name: tmp_path / "missing"})
+    assert told.value.errors()[0]["loc"] == (name,)
 
 
 def test_changes_win_over_the_environment_and_none_leaves_it(

@@ -18,6 +18,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from service.api.app import create_app
 from service.batching import Batcher
@@ -173,6 +175,16 @@ async def test_a_camera_is_followed_from_its_first_frame_to_its_last() -> None:
     assert facts(stream)["http.response.status_code"] == 101
     assert Counter(step.name for step in steps) == dict.fromkeys(STEPS, 2)
     assert all(step.parent == place(stream) for step in steps)
+
+
+@pytest.mark.anyio
+async def test_a_camera_that_is_refused_is_traced_with_what_it_was_answered() -> None:
+    traces, exporter = written_down()
+    async with served(processes.argv(processes.sound), traces) as (_, url):
+        live = f"ws{url.removeprefix('http')}/live"
+        with pytest.raises(InvalidStatus):
+            await connect(live, origin=Origin("https://elsewhere.example"))
+    assert facts(exporter.get_finished_spans()[-1])["http.response.status_code"] == 403
 
 
 @pytest.mark.anyio

@@ -18,7 +18,7 @@ from service.api import schemas
 from service.records import Picture
 from tests import processes
 from tests.fakes import POISON
-from tests.test_api import check_problem, serving
+from tests.test_api import check_problem, rejected, serving
 from tests.videos import counted, counting, encode, grey, moving_portrait
 
 MP4 = {"Content-Type": "video/mp4"}
@@ -217,6 +217,7 @@ def test_more_videos_than_allowed_at_once_are_refused(second: bytes) -> None:
             response = post(client, second)
             check_problem(response, 503, "overloaded")
             assert int(response.headers["Retry-After"]) >= 1
+        assert rejected(client) == {"videos_full": 1}
         assert post(client, second).status_code == 200
         assert post(client, b"no video").status_code == 400
         assert post(client, second).status_code == 200

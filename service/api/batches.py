@@ -41,7 +41,7 @@ async def classify_frames(
 ) -> JSONResponse:
     """Classify a batch of frames; order is kept, and a bad frame fails alone."""
     settings = engine.settings
-    with engine.footage.room_for(forms.size(request, settings.max_frames_bytes)):
+    with engine.memory.hold(forms.size(request, settings.max_frames_bytes)):
         sent = await bodies.frames(
             request,
             max_frames=settings.max_frames,

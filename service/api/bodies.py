@@ -1,5 +1,7 @@
 """Reading what was sent: a raw body or a form, never more than allowed."""
 
+from collections.abc import AsyncIterator, Callable
+
 from fastapi import Request
 
 from service.api import forms
@@ -85,8 +87,13 @@ class Part:
         return bytes(self._content)
 
 
-async def image(request: Request, max_bytes: int) -> bytes:
+async def image(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
     """The image of a request, encoded.
+
+    Args:
+        request: whose it is.
+        max_bytes: most that its body may have.
+        take: told of the bytes as they come, as `forms.body` says.
 
     Raises:
         UnsupportedMedia: neither an image nor a form.
@@ -95,9 +102,9 @@ async def image(request: Request, max_bytes: int) -> bytes:
     """
     kind = content_type(request)
     if kind == FORM:
-        return await _field(request, max_bytes)
+        return await _field(request, max_bytes, take)
     if kind.startswith("image/") or kind == "application/octet-stream":
-        return b"".join([piece async for piece in forms.body(request, max_bytes)])
+        return b"".join([piece async for piece in forms.body(request, max_bytes, take)])
     raise UnsupportedMedia(
         f"content type {kind or 'missing'}: send image/jpeg or another image type, "
         "application/octet-stream, or multipart/form-data with the field file"
@@ -129,7 +136,7 @@ async def frames(
         parts.append(Part(name, max_frame_bytes))
         return parts[-1]
 
-    await _read(request, max_bytes, choose)
+    await _read(forms.body(request, max_bytes), request, choose)
     if not parts:
         raise BadInput("the form has no file in the field 'files': send the frames there")
     return [(part.name, part.content) for part in parts]
@@ -140,7 +147,7 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _field(request: Request, max_bytes: int) -> bytes:
+async def _field(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
     parts: list[Part] = []
 
     def choose(field: str, name: str) -> Part | None:
@@ -149,14 +156,14 @@ async def _field(request: Request, max_bytes: int) -> bytes:
         parts.append(Part(name, max_bytes))
         return parts[-1]
 
-    await _read(request, max_bytes, choose)
+    await _read(forms.body(request, max_bytes, take), request, choose)
     if not parts:
         raise BadInput("the form has no file in the field 'file': send the image there")
     return parts[0].content
 
 
-async def _read(request: Request, max_bytes: int, choose: forms.Choose) -> None:
+async def _read(body: AsyncIterator[bytes], request: Request, choose: forms.Choose) -> None:
     form = forms.Form(request.headers["content-type"], choose)
-    async for piece in forms.body(request, max_bytes):
+    async for piece in body:
         form.write(piece)
     form.close()

@@ -63,22 +63,25 @@ async def explain(
 ) -> Response:
     """Explain the score of one face with a heat map over what speaks for it."""
     question = Question(method, layer, None if target is None else EMOTIONS.index(target))
-    data = await bodies.image(request, engine.settings.max_body_bytes)
     as_json = "application/json" in accept
     deadline = deadline_ms and deadline_ms / 1000
-    async with engine.within(deadline):
-        explained = await engine.explain(
-            data,
-            question,
-            faces=faces,
-            face=face,
-            measured=faithfulness and as_json,
-            deadline=deadline,
-        )
-        request.state.timings = explained.timings
-        headers = schemas.explanation_headers(explained)
-        if as_json:
-            document = schemas.explanation(explained, engine.info, engine.threshold)
-            return Response(orjson.dumps(document), media_type="application/json", headers=headers)
-        png = await engine.draw(explained, view, Style(alpha, colormap))
-        return Response(png, media_type="image/png", headers=headers)
+    with engine.memory.growing() as take:
+        data = await bodies.image(request, engine.settings.max_body_bytes, take)
+        async with engine.within(deadline):
+            explained = await engine.explain(
+                data,
+                question,
+                faces=faces,
+                face=face,
+                measured=faithfulness and as_json,
+                deadline=deadline,
+            )
+            request.state.timings = explained.timings
+            headers = schemas.explanation_headers(explained)
+            if as_json:
+                document = schemas.explanation(explained, engine.info, engine.threshold)
+                return Response(
+                    orjson.dumps(document), media_type="application/json", headers=headers
+                )
+            png = await engine.draw(explained, view, Style(alpha, colormap))
+            return Response(png, media_type="image/png", headers=headers)

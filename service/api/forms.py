@@ -35,8 +35,15 @@ def size(request: Request, max_bytes: int) -> int:
     return int(announced)
 
 
-async def body(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
+async def body(
+    request: Request, max_bytes: int, take: Callable[[int], None] | None = None
+) -> AsyncIterator[bytes]:
     """The body, piece by piece.
+
+    Args:
+        request: whose it is.
+        max_bytes: most that it may have.
+        take: told the bytes of each piece before it is given.
 
     Raises:
         TooLarge: more than `max_bytes`; refused before the rest is read.
@@ -47,6 +54,8 @@ async def body(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
         came += len(piece)
         if came > max_bytes:
             raise too_large("body", max_bytes)
+        if take:
+            take(len(piece))
         yield piece
 
 

@@ -77,9 +77,10 @@ async def answer(request: Request, parameters: Parameters) -> Response:
         ServiceError: as `service.engine.Engine.classify` says.
     """
     engine: Engine = request.state.engine
-    data = await bodies.image(request, engine.settings.max_body_bytes)
     deadline = parameters.deadline_ms and parameters.deadline_ms / 1000
-    found = await engine.classify(data, parameters.faces, deadline)
+    with engine.memory.growing() as take:
+        data = await bodies.image(request, engine.settings.max_body_bytes, take)
+        found = await engine.classify(data, parameters.faces, deadline)
     request.state.timings = found.timings
     limit = engine.threshold if parameters.threshold is None else parameters.threshold
     document = schemas.classification(found, engine.info, limit)

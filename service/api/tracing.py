@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SWITCHING = 101
 """What a WebSocket is answered with."""
+ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
+"""Messages that an answer begins with; the last refuses a WebSocket."""
 
 
 class Follow:
@@ -30,7 +32,7 @@ class Follow:
 
         async def answer(message: Message) -> None:
             nonlocal status
-            if message["type"] in ("http.response.start", "websocket.accept"):
+            if message["type"] in ANSWERS:
                 status = message.get("status", SWITCHING)
                 message["headers"] = [
                     *message.get("headers", ()),

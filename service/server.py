@@ -12,7 +12,7 @@ import structlog
 import uvicorn
 
 from service.api.app import create_app, create_ops_app
-from service.api.connections import patient
+from service.api.connections import patient, patient_socket
 from service.api.state import Operated
 from service.core import Core
 from service.engine import Engine
@@ -57,7 +57,7 @@ class DrainingServer(uvicorn.Server):
                 timeout_keep_alive=settings.keep_alive,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
-                ws="websockets-sansio",
+                ws=patient_socket(settings.client_timeout),
                 ws_max_size=settings.max_live_bytes,
                 ws_ping_interval=settings.ping_seconds,
                 ws_ping_timeout=settings.ping_seconds,

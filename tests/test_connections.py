@@ -3,15 +3,23 @@
 import asyncio
 import socket
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from service.api import connections
 from service.api.connections import StallWatch
+from service.camera import Camera
+from service.engine import Engine
+from service.errors import BadInput
+from service.explanation import Glance
+from service.tracks import Tracker
 from tests import videos
 from tests.served import open_files, served
 from tests.virtual import VirtualLoop
@@ -98,4 +106,33 @@ async def test_a_client_that_stops_reading_frees_the_place_and_the_file_of_its_v
             while await busy():
                 pass
             assert open_files(tmp_path) == []
+    assert log.events == ["the client reads no longer"]
+
+
+@pytest.mark.anyio
+async def test_a_camera_that_sends_and_never_reads_is_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log = Lines()
+    monkeypatch.setattr(connections, "log", log)
+    long = BadInput("x" * 100_000)
+
+    async def look(_: bytes) -> Glance:
+        raise long
+
+    def camera(*_: object) -> nullcontext[Camera]:
+        return nullcontext(Camera(look, Tracker()))
+
+    monkeypatch.setattr(Engine, "camera", camera)
+    async with served(client_timeout=0.5) as (_, url):
+        live = f"ws{url.removeprefix('http')}/live"
+        async with asyncio.timeout(60), connect(live, max_queue=1) as client:
+
+            async def send_for_ever() -> None:
+                while True:
+                    await client.send(b"a frame")
+                    await asyncio.sleep(0)
+
+            with pytest.raises(ConnectionClosed):
+                await send_for_ever()
     assert log.events == ["the client reads no longer"]

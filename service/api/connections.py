@@ -5,9 +5,11 @@ import fcntl
 import struct
 import termios
 from collections.abc import Callable
+from typing import Any, cast
 
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 log = structlog.get_logger(__name__)
 
@@ -47,18 +49,56 @@ class StallWatch:
             self._stalled()
 
 
-class _Patient(HttpToolsProtocol):
+class _Heard(asyncio.Protocol):
+    """Stands before a protocol whose clients are dropped when they read nothing for `seconds`."""
+
+    seconds: float
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        writing = cast("asyncio.Transport", transport)
+
+        def abort() -> None:
+            request = self.state().get("request_id")
+            log.warning("the client reads no longer", id=request, seconds=self.seconds)
+            writing.abort()
+
+        self._reading = StallWatch(self.seconds, lambda: untaken(writing), abort)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reading.start()
+
+    def resume_writing(self) -> None:
+        self._reading.stop()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._reading.stop()
+        super().connection_lost(exc)
+
+    def state(self) -> dict[str, Any]:
+        """That of the request which is answered, as ASGI has it."""
+        raise NotImplementedError
+
+
+class _PatientSocket(_Heard, WebSocketsSansIOProtocol):
+    """A WebSocket; who sends nothing is told by uvicorn's pings."""
+
+    def state(self) -> dict[str, Any]:
+        return self.scope["state"]
+
+
+class _Patient(_Heard, HttpToolsProtocol):
     """HTTP without clients that keep it waiting longer than `seconds`.
 
     Who does not send a request's head is dropped, and so is who does not read an answer.
     """
 
-    seconds: float
     _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._reading = StallWatch(self.seconds, lambda: untaken(transport), self._abort)
         self._arm()
 
     def data_received(self, data: bytes) -> None:
@@ -75,18 +115,12 @@ class _Patient(HttpToolsProtocol):
         self._disarm()
         super().on_headers_complete()
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._reading.start()
-
-    def resume_writing(self) -> None:
-        self._reading.stop()
-        super().resume_writing()
-
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
-        self._reading.stop()
         super().connection_lost(exc)
+
+    def state(self) -> dict[str, Any]:
+        return self.cycle.scope["state"]
 
     def _arm(self) -> None:
         self._disarm()
@@ -108,16 +142,20 @@ class _Patient(HttpToolsProtocol):
         else:
             self._arm()  # a pipelined request waits for the one before it
 
-    def _abort(self) -> None:
-        request = self.cycle.scope["state"].get("request_id")
-        log.warning("the client reads no longer", id=request, seconds=self.seconds)
-        self.transport.abort()
-
 
 def patient(patience: float) -> type[HttpToolsProtocol]:
-    """The protocol with so many seconds' patience."""
+    """HTTP with so many seconds' patience."""
 
     class Limited(_Patient):
+        seconds = patience
+
+    return Limited
+
+
+def patient_socket(patience: float) -> type[WebSocketsSansIOProtocol]:
+    """Likewise a WebSocket."""
+
+    class Limited(_PatientSocket):
         seconds = patience
 
     return Limited

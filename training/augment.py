@@ -1,17 +1,23 @@
 """Augmentation of whole batches with one generator: no loop over images, no other chance."""
 
-from dataclasses import dataclass
 from math import pi
+from typing import Annotated
 
 import torch
+from pydantic import ConfigDict, Field, NonNegativeFloat
+from pydantic.dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional
 
 SIGMA = 2.0
 """The strongest blur, a Gaussian's standard deviation in pixels of a face of 64."""
 
+Fraction = Annotated[float, Field(ge=0, le=1)]
+EXACTLY = ConfigDict(extra="forbid")
+"""A misspelt choice is an error, not a default."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, config=EXACTLY)
 class Augmentation:
     """How far a face may be moved and changed; each amount is drawn evenly from -x to +x.
 
@@ -26,14 +32,14 @@ class Augmentation:
         blur: probability that the face is out of focus, by up to `SIGMA` pixels of 64.
     """
 
-    flip: float = 0.5
-    rotation: float = 12.0
-    scale: float = 0.12
-    shift: float = 0.06
-    contrast: float = 0.3
-    brightness: float = 0.15
-    erasing: float = 0.3
-    blur: float = 0.0
+    flip: Fraction = 0.5
+    rotation: NonNegativeFloat = 12.0
+    scale: Fraction = 0.12
+    shift: Fraction = 0.06
+    contrast: Fraction = 0.3
+    brightness: Fraction = 0.15
+    erasing: Fraction = 0.3
+    blur: Fraction = 0.0
 
     def __call__(self, faces: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
         """Augment a batch.

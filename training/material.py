@@ -83,9 +83,11 @@ class Material:
             RunError: a file of a run is missing: no run, or it has not ended; or runs cut the data
                 differently, so that one learned what another held out.
         """
+        folders = (order.run, *order.averaged)
+        if len({folder.resolve() for folder in folders}) < len(folders):
+            raise RunError(f"a folder is given twice: {', '.join(map(str, folders))}")
         try:
             recipes, history = origin.lineage(order.run)
-            folders = (order.run, *order.averaged)
             seeds = {recipe.seed for f in folders for recipe in origin.lineage(f)[0]}
             networks = [with_folded_norms(origin.network(str(f)).eval()) for f in folders]
         except FileNotFoundError as error:

@@ -20,14 +20,27 @@ def is_version(start: str) -> bool:
     return (Path(start) / "card.json").exists()
 
 
-def check(start: str) -> None:
-    """Make sure that there are weights.
+def check(start: str, seed: int) -> None:
+    """Make sure that there are weights, and that they were learned from data cut by `seed`.
 
     Raises:
-        RunError: the folder holds no weights.
+        RunError: the folder holds no weights, or they may know what others are to be tried on.
     """
-    if start and not is_version(start) and not (Path(start) / "weights.pt").exists():
+    if not start:
+        return
+    folder = Path(start)
+    if is_version(start):
+        recipes = lineage(folder)[0]
+    elif (folder / "weights.pt").exists():
+        recipes = (Recipe.load(folder / "recipe.json"),)
+    else:
         raise RunError(f"there are no weights in {start}; finish that run first")
+    others = {recipe.seed for recipe in recipes} - {seed}
+    if others:
+        raise RunError(
+            f"{start} learned from data cut by seed {others.pop()}, so it knows faces that are "
+            f"held out with seed {seed}: give the recipe its seed, or leave it out"
+        )
 
 
 def network(start: str) -> GiMeFive:

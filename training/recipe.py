@@ -1,17 +1,26 @@
 """What a training run is: every choice in one frozen value, so that a run can be redone."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
 
-from training.augment import Augmentation
+from training.augment import EXACTLY, Augmentation, Fraction
+from training.errors import RunError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACTLY)
 class Stage:
     """A stretch of training at one resolution.
 
@@ -20,11 +29,11 @@ class Stage:
         pixels: side of the square input.
     """
 
-    share: float
-    pixels: int
+    share: Fraction
+    pixels: PositiveInt
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=EXACTLY)
 class Recipe:
     """All choices of a training run.
 
@@ -65,31 +74,35 @@ class Recipe:
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """
 
-    images: int = 450_000
-    batch: int = 128
+    images: PositiveInt = 450_000
+    batch: PositiveInt = 128
     optimizer: Literal["AdamW", "SGD"] = "AdamW"
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warm_up: float = 0.15
+    learning_rate: NonNegativeFloat = 2e-3
+    weight_decay: NonNegativeFloat = 0.05
+    warm_up: Fraction = 0.15
     balance: float = 0.5
-    label_smoothing: float = 0.1
-    bootstrapping: float = 0.0
-    mixup: float = 0.0
-    consistency: float = 0.0
-    dropout: float = 1.0
-    linear_dropout: float | None = None
+    label_smoothing: Fraction = 0.1
+    bootstrapping: Fraction = 0.0
+    mixup: NonNegativeFloat = 0.0
+    consistency: NonNegativeFloat = 0.0
+    dropout: NonNegativeFloat = 1.0
+    linear_dropout: NonNegativeFloat | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
-    ema: float = 0.998
-    until: float = 1.0
+    ema: Fraction = 0.998
+    until: Fraction = 1.0
     stages: tuple[Stage, ...] = (Stage(0.55, 32), Stage(0.27, 48), Stage(0.18, 64))
     augmentation: Augmentation = field(default_factory=Augmentation)
-    turns: tuple[int, ...] = ()
-    after: int = 0
-    photographed: float = 0.0
+    turns: tuple[PositiveInt, ...] = ()
+    after: NonNegativeInt = 0
+    photographed: Fraction = 0.0
     start: str = ""
     teachers: tuple[str, ...] = ()
-    teaching: float = 0.5
-    seed: int = 2402
+    teaching: Fraction = 0.5
+    seed: NonNegativeInt = 2402
+
+    def __post_init__(self) -> None:
+        if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
+            raise ValueError("the shares of the stages must add up to 1")
 
     @property
     def steps(self) -> int:
@@ -128,17 +141,30 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path) -> "Recipe":
-        """Read a recipe that `to_json` wrote; what it leaves out keeps its default."""
-        return cls.of(json.loads(path.read_text()))
+        """Read a recipe that `to_json` wrote; what it leaves out keeps its default.
+
+        Raises:
+            RunError: it is no JSON, or names or gives something that no recipe has.
+        """
+        try:
+            return TypeAdapter(cls).validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise RunError(f"{path}: {_first(error)}") from error
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Recipe":
-        """The recipe of parsed JSON; what that leaves out keeps its default."""
-        values = dict(values)
-        if "stages" in values:
-            values["stages"] = tuple(Stage(**stage) for stage in values["stages"])
-        for name in {"turns", "teachers"} & values.keys():
-            values[name] = tuple(values[name])
-        if "augmentation" in values:
-            values["augmentation"] = Augmentation(**values["augmentation"])
-        return cls(**values)
+        """The recipe of parsed JSON; what that leaves out keeps its default.
+
+        Raises:
+            RunError: as `load` says.
+        """
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except ValidationError as error:
+            raise RunError(_first(error)) from error
+
+
+def _first(error: ValidationError) -> str:
+    fault = error.errors()[0]
+    name = ".".join(map(str, fault["loc"]))
+    return f"{name}: {fault['msg']}" if name else fault["msg"]

@@ -46,10 +46,10 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
 
     Raises:
         RunError: `out` holds a run of another recipe, or one to start from or to be
-            taught by is not finished.
+            taught by is not finished, or cut its data by another seed.
     """
     for folder in (recipe.start, *recipe.teachers):
-        origin.check(folder)
+        origin.check(folder, recipe.seed)
     out.mkdir(parents=True, exist_ok=True)
     _check_recipe(recipe, out)
     for name, value in KEEP_MEMORY.items():

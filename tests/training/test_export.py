@@ -184,6 +184,11 @@ def test_runs_that_held_out_other_faces_are_not_averaged(
         run([*exported.words, "--averaged-with", str(other)], tmp_path)
 
 
+def test_a_folder_is_not_averaged_with_itself(exported: Exported, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="given twice"):
+        run([*exported.words, "--averaged-with", str(exported.run)], tmp_path)
+
+
 def test_two_data_sets_of_one_name_are_refused(exported: Exported, tmp_path: Path) -> None:
     words = [*exported.words, "--unseen", str(exported.data[0])]
     with pytest.raises(DataError, match="two data sets have one name"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from training.augment import Augmentation
+from training.errors import RunError
 from training.recipe import Recipe, Stage
 
 RECIPE = Recipe(images=1000, batch=10, learning_rate=0.4, warm_up=0.2)
@@ -44,3 +45,21 @@ def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(json.dumps({"images": 99, "augmentation": {"flip": 0}}))
     expected = Recipe(images=99, augmentation=Augmentation(flip=0))
     assert Recipe.load(tmp_path / "recipe.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ('{"imagse": 99}', "imagse"),
+        ('{"augmentation": {"flips": 0.5}}', "augmentation.flips"),
+        ('{"learning_rate": "fast"}', "learning_rate"),
+        ('{"warm_up": 1.5}', "warm_up"),
+        ('{"stages": [{"share": 0.5, "pixels": 64}]}', "add up to 1"),
+        ('{"images": 99,}', "JSON"),
+    ],
+)
+def test_what_no_recipe_has_is_told_with_its_name(written: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(written)
+    with pytest.raises(RunError, match=told) as error:
+        Recipe.load(tmp_path / "recipe.json")
+    assert "recipe.json" in str(error.value)

@@ -27,7 +27,7 @@ from training.recipe import Recipe, Stage
 from training.run import Execution
 from training.train import train
 
-RECIPE = Recipe(images=32, batch=8, stages=(Stage(0.75, 32), Stage(0.25, 40)))
+RECIPE = Recipe(images=32, batch=8, stages=(Stage(0.75, 32), Stage(0.25, 40)), seed=5)
 TOGETHER = Execution(processes=2, checkpoint_steps=2)
 
 
@@ -214,6 +214,20 @@ def test_a_run_cannot_start_from_or_be_taught_by_one_that_has_not_ended(
         {"images": 32, "batch": 8, what: [nowhere] if what == "teachers" else nowhere}
     )
     with pytest.raises(RunError, match="finish that run first"):
+        train(recipe, sets(), tmp_path / "second", TOGETHER)
+    assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize("what", ["start", "teachers"])
+def test_a_run_learns_nothing_from_one_that_may_know_its_held_out_faces(
+    what: str, tmp_path: Path
+) -> None:
+    before = tmp_path / "before"
+    before.mkdir()
+    (before / "weights.pt").touch()
+    (before / "recipe.json").write_text(Recipe(seed=1).to_json())
+    recipe = Recipe.of({what: [str(before)] if what == "teachers" else str(before), "seed": 2})
+    with pytest.raises(RunError, match=r"seed 1, .* held out with seed 2"):
         train(recipe, sets(), tmp_path / "second", TOGETHER)
     assert not (tmp_path / "second").exists()
 

@@ -47,16 +47,21 @@ def service(precision: str = "auto") -> Iterator[int]:
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)  # noqa: S603  # our own command
     try:
         limit = time.monotonic() + 60
-        while time.monotonic() < limit:
-            try:
-                httpx.get(f"http://127.0.0.1:{port}/readyz").raise_for_status()
-                break
-            except httpx.HTTPError:
-                time.sleep(0.2)
+        while not _ready(port):
+            if process.poll() is not None or time.monotonic() > limit:
+                raise RuntimeError(f"the service did not come up: try {' '.join(command)}")
+            time.sleep(0.2)
         yield port
     finally:
         process.terminate()
         process.wait()
+
+
+def _ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz").is_success
+    except httpx.HTTPError:
+        return False
 
 
 def measure(port: int, seconds: int, rounds: int) -> dict[str, object]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from math import ceil
 from typing import Any
 
+import typer
+
 from benchmarks.pictures import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -95,4 +97,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -31,6 +31,14 @@ def put(root: Path, name: str, version: str, document: Mapping[str, Any]) -> Non
     (folder / "card.json").write_text(json.dumps(document))
 
 
+def test_an_image_is_built_with_the_newest_version_alone() -> None:
+    root = Path(__file__).parent.parent
+    *older, _ = ModelStore(root / "model_store").versions("gimefive")
+    left_out = (root / ".dockerignore").read_text().splitlines()
+    named = [line for line in left_out if line.startswith("model_store/gimefive/")]
+    assert named == [f"model_store/gimefive/{version}" for version in older]
+
+
 def test_the_highest_version_counts_by_number(tmp_path: Path) -> None:
     for version in ("9", "10", "2"):
         put(tmp_path, "gimefive", version, card(version=version))

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Annotated, Any
 
+import orjson
 import structlog
 from fastapi import APIRouter, FastAPI, Query, WebSocket
 from fastapi.exceptions import WebSocketRequestValidationError
@@ -102,7 +103,8 @@ class _Stream:
             content = await self._see(letter.content, letter.time)
             self._answered += 1
             self._dropped += letter.dropped
-            await self._socket.send_json({"seq": letter.seq, "dropped": letter.dropped, **content})
+            answer = {"seq": letter.seq, "dropped": letter.dropped, **content}
+            await self._socket.send_text(orjson.dumps(answer).decode())
 
     async def _see(self, frame: bytes | str, time: float) -> dict[str, Any]:
         try:

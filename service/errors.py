@@ -13,10 +13,11 @@
     |  `- SlowClient             the body came too slowly
     |- Unauthorised              a key is needed, and missing or wrong
     |- ForeignOrigin             a page of another site asks, which may not
-    |- RateLimited               too many requests with this key; has `retry_after`
     |- NotFound                  no such model or version
-    |- Overloaded                the queue is full; has `retry_after`
-    |- NotReady                  starting or draining; has `retry_after`
+    |- Passing                   what may work a little later, after `retry_after` seconds
+    |  |- RateLimited            too many requests with this key
+    |  |- Overloaded             the queue is full
+    |  `- NotReady               starting or draining
     |- DeadlineExceeded          the answer would have come too late
     |- ModelFailure              the model could not answer for this item
     |  |- OutOfMemory            the batch is too large for the device
@@ -73,36 +74,8 @@ class ForeignOrigin(ServiceError):
     """A page of a site asks that may not."""
 
 
-class RateLimited(ServiceError):
-    """Too many requests with this key.
-
-    Attributes:
-        retry_after: seconds until the next one is welcome.
-    """
-
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class NotFound(ServiceError):
-    """There is no such model or version."""
-
-
-class Overloaded(ServiceError):
-    """The queue is full.
-
-    Attributes:
-        retry_after: seconds until it is worth trying again.
-    """
-
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
-
-
-class NotReady(ServiceError):
-    """The service is starting or draining.
+class Passing(ServiceError):
+    """What may work a little later.
 
     Attributes:
         retry_after: seconds until it is worth trying again.
@@ -111,6 +84,22 @@ class NotReady(ServiceError):
     def __init__(self, message: str, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RateLimited(Passing):
+    """Too many requests with this key."""
+
+
+class NotFound(ServiceError):
+    """There is no such model or version."""
+
+
+class Overloaded(Passing):
+    """The queue is full."""
+
+
+class NotReady(Passing):
+    """The service is starting or draining."""
 
 
 class DeadlineExceeded(ServiceError):

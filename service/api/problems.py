@@ -108,7 +108,7 @@ def content(error: errors.ServiceError, request_id: str) -> dict[str, Any]:
 def refusal(error: errors.ServiceError, request_id: str) -> JSONResponse:
     """What a client is told of an error, with the headers that go with it."""
     headers = {}
-    if isinstance(error, errors.Overloaded | errors.NotReady | errors.RateLimited):
+    if isinstance(error, errors.Passing):
         headers["Retry-After"] = str(ceil(error.retry_after))
     if isinstance(error, errors.Unauthorised):
         headers["WWW-Authenticate"] = 'Bearer realm="gimefive"'

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.errors import NotReady, Overloaded, RateLimited, ServiceError
-
-PASSING = (Overloaded, NotReady, RateLimited)
+from service.errors import Passing, ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class Retries:
         """Seconds to wait after the `attempt`-th failure, from 1; None to give up."""
         if attempt >= self.attempts:
             return None
-        if isinstance(error, PASSING):
+        if isinstance(error, Passing):
             return error.retry_after if error.retry_after <= self.longest else None
         if isinstance(error, Unreachable):
             return min(self.longest, self.first * 2.0 ** (attempt - 1))

@@ -1,8 +1,10 @@
 """POST /classify/video: lines while the video is worked on, and nothing left behind."""
 
 import csv
+import errno
 import io
 import json
+import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -221,6 +223,36 @@ def test_more_videos_than_allowed_at_once_are_refused(second: bytes) -> None:
         assert post(client, second).status_code == 200
         assert post(client, b"no video").status_code == 400
         assert post(client, second).status_code == 200
+
+
+class _Full(io.RawIOBase):
+    """A file on a full disk."""
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:  # noqa: ARG002  # as files have it
+        return 0
+
+    def write(self, data: Any, /) -> int:  # noqa: ANN401, ARG002  # likewise
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("path", ["/classify/video", "/explain/video"])
+def test_a_video_that_the_disk_has_no_room_for_is_refused(
+    path: str, second: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as client:
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: io.BufferedRandom(_Full()))  # noqa: A006, ARG005  # as it is called
+        headers = {"Content-Type": "video/mp4"}
+        refused = client.post(path, content=second, headers=headers)
+        assert "no room" in check_problem(refused, 503, "overloaded")
 
 
 def test_no_file_is_left_and_none_has_a_name_meanwhile(second: bytes, tmp_path: Path) -> None:

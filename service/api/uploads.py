@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,8 +44,12 @@ OPENAPI = {
 @contextmanager
 def temporary(folder: Path | None) -> Iterator[BinaryIO]:
     """A file without a name, which is gone once it is closed, or the process ends."""
-    with tempfile.TemporaryFile(dir=folder) as file:
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closing it may fail
+    try:
         yield file
+    finally:
+        with suppress(OSError):  # what the disk has no room for was told, and is wanted no more
+            file.close()
 
 
 async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:

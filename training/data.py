@@ -113,7 +113,7 @@ def _read_zip(path: Path) -> FaceSet:
                 except KeyError as error:
                     raise FileNotFoundError(f"{name} is not in the archive") from error
 
-            rows = _rows(member("labels.csv").decode(), path, header=True)
+            rows = _rows(_decoded(member("labels.csv"), path), path, header=True)
             return _load(path.stem, rows, lambda name: member(f"images/{name}"))
     except (FileNotFoundError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: {error}") from error
@@ -121,14 +121,22 @@ def _read_zip(path: Path) -> FaceSet:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text()
+        return _decoded(path.read_bytes(), path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
+
+
+def _decoded(data: bytes, origin: Path) -> str:
+    try:
+        return data.decode("utf-8-sig")  # spreadsheets put a mark before the first line
+    except UnicodeDecodeError as error:
+        raise DataError(f"{origin}: the labels are not in UTF-8: save them as that") from error
 
 
 def _rows(text: str, origin: Path, *, header: bool) -> list[tuple[str, int]]:
     lines: Iterable[Sequence[str]] = csv.reader(io.StringIO(text))
     rows = []
+    known: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if header and number == 1:
             if line != ["filename", "label"]:
@@ -138,6 +146,9 @@ def _rows(text: str, origin: Path, *, header: bool) -> list[tuple[str, int]]:
             raise DataError(f"{origin}:{number}: {len(line)} columns, not filename,label")
         if not line[1].isdecimal() or int(line[1]) >= len(EMOTIONS):
             raise DataError(f"{origin}:{number}: label {line[1]!r} is not 0 to {len(EMOTIONS) - 1}")
+        first = known.setdefault(line[0], number)
+        if first < number:
+            raise DataError(f"{origin}:{number}: {line[0]} stands on line {first} already")
         rows.append((line[0], int(line[1])))
     if not rows:
         raise DataError(f"{origin}: no image is listed")

@@ -73,6 +73,16 @@ def cut_image(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:60])
 
 
+def repeat_image(folder: Path) -> None:
+    path = folder / "labels.csv"
+    path.write_text(path.read_text() + "3.png,1\n")
+
+
+def encode_otherwise(folder: Path) -> None:
+    path = folder / "labels.csv"
+    path.write_bytes(path.read_bytes() + "frühling.png,0\n".encode("latin-1"))
+
+
 BROKEN = pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -84,6 +94,8 @@ BROKEN = pytest.mark.parametrize(
         (remove_image, r"image 3\.png"),
         (spoil_image, r"image 3\.png: cannot identify image"),
         (cut_image, r"image 3\.png"),
+        (repeat_image, r"labels\.csv:8: 3\.png stands on line 5 already"),
+        (encode_otherwise, r"labels\.csv: the labels are not in UTF-8"),
     ],
 )
 
@@ -96,6 +108,14 @@ def test_a_broken_folder_is_refused_with_the_place(
     change(folder)
     with pytest.raises(DataError, match=message):
         read(folder)
+
+
+def test_labels_out_of_a_spreadsheet_are_read(tmp_path: Path) -> None:
+    """Theirs begin with a byte-order mark, and lines end as on Windows."""
+    folder = write_folder(noise_faces("spreadsheet", each=1), tmp_path)
+    path, expected = folder / "labels.csv", read(folder)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_text().replace("\n", "\r\n").encode())
+    np.testing.assert_array_equal(read(folder).faces, expected.faces)
 
 
 def test_a_zip_that_lacks_its_labels_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """``python -m training``: train, ablate, export, evaluate, calibrate, describe, compare."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -50,7 +51,7 @@ def train(
     chosen = Recipe.load(recipe) if recipe else Recipe()
     splits = [split(read(path), chosen.seed) for path in data]
     faces = Data.of([s.train for s in splits], [s.validation for s in splits], chosen.turns)
-    weights = run(chosen, faces, out, Execution(processes, device or _best_device()))
+    weights = run(chosen, faces, out, _execution(processes, device))
     typer.echo(f"weights: {weights}")
 
 
@@ -67,7 +68,7 @@ def ablate(
     tried = Plan.load(plan)
     splits = tuple(split(read(path), Recipe.of(tried.base).seed) for path in data)
     faces = Faces(splits, tuple(read(path) for path in unseen or ()))
-    execution = Execution(processes, device or _best_device(), reports=1)
+    execution = replace(_execution(processes, device), reports=1)
     typer.echo(table(run_ablation(tried, faces, out, execution, typer.echo)))
 
 
@@ -141,8 +142,10 @@ def compare(
     typer.echo(side_by_side(folders))
 
 
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _execution(processes: int, device: str) -> Execution:
+    """Checkpoints come a minute or so apart."""
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return Execution(processes, chosen, checkpoint_steps=5000 if chosen == "cuda" else 100)
 
 
 if __name__ == "__main__":

@@ -19,23 +19,25 @@ class Data:
     """What a run learns from and watches, as tensors that processes share.
 
     Attributes:
-        faces: per data set, uint8 ``[N, 64, 64]``.
-        labels: per data set, int64 ``[N]``.
-        targets: per data set, float32 ``[N, 6]``: the probabilities to learn.
+        faces: uint8 ``[N, 64, 64]``, one data set after the other.
+        labels: int64 ``[N]``.
+        targets: float32 ``[N, 6]``: the probabilities to learn.
+        sizes: how many of these faces each data set has.
         validation_faces: uint8 ``[M, 64, 64]``.
         validation_labels: int64 ``[M]``.
         turns: how often each data set is drawn in a round.
-        cut: per data set, uint8 ``[N, 64, 64]``: the same faces, cut out of photographs.
+        cut: uint8 ``[N, 64, 64]``: the same faces, cut out of photographs.
         share: part of the draws that give those.
     """
 
-    faces: tuple[Tensor, ...]
-    labels: tuple[Tensor, ...]
-    targets: tuple[Tensor, ...]
+    faces: Tensor
+    labels: Tensor
+    targets: Tensor
+    sizes: tuple[int, ...]
     validation_faces: Tensor
     validation_labels: Tensor
     turns: tuple[int, ...]
-    cut: tuple[Tensor, ...] = ()
+    cut: Tensor | None = None
     share: float = 0.0
 
     @classmethod
@@ -51,15 +53,22 @@ class Data:
         """
         if turns and (len(turns) != len(train) or min(turns) < 1):
             raise DataError(f"{len(train)} training sets need as many turns above 0, not {turns}")
-        certain = np.eye(len(EMOTIONS), dtype=np.float32)
+        labels = np.concatenate([s.labels for s in train])
         return cls(
-            faces=tuple(_shared(s.faces) for s in train),
-            labels=tuple(_shared(s.labels) for s in train),
-            targets=tuple(_shared(certain[s.labels]) for s in train),
+            faces=_shared(np.concatenate([s.faces for s in train])),
+            labels=_shared(labels),
+            targets=_shared(np.eye(len(EMOTIONS), dtype=np.float32)[labels]),
+            sizes=tuple(len(s) for s in train),
             validation_faces=_shared(np.concatenate([s.faces for s in validation])),
             validation_labels=_shared(np.concatenate([s.labels for s in validation])),
             turns=tuple(turns) or (1,) * len(train),
         )
+
+    def to(self, device: torch.device) -> "Data":
+        """The same data, what batches are drawn from on `device`."""
+        cut = None if self.cut is None else self.cut.to(device)
+        faces, targets = self.faces.to(device), self.targets.to(device)
+        return replace(self, faces=faces, targets=targets, cut=cut)
 
     def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:
         """The faces and targets at places `numbers` of the endless training sequence.
@@ -67,25 +76,20 @@ class Data:
         The sets take their turns, however large they are; within a set every face comes once before
         any comes again, give or take the faces of one round.
         """
-        places = [self._place(number, seed) for number in numbers]
-        photographed = [_chance(seed, number) < self.share for number in numbers]
-        faces = torch.stack(
-            [
-                (self.cut if instead else self.faces)[part][index]
-                for instead, (part, index) in zip(photographed, places, strict=True)
-            ]
-        )
-        targets = torch.stack([self.targets[part][index] for part, index in places])
-        return faces, targets
+        indices = self._beside_faces(self._places(numbers, seed))
+        faces = self.faces[indices]
+        if self.cut is not None:
+            instead = self._beside_faces(_chances(numbers, seed) < self.share)
+            faces = torch.where(instead[:, None, None], self.cut[indices], faces)
+        return faces, self.targets[indices]
 
-    def taught(self, answers: Sequence[Tensor], share: float) -> "Data":
-        """The same faces, with `share` of each target from `answers`, per data set ``[N, 6]``."""
-        pairs = zip(self.targets, answers, strict=True)
-        return replace(self, targets=tuple(torch.lerp(*pair, share) for pair in pairs))
+    def taught(self, answers: Tensor, share: float) -> "Data":
+        """The same faces, with `share` of each target from `answers`, ``[N, 6]``."""
+        return replace(self, targets=torch.lerp(self.targets, answers, share))
 
-    def photographed(self, cut: Sequence[Tensor], share: float) -> "Data":
-        """The same data, `share` of the draws giving faces of `cut`, per data set as `faces`."""
-        return replace(self, cut=tuple(cut), share=share)
+    def photographed(self, cut: Tensor, share: float) -> "Data":
+        """The same data, `share` of the draws giving faces of `cut`, which is like `faces`."""
+        return replace(self, cut=cut, share=share)
 
     def class_weights(self, balance: float) -> Tensor:
         """Loss weights float32 ``[6]``: frequency to the power of -`balance`, one on average.
@@ -93,7 +97,8 @@ class Data:
         Raises:
             DataError: no training set has a face of some emotion.
         """
-        shares = [torch.bincount(part, minlength=len(EMOTIONS)) / len(part) for part in self.labels]
+        parts = torch.split(self.labels, list(self.sizes))
+        shares = [torch.bincount(part, minlength=len(EMOTIONS)) / len(part) for part in parts]
         turns = torch.tensor(self.turns, dtype=torch.float32)
         frequency = turns @ torch.stack(shares) / turns.sum()
         missing = [e for e, share in zip(EMOTIONS, frequency, strict=True) if share == 0]
@@ -102,15 +107,25 @@ class Data:
         weights = frequency**-balance
         return weights / (weights * frequency).sum()
 
-    def _place(self, number: int, seed: int) -> tuple[int, int]:
-        """The data set, and the face in it, that comes at place `number`."""
-        slots = [(part, turn) for part, turns in enumerate(self.turns) for turn in range(turns)]
-        rounds, slot = divmod(number, len(slots))
+    def _places(self, numbers: range, seed: int) -> NDArray[np.int64]:
+        """The index in `faces` of what comes at each of the places `numbers`."""
+        turns, sizes = np.array(self.turns), np.array(self.sizes)
+        slots = np.repeat(np.arange(len(turns)), turns)
+        turn = np.concatenate([np.arange(n) for n in turns])
+        rounds, slot = np.divmod(_array(numbers), len(slots))
         # One place on each round: processes that take every n-th face then see every set.
-        part, turn = slots[(slot + rounds) % len(slots)]
-        length = len(self.labels[part])
-        epoch, index = divmod(rounds * self.turns[part] + turn, length)
-        return part, int(_order(seed, part, epoch, length)[index])
+        slot = (slot + rounds) % len(slots)
+        part = slots[slot]
+        epochs, places = np.divmod(rounds * turns[part] + turn[slot], sizes[part])
+        first = np.cumsum(sizes) - sizes
+        for which, epoch in set(zip(part.tolist(), epochs.tolist(), strict=True)):
+            drawn = (part == which) & (epochs == epoch)
+            order = _order(seed, which, epoch, self.sizes[which])
+            places[drawn] = first[which] + order[places[drawn]]
+        return places
+
+    def _beside_faces(self, values: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(values).to(self.faces.device, non_blocking=True)
 
 
 def _shared(array: NDArray[np.generic]) -> Tensor:
@@ -118,9 +133,15 @@ def _shared(array: NDArray[np.generic]) -> Tensor:
     return tensor
 
 
-def _chance(seed: int, number: int) -> float:
+def _array(numbers: range) -> NDArray[np.int64]:
+    return np.arange(numbers.start, numbers.stop, numbers.step)
+
+
+def _chances(numbers: range, seed: int) -> NDArray[np.float64]:
     """Evenly from 0 to 1, the same for the same place of the same sequence."""
-    return np.random.default_rng((seed, number)).random()
+    counter, skipped = divmod(numbers.start, 4)  # each count of Philox gives four numbers
+    generator = np.random.Generator(np.random.Philox(counter=counter, key=seed))
+    return generator.random(skipped + numbers.stop - numbers.start)[skipped :: numbers.step]
 
 
 @lru_cache(maxsize=8)

@@ -1,5 +1,6 @@
 """What every step of a run minimises."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,10 +18,13 @@ class Objective:
     Attributes:
         recipe: says what is part of it.
         class_weights: float32 ``[6]``, on the device of the faces.
+        teachers: networks from faces to logits, in evaluation mode, whose mean answer to what
+            the network sees is part of what it should answer.
     """
 
     recipe: Recipe
     class_weights: Tensor
+    teachers: Sequence[nn.Module] = ()
 
     def __call__(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """The loss of a batch, a scalar; chance comes from torch's own generator.
@@ -33,6 +37,8 @@ class Objective:
         recipe = self.recipe
         if recipe.mixup:
             inputs, targets = _mixed(inputs, targets, recipe.mixup)
+        if self.teachers:
+            targets = targets.lerp(self._taught(inputs), recipe.teaching)
         if recipe.consistency:
             inputs, targets = torch.cat((inputs, inputs.flip(-1))), targets.repeat(2, 1)
         logits = network(inputs).float()
@@ -44,6 +50,11 @@ class Objective:
         if recipe.consistency:
             loss = loss + recipe.consistency * _divergence(*logits.log_softmax(dim=1).chunk(2))
         return loss
+
+    def _taught(self, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            answers = [teacher(inputs).float().softmax(dim=1) for teacher in self.teachers]
+        return torch.stack(answers).mean(dim=0)
 
 
 def _mixed(inputs: Tensor, targets: Tensor, strength: float) -> tuple[Tensor, Tensor]:

@@ -68,9 +68,13 @@ class Recipe:
         photographed: part of the faces that come as the service cuts them out of a photograph.
         start: folder of a finished run, or of a version of the store, whose weights this one starts
             from; none if empty.
-        teachers: folders like that of `start`; the mean answer of their networks to each face
-            and its mirror image is part of what the network should answer.
-        teaching: how much of it the teachers decide; the label decides the rest.
+        teachers: folders like that of `start`; the mean answer of their networks is part of what
+            the network should answer.
+        teachers_see: what they answer: ``faces``, each and its mirror image once, before the first
+            step; or ``inputs``, at every step what the network sees, moved, changed and mixed
+            (Beyer et al., *Knowledge distillation: A good teacher is patient and consistent*,
+            arXiv 2106.05237).
+        teaching: how much the teachers decide; the label decides the rest.
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """
 
@@ -97,6 +101,7 @@ class Recipe:
     photographed: Fraction = 0.0
     start: str = ""
     teachers: tuple[str, ...] = ()
+    teachers_see: Literal["faces", "inputs"] = "faces"
     teaching: Fraction = 0.5
     seed: NonNegativeInt = 2402
 

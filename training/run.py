@@ -21,7 +21,7 @@ from training.objective import Objective
 from training.photographs import photographed
 from training.recipe import Recipe
 from training.saving import write, write_text
-from training.teaching import taught
+from training.teaching import beside, taught
 
 MEASURED = 512
 """Faces on which a version's norms are measured, where a run starts from one."""
@@ -33,7 +33,7 @@ class Execution:
 
     Attributes:
         processes: how many share each batch; the cores are shared evenly among them.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, or ``cuda``, where each process has a GPU of its own.
         checkpoint_steps: optimiser steps from one checkpoint to the next.
         reports: how often the run looks at its validation faces.
     """
@@ -42,6 +42,10 @@ class Execution:
     device: str = "cpu"
     checkpoint_steps: int = 100
     reports: int = 10
+
+    def of(self, rank: int) -> torch.device:
+        """The device of one process."""
+        return torch.device(self.device, rank) if self.device == "cuda" else torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -75,9 +79,9 @@ class Run:
     def __init__(self, job: Job, rank: int) -> None:
         recipe = job.recipe
         self.recipe = recipe
-        self.device = torch.device(job.execution.device)
+        self.device = job.execution.of(rank)
         data = taught(job.data, recipe, self.device, job.out / "teachers.pt")
-        self.data = photographed(data, recipe, job.out / "photographed.pt")
+        self.data = photographed(data, recipe, job.out / "photographed.pt").to(self.device)
         self.out = job.out
         self.rank = rank
         self.execution = job.execution
@@ -97,7 +101,7 @@ class Run:
         )
         self.optimizer = _optimizer(self.network, recipe)
         class_weights = job.data.class_weights(recipe.balance).to(self.device)
-        self.objective = Objective(recipe, class_weights)
+        self.objective = Objective(recipe, class_weights, beside(recipe, self.device))
         self.at = Progressed()
         self.progress = _progress(shown=rank == 0)
 
@@ -126,12 +130,12 @@ class Run:
         first = recipe.after + step * recipe.batch
         numbers = range(first + self.rank, first + recipe.batch, self.execution.processes)
         faces, targets = self.data.batch(numbers, recipe.seed)
-        inputs = recipe.augmentation(faces.to(self.device), recipe.pixels(step), generator)
+        inputs = recipe.augmentation(faces, recipe.pixels(step), generator)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step)
         self.optimizer.zero_grad()
         with recipe.arithmetic(self.device):
-            loss = self.objective(replica, inputs, targets.to(self.device))
+            loss = self.objective(replica, inputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.optimizer.step()
         return loss.detach()

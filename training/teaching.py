@@ -12,24 +12,31 @@ from torch import Tensor
 
 from training import origin
 from training.feed import Data
-from training.network import EMOTIONS, logits_of
+from training.network import EMOTIONS, GiMeFive, logits_of, with_folded_norms
 from training.recipe import Recipe
 from training.sharing import shared_out
 
 
 def taught(data: Data, recipe: Recipe, device: torch.device, file: Path) -> Data:
-    """The data with the targets that a recipe's teachers give them; as they are without any.
+    """The data with targets that a recipe's teachers, answering each face once, have a share in.
 
     Args:
         data: what a run learns from.
-        recipe: names the teachers, and their share.
+        recipe: names the teachers, and what they see.
         device: where the networks answer.
         file: keeps the answers, for a run that goes on.
     """
-    if not recipe.teachers:
+    if not recipe.teachers or recipe.teachers_see != "faces":
         return data
     answers = shared_out(data.faces, partial(_mean_answer, recipe, device), file)
     return data.taught(answers, recipe.teaching)
+
+
+def beside(recipe: Recipe, device: torch.device) -> tuple[GiMeFive, ...]:
+    """The teachers that answer what the network sees, on `device`, in evaluation mode."""
+    if recipe.teachers_see != "inputs":
+        return ()
+    return tuple(_ready(teacher, device) for teacher in recipe.teachers)
 
 
 def _mean_answer(recipe: Recipe, device: torch.device, faces: Tensor) -> Tensor:
@@ -37,9 +44,13 @@ def _mean_answer(recipe: Recipe, device: torch.device, faces: Tensor) -> Tensor:
     views = (faces, faces.flip(-1))
     mean = torch.zeros(len(faces), len(EMOTIONS))
     for teacher in recipe.teachers:
-        network = origin.network(teacher).eval()
-        network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this pair
+        network = _ready(teacher, device)
         with recipe.arithmetic(device):
             for view in views:
                 mean += torch.softmax(logits_of(network, view, device), 1)
     return mean / (len(recipe.teachers) * len(views))
+
+
+def _ready(teacher: str, device: torch.device) -> GiMeFive:
+    network = with_folded_norms(origin.network(teacher).eval()).requires_grad_(requires_grad=False)
+    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stubs lack this pair

@@ -70,7 +70,12 @@ def _process(rank: int, meeting: str, job: Job) -> None:
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
+    backend = "gloo"
+    if job.execution.device == "cuda":
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(job.execution.of(rank))
+        torch.backends.cudnn.benchmark = True
+    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=processes)
     Run(job, rank).go()
     dist.destroy_process_group()
     sys.stdout.flush()

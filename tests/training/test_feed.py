@@ -51,13 +51,15 @@ def test_turns_say_how_often_a_set_is_drawn() -> None:
 
 
 def test_some_faces_come_as_they_were_cut_out_of_photographs() -> None:
-    cut = DATA.photographed([255 - part for part in DATA.faces], 0.25)
+    cut = DATA.photographed(255 - DATA.faces, 0.25)
     own, own_targets = DATA.batch(range(1000), 1)
     drawn, targets = cut.batch(range(1000), 1)
     instead = (drawn != own).flatten(1).any(1)
     torch.testing.assert_close(drawn[instead], 255 - own[instead])
     assert instead.float().mean() == pytest.approx(0.25, abs=0.05)
     torch.testing.assert_close(targets, own_targets)
+    some, _ = cut.batch(range(501, 1000, 2), 1)
+    torch.testing.assert_close(some, drawn[501::2])
 
 
 @pytest.mark.parametrize("turns", [(1,), (1, 1, 1), (1, 0)])
@@ -80,7 +82,7 @@ def test_faces_come_with_their_own_labels() -> None:
 
 
 def test_who_is_taught_learns_between_the_label_and_the_answer_to_the_same_face() -> None:
-    answers = [torch.full((len(some), 6), len(some) / 100) for some in (SMALL, LARGE)]
+    answers = torch.tensor([[0.07]] * len(SMALL) + [[0.3]] * len(LARGE)).expand(-1, 6)
     faces, targets = DATA.taught(answers, 0.25).batch(range(40), seed=3)
     _, labels = DATA.batch(range(40), seed=3)
     large = torch.tensor([[int(face[0, 0]) >= 100] for face in faces])

@@ -62,6 +62,33 @@ def test_bootstrapping_believes_the_network_in_part() -> None:
     assert value == pytest.approx(cross_entropy(believed, logs), rel=1e-5)
 
 
+def test_teachers_that_see_the_inputs_answer_them_as_they_are_mixed() -> None:
+    seen: list[Tensor] = []
+
+    class Teacher(nn.Module):
+        def forward(self, faces: Tensor) -> Tensor:
+            seen.append(faces)
+            return NETWORK.forward(faces).flip(1) * self.scale
+
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.scale = scale
+
+    torch.manual_seed(7)
+    taught = Objective(replace(PLAIN, mixup=1.0), WEIGHTS)(NETWORK, FACES, TARGETS).item()
+    torch.manual_seed(7)
+    recipe = replace(PLAIN, mixup=1.0, teaching=1.0, teachers=("a", "b"), teachers_see="inputs")
+    teachers = (Teacher(1.0), Teacher(2.0))
+    value = Objective(recipe, WEIGHTS, teachers)(NETWORK, FACES, TARGETS).item()
+    assert value != pytest.approx(taught, rel=1e-3)
+    assert not torch.equal(seen[0], FACES)
+    assert torch.equal(seen[0], seen[1])
+    logs = log_scores(seen[0])
+    softly, surely = np.exp(logs[:, ::-1]), np.exp(2 * logs[:, ::-1])
+    mean = (softly + surely / surely.sum(axis=1, keepdims=True)) / 2
+    assert value == pytest.approx(cross_entropy(mean, logs), rel=1e-4)
+
+
 def test_consistency_is_the_divergence_of_mirror_images_beside_the_loss_of_both() -> None:
     logs, mirrored = log_scores(), log_scores(FACES.flip(2))
     both = (cross_entropy(TARGETS.numpy(), logs) + cross_entropy(TARGETS.numpy(), mirrored)) / 2

@@ -179,7 +179,7 @@ async def test_a_query_that_cannot_be_used_is_told_in_the_close() -> None:
 
 
 async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_has_gone() -> None:
-    async with live(max_cameras=1) as (_, url):
+    async with live(max_cameras=1) as (server, url):
         async with connect(f"{url}?faces=whole") as first:
             await exchange(first, png(1))
             async with connect(url) as second:
@@ -188,6 +188,8 @@ async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_ha
         assert "try again" in reason
         async with connect(f"{url}?faces=whole") as third:
             assert len((await exchange(third, png(1)))["faces"]) == 1
+        counted = await server.engine.counted()
+    assert b'rejected_total{reason="cameras_full"} 1.0' in counted
 
 
 async def test_a_frame_over_the_limit_ends_the_stream() -> None:

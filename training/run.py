@@ -164,7 +164,7 @@ class Run:
             losses.append(functional.cross_entropy(logits, self.data.validation_labels))
         if self.rank == 0:
             best = self.average.module if losses[0] <= losses[1] else self.network
-            write(best.state_dict(), self.out / "weights.pt")
+            write(best.cpu().state_dict(), self.out / "weights.pt")
         dist.barrier()
 
     def _validate(self, network: nn.Module, pixels: int) -> Tensor:

@@ -204,6 +204,49 @@ def test_teachers_answer_in_the_precision_of_the_run(exported: Exported, tmp_pat
     assert not torch.equal(answers["bf16"], answers["fp32"])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+def test_a_run_on_a_gpu_sees_the_losses_of_one_on_the_cpu_and_its_weights_are_read_anywhere(
+    exported: Exported, tmp_path: Path
+) -> None:
+    still = Augmentation(
+        flip=0, rotation=0, scale=0, shift=0, contrast=0, brightness=0, erasing=0, blur=0
+    )
+    recipe = replace(
+        RECIPE,
+        learning_rate=0.0,
+        dropout=0.0,
+        augmentation=still,
+        teachers=(str(exported.folder),),
+        teachers_see="inputs",
+    )
+    losses = []
+    for device in ("cpu", "cuda"):
+        weights = train(recipe, sets(), tmp_path / device, Execution(device=device))
+        assert all(value.device.type == "cpu" for value in torch.load(weights).values())
+        history = json.loads((tmp_path / device / "history.json").read_text())
+        losses.append([row["train_loss"] for row in history])
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+
+
+def test_a_run_whose_teacher_sees_what_it_sees_asks_it_at_every_step(
+    exported: Exported, tmp_path: Path
+) -> None:
+    losses = {}
+    for teaching in (0.0, 1.0):
+        recipe = replace(
+            RECIPE,
+            images=8,
+            learning_rate=0.0,
+            teachers=(str(exported.folder),),
+            teachers_see="inputs",
+            teaching=teaching,
+        )
+        folder = train(recipe, sets(), tmp_path / str(teaching), TOGETHER).parent
+        assert not (folder / "teachers.pt").exists()
+        losses[teaching] = json.loads((folder / "history.json").read_text())[0]["train_loss"]
+    assert losses[0.0] != losses[1.0]
+
+
 @pytest.mark.parametrize("what", ["start", "teachers"])
 def test_a_run_cannot_start_from_or_be_taught_by_one_that_has_not_ended(
     what: str, tmp_path: Path

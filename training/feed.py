@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from hashlib import sha256
 
 import numpy as np
 import torch
@@ -63,6 +64,14 @@ class Data:
             validation_labels=_shared(np.concatenate([s.labels for s in validation])),
             turns=tuple(turns) or (1,) * len(train),
         )
+
+    def digest(self) -> str:
+        """A SHA-256, hexadecimal, of all that is learned from and watched, and how often."""
+        tensors = (self.faces, self.labels, self.validation_faces, self.validation_labels)
+        known = sha256(repr((self.sizes, self.turns)).encode())
+        for tensor in tensors:
+            known.update(tensor.numpy().data)
+        return known.hexdigest()
 
     def to(self, device: torch.device) -> "Data":
         """The same data, what batches are drawn from on `device`."""

@@ -37,21 +37,21 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
     Args:
         recipe: what to do.
         data: what to learn from.
-        out: folder of the run: ``recipe.json``, ``checkpoint.pt``, ``history.json`` and at the
-            end ``weights.pt``.
+        out: folder of the run: ``recipe.json``, ``data.sha256``, ``checkpoint.pt``,
+            ``history.json`` and at the end ``weights.pt``.
         execution: what to do it with.
 
     Returns:
         The path of ``weights.pt``, a state dict of `GiMeFive`.
 
     Raises:
-        RunError: `out` holds a run of another recipe, or one to start from or to be
+        RunError: `out` holds a run of another recipe or other data, or one to start from or to be
             taught by is not finished, or cut its data by another seed.
     """
     for folder in (recipe.start, *recipe.teachers):
         origin.check(folder, recipe.seed)
     out.mkdir(parents=True, exist_ok=True)
-    _check_recipe(recipe, out)
+    _check(recipe, data.digest(), out)
     for name, value in KEEP_MEMORY.items():
         os.environ.setdefault(name, value)  # noqa: TID251  # for the processes started below
     job = Job(recipe, data, out, execution)
@@ -82,8 +82,15 @@ def _process(rank: int, meeting: str, job: Job) -> None:
     os._exit(0)  # gloo's threads outlive the group, and may abort a Python that takes itself apart
 
 
-def _check_recipe(recipe: Recipe, out: Path) -> None:
-    path = out / "recipe.json"
-    if path.exists() and Recipe.load(path) != recipe:
+def _check(recipe: Recipe, digest: str, out: Path) -> None:
+    """Make sure that a run in `out` is this one, of the same data in the same order."""
+    choices, learned = out / "recipe.json", out / "data.sha256"
+    if choices.exists() and Recipe.load(choices) != recipe:
         raise RunError(f"{out} holds a run of another recipe; give this one a folder of its own")
-    write_text(recipe.to_json(), path)
+    if learned.exists() and learned.read_text() != digest:
+        raise RunError(
+            f"{out} holds a run of other data; give the same data sets in the same order, "
+            "or this run a folder of its own"
+        )
+    write_text(recipe.to_json(), choices)
+    write_text(digest, learned)

@@ -76,15 +76,38 @@ def test_contrast_keeps_the_mean_and_scales_the_spread() -> None:
     assert 1.15 < float(spread.max()) < 1.21
 
 
-def test_a_shift_moves_a_spot_by_no_more_than_its_part_of_the_side() -> None:
+def spots(faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where the one spot of each face is, in x and y, in pixels from the middle."""
+    at = torch.arange(64.0) - 31.5
+    total = faces.sum(dim=(1, 2))
+    return (faces.sum(dim=1) @ at) / total, (faces.sum(dim=2) @ at) / total
+
+
+def spotted(x: int, y: int) -> torch.Tensor:
+    """Faces that are black but for a small spot."""
     faces = torch.zeros(300, 64, 64, dtype=torch.uint8)
-    faces[:, 31:33, 31:33] = 255
-    moved = with_amount(shift=0.1)(faces, 64, seeded())
-    at = torch.arange(64.0) + 0.5
-    total = moved.sum(dim=(1, 2))
-    rows, columns = (moved.sum(dim=2) @ at) / total, (moved.sum(dim=1) @ at) / total
-    for where in (rows, columns):
-        assert 5 < float((where - 32).abs().max()) <= 6.45
+    faces[:, 31 + y : 33 + y, 31 + x : 33 + x] = 255
+    return faces
+
+
+def test_a_shift_moves_a_spot_by_no_more_than_its_part_of_the_side() -> None:
+    for where in spots(with_amount(shift=0.1)(spotted(0, 0), 64, seeded())):
+        assert 5 < float(where.abs().max()) <= 6.45
+
+
+def test_a_rotation_moves_a_spot_along_its_circle_by_no_more_than_its_degrees() -> None:
+    x, y = spots(with_amount(rotation=30)(spotted(20, 0), 64, seeded()))
+    torch.testing.assert_close(torch.hypot(x, y), torch.full((300,), 20.0), atol=0.3, rtol=0)
+    degrees = torch.rad2deg(torch.atan2(y, x))
+    assert -30.5 < float(degrees.min()) < -28
+    assert 28 < float(degrees.max()) < 30.5
+
+
+def test_a_scale_moves_a_spot_along_its_ray_by_no_more_than_its_part() -> None:
+    x, y = spots(with_amount(scale=0.2)(spotted(20, 10), 64, seeded()))
+    torch.testing.assert_close(y / x, torch.full((300,), 0.5), atol=0.02, rtol=0)
+    assert 0.78 < float(x.min()) / 20 < 0.83
+    assert 1.17 < float(x.max()) / 20 < 1.22
 
 
 def test_a_rotation_keeps_a_centred_disc() -> None:

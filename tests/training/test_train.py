@@ -274,6 +274,18 @@ def test_a_run_learns_nothing_from_one_that_may_know_its_held_out_faces(
     assert not (tmp_path / "second").exists()
 
 
+def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
+    one, two = noise_faces("one", each=1), noise_faces("two", each=1, seed=1)
+    recipe = Recipe(images=8, batch=8, stages=(Stage(1.0, 32),))
+    train(recipe, Data.of([one, two], [one]), tmp_path, Execution())
+    done = (tmp_path / "history.json").read_text()
+    for others in ([two, one], [one, one]):
+        with pytest.raises(RunError, match="other data; give the same data sets in the same order"):
+            train(recipe, Data.of(others, [one]), tmp_path, Execution())
+    train(recipe, Data.of([one, two], [one]), tmp_path, Execution())
+    assert (tmp_path / "history.json").read_text() == done
+
+
 def test_a_folder_with_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(RECIPE.to_json())
     other = Recipe(images=80, batch=8)

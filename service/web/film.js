@@ -59,8 +59,7 @@ export class Film {
 
   question(index) {
     this.player.pause();
-    const image = this.#unseen ? Promise.reject(new Problem(UNSEEN)) : snapshot(this.player, this.width, this.height);
-    return { image, face: index };
+    return { image: this.#unseen ? Promise.reject(new Problem(UNSEEN)) : this.#still(), face: index };
   }
 
   csv() {
@@ -85,6 +84,17 @@ export class Film {
     } finally {
       endProgress(drawing);
     }
+  }
+
+  /** The frame that was looked at: in those after it, the faces of the boxes are elsewhere. */
+  async #still() {
+    const time = this.#frame ? this.#frame.time + 0.01 : this.player.currentTime; // times are rounded
+    if (this.player.currentTime !== time) {
+      const sought = new Promise((resolve) => this.player.addEventListener("seeked", resolve, { once: true }));
+      this.player.currentTime = time;
+      await sought;
+    }
+    return snapshot(this.player, this.width, this.height);
   }
 
   async #look(looking) {

@@ -279,6 +279,21 @@ def test_a_paused_video_is_explained_where_it_stands(page: Page, walk: Path) -> 
     assert (heat(page)[..., 3] > 0).any()
 
 
+def test_between_two_frames_the_one_that_was_looked_at_is_shown_and_explained(
+    page: Page, walk: Path
+) -> None:
+    open_file(page, walk)
+    page.get_by_label("Look at").select_option("2")
+    expect(page.get_by_role("status")).to_contain_text("6 frames")
+    film = page.locator("#film")
+    film.evaluate("film => { film.currentTime = 1.4; }")
+    expect(film).to_have_js_property("seeking", False)
+    page.locator("#bars button").first.click()
+    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    assert film.evaluate("film => film.currentTime") == pytest.approx(1, abs=0.02)
+    assert (heat(page)[..., 3] > 0).any()
+
+
 def test_the_annotated_video_can_be_kept(page: Page, walk: Path) -> None:
     open_file(page, walk)
     expect(page.get_by_role("status")).to_contain_text("one person")

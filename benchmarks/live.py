@@ -35,16 +35,23 @@ def frame() -> bytes:
 
 async def client(url: str, picture: bytes, seconds: float) -> list[float]:
     """The seconds from each frame sent to its answer."""
-    waits: list[float] = []
     async with connect(url, compression=None) as socket:
-        end = time.perf_counter() + seconds
-        while (sent := time.perf_counter()) < end or len(waits) <= WARMING:
+
+        async def wait() -> float:
+            sent = time.perf_counter()
             await socket.send(picture)
             answer = json.loads(await socket.recv())
-            waits.append(time.perf_counter() - sent)
             if len(answer.get("faces", ())) != 1:
                 raise RuntimeError(f"the portrait's face was not answered: {answer}")
-    return waits[WARMING:]
+            return time.perf_counter() - sent
+
+        for _ in range(WARMING):
+            await wait()
+        end = time.perf_counter() + seconds
+        waits = [await wait()]
+        while time.perf_counter() < end:
+            waits.append(await wait())
+        return waits
 
 
 async def measure(port: int, clients: int, query: str, seconds: float) -> dict[str, float]:

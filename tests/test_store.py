@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,16 @@ def put(root: Path, name: str, version: str, document: Mapping[str, Any]) -> Non
     (folder / "card.json").write_text(json.dumps(document))
 
 
-def test_an_image_is_built_with_the_newest_version_alone() -> None:
+def test_an_image_and_a_wheel_are_built_with_the_newest_version_alone() -> None:
     root = Path(__file__).parent.parent
-    *older, _ = ModelStore(root / "model_store").versions("gimefive")
+    *older, newest = ModelStore(root / "model_store").versions("gimefive")
     left_out = (root / ".dockerignore").read_text().splitlines()
     named = [line for line in left_out if line.startswith("model_store/gimefive/")]
     assert named == [f"model_store/gimefive/{version}" for version in older]
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    taken = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    names = (f"model_store/gimefive/{newest}", "model_store/yunet")
+    assert taken == {name: f"service/{name}" for name in names}
 
 
 def test_the_highest_version_counts_by_number(tmp_path: Path) -> None:

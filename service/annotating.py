@@ -1,14 +1,16 @@
 """Videos drawn on: who is in each frame, what the face shows, and where the evidence lies."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO
 
 from service.drawing import Arrangement, Placed, Style, Subject, annotate
-from service.errors import ModelFailure
+from service.errors import ModelFailure, TooLarge
 from service.explanation import Question
 from service.film import Film
 from service.insight import ExplainedFace, Insight
@@ -154,7 +156,7 @@ class Annotator:
 
 @asynccontextmanager
 async def writing(
-    film: Film, file: BinaryIO, out: BinaryIO, threads: int
+    film: Film, file: BinaryIO, out: BinaryIO, threads: int, max_bytes: int
 ) -> AsyncIterator[Callable[[Picture, float], Awaitable[None]]]:
     """Write a movie with a film's sound, in a thread of its own; complete once this ends well.
 
@@ -163,6 +165,11 @@ async def writing(
         file: that it is read from.
         out: open for reading and writing, empty.
         threads: that encode, at most.
+        max_bytes: of `out`.
+
+    Raises:
+        TooLarge: they are more.
+        Overloaded: the disk is full.
     """
     loop, stack = asyncio.get_running_loop(), ExitStack()
     thread = ThreadPoolExecutor(1, thread_name_prefix="movie")
@@ -172,15 +179,23 @@ async def writing(
         movie = Movie(out, fps=film.info.fps, sound=sound, threads=threads)
         return stack.enter_context(closing(movie))
 
-    async def write(picture: Picture, time: float) -> None:
+    def put(step: Callable[[], None]) -> None:
         with room_on_disk():
-            await loop.run_in_executor(thread, movie.write, picture, time)
+            step()
+            out.flush()
+        if os.fstat(out.fileno()).st_size > max_bytes:
+            raise TooLarge(
+                f"the video, drawn on, has more than {max_bytes:,} bytes: ask for parts of it, by "
+                "start and end"
+            )
+
+    async def write(picture: Picture, time: float) -> None:
+        await loop.run_in_executor(thread, put, partial(movie.write, picture, time))
 
     try:
         movie = await loop.run_in_executor(thread, begin)
         yield write
-        with room_on_disk():
-            await loop.run_in_executor(thread, movie.finish)
+        await loop.run_in_executor(thread, put, movie.finish)
     finally:
         await loop.run_in_executor(thread, stack.close)  # after what has begun
         thread.shutdown(wait=False)

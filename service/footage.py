@@ -144,7 +144,8 @@ class Footage:
             yield film.info
             room = (film.info.width, film.info.height)
             staging = Staging(room, style, self._tracker(track))
-            async with writing(film, file, out, self._settings.decoders) as write:
+            threads, max_bytes = self._settings.decoders, self._settings.max_video_bytes
+            async with writing(film, file, out, threads, max_bytes) as write:
                 moments = self._annotator.annotate(
                     film, write, question, faces, staging, self._window_for(film.info)
                 )

@@ -88,7 +88,9 @@ class Settings(BaseSettings):
     max_videos: PositiveInt = Field(
         4, description="Most videos taken in or worked on at once; more are refused with 503."
     )
-    max_video_bytes: PositiveInt = Field(2 * 2**30, description="Largest video, in bytes.")
+    max_video_bytes: PositiveInt = Field(
+        2 * 2**30, description="Largest video, sent or drawn on, in bytes."
+    )
     max_video_seconds: PositiveFloat = Field(
         14_400, description="Longest part of a video that is worked on, in seconds."
     )

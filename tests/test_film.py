@@ -76,7 +76,7 @@ async def test_a_disk_that_is_full_while_a_video_is_drawn_is_told(tmp_path: Path
         file.seek(0)
 
         async def draw() -> None:
-            async with open_film(watched) as film, writing(film, file, out, 1) as write:
+            async with open_film(watched) as film, writing(film, file, out, 1, 10**9) as write:
                 for index, picture in enumerate(noise):
                     await write(picture, index / 25)
 

@@ -324,6 +324,17 @@ def test_sound_goes_along_and_stays_with_its_part(
     assert heard[-1] == pytest.approx(0.6, abs=0.08)
 
 
+def test_a_video_that_grows_too_large_when_it_is_drawn_on_is_refused(client: TestClient) -> None:
+    video = encode(moving_portrait(25, (640, 480)), "webm")
+    drawn = len(explain(client, video).content)
+    assert drawn > len(video)
+    for limit in (len(video), drawn - 1):
+        with serving(max_video_bytes=limit) as narrow:
+            refused = explain(narrow, video)
+            assert "by start and end" in check_problem(refused, 413, "too-large")
+            assert explain(narrow, video, end=0.05).status_code == 200
+
+
 def test_a_video_that_cannot_be_explained_is_a_problem_and_leaves_nothing(
     tmp_path: Path, second: bytes
 ) -> None:

@@ -103,6 +103,20 @@ async def test_an_upload_that_is_not_complete_is_refused(
     assert open_files(folder) == []
 
 
+async def test_who_had_only_just_connected_is_answered_still() -> None:
+    async with served() as (running, url):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        running.handle_exit(signal.SIGTERM, None)
+        while running.servers[0].is_serving():  # noqa: ASYNC110  # uvicorn has no event for its end
+            await asyncio.sleep(0)
+        writer.write(b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"connection: close" in answer.lower()
+
+
 async def test_what_ends_by_itself_keeps_its_own_error() -> None:
     curfew = Curfew()
     with pytest.raises(TimeoutError):

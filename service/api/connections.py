@@ -13,6 +13,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 log = structlog.get_logger(__name__)
 
+FIRST_WORDS = 1.0
+"""Seconds that who has connected, and not yet asked, has for it once the service ends."""
+
 
 class StallWatch:
     """Calls when of what a client has yet to take nothing goes for some seconds."""
@@ -121,6 +124,13 @@ class _Patient(_Heard, HttpToolsProtocol):
 
     def state(self) -> dict[str, Any]:
         return self.cycle.scope["state"]
+
+    def shutdown(self) -> None:
+        """Close when nothing is worked on; whose first request may be on its way gets a moment."""
+        if self.cycle is None:
+            self.loop.call_later(FIRST_WORDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def _arm(self) -> None:
         self._disarm()

@@ -19,11 +19,11 @@ from training.data import read, split
 from training.describe import describe as write_description
 from training.errors import TrainingError
 from training.evaluate import Artefact, Part
+from training.evidence import cross_fitted
 from training.export import export as write_version
 from training.feed import Data
 from training.material import Order
 from training.recipe import Recipe
-from training.report import Scored, measure
 from training.run import Execution
 from training.train import train as run
 
@@ -118,12 +118,17 @@ def evaluate(
 
 @app.command()
 def calibrate(file: File, data: Sets) -> None:
-    """Fit a file's temperature on the validation part of data sets, as export does."""
+    """Fit a file's temperature on the held-out part of data sets, as export does.
+
+    Printed is what that is worth, each face at a temperature that others decided.
+    """
     artefact = Artefact.open(file)
-    sets = [artefact.score(artefact.choose(read(path), Part.validation)) for path in data]
-    temperature = fit_temperature(sets)
+    sets = [artefact.choose(read(path), Part.held_out) for path in data]
+    held_out = {faces.name: artefact.score(faces) for faces in sets}
+    temperature = fit_temperature(list(held_out.values()))
     typer.echo(f"the card's temperature is {artefact.entry['temperature']}, here {temperature}")
-    typer.echo(evaluation.line("validation", measure(Scored.pool(sets), temperature)))
+    for name, report in cross_fitted(held_out).items():
+        typer.echo(evaluation.line(name, report))
 
 
 @app.command()

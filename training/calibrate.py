@@ -1,4 +1,4 @@
-"""Offsets of the logits, temperature and abstention threshold, chosen on validation faces.
+"""Offsets of the logits, temperature and abstention threshold.
 
 Every data set weighs the same, however many faces it has: the network was trained so, and nobody
 knows whose faces the next ones will resemble.
@@ -16,6 +16,8 @@ from training import metrics
 from training.report import THRESHOLDS, Scored
 
 LOWEST, HIGHEST = 0.02, 50.0
+
+FOLDS = 10
 
 PULL = 1e-4
 """Loss for each squared offset: keeps them finite where no validation face speaks of a class."""
@@ -60,6 +62,27 @@ def fit_temperature(sets: Sequence[Scored]) -> float:
     return round(exp(_lowest(loss, log(LOWEST), log(HIGHEST))), 4)
 
 
+def temperatures_of_others(sets: Sequence[Scored]) -> list[metrics.Values]:
+    """For each face the temperature of the nine tenths of all faces that it is not in.
+
+    What scores at these are worth is what those at a temperature fitted on all faces are worth on
+    new ones (cross-fitting).
+
+    Args:
+        sets: two faces at least, all together.
+
+    Returns:
+        For each set, float64 ``[N, 1]``.
+    """
+    each = [np.empty((len(part.labels), 1)) for part in sets]
+    for fold in range(FOLDS):
+        others = [_without(fold, part) for part in sets]
+        temperature = fit_temperature([part for part in others if len(part.labels)])
+        for temperatures in each:
+            temperatures[fold::FOLDS] = temperature
+    return each
+
+
 def calibrated_loss(sets: Sequence[Scored]) -> float:
     """The negative log-likelihood that is left with the best offsets and temperature, in nats."""
     offsets = fit_offsets(sets)
@@ -81,6 +104,11 @@ def choose_threshold(sets: Sequence[Scored], temperature: float) -> float:
         answered = scores.max(axis=1) >= THRESHOLDS[:, None]
         gain += (answered * worth).mean(axis=1)
     return float(THRESHOLDS[gain.argmax()])
+
+
+def _without(fold: int, part: Scored) -> Scored:
+    kept = np.arange(len(part.labels)) % FOLDS != fold
+    return Scored(part.logits[kept], part.labels[kept])
 
 
 def _mean_nll(sets: Sequence[Scored], temperature: float) -> float:

@@ -59,8 +59,8 @@ class Split:
 
     Attributes:
         train: what the network learns from.
-        validation: what choices are made on: curves, temperature, threshold.
-        held_out: what is reported.
+        validation: what choices are made on: curves, shares, offsets, threshold.
+        held_out: what is reported, and calibrated on.
     """
 
     train: FaceSet

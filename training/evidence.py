@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+import numpy as np
 from torch import nn
 
 from training.artefact import score
-from training.calibrate import choose_threshold, fit_temperature
+from training.calibrate import choose_threshold, fit_temperature, temperatures_of_others
 from training.card import Metrics
 from training.data import FaceSet, Split
 from training.report import Report, Scored, measure
@@ -25,8 +26,8 @@ class Evidence:
 
     Attributes:
         validation: per data set, faces that choices are made on.
-        held_out: per data set and pooled, faces that are reported and decide the precision.
-        unseen: the same of data sets that no part was learned of.
+        held_out: per data set, faces that are reported, decide the precision and calibrate it.
+        unseen: per data set of which no part was learned, faces that are reported alone.
     """
 
     validation: tuple[Scored, ...]
@@ -36,10 +37,9 @@ class Evidence:
     @classmethod
     def gather(cls, network: nn.Module, splits: Sequence[Split], unseen: Sequence[FaceSet]) -> Self:
         """Ask a loaded file about every face."""
-        held_out = {s.held_out.name: score(network, s.held_out) for s in splits}
         return cls(
             validation=tuple(score(network, s.validation) for s in splits),
-            held_out={**held_out, POOLED: Scored.pool(list(held_out.values()))},
+            held_out={s.held_out.name: score(network, s.held_out) for s in splits},
             unseen={faces.name: score(network, faces) for faces in unseen},
         )
 
@@ -67,8 +67,9 @@ class Findings:
     @classmethod
     def of(cls, evidence: dict[str, Evidence]) -> Self:
         """Fit, choose and measure."""
-        temperatures = {p: fit_temperature(e.validation) for p, e in evidence.items()}
-        pooled = {p: e.held_out[POOLED] for p, e in evidence.items()}
+        held_out = {p: list(e.held_out.values()) for p, e in evidence.items()}
+        temperatures = {p: fit_temperature(sets) for p, sets in held_out.items()}
+        pooled = {p: Scored.pool(sets) for p, sets in held_out.items()}
         loss = round(pooled["fp32"].accuracy - pooled["int8"].accuracy, 6)
         fits = loss <= INT8_LOSS
         reason = (
@@ -82,18 +83,29 @@ class Findings:
             default="int8" if fits else "fp32",
             reason=reason,
             metrics=Metrics(
-                held_out=_reports({p: e.held_out for p, e in evidence.items()}, temperatures),
-                unseen=_reports({p: e.unseen for p, e in evidence.items()}, temperatures),
+                held_out=_by_name({p: cross_fitted(e.held_out) for p, e in evidence.items()}),
+                unseen=_by_name(
+                    {
+                        p: {
+                            name: measure(faces, temperatures[p])
+                            for name, faces in e.unseen.items()
+                        }
+                        for p, e in evidence.items()
+                    }
+                ),
             ),
         )
 
 
-def _reports(
-    scored: dict[str, dict[str, Scored]], temperatures: dict[str, float]
-) -> dict[str, dict[str, Report]]:
-    """Reports by data set and precision, from what was scored by precision and data set."""
-    names = scored["fp32"]
-    return {
-        name: {p: measure(sets[name], temperatures[p]) for p, sets in scored.items()}
-        for name in names
-    }
+def cross_fitted(held_out: dict[str, Scored]) -> dict[str, Report]:
+    """Reports of each data set and of all pooled, faces at temperatures that others decided."""
+    sets = list(held_out.values())
+    temperatures = temperatures_of_others(sets)
+    reports = [measure(*pair) for pair in zip(sets, temperatures, strict=True)]
+    pooled = measure(Scored.pool(sets), np.concatenate(temperatures))
+    return dict(zip([*held_out, POOLED], [*reports, pooled], strict=True))
+
+
+def _by_name(reports: dict[str, dict[str, Report]]) -> dict[str, dict[str, Report]]:
+    """By data set and precision what is given by precision and data set."""
+    return {name: {p: by[name] for p, by in reports.items()} for name in reports["fp32"]}

@@ -38,8 +38,11 @@ class Answered(NamedTuple):
     accuracy: float
 
 
-def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> Scores:
-    """Probabilities from logits ``[N, K]`` that are divided by `temperature` first."""
+def softmax(logits: NDArray[np.floating], temperature: float | Values = 1.0) -> Scores:
+    """Probabilities from logits ``[N, K]`` that are divided by `temperature` first.
+
+    One for all, or ``[N, 1]``, one for each row.
+    """
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     scores: Scores = powers / powers.sum(axis=1, keepdims=True)

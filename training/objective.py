@@ -19,7 +19,7 @@ class Objective:
         recipe: says what is part of it.
         class_weights: float32 ``[6]``, on the device of the faces.
         teachers: networks from faces to logits, in evaluation mode, whose mean answer to what
-            the network sees is part of what it should answer.
+            the network sees, or to that and its mirror image, is part of what it should answer.
     """
 
     recipe: Recipe
@@ -52,9 +52,11 @@ class Objective:
         return loss
 
     def _taught(self, inputs: Tensor) -> Tensor:
+        mirrored = self.recipe.teachers_see == "mirrored"
+        views = (inputs, inputs.flip(-1)) if mirrored else (inputs,)
         with torch.no_grad():
-            answers = [teacher(inputs).float().softmax(dim=1) for teacher in self.teachers]
-        return torch.stack(answers).mean(dim=0)
+            logits = [teacher(view).float() for teacher in self.teachers for view in views]
+        return torch.stack(logits).softmax(dim=2).mean(dim=0)
 
 
 def _mixed(inputs: Tensor, targets: Tensor, strength: float) -> tuple[Tensor, Tensor]:

@@ -200,7 +200,7 @@ def _choices(values: dict[str, Any]) -> dict[str, str]:
     stages = ", ".join(f"{stage.share:.0%} at {stage.pixels} px" for stage in recipe.stages)
     moved = asdict(recipe.augmentation) | ({"mixup": recipe.mixup} if recipe.mixup else {})
     teachers = ", ".join(f"`{teacher}`" for teacher in recipe.teachers)
-    beside = ", about what it sees" if recipe.teachers_see == "inputs" else ""
+    beside = ", about what it sees" if recipe.teachers_see != "faces" else ""
     draws = " : ".join(map(str, recipe.turns)) or "equally often"
     cut = f"; {recipe.photographed:.0%} cut out of photographs" if recipe.photographed else ""
     after = f", after {recipe.after:,} draws before" if recipe.after else ""
@@ -251,10 +251,10 @@ def _commands(card: Card) -> str:
     unseen = [s["file"] for s in card["data"] if "unseen" in s["parts"]]
     lines = []
     for entry in card["precisions"].values():
-        evaluate = f"python -m training evaluate {folder}/{entry['file']}"
-        lines.append(f"{evaluate} {' '.join(seen)} --part held_out")
+        file = f"{folder}/{entry['file']}"
+        lines.append(f"python -m training calibrate {file} {' '.join(seen)}")
         if unseen:
-            lines.append(f"{evaluate} {' '.join(unseen)}")
+            lines.append(f"python -m training evaluate {file} {' '.join(unseen)}")
     return "\n".join(lines)
 
 

@@ -73,7 +73,7 @@ class Recipe:
         teachers_see: what they answer: ``faces``, each and its mirror image once, before the first
             step; or ``inputs``, at every step what the network sees, moved, changed and mixed
             (Beyer et al., *Knowledge distillation: A good teacher is patient and consistent*,
-            arXiv 2106.05237).
+            arXiv 2106.05237); or ``mirrored``, that and its mirror image.
         teaching: how much the teachers decide; the label decides the rest.
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """
@@ -101,7 +101,7 @@ class Recipe:
     photographed: Fraction = 0.0
     start: str = ""
     teachers: tuple[str, ...] = ()
-    teachers_see: Literal["faces", "inputs"] = "faces"
+    teachers_see: Literal["faces", "inputs", "mirrored"] = "faces"
     teaching: Fraction = 0.5
     seed: NonNegativeInt = 2402
 

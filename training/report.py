@@ -101,8 +101,8 @@ class Scored:
         return _share(self.accuracy, len(self.labels))
 
 
-def measure(scored: Scored, temperature: float) -> Report:
-    """Measure what a network says, with its scores at `temperature`."""
+def measure(scored: Scored, temperature: float | metrics.Values) -> Report:
+    """Measure what a network says, with its scores at `temperature`: for all, or ``[N, 1]``."""
     labels = scored.labels
     before, after = metrics.softmax(scored.logits), metrics.softmax(scored.logits, temperature)
     counts = metrics.confusion(after, labels)

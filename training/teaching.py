@@ -34,7 +34,7 @@ def taught(data: Data, recipe: Recipe, device: torch.device, file: Path) -> Data
 
 def beside(recipe: Recipe, device: torch.device) -> tuple[GiMeFive, ...]:
     """The teachers that answer what the network sees, on `device`, in evaluation mode."""
-    if recipe.teachers_see != "inputs":
+    if recipe.teachers_see == "faces":
         return ()
     return tuple(_ready(teacher, device) for teacher in recipe.teachers)
 

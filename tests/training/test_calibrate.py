@@ -6,7 +6,12 @@ import torch
 from torch.nn import functional
 
 from training import metrics
-from training.calibrate import choose_threshold, fit_offsets, fit_temperature
+from training.calibrate import (
+    choose_threshold,
+    fit_offsets,
+    fit_temperature,
+    temperatures_of_others,
+)
 from training.report import THRESHOLDS, Scored
 
 
@@ -54,6 +59,24 @@ def test_data_sets_weigh_the_same_whatever_their_size() -> None:
     small, large = drawn(0.5, 200, seed=5), drawn(2.0, 200, seed=6)
     repeated = Scored.pool([large] * 9)
     assert fit_temperature([small, repeated]) == fit_temperature([small, large])
+
+
+def test_a_face_has_no_part_in_the_temperature_that_it_is_measured_at() -> None:
+    sets = [drawn(0.5, 40, seed=10), drawn(2.0, 25, seed=11)]
+    others = [np.arange(len(part.labels)) % 10 != 3 for part in sets]
+    rest = [Scored(s.logits[kept], s.labels[kept]) for s, kept in zip(sets, others, strict=True)]
+    before = temperatures_of_others(sets)
+    assert before[1][3] == before[0][33] == fit_temperature(rest)
+    sets[0].labels[3] = (sets[0].labels[3] + 1) % 6
+    after = temperatures_of_others(sets)
+    for some, same, kept in zip(before, after, others, strict=True):
+        assert ((some == same)[:, 0] == ~kept).all()
+
+
+def test_a_face_that_is_alone_in_its_set_is_measured_at_the_temperature_of_the_others() -> None:
+    one, others = drawn(1.0, 1, seed=12), drawn(0.7, 300, seed=13)
+    (alone,), _ = temperatures_of_others([one, others])
+    assert alone == pytest.approx(0.7, rel=0.3)
 
 
 def test_the_threshold_is_where_answers_begin_to_be_right_more_often_than_wrong() -> None:

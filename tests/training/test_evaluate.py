@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.training.conftest import Exported
+from training import evaluate as evaluation
 from training.__main__ import app
 from training.artefact import score
 from training.compare import compare
@@ -49,7 +50,7 @@ def test_held_out_faces_give_what_the_card_says(
         found = json.loads((tmp_path / f"{name}.json").read_text())
         written = card["metrics"]["held_out"][name][file.split(".")[1]]
         assert found["confusion"] == written["confusion"]
-        assert found["nll"]["after"] == pytest.approx(written["nll"]["after"], rel=1e-4)
+        assert found["nll"]["before"] == pytest.approx(written["nll"]["before"], rel=1e-4)
 
 
 def test_a_picture_is_drawn_beside_the_numbers(exported: Exported, tmp_path: Path) -> None:
@@ -75,12 +76,16 @@ def test_a_data_set_is_cut_as_the_run_did(exported: Exported, part: str, faces: 
     assert line.startswith(f"raf-noise: {faces} faces")
 
 
-def test_calibrate_finds_the_temperature_of_the_card(exported: Exported) -> None:
+def test_calibrate_finds_the_temperature_of_the_card_and_what_it_says_of_held_out_faces(
+    exported: Exported,
+) -> None:
     card = json.loads((exported.folder / "card.json").read_text())
     temperature = card["precisions"]["int8"]["temperature"]
     lines = said("calibrate", exported.folder / "model.int8.pt", *exported.data)
     assert lines[0] == f"the card's temperature is {temperature}, here {temperature}"
-    assert lines[1].startswith("validation: 12 faces")
+    held_out = card["metrics"]["held_out"]
+    assert list(held_out) == ["raf-noise", "fer2013-noise", "pooled"]
+    assert lines[1:] == [evaluation.line(name, by["int8"]) for name, by in held_out.items()]
 
 
 def test_describe_writes_the_same_page_again(exported: Exported, tmp_path: Path) -> None:

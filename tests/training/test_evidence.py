@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evidence import POOLED, Evidence, Findings
+from training.evidence import Evidence, Findings
 from training.report import Scored
 
 
@@ -12,7 +12,7 @@ def evidence(right: int, faces: int = 1000) -> Evidence:
     labels = np.arange(faces) % 6
     answers = np.where(np.arange(faces) < right, labels, (labels + 1) % 6)
     scored = Scored(3 * np.eye(6)[answers], labels)
-    return Evidence((scored,), {"set": scored, POOLED: scored}, {})
+    return Evidence((scored,), {"set": scored}, {})
 
 
 @pytest.mark.parametrize(

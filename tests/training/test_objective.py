@@ -89,6 +89,13 @@ def test_teachers_that_see_the_inputs_answer_them_as_they_are_mixed() -> None:
     assert value == pytest.approx(cross_entropy(mean, logs), rel=1e-4)
 
 
+def test_teachers_that_see_mirror_images_too_answer_by_the_mean_of_both() -> None:
+    recipe = replace(PLAIN, teaching=1.0, teachers=("a",), teachers_see="mirrored")
+    value = Objective(recipe, WEIGHTS, (NETWORK,))(NETWORK, FACES, TARGETS).item()
+    mean = (np.exp(log_scores()) + np.exp(log_scores(FACES.flip(2)))) / 2
+    assert value == pytest.approx(cross_entropy(mean, log_scores()), rel=1e-4)
+
+
 def test_consistency_is_the_divergence_of_mirror_images_beside_the_loss_of_both() -> None:
     logs, mirrored = log_scores(), log_scores(FACES.flip(2))
     both = (cross_entropy(TARGETS.numpy(), logs) + cross_entropy(TARGETS.numpy(), mirrored)) / 2

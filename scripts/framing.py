@@ -4,7 +4,7 @@ Face crops of data sets, none of which was trained on, are set into larger pictu
 turned, their surroundings made up. The detector finds them there, and every way crops them again.
 A good way is read by the network as well as the data set's own crop::
 
-    python scripts/framing.py DATA.zip ... --network model_store/gimefive/9
+    python scripts/framing.py DATA.zip ... --network model_store/gimefive/10
 """
 
 from collections.abc import Sequence

@@ -10,14 +10,14 @@ from training.report import Report
 
 
 def compare(folders: Sequence[Path]) -> str:
-    """A Markdown table with a column for each version and a row for each measure of any of them.
+    """A Markdown table with a column for each version, highest last, and a row for each measure.
 
     Measured is what each version's card says that processors use, calibrated.
 
     Raises:
         ExportError: there is no ``card.json`` in one of `folders`.
     """
-    cards = [read(folder) for folder in folders]
+    cards = sorted((read(folder) for folder in folders), key=lambda card: int(card["version"]))
     columns = [_measures(card) for card in cards]
     names = dict.fromkeys(name for column in columns for name in column)
     rows = [[name, *(column.get(name, UNKNOWN) for column in columns)] for name in names]

@@ -120,12 +120,12 @@ def test_an_error_is_one_line_without_a_traceback(
 def test_versions_are_compared_by_what_their_cards_say(exported: Exported, tmp_path: Path) -> None:
     card = json.loads((exported.folder / "card.json").read_text())
     precision = card["default_precision"]["cpu"]
-    card["version"] = "8"
+    card["version"] = "10"
     card["metrics"]["held_out"]["raf-noise"][precision]["accuracy"]["value"] = 0.987
     del card["metrics"]["unseen"]["elsewhere"]
     (tmp_path / "card.json").write_text(json.dumps(card))
-    header, _, *lines = said("compare", exported.folder, tmp_path)
-    assert header.split("|")[2:-1] == [" version 7 ", " version 8 "]
+    header, _, *lines = said("compare", tmp_path, exported.folder)
+    assert [name.strip() for name in header.split("|")[2:-1]] == ["version 7", "version 10"]
     rows = {name.strip(): values for _, name, *values, _ in (line.split("|") for line in lines)}
     assert rows["raf-noise: accuracy, %"][1].strip() == "98.7"
     assert rows["elsewhere: NLL"][1].strip() == "-"

@@ -18,6 +18,7 @@ from training.report import THRESHOLDS, Scored
 LOWEST, HIGHEST = 0.02, 50.0
 
 FOLDS = 10
+"""Parts of the faces, each of which is measured at the temperature of the others."""
 
 PULL = 1e-4
 """Loss for each squared offset: keeps them finite where no validation face speaks of a class."""

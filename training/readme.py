@@ -200,7 +200,8 @@ def _choices(values: dict[str, Any]) -> dict[str, str]:
     stages = ", ".join(f"{stage.share:.0%} at {stage.pixels} px" for stage in recipe.stages)
     moved = asdict(recipe.augmentation) | ({"mixup": recipe.mixup} if recipe.mixup else {})
     teachers = ", ".join(f"`{teacher}`" for teacher in recipe.teachers)
-    beside = ", about what it sees" if recipe.teachers_see != "faces" else ""
+    sight = ", about what it sees"
+    seen = {"faces": "", "inputs": sight, "mirrored": f"{sight} and its mirror image"}
     draws = " : ".join(map(str, recipe.turns)) or "equally often"
     cut = f"; {recipe.photographed:.0%} cut out of photographs" if recipe.photographed else ""
     after = f", after {recipe.after:,} draws before" if recipe.after else ""
@@ -210,7 +211,9 @@ def _choices(values: dict[str, Any]) -> dict[str, str]:
         "starts from": f"the weights of `{recipe.start}`" if recipe.start else "chance",
         "image passes": f"{recipe.images:,}: {stages}",
         "draws of each data set": draws + after + cut,
-        "taught by": f"{teachers}: {recipe.teaching:.0%}{beside}" if teachers else "labels alone",
+        "taught by": f"{teachers}: {recipe.teaching:.0%}{seen[recipe.teachers_see]}"
+        if teachers
+        else "labels alone",
         "optimiser": f"{recipe.optimizer}, peak rate {recipe.learning_rate:g}, "
         f"batch {recipe.batch}{half}",
         "weight decay": f"{recipe.weight_decay:g}, not on biases and norms",

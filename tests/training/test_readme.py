@@ -121,3 +121,18 @@ def test_a_table_is_aligned_as_text() -> None:
     assert table(["what", "n"], [["a", "1"], ["longer", "23"]]) == (
         "| what   |  n |\n| ------ | -: |\n| a      |  1 |\n| longer | 23 |"
     )
+
+
+@pytest.mark.parametrize(
+    ("sees", "words"),
+    [
+        ("faces", "`a`: 50%"),
+        ("inputs", "`a`: 50%, about what it sees"),
+        ("mirrored", "`a`: 50%, about what it sees and its mirror image"),
+    ],
+)
+def test_the_page_says_what_teachers_were_asked_about(card: Card, sees: str, words: str) -> None:
+    changed: Card = json.loads(json.dumps(card))
+    changed["recipes"][0] |= {"teachers": ["a"], "teachers_see": sees}
+    lines = [" ".join(line.split()) for line in markdown(changed).splitlines()]
+    assert f"| taught by | {words} |" in lines

@@ -50,6 +50,8 @@ class Recipe:
         bootstrapping: part of each target that the network's own answer decides.
         mixup: strength of the mixing of two faces and their targets (both parameters of the beta
             distribution); none at 0.
+        sharpness: how far the weights are moved towards a higher loss before each gradient is taken
+            (Foret et al., arXiv 2010.01412); above 0 each face passes twice.
         consistency: weight of the difference between the answers to a face and to its mirror image;
             above 0 each face passes twice.
         dropout: how much of the published dropout (0.2 after a block, 0.5 between linear layers)
@@ -88,6 +90,7 @@ class Recipe:
     label_smoothing: Fraction = 0.1
     bootstrapping: Fraction = 0.0
     mixup: NonNegativeFloat = 0.0
+    sharpness: NonNegativeFloat = 0.0
     consistency: NonNegativeFloat = 0.0
     dropout: NonNegativeFloat = 1.0
     linear_dropout: NonNegativeFloat | None = None

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from training.objective import Objective
 from training.photographs import photographed
 from training.recipe import Recipe
 from training.saving import write, write_text
+from training.sharpness import climbed
 from training.teaching import beside, taught
 
 MEASURED = 512
@@ -122,10 +124,9 @@ class Run:
                 self.progress.update(bar, advance=batch, rate=f"{speed:.0f}" if speed else "-")
         self._finish()
 
-    def _step(self, replica: nn.Module, step: int) -> Tensor:
+    def _step(self, replica: DistributedDataParallel, step: int) -> Tensor:
         recipe = self.recipe
         chance = (recipe.seed * recipe.steps + step) * self.execution.processes + self.rank
-        torch.manual_seed(chance)
         generator = torch.Generator(self.device).manual_seed(chance)
         first = recipe.after + step * recipe.batch
         numbers = range(first + self.rank, first + recipe.batch, self.execution.processes)
@@ -134,10 +135,23 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step)
         self.optimizer.zero_grad()
-        with recipe.arithmetic(self.device):
+        slope = partial(self._slope, replica, inputs, targets, chance)
+        if recipe.sharpness:
+            with replica.no_sync():  # each process climbs by its own faces
+                loss = slope()
+            with climbed(self.network, recipe.sharpness):
+                slope()
+        else:
+            loss = slope()
+        self.optimizer.step()
+        return loss
+
+    def _slope(self, replica: nn.Module, inputs: Tensor, targets: Tensor, chance: int) -> Tensor:
+        """Add up the gradients of the loss, which is given; alike for the same `chance`."""
+        torch.manual_seed(chance)
+        with self.recipe.arithmetic(self.device):
             loss = self.objective(replica, inputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        self.optimizer.step()
         return loss.detach()
 
     def _after(self, step: int, loss: Tensor) -> None:

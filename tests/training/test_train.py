@@ -28,6 +28,9 @@ from training.run import Execution
 from training.train import train
 
 RECIPE = Recipe(images=32, batch=8, stages=(Stage(0.75, 32), Stage(0.25, 40)), seed=5)
+STILL = Augmentation(
+    flip=0, rotation=0, scale=0, shift=0, contrast=0, brightness=0, erasing=0, blur=0
+)
 TOGETHER = Execution(processes=2, checkpoint_steps=2)
 
 
@@ -132,9 +135,7 @@ def test_without_dropout_no_chance_is_left_in_what_the_network_answers(
         dropout=dropout,
         linear_dropout=linear,
         stages=(Stage(1.0, 32),),
-        augmentation=Augmentation(
-            flip=0, rotation=0, scale=0, shift=0, contrast=0, brightness=0, erasing=0
-        ),
+        augmentation=STILL,
     )
     train(recipe, sets(Same), tmp_path, Execution(reports=2))
     first, second = json.loads((tmp_path / "history.json").read_text())
@@ -157,6 +158,47 @@ def test_a_run_in_bfloat16_sees_the_losses_of_one_in_full_precision_and_keeps_fu
         )
     assert losses[0] != losses[1]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_a_step_with_sharpness_takes_its_gradient_uphill(tmp_path: Path) -> None:
+    recipe = Recipe(
+        images=8,
+        batch=8,
+        optimizer="SGD",
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        dropout=0.0,
+        balance=0.0,
+        stages=(Stage(1.0, 32),),
+        augmentation=STILL,
+        sharpness=0.2,
+    )
+    train(recipe, sets(), tmp_path, Execution())
+    stepped = torch.load(tmp_path / "checkpoint.pt")["network"]
+
+    torch.manual_seed(recipe.seed)
+    network = GiMeFive()
+    network.dropout.p = network.dropout_fc.p = 0.0
+    weights = dict(network.named_parameters())
+    faces, targets = sets().batch(range(8), recipe.seed)
+    inputs = STILL(faces, 32, torch.Generator())
+
+    def slopes() -> dict[str, Tensor]:
+        loss = functional.cross_entropy(network(inputs), targets)
+        return dict(zip(weights, torch.autograd.grad(loss, [*weights.values()]), strict=True))
+
+    def flat(each: dict[str, Tensor]) -> Tensor:
+        return torch.cat([values.flatten() for values in each.values()])
+
+    uphill = slopes()
+    stood = {name: weight.detach().clone() for name, weight in weights.items()}
+    for name, weight in weights.items():
+        weight.data.add_(uphill[name] * 0.2 / flat(uphill).norm())
+    there = slopes()
+    step = flat({name: stood[name] - stepped[name] for name in stood})
+    length = 1.9 * recipe.rate(0)  # the first step with Nesterov's momentum
+    assert (step - length * flat(there)).norm() < 0.01 * step.norm()
+    assert (step - length * flat(uphill)).norm() > 0.1 * step.norm()
 
 
 def test_a_run_may_start_from_the_weights_of_another(tmp_path: Path) -> None:
@@ -208,14 +250,11 @@ def test_teachers_answer_in_the_precision_of_the_run(exported: Exported, tmp_pat
 def test_a_run_on_a_gpu_sees_the_losses_of_one_on_the_cpu_and_its_weights_are_read_anywhere(
     exported: Exported, tmp_path: Path
 ) -> None:
-    still = Augmentation(
-        flip=0, rotation=0, scale=0, shift=0, contrast=0, brightness=0, erasing=0, blur=0
-    )
     recipe = replace(
         RECIPE,
         learning_rate=0.0,
         dropout=0.0,
-        augmentation=still,
+        augmentation=STILL,
         teachers=(str(exported.folder),),
         teachers_see="inputs",
     )

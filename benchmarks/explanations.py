@@ -28,7 +28,7 @@ from PIL import Image
 from benchmarks.peers.network import STORE
 from benchmarks.pictures import ROOT, crop
 from benchmarks.wrk import Request, closed_loop
-from service.crew import RECENT
+from service.worker_pool import RECENT
 from training.network import GiMeFive
 
 RESULTS = ROOT / "benchmarks" / "results" / "explanations.json"

@@ -1,9 +1,10 @@
 """What several fronts gain: ``python -m benchmarks.fronts``.
 
 A 64x64 JPEG is classified with faces=whole by a real server whose model answers at once, so that
-fronts and hub are all that costs. It shows a gain only with more cores than fronts: the hub, the
-model process and wrk want theirs. Rounds go through all numbers of fronts; medians are reported,
-with the CPU time of each kind of process a request, which tells what would be the limit.
+fronts and supervisor are all that costs. It shows a gain only with more cores than fronts: the
+supervisor, the model process and wrk want theirs. Rounds go through all numbers of fronts; medians
+are reported, with the CPU time of each kind of process a request, which tells what would be the
+limit.
 """
 
 import json
@@ -26,7 +27,7 @@ WARMING = 1
 
 
 def fronts_of(pid: int) -> list[int]:
-    """The front processes of a hub; with one front, the process itself."""
+    """The front processes of a supervisor; with one front, the process itself."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [
         int(child)
@@ -42,15 +43,15 @@ def measure(port: int, count: int, connections: int, seconds: int) -> dict[str, 
         RuntimeError: not every request was answered.
     """
     request = Request(PATH, crop())
-    with hollow(port, count) as hub:
+    with hollow(port, count) as supervisor:
         closed_loop(port, request, connections, WARMING)
-        fronts = fronts_of(hub)
-        before = cpu_seconds(hub), sum(map(cpu_seconds, fronts))
+        fronts = fronts_of(supervisor)
+        before = cpu_seconds(supervisor), sum(map(cpu_seconds, fronts))
         seen = closed_loop(port, request, connections, seconds)
-        after = cpu_seconds(hub), sum(map(cpu_seconds, fronts))
+        after = cpu_seconds(supervisor), sum(map(cpu_seconds, fronts))
     if seen.refused or seen.lost:
         raise RuntimeError(f"not every request was answered: {seen}")
-    hub_us, front_us = (
+    supervisor_us, front_us = (
         (end - begin) / seen.requests * 1e6 for begin, end in zip(before, after, strict=True)
     )
     return {
@@ -58,7 +59,7 @@ def measure(port: int, count: int, connections: int, seconds: int) -> dict[str, 
         "p50_ms": round(seen.p50, 2),
         "p99_ms": round(seen.p99, 2),
         "front_us": round(front_us, 1),
-        "hub_us": round(hub_us, 1) if fronts != [hub] else 0.0,
+        "supervisor_us": round(supervisor_us, 1) if fronts != [supervisor] else 0.0,
     }
 
 

@@ -15,7 +15,7 @@ from service.engine import Engine
 from service.records import ModelInfo, WorkerConfig
 from service.serve import serve
 from service.settings import Settings
-from service.trail import UNTRACED, Trail
+from service.tracer import UNTRACED, Tracer
 from service.wire import Message
 
 INFO = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "it answers at once", max_batch=32)
@@ -38,9 +38,9 @@ def command(_: WorkerConfig) -> tuple[str, ...]:
     return (sys.executable, "-m", "benchmarks.hollow", "model")
 
 
-def opened(settings: Settings, trail: Trail = UNTRACED) -> AbstractAsyncContextManager[Engine]:
+def opened(settings: Settings, tracer: Tracer = UNTRACED) -> AbstractAsyncContextManager[Engine]:
     """The engine, with this model."""
-    return Engine.open(settings, command, trail)
+    return Engine.open(settings, command, tracer)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from service.crew import Crew
 from service.errors import NotReady, Overloaded, TooLarge
 from service.queues import Entries, Queue, wait
+from service.worker_pool import WorkerPool
 
 
 class Observer(Protocol):
@@ -30,7 +30,7 @@ class Admission:
     def __init__(
         self,
         queues: Sequence[Queue],
-        crew: Crew[Any],
+        pool: WorkerPool[Any],
         observer: Observer,
         clock: Callable[[], float],
         filled: Callable[[], None],
@@ -39,13 +39,13 @@ class Admission:
 
         Args:
             queues: one a lane.
-            crew: the workers.
+            pool: the workers.
             observer: told what happens.
             clock: monotonic seconds.
             filled: called when there is something to do.
         """
         self._queues = queues
-        self._crew = crew
+        self._pool = pool
         self._observer = observer
         self._clock = clock
         self._filled = filled
@@ -76,12 +76,12 @@ class Admission:
             ServiceError: they would be refused, as `Batcher.submit` says.
         """
         self._check_possible(queue, items)
-        if not self._crew.up:
+        if not self._pool.up:
             raise self._not_ready("no model process is up: try again shortly")
         now = self._clock()
         seconds = self.wait(queue, now)
         crowd = len(queue) + items
-        if not queue.has_room(items) or queue.pressure.overfull(crowd, seconds, now):
+        if not queue.has_room(items) or queue.shedder.sheds(crowd, seconds, now):
             raise self._overloaded("queue_full", queue, seconds)
         answered = seconds + queue.work(min(queue.cap, crowd))
         if deadline and seconds and now + answered + queue.doubt.seconds > deadline:
@@ -146,9 +146,9 @@ class Admission:
 
     def wait(self, queue: Queue, now: float) -> float:
         """Seconds until a worker gets to what joins now."""
-        if self._crew.idle and not any(map(len, self._queues)):
+        if self._pool.idle and not any(map(len, self._queues)):
             return 0.0
-        return wait(queue, self._queues, self._crew.under_way(now), self._crew.up)
+        return wait(queue, self._queues, self._pool.under_way(now), self._pool.up)
 
     def tell(self, queue: Queue) -> None:
         """Tell the observer how many wait."""

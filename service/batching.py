@@ -14,11 +14,11 @@ from typing import Any, Generic
 import structlog
 
 from service.admission import Admission, Observer
-from service.crew import RECENT, Crew, Post, WorkerT, choose
 from service.errors import ModelFailure, NotReady, OutOfMemory, WorkerLost
 from service.lanes import Batch, ItemT, Lane, ResultT, share
 from service.queues import Answer, Entries, Entry, Queue
-from service.trail import UNTRACED, Trail
+from service.tracer import UNTRACED, Tracer
+from service.worker_pool import RECENT, Slot, WorkerPool, WorkerT, choose
 
 log = structlog.get_logger(__name__)
 
@@ -32,18 +32,18 @@ class Batcher(Generic[WorkerT]):
         lanes: Sequence[Lane[WorkerT, Any, Any]],
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
-        trail: Trail = UNTRACED,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self._queues = {lane: Queue(lane) for lane in lanes}
         self._observer = observer
         self._clock = clock
-        self._trail = trail
+        self._tracer = tracer
         self._changed = asyncio.Event()
-        self._crew = Crew(workers)
+        self._pool = WorkerPool(workers)
         queues = list(self._queues.values())
-        self._admission = Admission(queues, self._crew, observer, clock, self._changed.set)
-        hands = [post for post in self._crew.posts for _ in range(2)]
-        self._tasks = [asyncio.create_task(self._serve(post)) for post in hands]
+        self._admission = Admission(queues, self._pool, observer, clock, self._changed.set)
+        hands = [slot for slot in self._pool.slots for _ in range(2)]
+        self._tasks = [asyncio.create_task(self._serve(slot)) for slot in hands]
 
     async def submit(
         self,
@@ -74,7 +74,7 @@ class Batcher(Generic[WorkerT]):
             ModelFailure: the model could not answer for one of them.
         """
         queue, loop = self._queues[lane], asyncio.get_running_loop()
-        asker = self._trail.here()
+        asker = self._tracer.here()
         entries: list[Entry[ItemT, ResultT]] = [
             Entry(item, deadline, loop.create_future(), asker) for item in items
         ]
@@ -104,12 +104,12 @@ class Batcher(Generic[WorkerT]):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._admission.close()  # again: what a worker had may just have been given back
 
-    async def _serve(self, post: Post[WorkerT]) -> None:
+    async def _serve(self, slot: Slot[WorkerT]) -> None:
         """One of a worker's two hands: while one's batch is computed, the other sends the next."""
         while True:
-            queue, batch = await self._take(post)
+            queue, batch = await self._take(slot)
             try:
-                await self._answer(post, queue, batch)
+                await self._answer(slot, queue, batch)
             except WorkerLost as error:
                 self._give_back(queue, batch, error)
             except asyncio.CancelledError:
@@ -120,17 +120,17 @@ class Batcher(Generic[WorkerT]):
                 _fail(batch, ModelFailure("the service failed while it worked on this face"))
             self._changed.set()
 
-    async def _take(self, post: Post[WorkerT]) -> tuple[Queue, Entries]:
+    async def _take(self, slot: Slot[WorkerT]) -> tuple[Queue, Entries]:
         """The next batch for a worker, as soon as there is one that it may begin."""
         while True:
-            await post.worker.ready()
+            await slot.worker.ready()
             now = self._clock()
             queues = [
-                queue for queue in self._queues.values() if self._crew.may_begin(post, queue, now)
+                queue for queue in self._queues.values() if self._pool.may_begin(slot, queue, now)
             ]
             queue = choose(queues, now)
             if queue is None:
-                await self._change(self._crew.pause(post, now) if self._waiting else None)
+                await self._change(self._pool.pause(slot, now) if self._waiting else None)
             elif batch := self._collect(queue, now):
                 return queue, batch
 
@@ -148,9 +148,9 @@ class Batcher(Generic[WorkerT]):
     def _collect(self, queue: Queue, now: float) -> Entries:
         """The next batch of entries that somebody still waits for."""
         if queue.lane.urgent:
-            self._crew.urgent_until = now + RECENT
-        largest = queue.largest(hurried=now < self._crew.urgent_until)
-        wanted = share(len(queue), self._crew.takers(now), largest)
+            self._pool.urgent_until = now + RECENT
+        largest = queue.largest(hurried=now < self._pool.urgent_until)
+        wanted = share(len(queue), self._pool.takers(now), largest)
         # Where more waits than fits, none is taken that would be late: another can be in time.
         needed = queue.work(wanted) if len(queue) > wanted else 0.0
         batch: list[Entry[Any, Any]] = []
@@ -180,14 +180,14 @@ class Batcher(Generic[WorkerT]):
         self._admission.tell(queue)
         self._changed.set()
 
-    async def _answer(self, post: Post[WorkerT], queue: Queue, batch: Entries) -> None:
+    async def _answer(self, slot: Slot[WorkerT], queue: Queue, batch: Entries) -> None:
         """Run a batch; one that fails is tried in halves, so that a bad item fails alone."""
         sent = self._clock()
         try:
-            with post.at(queue, len(batch), sent):
-                answered = await queue.lane.run(post.worker, [entry.item for entry in batch])
+            with slot.at(queue, len(batch), sent):
+                answered = await queue.lane.run(slot.worker, [entry.item for entry in batch])
         except ModelFailure as error:
-            self._trail.passed(queue.lane.name, batch, sent, self._clock(), error)
+            self._tracer.passed(queue.lane.name, batch, sent, self._clock(), error)
             if isinstance(error, WorkerLost):
                 raise
             if isinstance(error, OutOfMemory):
@@ -199,12 +199,12 @@ class Batcher(Generic[WorkerT]):
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
                 if wanted := self._wanted(half):
-                    await self._answer(post, queue, wanted)
+                    await self._answer(slot, queue, wanted)
             return
-        begun = max(sent, post.finished)  # what was sent ahead had to wait for the one before it
-        post.finished = self._clock()
-        self._trail.passed(queue.lane.name, batch, begun, post.finished, None)
-        queue.pace.learn(len(batch), max(answered.seconds, post.finished - begun))
+        begun = max(sent, slot.finished)  # what was sent ahead had to wait for the one before it
+        slot.finished = self._clock()
+        self._tracer.passed(queue.lane.name, batch, begun, slot.finished, None)
+        queue.pace.learn(len(batch), max(answered.seconds, slot.finished - begun))
         self._resolve(queue, batch, answered, begun)
 
     def _resolve(self, queue: Queue, batch: Entries, answered: Batch[Any], begun: float) -> None:

@@ -15,15 +15,15 @@ from pydantic import ValidationError
 from rich.console import Console
 
 import service
+from service.commands.resumable_csv import ResumableCsv, text
 from service.errors import ServiceError
 from service.explanation import Colormap, Emotion, Layer, Method, View
-from service.ledger import Ledger, text
 from service.records import FaceMode
 from service.settings import Settings
 from service.store import ModelStore
 
 if TYPE_CHECKING:
-    from service.asking import Answerer
+    from service.commands.backends import Backend
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -113,24 +113,24 @@ def classify(
     precision: PrecisionOption = None,
 ) -> None:
     """Classify images; a table on a terminal. The exit status is 1 if one could not be read."""
-    from service import album, report
+    from service.commands import pictures, report
 
-    ledger = _ledger(paths) if as_csv else None
-    found = album.pictures(paths)
+    resumed = _resumed(paths) if as_csv else None
+    found = pictures.pictures(paths)
     if not found:
         raise typer.BadParameter("there is no image in there", param_hint="PATHS")
-    files = [file for file in found if ledger is None or str(file) not in ledger.done]
+    files = [file for file in found if resumed is None or str(file) not in resumed.done]
     settings = _settings(device=device, precision=precision)
     writer: report.Writer = report.JsonLinesWriter() if as_json else report.TableWriter()
     if as_csv:
-        writer = report.CsvWriter(ledger.write if ledger else sys.stdout.write)
+        writer = report.CsvWriter(resumed.write if resumed else sys.stdout.write)
 
     async def work() -> int:
-        async with _answerer(settings, url, key_file) as answerer:
-            return await album.work(answerer, files, faces, writer, Console(stderr=True))
+        async with _backend(settings, url, key_file) as backend:
+            return await pictures.work(backend, files, faces, writer, Console(stderr=True))
 
-    with _ending(), closing(ledger) if ledger else nullcontext():
-        if as_csv and ledger is None:
+    with _ending(), closing(resumed) if resumed else nullcontext():
+        if as_csv and resumed is None:
             sys.stdout.write(text([report.COLUMNS]))
         failed = asyncio.run(work()) if files else 0
     raise typer.Exit(1 if failed else 0)
@@ -167,8 +167,8 @@ def explain(
     }
 
     async def draw() -> bytes:
-        async with _answerer(settings, url, key_file) as answerer:
-            return await answerer.explain(image.read_bytes(), query)
+        async with _backend(settings, url, key_file) as backend:
+            return await backend.explain(image.read_bytes(), query)
 
     with _ending():
         output.write_bytes(asyncio.run(draw()))
@@ -205,7 +205,7 @@ def video(
     The exit status is 1 if the model could not answer for a frame, and if the video
     breaks off; the CSV holds the frames before that then.
     """
-    from service import reel
+    from service.commands import video as command
 
     settings = _settings(device=device, precision=precision)
     query = {
@@ -222,15 +222,15 @@ def video(
         "faces": faces,
     }
 
-    async def work() -> reel.Outcome:
-        async with _answerer(settings, url, key_file) as answerer:
-            job = reel.Job(source, output, table, query)
-            return await reel.work(answerer, job, Console(stderr=True))
+    async def work() -> command.Outcome:
+        async with _backend(settings, url, key_file) as backend:
+            job = command.Job(source, output, table, query)
+            return await command.work(backend, job, Console(stderr=True))
 
     with _ending():
         outcome = asyncio.run(work())
     if outcome.summary:
-        reel.tell(outcome.summary)
+        command.tell(outcome.summary)
     if outcome.problem:
         if table:
             typer.echo(f"gimefive: {table} holds what was told before the following", err=True)
@@ -238,19 +238,19 @@ def video(
     raise typer.Exit(1 if outcome.failed else 0)
 
 
-def _answerer(
+def _backend(
     settings: Settings, url: str | None, key_file: Path | None
-) -> "AbstractAsyncContextManager[Answerer]":
-    from service import asking
+) -> "AbstractAsyncContextManager[Backend]":
+    from service.commands import backends
 
     if url is None:
-        return asking.engine_here(settings)
-    return asking.service_at(url, None if key_file is None else key_file.read_text().strip())
+        return backends.local_backend(settings)
+    return backends.remote_backend(url, None if key_file is None else key_file.read_text().strip())
 
 
-def _ledger(paths: list[Path]) -> Ledger | None:
+def _resumed(paths: list[Path]) -> ResumableCsv | None:
     """The CSV file among the paths, taken out of them."""
-    from service import report
+    from service.commands import report
 
     tables = [path for path in paths if path.suffix.lower() == ".csv"]
     for table in tables:
@@ -258,7 +258,7 @@ def _ledger(paths: list[Path]) -> Ledger | None:
     if not paths or len(tables) > 1:
         raise typer.BadParameter("give images and one FILE.csv at most", param_hint="PATHS")
     with _ending():
-        return Ledger(tables[0], report.COLUMNS) if tables else None
+        return ResumableCsv(tables[0], report.COLUMNS) if tables else None
 
 
 def _settings(**changes: object) -> Settings:

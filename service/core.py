@@ -7,15 +7,15 @@ from typing import Literal
 
 from service.batching import Batcher
 from service.lanes import ItemT, Lane, ResultT
-from service.limits import Places, Rate
+from service.limits import Quota, RateLimiter
 from service.metrics import Metrics
+from service.model_lanes import lanes_for
 from service.queues import Answer
 from service.records import ModelInfo, WorkerConfig
 from service.remote import RemoteModel
 from service.settings import Settings
-from service.starting import start_workers
-from service.trail import UNTRACED, Trail
-from service.work import lanes_for
+from service.startup import start_workers
+from service.tracer import UNTRACED, Tracer
 
 Kind = Literal["camera", "video"]
 """What needs a place, since it lasts long."""
@@ -35,27 +35,27 @@ class Core:
         settings: Settings,
         workers: Sequence[RemoteModel],
         info: ModelInfo,
-        trail: Trail = UNTRACED,
+        tracer: Tracer = UNTRACED,
     ) -> None:
         self.info = info
         self.metrics = Metrics(info, workers)
         self.lanes = lanes_for(info.max_batch, settings.queue_items, settings.queue_seconds)
         self._workers = workers
-        self._batcher = Batcher(workers, self.lanes, self.metrics, trail=trail)
+        self._batcher = Batcher(workers, self.lanes, self.metrics, tracer=tracer)
         self._places = {
-            "camera": Places(
+            "camera": Quota(
                 settings.max_cameras,
                 "cameras are on",
                 partial(self.metrics.rejected, "cameras_full"),
             ),
-            "video": Places(
+            "video": Quota(
                 settings.max_videos,
                 "videos are worked on",
                 partial(self.metrics.rejected, "videos_full"),
             ),
         }
         limit = settings.rate_limit
-        self._rate = Rate(limit, settings.rate_burst) if limit else None
+        self._rate = RateLimiter(limit, settings.rate_burst) if limit else None
 
     @classmethod
     @asynccontextmanager
@@ -63,21 +63,21 @@ class Core:
         cls,
         settings: Settings,
         command: Callable[[WorkerConfig], Sequence[str]],
-        trail: Trail = UNTRACED,
+        tracer: Tracer = UNTRACED,
     ) -> AsyncIterator["Core"]:
         """Start the model processes, and stop them at the end.
 
         Args:
             settings: what to serve, and how.
             command: makes the command line of a model process.
-            trail: told what was done for which request.
+            tracer: told what was done for which request.
 
         Raises:
             StoreError: the model cannot be had, or cannot run as the settings wish.
         """
         async with AsyncExitStack() as stack:
             workers, info = await start_workers(settings, command, stack)
-            core = cls(settings, workers, info, trail)
+            core = cls(settings, workers, info, tracer)
             stack.push_async_callback(core.close)
             yield core
 

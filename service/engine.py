@@ -7,27 +7,27 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 from service import imaging
-from service.annotating import Annotator
+from service.annotator import Annotator
 from service.camera import Camera
+from service.classifier import Classifier
 from service.core import Core
-from service.curfew import Curfew
-from service.distant import DistantCore
+from service.cutoff import Cutoff
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import DeadlineExceeded, ServiceError
+from service.explainer import Explainer
 from service.explanation import Explained, Glance, Question
 from service.faces import FaceDetector
 from service.footage import Footage
-from service.insight import Insight
 from service.intake import Intake, Scene, configure_opencv
 from service.lanes import ItemT, Lane, ResultT
-from service.limits import Places
+from service.limits import Quota
 from service.records import Classification, FaceMode, Picture, WorkerConfig
 from service.remote import RemoteModel, worker_argv
+from service.remote_core import RemoteCore
 from service.settings import Settings
-from service.sight import Sight
 from service.store import ModelStore
+from service.tracer import UNTRACED, Tracer
 from service.tracks import Tracker
-from service.trail import UNTRACED, Trail
 
 BATCHES = 4
 """Batches of frames, each as large as it may be, that fit into the memory for pictures."""
@@ -40,11 +40,11 @@ class Engine:
         memory: bytes for encoded pictures, of requests that come in or are worked on.
         draining: whether requests are no longer welcome, though still answered.
         closing: set when what goes on for ever has to end.
-        curfew: comes when what takes long has to.
+        cutoff: comes when what takes long has to.
     """
 
     def __init__(
-        self, settings: Settings, core: Core | DistantCore, trail: Trail = UNTRACED
+        self, settings: Settings, core: Core | RemoteCore, tracer: Tracer = UNTRACED
     ) -> None:
         self.settings = settings
         self.store = ModelStore(settings.model_store)
@@ -53,8 +53,8 @@ class Engine:
         self.metrics = core.metrics
         self.draining = False
         self.closing = asyncio.Event()
-        self.curfew = Curfew()
-        self.memory = Places(
+        self.cutoff = Cutoff()
+        self.memory = Quota(
             BATCHES * settings.max_frames_bytes,
             "bytes of pictures are held",
             partial(self.metrics.rejected, "memory_full"),
@@ -73,15 +73,15 @@ class Engine:
             max_wait=settings.queue_seconds,
             refused=self.metrics.rejected,
             dropped=self.metrics.dropped,
-            trail=trail,
+            tracer=tracer,
         )
         interactive, bulk, explaining = core.lanes
         self._interactive, self._explaining = interactive, explaining
-        self._sight = Sight(self._intake, core, self.metrics)
+        self._classifier = Classifier(self._intake, core, self.metrics)
         temperature = self.stored.card.precisions["fp32"].temperature
-        self._insight = Insight(self._intake, core, explaining, bulk, self.metrics, temperature)
-        annotator = Annotator(self._insight, self._intake, settings)
-        self.footage = Footage(self._sight, annotator, self._intake, bulk, settings)
+        self._explainer = Explainer(self._intake, core, explaining, bulk, self.metrics, temperature)
+        annotator = Annotator(self._explainer, self._intake, settings)
+        self.footage = Footage(self._classifier, annotator, self._intake, bulk, settings)
 
     @classmethod
     @asynccontextmanager
@@ -89,35 +89,35 @@ class Engine:
         cls,
         settings: Settings,
         command: Callable[[WorkerConfig], Sequence[str]] = worker_argv,
-        trail: Trail = UNTRACED,
+        tracer: Tracer = UNTRACED,
     ) -> AsyncIterator["Engine"]:
         """Start the model processes, and stop them at the end.
 
         Args:
             settings: what to serve, and how.
             command: makes the command line of a model process.
-            trail: told what was done for which request.
+            tracer: told what was done for which request.
 
         Raises:
             StoreError: a model is missing or altered, or cannot run as the settings wish.
         """
         async with (
-            Core.open(settings, command, trail) as core,
-            cls.around(core, settings, trail) as engine,
+            Core.open(settings, command, tracer) as core,
+            cls.around(core, settings, tracer) as engine,
         ):
             yield engine
 
     @classmethod
     @asynccontextmanager
     async def around(
-        cls, core: Core | DistantCore, settings: Settings, trail: Trail = UNTRACED
+        cls, core: Core | RemoteCore, settings: Settings, tracer: Tracer = UNTRACED
     ) -> AsyncIterator["Engine"]:
         """An engine whose models run already; it closes the way to them at its end.
 
         Raises:
             StoreError: a model is missing or altered.
         """
-        engine = cls(settings, core, trail)
+        engine = cls(settings, core, tracer)
         try:
             yield engine
         finally:
@@ -176,7 +176,7 @@ class Engine:
             ModelFailure: the model could not answer.
         """
         async with self.within(deadline) as moment:
-            return await self._sight.score(
+            return await self._classifier.score(
                 await self._scene(data, faces, self._interactive, moment),
                 self._interactive,
                 deadline=moment,
@@ -238,7 +238,7 @@ class Engine:
         """
         async with self.within(deadline) as moment:
             scene = await self._scene(data, faces, self._explaining, moment)
-            return await self._insight.explain(
+            return await self._explainer.explain(
                 scene, question, face, measured=measured, deadline=moment
             )
 
@@ -264,7 +264,7 @@ class Engine:
             return Glance(await self.classify(frame, faces))
         async with self.within(None) as moment:
             scene = await self._scene(frame, faces, self._explaining, moment)
-            return await self._insight.glance(scene, question, moment)
+            return await self._explainer.glance(scene, question, moment)
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
         """An explanation as a PNG file.

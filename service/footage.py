@@ -6,19 +6,19 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from service.annotating import Annotator, Staging, writing
+from service.annotator import Annotator, Staging, writing
+from service.async_video import open_async_video
+from service.classifier import Classifier
 from service.drawing import Style
 from service.errors import BadInput, ModelFailure, ServiceError
 from service.explanation import Question
-from service.film import open_film
 from service.intake import Intake
+from service.model_lanes import ScoreLane
 from service.pipeline import overlapped
 from service.records import Classification, FaceMode, Moment, Picture, Summary, VideoInfo
 from service.settings import Settings
-from service.sight import Sight
 from service.tracks import Summariser, Tracker
 from service.video import Frame, Sampling, Video
-from service.work import ScoreLane
 
 T = TypeVar("T")
 
@@ -34,13 +34,13 @@ class Footage:
 
     def __init__(
         self,
-        sight: Sight,
+        classifier: Classifier,
         annotator: Annotator,
         intake: Intake,
         bulk: ScoreLane,
         settings: Settings,
     ) -> None:
-        self._sight = sight
+        self._classifier = classifier
         self._annotator = annotator
         self._intake = intake
         self._bulk = bulk
@@ -58,7 +58,7 @@ class Footage:
 
         async def one(decode: Callable[[], Picture]) -> Classification | ServiceError:
             try:
-                return await self._sight.classify(
+                return await self._classifier.classify(
                     decode, faces, self._bulk, deadline=deadline, patient=True
                 )
             except (BadInput, ModelFailure) as error:
@@ -95,15 +95,17 @@ class Footage:
 
         async def look(frame: Frame) -> Moment:
             try:
-                answer = await self._sight.classify(frame.picture, faces, self._bulk, patient=True)
+                answer = await self._classifier.classify(
+                    frame.picture, faces, self._bulk, patient=True
+                )
             except ModelFailure as error:
                 return Moment(frame.index, frame.time, (), error)
             return Moment(frame.index, frame.time, answer.predictions)
 
         tracker, summariser = self._tracker(track), Summariser()
-        async with open_film(partial(self._open, file, sampling)) as film:
-            yield film.info
-            moments = overlapped(film.sampled(), look, self._window_for(film.info))
+        async with open_async_video(partial(self._open, file, sampling)) as video:
+            yield video.info
+            moments = overlapped(video.sampled(), look, self._window_for(video.info))
             async with aclosing(moments):
                 async for moment in moments:
                     followed = _follow(tracker, moment)
@@ -140,14 +142,14 @@ class Footage:
             ServiceError: as for `watch`.
         """
         summariser = Summariser()
-        async with open_film(partial(self._open, file, sampling)) as film:
-            yield film.info
-            room = (film.info.width, film.info.height)
+        async with open_async_video(partial(self._open, file, sampling)) as video:
+            yield video.info
+            room = (video.info.width, video.info.height)
             staging = Staging(room, style, self._tracker(track))
             threads, max_bytes = self._settings.decoders, self._settings.max_video_bytes
-            async with writing(film, file, out, threads, max_bytes) as write:
+            async with writing(video, file, out, threads, max_bytes) as write:
                 moments = self._annotator.annotate(
-                    film, write, question, faces, staging, self._window_for(film.info)
+                    video, write, question, faces, staging, self._window_for(video.info)
                 )
                 async with aclosing(moments):
                     async for moment in moments:

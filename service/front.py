@@ -1,7 +1,7 @@
-"""A front process: ``python -m service.front SOCKETS``; its hub speaks to it over stdin.
+"""A front process: ``python -m service.front SOCKETS``; its supervisor speaks to it over stdin.
 
-It lives exactly as long as its hub: when the link ends it ends, so that no orphan is left even
-where the hub was killed. `service.seat.Seat` is the other side.
+It lives exactly as long as its supervisor: when the connection ends it ends, so that no orphan is
+left even where the supervisor was killed. `service.front_process.FrontProcess` is the other side.
 """
 
 import asyncio
@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from service import logs, wire
-from service.distant import DistantCore
 from service.engine import Engine
 from service.errors import ServiceError
-from service.link import Link
 from service.records import ModelInfo
+from service.remote_core import RemoteCore
+from service.rpc import RpcConnection
 from service.serve import tracing
 from service.server import DrainingServer, keep_loaded
 from service.settings import Settings
 from service.tallies import tally
-from service.trail import UNTRACED
+from service.tracer import UNTRACED
 from service.wire import Message
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 class FrontServer(DrainingServer):
-    """A server that does what its hub says; signals are the hub's."""
+    """A server that does what its supervisor says; signals are the supervisor's."""
 
-    def __init__(self, engine: Engine, link: Link, traces: "Traces | None") -> None:
+    def __init__(self, engine: Engine, supervisor: RpcConnection, traces: "Traces | None") -> None:
         super().__init__(engine, traces)
-        self._link = link
+        self._supervisor = supervisor
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,12 +44,12 @@ class FrontServer(DrainingServer):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections, and tell the hub."""
+        """Accept connections, and tell the supervisor."""
         await super().startup(sockets)
-        self._link.tell({"op": "started"})
+        self._supervisor.tell({"op": "started"})
 
     async def obey(self, message: Message) -> Message:
-        """Do what the hub says."""
+        """Do what the supervisor says."""
         match message.header["op"]:
             case "tally":
                 return Message({"tally": tally(self.engine.metrics.registry)})
@@ -65,24 +65,24 @@ async def _serve(sockets: list[socket.socket]) -> None:
     try:
         welcome = (await wire.receive(reader)).header
     except asyncio.IncompleteReadError:
-        return  # the hub has gone again
+        return  # the supervisor has gone again
     settings = Settings(**welcome["settings"])
     logs.configure(settings)
 
     async def obey(message: Message) -> Message:
         return await server.obey(message)  # nothing is said before it has started
 
-    link = Link(reader, writer, obey)
-    listening = asyncio.create_task(link.run())
+    connection = RpcConnection(reader, writer, obey)
+    listening = asyncio.create_task(connection.run())
     async with AsyncExitStack() as stack:
         try:
             traces = stack.enter_context(tracing(settings))
-            trail = traces or UNTRACED
-            core = DistantCore(link, settings, ModelInfo(**welcome["info"]), trail)
-            engine = await stack.enter_async_context(Engine.around(core, settings, trail))
-            server = FrontServer(engine, link, traces)
+            tracer = traces or UNTRACED
+            core = RemoteCore(connection, settings, ModelInfo(**welcome["info"]), tracer)
+            engine = await stack.enter_async_context(Engine.around(core, settings, tracer))
+            server = FrontServer(engine, connection, traces)
         except ServiceError as error:
-            await link.call({"op": "failed", "words": str(error)})
+            await connection.call({"op": "failed", "words": str(error)})
             return
         keep_loaded()
         listening.add_done_callback(lambda _: server.end())
@@ -90,7 +90,7 @@ async def _serve(sockets: list[socket.socket]) -> None:
 
 
 def main(numbers: Sequence[str]) -> None:
-    """Serve on the sockets with these numbers until the hub says otherwise, or is gone."""
+    """Serve on the sockets with these numbers until the supervisor says otherwise, or is gone."""
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.SIG_IGN)
     uvloop.run(_serve([socket.socket(fileno=int(number)) for number in numbers]))

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from service import imaging
 from service.errors import Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
-from service.limits import Pressure
+from service.limits import LoadShedder
 from service.records import FACE_SIZE, Box, Face, FaceImage, FaceMode, Picture
-from service.trail import UNTRACED, Trail
+from service.tracer import UNTRACED, Tracer
 
 SMALL_BYTES = 8 * 1024
 SMALL_PIXELS = 128 * 128
@@ -86,7 +86,7 @@ class Intake:
         max_wait: float,
         refused: Callable[[str], None],
         dropped: Callable[[str], None],
-        trail: Trail = UNTRACED,
+        tracer: Tracer = UNTRACED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start nothing yet.
@@ -98,17 +98,17 @@ class Intake:
             max_wait: longest that one of a crowd of them should wait, in seconds.
             refused: told the reason when a picture is refused.
             dropped: told the reason when one is given up before it was looked at.
-            trail: told what was done for which request.
+            tracer: told what was done for which request.
             clock: monotonic seconds, that of deadlines.
         """
         self._detector = detector
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
         self._threads = threads
         self._max_waiting = max_waiting
-        self._pressure = Pressure(max_wait)
+        self._shedder = LoadShedder(max_wait)
         self._refused = refused
         self._dropped = dropped
-        self._trail = trail
+        self._tracer = tracer
         self._clock = clock
         self._waiting = 0
         self._pooled = 0
@@ -218,7 +218,7 @@ class Intake:
         seconds = self._pooled * self._seconds / self._threads
         now = self._clock()
         late = deadline is not None and now + seconds + self._seconds > deadline
-        overfull = self._pressure.overfull(self._pooled + 1, seconds, now)
+        overfull = self._shedder.sheds(self._pooled + 1, seconds, now)
         if overfull or (self._pooled and late):
             self._refused("deadline" if late else "intake_full")
             raise Overloaded(
@@ -248,14 +248,14 @@ class Intake:
 
     async def _step(self, name: str, call: Callable[[], T]) -> T:
         timed = await self._run(call)
-        self._trail.step(name, timed.began, timed.ended)
+        self._tracer.step(name, timed.began, timed.ended)
         return timed.result
 
     def _looked(self, scene: Scene) -> Scene:
         decoded = scene.began + scene.decode
-        self._trail.step("decode", scene.began, decoded)
+        self._tracer.step("decode", scene.began, decoded)
         if scene.detect:
-            self._trail.step("detect", decoded, decoded + scene.detect)
+            self._tracer.step("detect", decoded, decoded + scene.detect)
         return scene
 
     def _look(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:

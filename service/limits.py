@@ -16,7 +16,7 @@ CALM = 1.0
 """Seconds without a refusal after which an overload counts as over."""
 
 
-class Pressure:
+class LoadShedder:
     """Whether more pictures come than can be answered.
 
     Until a crowd has been exceeded nobody is refused. From then on a long queue would gain nothing
@@ -32,7 +32,7 @@ class Pressure:
         self._max_wait = max_wait
         self._over = -inf
 
-    def overfull(self, waiting: int, seconds: float, now: float) -> bool:
+    def sheds(self, waiting: int, seconds: float, now: float) -> bool:
         """Whether one is to be refused who would be one of `waiting`, for so many seconds."""
         if seconds <= self._max_wait or (waiting <= CROWD and now >= self._over):
             return False
@@ -40,7 +40,7 @@ class Pressure:
         return True
 
 
-class Places:
+class Quota:
     """So many places for what lasts long, or takes much."""
 
     def __init__(self, most: int, what: str, refused: Callable[[], None]) -> None:
@@ -86,7 +86,7 @@ class Places:
             self._held -= mine
 
 
-class Rate:
+class RateLimiter:
     """A token bucket for each name: so many requests a second, some more at once."""
 
     def __init__(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from service.errors import StoreError
-from service.explain import explain
 from service.explanation import LAYERS, Explanation, Question
+from service.gradcam import explain
 from service.records import FACE_SIZE, ModelInfo, Scores
 from service.staging import OnCuda, on_cpu
 from service.store import ModelCard, StoredModel, read_verified
@@ -160,14 +160,14 @@ class _Whole:
             self._last = torch.jit.optimize_for_inference(torch.jit.freeze(last))
 
     def features(self, faces: Tensor, layer: int, /) -> Tensor:
-        """As `service.explain.Network` says."""
+        """As `service.gradcam.Network` says."""
         if self._last is not None and layer == len(LAYERS):
             return self._last(faces)
         maps: Tensor = self._frozen.features(faces, layer)
         return maps
 
     def head(self, maps: Tensor, layer: int, /) -> Tensor:
-        """As `service.explain.Network` says."""
+        """As `service.gradcam.Network` says."""
         logits: Tensor = self._frozen.head(maps, layer)
         return logits
 

@@ -8,7 +8,7 @@ from typing import Any, Generic
 
 from service.errors import DeadlineExceeded
 from service.lanes import Cost, Doubt, ItemT, Lane, ResultT
-from service.limits import Pressure
+from service.limits import LoadShedder
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Queue:
         cost: how long the model takes for a batch.
         pace: how long it is from one answer to the next: what the way to the model takes, too.
         doubt: how far off the moments were at which answers were expected.
-        pressure: whether more come than can be answered.
+        shedder: whether more come than can be answered.
         cap: most items that a batch may hold, as far as the device's memory goes.
         used: model seconds over weight: the lane's place in virtual time.
         served: moment when a batch was last taken.
@@ -84,7 +84,7 @@ class Queue:
         self.cost = Cost()
         self.pace = Cost()
         self.doubt = Doubt()
-        self.pressure = Pressure(lane.max_wait)
+        self.shedder = LoadShedder(lane.max_wait)
         self.cap = lane.max_batch
         self.used = 0.0
         self.served = 0.0

@@ -11,11 +11,11 @@ import structlog
 from numpy.typing import NDArray
 
 from service import codec
-from service.child import Child
 from service.errors import ModelFailure, StoreError, WorkerLost
 from service.explanation import Explanation, Question
 from service.records import EMOTIONS, FaceImage, ModelInfo, Scored, WorkerConfig
 from service.wire import Message
+from service.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class RemoteModel:
         self._start_timeout = start_timeout
         self._batch_timeout = batch_timeout
         self._memory = memory
-        self._child: Child | None = None
+        self._process: WorkerProcess | None = None
         self._up = asyncio.Event()
         self._grown = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
@@ -72,7 +72,7 @@ class RemoteModel:
     @property
     def pid(self) -> int | None:
         """The process's number, once there is one."""
-        return self._child.pid if self._child else None
+        return self._process.pid if self._process else None
 
     @property
     def sound(self) -> bool:
@@ -90,9 +90,9 @@ class RemoteModel:
             StoreError: the model cannot be had; the message says why.
             WorkerLost: the process ended or was too slow.
         """
-        child = await self._launch()
-        self._watch = asyncio.create_task(self._keep_up(child))
-        return child.info
+        process = await self._launch()
+        self._watch = asyncio.create_task(self._keep_up(process))
+        return process.info
 
     def start_later(self) -> None:
         """Start the process while others work; it can be asked once it is warm."""
@@ -131,50 +131,50 @@ class RemoteModel:
         if self._watch:
             self._watch.cancel()
             await asyncio.wait([self._watch])  # it may be just starting a process
-        if self._child:
-            await self._child.end()
+        if self._process:
+            await self._process.end()
 
-    async def _launch(self) -> Child:
-        child = await Child.launch(self._argv, self._start_timeout)
-        self._child = child
+    async def _launch(self) -> WorkerProcess:
+        process = await WorkerProcess.launch(self._argv, self._start_timeout)
+        self._process = process
         self._grown.clear()
         self._up.set()
-        return child
+        return process
 
     async def _ask(self, request: Message) -> Message:
-        child = self._child
-        if not self.up or child is None:
+        process = self._process
+        if not self.up or process is None:
             raise WorkerLost("the model process is down; it is being restarted")
         try:
-            message = await child.ask(request, self._batch_timeout)
+            message = await process.ask(request, self._batch_timeout)
         except WorkerLost:
-            if child is self._child:
+            if process is self._process:
                 self._up.clear()
             raise
-        limit = self._memory and max(self._memory, USUAL_GROWTH * child.memory)
-        if limit and message.header.get("memory", 0) > limit and child is self._child:
+        limit = self._memory and max(self._memory, USUAL_GROWTH * process.memory)
+        if limit and message.header.get("memory", 0) > limit and process is self._process:
             self._grown.set()
         return message
 
     async def _keep_up_from_now(self) -> None:
         await self._keep_up(await self._relaunch())
 
-    async def _keep_up(self, child: Child) -> None:
+    async def _keep_up(self, process: WorkerProcess) -> None:
         while True:
-            lost = await self._end_or_growth(child)
+            lost = await self._end_or_growth(process)
             self.restarts += 1
             if lost:
                 self._up.clear()
-                log.error("model process ended", pid=child.pid, restarts=self.restarts)
+                log.error("model process ended", pid=process.pid, restarts=self.restarts)
             else:
-                log.warning("model process grew too large", pid=child.pid, restarts=self.restarts)
+                log.warning("model process grew too large", pid=process.pid, restarts=self.restarts)
             fresh = await self._relaunch()
-            await child.retire(self._batch_timeout)
-            child = fresh
+            await process.retire(self._batch_timeout)
+            process = fresh
 
-    async def _end_or_growth(self, child: Child) -> bool:
+    async def _end_or_growth(self, process: WorkerProcess) -> bool:
         """Wait until the process has ended or grown too large; whether it has ended."""
-        ended = asyncio.ensure_future(child.ended())
+        ended = asyncio.ensure_future(process.ended())
         grown = asyncio.ensure_future(self._grown.wait())
         try:
             await asyncio.wait({ended, grown}, return_when=asyncio.FIRST_COMPLETED)
@@ -183,19 +183,19 @@ class RemoteModel:
             ended.cancel()
             grown.cancel()
 
-    async def _relaunch(self) -> Child:
+    async def _relaunch(self) -> WorkerProcess:
         """Start another process, with growing pauses, until one is up."""
         while True:
             await asyncio.sleep(min(MAX_PAUSE, 2**self._failed_starts - 1))
             try:
-                child = await self._launch()
+                process = await self._launch()
             except (StoreError, WorkerLost) as error:
                 self._failed_starts += 1
                 log.error("model process did not start", error=str(error))
             else:
                 self._failed_starts = 0
-                log.info("model process up", pid=child.pid, restarts=self.restarts)
-                return child
+                log.info("model process up", pid=process.pid, restarts=self.restarts)
+                return process
 
 
 def worker_argv(config: WorkerConfig) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Running the service: one server with its models, or several fronts below a hub.
+"""Running the service: one server with its models, or several fronts below a supervisor.
 
 What speaks HTTP takes long to import, so that is done while the model processes start.
 """
@@ -14,11 +14,11 @@ import uvloop
 from service import logs
 from service.core import Core
 from service.errors import TracesUnusable
-from service.hub import Hub
 from service.records import ModelInfo, WorkerConfig
 from service.remote import worker_argv
 from service.settings import Settings, trace_exporters
-from service.trail import UNTRACED
+from service.supervisor import Supervisor
+from service.tracer import UNTRACED
 
 if TYPE_CHECKING:
     from service.traces import Traces
@@ -74,14 +74,14 @@ async def _serve_together(
     settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]
 ) -> None:
     loading = asyncio.create_task(asyncio.to_thread(_load))
-    async with Hub.open(settings, command) as hub:
+    async with Supervisor.open(settings, command) as supervisor:
         await loading
         from service.server import keep_loaded, operations  # noqa: PLC0415  # by now it is loaded
 
-        _log_ready(settings, hub.info)
+        _log_ready(settings, supervisor.info)
         keep_loaded()
-        async with operations(settings, hub):
-            await hub.serve()
+        async with operations(settings, supervisor):
+            await supervisor.serve()
     log.info("ended")
 
 

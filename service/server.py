@@ -18,7 +18,7 @@ from service.core import Core
 from service.engine import Engine
 from service.listeners import let_nobody_in
 from service.settings import Settings
-from service.trail import UNTRACED
+from service.tracer import UNTRACED
 
 if TYPE_CHECKING:
     from service.traces import Traces
@@ -104,7 +104,7 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
         timeout = self.engine.settings.drain_timeout
         left = max(timeout - LAST_WORDS, timeout / 2)
-        asyncio.get_running_loop().call_later(left, self.engine.curfew.come)
+        asyncio.get_running_loop().call_later(left, self.engine.cutoff.reach)
 
 
 class _OpsServer(uvicorn.Server):

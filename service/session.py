@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from service import parcels
+from service import core_codec
 from service.core import Core, Kind
 from service.lanes import Lane
 from service.wire import Message
 
 
 class Session:
-    """A front's time with the core, which `service.distant.DistantCore` speaks to.
+    """A front's time with the core, which `service.remote_core.RemoteCore` speaks to.
 
     Attributes:
         started: set when the front accepts connections.
@@ -86,8 +86,8 @@ class Session:
     async def _submit(self, message: Message) -> Message:
         header = message.header
         lane = self._lanes[header["lane"]]
-        items = parcels.asked(message)
+        items = core_codec.asked(message)
         answers = await self._core.submit(
             lane, items, deadline=header["deadline"], wait=header["wait"]
         )
-        return parcels.answer(lane.name, answers)
+        return core_codec.answer(lane.name, answers)

@@ -33,10 +33,10 @@ from service.queues import Entries
 MOST_STEPS = 1000
 """Spans that a request may have below its own; a long video would have millions."""
 
-WAY = create_key("gimefive.way")
+REQUEST = create_key("gimefive.way")
 
 
-class Way:
+class TracedRequest:
     """One request that is followed.
 
     Attributes:
@@ -97,7 +97,7 @@ class Way:
 
 
 class Traces:
-    """Writes requests, their steps and the batches they went in as spans: a `Trail`."""
+    """Writes requests, their steps and the batches they went in as spans: a `Tracer`."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._tracer = provider.get_tracer("gimefive", service.__version__)
@@ -105,7 +105,7 @@ class Traces:
     @contextmanager
     def request(
         self, name: str, facts: Mapping[str, AttributeValue], headers: Mapping[str, Sequence[str]]
-    ) -> Iterator[Way]:
+    ) -> Iterator[TracedRequest]:
         """Follow a request for as long as the context lasts.
 
         Args:
@@ -115,9 +115,9 @@ class Traces:
         """
         parent = propagate.extract(headers)
         span = self._tracer.start_span(name, parent, SpanKind.SERVER, facts)
-        way = Way(span, parent)
+        way = TracedRequest(span, parent)
         followed = way if span.is_recording() else None
-        token = attach(set_value(WAY, followed, way.context))
+        token = attach(set_value(REQUEST, followed, way.context))
         try:
             yield way
         except Exception as error:
@@ -127,10 +127,10 @@ class Traces:
             detach(token)
             span.end()
 
-    def here(self) -> Way | None:
+    def here(self) -> TracedRequest | None:
         """The request whose work this is; None if it is not sampled, or there is none."""
-        way = get_value(WAY)
-        return way if isinstance(way, Way) else None
+        way = get_value(REQUEST)
+        return way if isinstance(way, TracedRequest) else None
 
     def step(self, name: str, began: float, ended: float) -> None:
         """Something was done for the request whose work this is."""
@@ -144,9 +144,9 @@ class Traces:
 
         It stands in the trace of the request that waited longest, and links all that it held.
         """
-        since: dict[Way, float] = {}
+        since: dict[TracedRequest, float] = {}
         for entry in entries:
-            if isinstance(entry.asker, Way):
+            if isinstance(entry.asker, TracedRequest):
                 since.setdefault(entry.asker, entry.enqueued)
         if not since:
             return
@@ -162,7 +162,7 @@ class Traces:
 
     def _write(
         self,
-        way: Way,
+        way: TracedRequest,
         name: str,
         began: float,
         ended: float,

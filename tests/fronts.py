@@ -15,14 +15,14 @@ from tests.e2e.conftest import Server, running_server
 def two_fronts(
     process: Callable[[], None], *arguments: str, **settings: object
 ) -> Iterator[Server]:
-    """A hub with two fronts, and one fake model process behind it."""
+    """A supervisor with two fronts, and one fake model process behind it."""
     start = [sys.executable, "-m", "tests.fronts", process.__name__, *arguments]
     with running_server("http", start, fronts=2, workers=1, **settings) as server:
         yield server
 
 
 def fronts_of(server: Server) -> list[int]:
-    """The process numbers of a hub's fronts."""
+    """The process numbers of a supervisor's fronts."""
     return [
         pid
         for pid in server.workers()

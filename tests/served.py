@@ -10,8 +10,8 @@ from pathlib import Path
 from service.engine import Engine
 from service.server import DrainingServer
 from service.settings import Settings
+from service.tracer import UNTRACED
 from service.traces import Traces
-from service.trail import UNTRACED
 from tests import processes
 
 

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from service.api import schemas
-from service.limits import Places
+from service.limits import Quota
 from tests import processes
 from tests.fakes import POISON
 from tests.test_api import check_problem, png, rejected, serving
@@ -89,7 +89,7 @@ def test_more_frames_than_may_wait_are_refused_whole() -> None:
 
 def test_more_bytes_than_four_batches_are_refused_before_they_are_read() -> None:
     with serving(max_frames_bytes=1000) as client:
-        memory: Places = client.app_state["engine"].memory
+        memory: Quota = client.app_state["engine"].memory
         with memory.hold(1000), memory.hold(2999):
             refused = post(client, [png(1)])
             assert "3,999 bytes" in check_problem(refused, 503, "overloaded")

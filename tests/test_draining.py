@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.curfew import Curfew
+from service.cutoff import Cutoff
 from service.errors import NotReady
 from service.server import DrainingServer
 from tests import processes, videos
@@ -118,13 +118,13 @@ async def test_who_had_only_just_connected_is_answered_still() -> None:
 
 
 async def test_what_ends_by_itself_keeps_its_own_error() -> None:
-    curfew = Curfew()
+    cutoff = Cutoff()
     with pytest.raises(TimeoutError):
-        async with curfew.kept():
+        async with cutoff.enforced():
             raise TimeoutError
-    async with curfew.kept():
+    async with cutoff.enforced():
         pass
-    curfew.come()
+    cutoff.reach()
     with pytest.raises(NotReady):
-        async with curfew.kept():
+        async with cutoff.enforced():
             await asyncio.Event().wait()

@@ -12,7 +12,7 @@ import pytest
 from service.errors import ModelFailure, OutOfMemory, StoreError, WorkerLost
 from service.remote import RemoteModel
 from service.settings import Settings
-from service.starting import start_workers
+from service.startup import start_workers
 from tests import processes
 from tests.fakes import POISON, face, scores_of
 

@@ -18,7 +18,7 @@ from starlette.types import Message
 from service.api.guard import LEAST_RATE, Patience
 from service.api.security import Keys, subprotocol
 from service.errors import KeysUnusable, RateLimited, SlowClient, Unauthorised
-from service.limits import Rate
+from service.limits import RateLimiter
 from tests.e2e.conftest import running_server
 from tests.test_api import check_problem, png, post, serving
 
@@ -163,7 +163,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 def test_a_bucket_gives_its_burst_and_then_its_rate_to_each_name_alone() -> None:
     now = 0.0
-    rate = Rate(2, burst=3, clock=lambda: now)
+    rate = RateLimiter(2, burst=3, clock=lambda: now)
     for _ in range(3):
         rate.take("camera")
     with pytest.raises(RateLimited) as limited:

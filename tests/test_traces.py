@@ -28,7 +28,7 @@ from service.errors import TracesUnusable
 from service.settings import Settings
 from service.traces import MOST_STEPS, Traces, exporting
 from tests import processes
-from tests.batching.desk import Notes, lane
+from tests.batching.harness import Notes, lane
 from tests.fakes import POISON, FakeWorker, face
 from tests.served import served
 from tests.test_api import png, post
@@ -191,7 +191,7 @@ async def test_a_camera_that_is_refused_is_traced_with_what_it_was_answered() ->
 async def test_requests_that_share_a_batch_are_linked_by_its_span() -> None:
     traces, exporter = written_down()
     interactive = lane()
-    batcher = Batcher([FakeWorker()], [interactive], Notes(), trail=traces)
+    batcher = Batcher([FakeWorker()], [interactive], Notes(), tracer=traces)
 
     async def ask(values: list[int]) -> SpanContext:
         with traces.request("POST", {}, {}) as way:

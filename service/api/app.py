@@ -10,13 +10,13 @@ from starlette.types import ASGIApp
 
 import service
 from service.api import batches, docs, explanations, live, ops, page, problems, stills, videos
+from service.api.disconnects import CancelOnDisconnect
+from service.api.fast_path import FastPath
 from service.api.guard import Guard
-from service.api.hangups import CancelOnHangUp
 from service.api.observe import Observe
 from service.api.security import Keys
-from service.api.shortcut import Shortcut
 from service.api.state import Operated, OpsState, State
-from service.api.tracing import Follow
+from service.api.tracing import TraceRequests
 from service.engine import Engine
 from service.settings import Settings
 
@@ -61,7 +61,7 @@ def create_app(
     Args:
         settings: what is served, and to whom.
         open_engine: opens what answers.
-        traces: follows requests; the engine's trail, too.
+        traces: follows requests; the engine's tracer, too.
 
     Raises:
         KeysUnusable: the file of API keys cannot be read.
@@ -94,7 +94,7 @@ def create_app(
     app.include_router(live.router)
     app.include_router(page.router())
     app.include_router(docs.router())
-    guarded: ASGIApp = Guard(CancelOnHangUp(Shortcut(app)), settings, keys)
+    guarded: ASGIApp = Guard(CancelOnDisconnect(FastPath(app)), settings, keys)
     if settings.origins:
         guarded = CORSMiddleware(
             guarded,
@@ -104,11 +104,11 @@ def create_app(
             expose_headers=EXPOSED,
         )
     observed = Observe(guarded)
-    return Follow(observed, traces) if traces else observed
+    return TraceRequests(observed, traces) if traces else observed
 
 
 def create_ops_app(operated: Operated) -> ASGIApp:
-    """Probes and metrics of an engine or of a hub, without a key, for a port of their own."""
+    """Probes and metrics of an engine or a supervisor, without a key, for a port of their own."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[OpsState]:  # noqa: ARG001  # Starlette's signature

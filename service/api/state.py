@@ -10,7 +10,7 @@ from service.metrics import Metrics
 
 
 class Operated(Protocol):
-    """What probes and metrics tell of: an engine, or the hub above several.
+    """What probes and metrics tell of: an engine, or the supervisor above several.
 
     Attributes:
         draining: whether requests are no longer welcome, though still answered.

@@ -16,7 +16,7 @@ ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.s
 """Messages that an answer begins with; the last refuses a WebSocket."""
 
 
-class Follow:
+class TraceRequests:
     """Pure ASGI middleware, the outermost."""
 
     def __init__(self, app: ASGIApp, traces: "Traces") -> None:

@@ -85,11 +85,11 @@ async def classify_video(
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.place_for_video())
         file = stack.enter_context(uploads.temporary(engine.settings.temp_dir))
-        async with engine.curfew.kept():
+        async with engine.cutoff.enforced():
             await uploads.video(request, file, engine.settings.max_video_bytes)
         watched = engine.footage.watch(file, sampling, faces, track=track)
         await stack.enter_async_context(aclosing(watched))
-        answers = engine.curfew.until(watched)
+        answers = engine.cutoff.until(watched)
         info = await anext(answers)
         if "text/csv" in accept:
             return HeldStream(lines.table(answers), stack.pop_all(), "text/csv")
@@ -135,12 +135,12 @@ async def explain_video(
         await stack.enter_async_context(engine.place_for_video())
         out = stack.enter_context(uploads.temporary(folder))
         with uploads.temporary(folder) as file:
-            async with engine.curfew.kept():
+            async with engine.cutoff.enforced():
                 await uploads.video(request, file, engine.settings.max_video_bytes)
             answers = engine.footage.annotate(
                 file, out, sampling, question, style, faces=faces, track=track
             )
-            async with engine.curfew.kept(), aclosing(answers):
+            async with engine.cutoff.enforced(), aclosing(answers):
                 moments = (each async for each in answers if isinstance(each, Moment))
                 failed = len([1 async for moment in moments if moment.problem])
         headers = {

@@ -18,7 +18,7 @@ import httpx
 
 from service.api.lines import Table, VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
-from service.arriving import arriving
+from service.atomic import atomic_write
 from service.client import calls, live
 from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
@@ -92,7 +92,7 @@ class AsyncClient:
 
     async def video_csv(self, source: Source, output: Path, **query: object) -> None:
         """As `Client.video_csv`."""
-        with arriving(output) as file:
+        with atomic_write(output) as file:
             table = Table(file)
             async with aclosing(self.video(source, **query)) as answers:
                 async for line in answers:
@@ -127,7 +127,7 @@ class AsyncClient:
         return call.read(response)
 
     async def _save(self, call: Call[T], output: Path) -> T:
-        with arriving(output) as file:
+        with atomic_write(output) as file:
             async with self._stream(call) as response:
                 async for chunk in response.aiter_bytes():
                     file.write(chunk)

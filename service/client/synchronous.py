@@ -10,7 +10,7 @@ import httpx
 
 from service.api.lines import Table, VideoLine
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
-from service.arriving import arriving
+from service.atomic import atomic_write
 from service.client import calls
 from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
@@ -97,7 +97,7 @@ class Client:
 
     def video_csv(self, source: Source, output: Path, **query: object) -> None:
         """What a video shows, as CSV; the file is there when all of it is."""
-        with arriving(output) as file:
+        with atomic_write(output) as file:
             table = Table(file)
             for line in self.video(source, **query):
                 table.add(line)
@@ -112,7 +112,7 @@ class Client:
         return call.read(response)
 
     def _save(self, call: Call[T], output: Path) -> T:
-        with arriving(output) as file, self._stream(call) as response:
+        with atomic_write(output) as file, self._stream(call) as response:
             for chunk in response.iter_bytes():
                 file.write(chunk)
             return call.read(response)

@@ -4,7 +4,7 @@ import pytest
 
 from service.errors import NotReady, Overloaded, TooLarge
 from service.limits import CALM, CROWD
-from tests.batching.desk import Notes, desk, until_idle
+from tests.batching.harness import Notes, harness, until_idle
 from tests.fakes import FakeWorker
 
 pytestmark = pytest.mark.anyio
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_full_queue_refuses_all_faces_of_a_request_and_says_when_to_come_back() -> None:
     worker = FakeWorker(seconds=2.0)
     notes = Notes()
-    async with desk(worker, max_batch=1, max_items=4, notes=notes) as d:
+    async with harness(worker, max_batch=1, max_items=4, notes=notes) as d:
         await d.submit(0)
         worker.gate.clear()
         running = d.ask(1)
@@ -36,7 +36,7 @@ async def test_a_full_queue_refuses_all_faces_of_a_request_and_says_when_to_come
 async def test_a_worker_that_is_not_up_shortens_no_predicted_wait(up: bool, seconds: float) -> None:
     worker, other = FakeWorker(seconds=2.0), FakeWorker(seconds=2.0)
     other.alive.clear()
-    async with desk(worker, other, max_batch=1, max_items=2) as d:
+    async with harness(worker, other, max_batch=1, max_items=2) as d:
         await d.submit(0)
         worker.gate.clear()
         other.gate.clear()
@@ -60,7 +60,7 @@ async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
 ) -> None:
     worker = FakeWorker(seconds=2.0)
     notes = Notes()
-    async with desk(worker, max_items=1000, max_wait=max_wait, notes=notes) as d:
+    async with harness(worker, max_items=1000, max_wait=max_wait, notes=notes) as d:
         await d.submit(0)
         worker.gate.clear()
         running = d.ask(0)
@@ -78,7 +78,7 @@ async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_
 ):
     now = [0.0]
     worker = FakeWorker(seconds=2.0)
-    async with desk(worker, max_batch=2, max_items=1000, max_wait=10, clock=lambda: now[0]) as d:
+    async with harness(worker, max_batch=2, max_items=1000, max_wait=10, clock=lambda: now[0]) as d:
         await d.submit(0, 1)
 
         async def refused(asked: int) -> int:
@@ -105,7 +105,7 @@ async def test_the_predicted_wait_knows_what_the_way_to_the_model_takes() -> Non
     now = [0.0]
     worker = FakeWorker(seconds=1.0)
     worker.gate.clear()
-    async with desk(worker, max_batch=1, max_items=1, clock=lambda: now[0]) as d:
+    async with harness(worker, max_batch=1, max_items=1, clock=lambda: now[0]) as d:
         learned = d.ask(0)
         await until_idle()
         now[0] = 3.0
@@ -129,7 +129,7 @@ class TestWaitingForRoom:
     async def test_callers_that_can_wait_are_served_in_order_of_arrival(self) -> None:
         worker = FakeWorker()
         worker.gate.clear()
-        async with desk(worker, max_batch=1, max_items=8) as d:
+        async with harness(worker, max_batch=1, max_items=8) as d:
             running = d.ask(0)
             await until_idle()
             chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, 5, wait=True), d.ask(6, wait=True)]
@@ -142,7 +142,7 @@ class TestWaitingForRoom:
         worker = FakeWorker()
         worker.gate.clear()
         notes = Notes()
-        async with desk(worker, max_batch=1, max_items=8, notes=notes) as d:
+        async with harness(worker, max_batch=1, max_items=8, notes=notes) as d:
             running = d.ask(0)
             await until_idle()
             chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, 5, 6, wait=True)]
@@ -158,7 +158,7 @@ class TestWaitingForRoom:
     async def test_a_chunk_over_half_the_lane_waits_until_it_is_empty(self) -> None:
         worker = FakeWorker()
         worker.gate.clear()
-        async with desk(worker, max_batch=2, max_items=8) as d:
+        async with harness(worker, max_batch=2, max_items=8) as d:
             running = d.ask(0)
             await until_idle()
             first, large = d.ask(1, 2, wait=True), d.ask(*range(3, 11), wait=True)
@@ -171,7 +171,7 @@ class TestWaitingForRoom:
         worker = FakeWorker()
         worker.gate.clear()
         notes = Notes()
-        async with desk(worker, max_batch=1, max_items=8, notes=notes) as d:
+        async with harness(worker, max_batch=1, max_items=8, notes=notes) as d:
             running = d.ask(0)
             await until_idle()
             inside, parked, patient = (d.ask(n, n, n, wait=True) for n in (1, 2, 3))
@@ -188,7 +188,7 @@ class TestWaitingForRoom:
     async def test_closing_wakes_them(self) -> None:
         worker = FakeWorker()
         worker.gate.clear()
-        async with desk(worker, max_batch=1, max_items=2) as d:
+        async with harness(worker, max_batch=1, max_items=2) as d:
             calls = [d.ask(0)]
             await until_idle()
             calls += [d.ask(1, wait=True), d.ask(2, wait=True)]
@@ -199,7 +199,7 @@ class TestWaitingForRoom:
     async def test_they_wait_for_a_worker_that_is_being_restarted(self) -> None:
         worker = FakeWorker()
         worker.alive.clear()
-        async with desk(worker) as d:
+        async with harness(worker) as d:
             chunk = d.ask(1, wait=True)
             await until_idle()
             worker.alive.set()
@@ -208,7 +208,7 @@ class TestWaitingForRoom:
 
 @pytest.mark.parametrize("wait", [False, True])
 async def test_more_than_a_lane_can_ever_hold_is_too_large(wait: bool) -> None:
-    async with desk(FakeWorker(), max_items=4) as d:
+    async with harness(FakeWorker(), max_items=4) as d:
         with pytest.raises(TooLarge, match="send at most 4"):
             await d.submit(*range(5), wait=wait)
 
@@ -216,14 +216,14 @@ async def test_more_than_a_lane_can_ever_hold_is_too_large(wait: bool) -> None:
 async def test_nothing_is_accepted_while_no_worker_is_up() -> None:
     worker = FakeWorker()
     worker.alive.clear()
-    async with desk(worker) as d:
+    async with harness(worker) as d:
         with pytest.raises(NotReady):
             await d.submit(1)
 
 
 @pytest.mark.parametrize("wait", [False, True])
 async def test_nothing_is_accepted_after_closing(wait: bool) -> None:
-    async with desk(FakeWorker()) as d:
+    async with harness(FakeWorker()) as d:
         pass
     with pytest.raises(NotReady):
         await d.submit(1, wait=wait)
@@ -232,7 +232,7 @@ async def test_nothing_is_accepted_after_closing(wait: bool) -> None:
 async def test_closing_tells_everyone_who_still_waits() -> None:
     worker = FakeWorker()
     worker.gate.clear()
-    async with desk(worker, max_batch=1) as d:
+    async with harness(worker, max_batch=1) as d:
         computing, waiting = d.ask(1), d.ask(2)
         await until_idle()
     answers = await asyncio.gather(computing, waiting, return_exceptions=True)

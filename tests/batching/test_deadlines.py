@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from service.errors import DeadlineExceeded, Overloaded
-from tests.batching.desk import Notes, desk, lane, until_idle
+from tests.batching.harness import Notes, harness, lane, until_idle
 from tests.fakes import FakeWorker
 
 pytestmark = pytest.mark.anyio
@@ -13,7 +13,7 @@ async def test_faces_whose_caller_has_gone_are_never_computed() -> None:
     worker = FakeWorker()
     worker.gate.clear()
     notes = Notes()
-    async with desk(worker, notes=notes) as d:
+    async with harness(worker, notes=notes) as d:
         first = d.ask(1)
         await until_idle()
         gone, stays = d.ask(2, 3), d.ask(4)
@@ -31,7 +31,7 @@ async def test_faces_whose_moment_has_passed_are_never_computed() -> None:
     worker = FakeWorker()
     worker.gate.clear()
     notes = Notes()
-    async with desk(worker, notes=notes, clock=lambda: now[0]) as d:
+    async with harness(worker, notes=notes, clock=lambda: now[0]) as d:
         first = d.ask(1)
         await until_idle()
         late, in_time = d.ask(2, 3, deadline=1.0), d.ask(4, deadline=3.0)
@@ -48,7 +48,7 @@ async def test_faces_whose_moment_has_passed_are_never_computed() -> None:
 async def test_a_moment_that_has_passed_already_is_too_late() -> None:
     worker = FakeWorker()
     notes = Notes()
-    async with desk(worker, notes=notes, clock=lambda: 5.0) as d:
+    async with harness(worker, notes=notes, clock=lambda: 5.0) as d:
         for wait in (False, True):
             with pytest.raises(DeadlineExceeded):
                 await d.submit(1, deadline=4.0, wait=wait)
@@ -61,7 +61,7 @@ async def test_a_caller_that_gives_up_after_its_moment_has_expired_and_not_cance
     worker = FakeWorker()
     worker.gate.clear()
     notes = Notes()
-    async with desk(worker, notes=notes, clock=lambda: now[0]) as d:
+    async with harness(worker, notes=notes, clock=lambda: now[0]) as d:
         running = d.ask(1)
         await until_idle()
         late = d.ask(2, deadline=1.0)
@@ -78,7 +78,7 @@ async def test_a_caller_that_gives_up_after_its_moment_has_expired_and_not_cance
 async def test_what_cannot_be_reached_in_time_is_refused_at_once() -> None:
     worker = FakeWorker(seconds=2.0)
     notes = Notes()
-    async with desk(worker, max_batch=1, notes=notes) as d:
+    async with harness(worker, max_batch=1, notes=notes) as d:
         await d.submit(0)
         worker.gate.clear()
         running, waiting = d.ask(1), d.ask(2)
@@ -96,7 +96,7 @@ async def test_what_cannot_be_reached_in_time_is_refused_at_once() -> None:
 
 async def test_whoever_joins_a_batch_is_answered_with_the_whole_of_it() -> None:
     worker = FakeWorker(seconds=1.0)
-    async with desk(worker, max_batch=4) as d:
+    async with harness(worker, max_batch=4) as d:
         await d.submit(0)  # a second for each
         worker.gate.clear()
         running = d.ask(1)
@@ -114,7 +114,7 @@ async def test_whoever_joins_a_batch_is_answered_with_the_whole_of_it() -> None:
 async def test_where_answers_came_later_than_expected_deadlines_are_doubted() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=1.0)
-    async with desk(worker, max_batch=1, clock=lambda: now[0]) as d:
+    async with harness(worker, max_batch=1, clock=lambda: now[0]) as d:
         await d.submit(0)
 
         async def refused(deadline: float, delay: float = 0.0) -> bool:
@@ -136,7 +136,7 @@ async def test_where_answers_came_later_than_expected_deadlines_are_doubted() ->
 
 async def test_an_idle_worker_is_asked_even_if_it_may_be_too_slow() -> None:
     worker = FakeWorker(seconds=2.0)
-    async with desk(worker) as d:
+    async with harness(worker) as d:
         assert await d.submit(1) == [1]
         await until_idle()
         assert await d.submit(2, deadline=0.5) == [2]
@@ -146,7 +146,7 @@ async def test_what_would_be_late_makes_way_for_what_can_be_in_time() -> None:
     worker = FakeWorker(seconds=2.0)
     worker.gate.clear()
     notes = Notes()
-    async with desk(worker, max_batch=1, notes=notes) as d:
+    async with harness(worker, max_batch=1, notes=notes) as d:
         running = d.ask(0)
         await until_idle()
         hurried, patient = d.ask(1, deadline=1.9), d.ask(2)
@@ -162,7 +162,7 @@ async def test_what_would_be_late_makes_way_for_what_can_be_in_time() -> None:
 async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_goes() -> None:
     worker = FakeWorker(seconds=1.0)
     quick, flood = lane("interactive", weight=4, max_batch=1), lane("bulk", max_batch=1)
-    async with desk(worker, lanes=[quick, flood]) as d:
+    async with harness(worker, lanes=[quick, flood]) as d:
         await d.submit(1)
         await d.submit(1, lane=flood)
         worker.gate.clear()

@@ -6,7 +6,7 @@ import pytest
 from service.errors import ModelFailure, WorkerLost
 from service.lanes import Batch
 from service.records import FaceImage, Scores
-from tests.batching.desk import desk, run, until_idle
+from tests.batching.harness import harness, run, until_idle
 from tests.fakes import POISON, BrokenWorker, DyingWorker, FakeWorker, PoisonedWorker
 
 pytestmark = pytest.mark.anyio
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 async def test_a_bad_face_fails_alone() -> None:
     worker = PoisonedWorker()
-    async with desk(worker, max_batch=8) as d:
+    async with harness(worker, max_batch=8) as d:
         requests = [d.ask(n) for n in (1, 2, POISON, 4, 5)]
         answers = await asyncio.gather(*requests, return_exceptions=True)
     assert isinstance(answers.pop(2), ModelFailure)
@@ -31,7 +31,7 @@ async def test_an_item_that_failed_alone_fails_alone() -> None:
         ]
         return Batch(results, 0.1)
 
-    async with desk(FakeWorker(), run=half) as d:
+    async with harness(FakeWorker(), run=half) as d:
         answers = await asyncio.gather(d.ask(1), d.ask(POISON), return_exceptions=True)
     assert answers[0] == [1]
     assert isinstance(answers[1], ModelFailure)
@@ -39,7 +39,7 @@ async def test_an_item_that_failed_alone_fails_alone() -> None:
 
 async def test_what_a_lost_worker_had_is_tried_once_more_and_then_fails() -> None:
     worker = DyingWorker()
-    async with desk(worker) as d:
+    async with harness(worker) as d:
         with pytest.raises(WorkerLost):
             await d.submit(POISON)
         assert await d.submit(7) == [7]
@@ -49,7 +49,7 @@ async def test_what_a_lost_worker_had_is_tried_once_more_and_then_fails() -> Non
 async def test_another_worker_goes_on_with_what_a_dead_one_had() -> None:
     dying, sound = FakeWorker(), FakeWorker()
     dying.gate.clear()
-    async with desk(dying, sound) as d:
+    async with harness(dying, sound) as d:
         request = d.ask(1)
         await until_idle()
 
@@ -65,7 +65,7 @@ async def test_another_worker_goes_on_with_what_a_dead_one_had() -> None:
 
 async def test_an_unexpected_error_fails_its_batch_and_nothing_after_it() -> None:
     worker = BrokenWorker()
-    async with desk(worker) as d:
+    async with harness(worker) as d:
         with pytest.raises(ModelFailure):
             await d.submit(1)
         worker.answer = FakeWorker().answer  # type: ignore[method-assign]  # mended

@@ -7,22 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.crew import LEAD
 from service.lanes import share
-from tests.batching.desk import Desk, Notes, desk, until_idle
+from service.worker_pool import LEAD
+from tests.batching.harness import Harness, Notes, harness, until_idle
 from tests.fakes import CrampedWorker, FakeWorker
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_every_face_gets_its_own_scores_in_order() -> None:
-    async with desk(FakeWorker(), max_batch=3) as d:
+    async with harness(FakeWorker(), max_batch=3) as d:
         assert await d.submit(*range(10)) == list(range(10))
 
 
 async def test_a_request_without_faces_is_answered_without_the_model() -> None:
     worker = FakeWorker()
-    async with desk(worker) as d:
+    async with harness(worker) as d:
         assert await d.submit() == []
     assert worker.batches == []
 
@@ -30,7 +30,7 @@ async def test_a_request_without_faces_is_answered_without_the_model() -> None:
 async def test_an_idle_worker_takes_a_face_at_once_and_batches_form_while_it_is_busy() -> None:
     worker = FakeWorker()
     worker.gate.clear()
-    async with desk(worker, max_batch=4) as d:
+    async with harness(worker, max_batch=4) as d:
         first = d.ask(1)
         await until_idle()
         others = [d.ask(n) for n in range(2, 8)]
@@ -45,7 +45,7 @@ async def test_two_idle_workers_share_what_arrives_together() -> None:
     workers = FakeWorker(), FakeWorker()
     for worker in workers:
         worker.gate.clear()
-    async with desk(*workers, max_batch=8) as d:
+    async with harness(*workers, max_batch=8) as d:
         await until_idle()
         request = d.ask(*range(6))
         await until_idle()
@@ -70,7 +70,7 @@ async def test_the_observer_learns_how_long_each_face_waited() -> None:
     worker = FakeWorker(seconds=0.5)
     worker.gate.clear()
     notes = Notes()
-    async with desk(worker, notes=notes, clock=lambda: now[0]) as d:
+    async with harness(worker, notes=notes, clock=lambda: now[0]) as d:
         first = d.ask(1)
         await until_idle()
         second = d.ask(2)
@@ -91,9 +91,9 @@ class TestSendingAhead:
         now: list[float],
         *idle: FakeWorker,
         **changes: Any,  # noqa: ANN401  # a lane's own fields
-    ) -> AsyncIterator[tuple[Desk, FakeWorker, asyncio.Task[list[float]]]]:
+    ) -> AsyncIterator[tuple[Harness, FakeWorker, asyncio.Task[list[float]]]]:
         worker = FakeWorker(seconds=2.0)
-        async with desk(worker, *idle, clock=lambda: now[0], **changes) as d:
+        async with harness(worker, *idle, clock=lambda: now[0], **changes) as d:
             await d.submit(0)
             worker.gate.clear()
             running = d.ask(1)
@@ -160,7 +160,7 @@ class TestSendingAhead:
 
 async def test_out_of_memory_halves_the_cap_for_good() -> None:
     worker = CrampedWorker()
-    async with desk(worker, max_batch=8) as d:
+    async with harness(worker, max_batch=8) as d:
         assert await d.submit(*range(8)) == list(range(8))
         assert await d.submit(*range(8)) == list(range(8))
     sizes = [len(batch) for batch in worker.batches]

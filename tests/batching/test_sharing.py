@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.crew import PATIENCE, RECENT
 from service.lanes import Batch
 from service.records import FaceImage, Scores
-from tests.batching.desk import FaceLane, desk, lane, run, until_idle
+from service.worker_pool import PATIENCE, RECENT
+from tests.batching.harness import FaceLane, harness, lane, run, until_idle
 from tests.fakes import FakeWorker
 
 pytestmark = pytest.mark.anyio
@@ -17,7 +17,7 @@ async def test_a_lane_that_floods_leaves_another_its_share() -> None:
     worker = FakeWorker(seconds=1.0)
     flood, quick = lane("bulk", max_batch=1), lane("interactive", weight=3, max_batch=1)
     worker.gate.clear()
-    async with desk(worker, lanes=[flood, quick]) as d:
+    async with harness(worker, lanes=[flood, quick]) as d:
         first = d.ask(0, lane=flood)
         await until_idle()
         requests = [d.ask(*range(1, 9), lane=flood), d.ask(*range(101, 107), lane=quick)]
@@ -43,7 +43,7 @@ class TestMakingWay:
     async def test_batches_are_short_while_urgent_work_is_expected(self) -> None:
         worker = FakeWorker()
         quick, bulk = self.lanes()
-        async with desk(worker, lanes=[quick, bulk]) as d:
+        async with harness(worker, lanes=[quick, bulk]) as d:
             await d.submit(1)
             await d.submit(*range(10, 20), lane=bulk)
             await d.submit(*range(20, 30), lane=bulk)
@@ -53,7 +53,7 @@ class TestMakingWay:
         now = [0.0]
         worker = FakeWorker()
         quick, bulk = self.lanes()
-        async with desk(worker, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+        async with harness(worker, lanes=[quick, bulk], clock=lambda: now[0]) as d:
             await d.submit(1)
             now[0] = RECENT
             await d.submit(*range(10, 50), lane=bulk)
@@ -63,7 +63,7 @@ class TestMakingWay:
         now = [0.0]
         workers = FakeWorker(), FakeWorker()
         quick, bulk = self.lanes()
-        async with desk(*workers, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+        async with harness(*workers, lanes=[quick, bulk], clock=lambda: now[0]) as d:
             await d.submit(1)
             for worker in workers:
                 worker.gate.clear()
@@ -85,7 +85,7 @@ class TestMakingWay:
         monkeypatch.setattr("service.batching.RECENT", 0.01)
         workers = FakeWorker(), FakeWorker()
         quick, bulk = self.lanes()
-        async with desk(*workers, lanes=[quick, bulk], clock=time.monotonic) as d:
+        async with harness(*workers, lanes=[quick, bulk], clock=time.monotonic) as d:
             await d.submit(1)
             for worker in workers:
                 worker.gate.clear()
@@ -104,7 +104,7 @@ async def test_a_lane_that_was_passed_over_for_long_is_served_whatever_its_share
     worker = FakeWorker(seconds=1.0)
     quick = lane("interactive", weight=1000, max_batch=1)
     bulk = lane("bulk", max_batch=1, budget=1.0)
-    async with desk(worker, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+    async with harness(worker, lanes=[quick, bulk], clock=lambda: now[0]) as d:
         await d.submit(0, lane=bulk)
         worker.gate.clear()
         running = d.ask(1)

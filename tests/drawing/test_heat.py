@@ -18,8 +18,8 @@ from service.drawing import (
 from service.drawing.card import OPACITY
 from service.drawing.heat import lay_heat, palette, upsample
 from service.drawing.palette import MIST, SLATE, TRACK_COLOURS, WHITE, Colour
-from service.explain import explain
 from service.explanation import Question
+from service.gradcam import explain
 from service.records import Box
 from tests.drawing.scenes import PLAIN, crop_of, explanation, noise, subject
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from service import asking, report
+from service.commands import backends, report
 from service.records import FaceMode
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -30,7 +30,7 @@ def pictures(paths: Iterable[Path]) -> list[Path]:
 
 
 async def work(
-    answerer: asking.Answerer,
+    backend: backends.Backend,
     files: list[Path],
     faces: FaceMode,
     writer: report.Writer,
@@ -40,7 +40,7 @@ async def work(
     failed = 0
     with Progress(*COLUMNS, console=progress_on, transient=True) as progress:
         bar = progress.add_task("classifying", total=len(files))
-        async for row in asking.rows(answerer, files, faces):
+        async for row in backends.rows(backend, files, faces):
             if row.problem is not None:
                 failed += 1
                 progress_on.print(f"{row.path}: {row.problem}", style="red", markup=False)

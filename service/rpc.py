@@ -19,7 +19,7 @@ from service.wire import Message
 log = structlog.get_logger(__name__)
 
 
-class Link:
+class RpcConnection:
     """One end."""
 
     def __init__(

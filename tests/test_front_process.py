@@ -1,11 +1,11 @@
-"""A front that cannot be made, by its seat; what fronts do stands in `test_fronts`."""
+"""A front that cannot be made, by its keeper; what fronts do stands in `test_fronts`."""
 
 import sys
 
 import pytest
 
 from service.errors import ServiceError
-from service.seat import Seat
+from service.front_process import FrontProcess
 from service.session import Session
 from service.wire import Message
 
@@ -19,7 +19,7 @@ def nobody() -> Session:
 async def test_a_first_front_that_cannot_be_made_stops_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    seat = Seat([], Message({}), nobody, lambda: pytest.fail("none was there to be lost"))
+    front = FrontProcess([], Message({}), nobody, lambda: pytest.fail("none was there to be lost"))
     monkeypatch.setattr(sys, "executable", "/no/such/program")
     with pytest.raises(ServiceError, match="could not be made"):
-        await seat.keep()
+        await front.keep()

@@ -51,7 +51,7 @@ def lane(name: str = "interactive", **changes: Any) -> FaceLane:  # noqa: ANN401
 
 
 @dataclass
-class Desk:
+class Harness:
     """A batcher, and the lane that a test asks unless it says otherwise."""
 
     batcher: Batcher[FakeWorker]
@@ -79,17 +79,17 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(
+async def harness(
     *workers: FakeWorker,
     lanes: Sequence[FaceLane] = (),
     notes: Notes | None = None,
     clock: Callable[[], float] = lambda: 0.0,
     **changes: Any,  # noqa: ANN401  # a lane's own fields
-) -> AsyncIterator[Desk]:
+) -> AsyncIterator[Harness]:
     lanes = lanes or [lane(**changes)]
     batcher = Batcher(workers, lanes, notes or Notes(), clock)
     try:
-        yield Desk(batcher, lanes[0])
+        yield Harness(batcher, lanes[0])
     finally:
         await batcher.close()
 

@@ -35,7 +35,7 @@ class Worker(Protocol):
 WorkerT = TypeVar("WorkerT", bound=Worker)
 
 
-class Post(Generic[WorkerT]):
+class Slot(Generic[WorkerT]):
     """A worker and what it is at.
 
     Attributes:
@@ -76,49 +76,49 @@ class Post(Generic[WorkerT]):
                 self.until = 0.0
 
 
-class Crew(Generic[WorkerT]):
+class WorkerPool(Generic[WorkerT]):
     """All workers."""
 
     def __init__(self, workers: Sequence[WorkerT]) -> None:
-        self.posts = [Post(worker) for worker in workers]
+        self.slots = [Slot(worker) for worker in workers]
         self.urgent_until = 0.0
         """Until then, urgent work is expected."""
 
     @property
     def up(self) -> int:
         """How many can be asked now."""
-        return sum(post.worker.up for post in self.posts)
+        return sum(slot.worker.up for slot in self.slots)
 
     @property
     def idle(self) -> int:
         """How many could begin at once."""
-        return sum(post.idle for post in self.posts)
+        return sum(slot.idle for slot in self.slots)
 
     def takers(self, now: float) -> int:
         """How many share what waits: those that are idle, else those that soon will be."""
-        return self.idle or sum(post.due(now) for post in self.posts)
+        return self.idle or sum(slot.due(now) for slot in self.slots)
 
     def under_way(self, now: float) -> float:
         """Seconds that their present batches should still take, added up."""
-        ends = [post.until for post in self.posts if post.batches and post.until < UNKNOWN]
+        ends = [slot.until for slot in self.slots if slot.batches and slot.until < UNKNOWN]
         return sum(max(0.0, end - now) for end in ends)
 
-    def may_begin(self, post: Post[WorkerT], queue: Queue, now: float) -> bool:
+    def may_begin(self, slot: Slot[WorkerT], queue: Queue, now: float) -> bool:
         """Whether a worker may be sent a batch of this lane now.
 
         Urgent work is sent a little ahead to a worker that is almost ready, if no other is idle.
         While urgent work is expected, lanes that can wait hold at most half of the workers, so
         that another is soon free.
         """
-        if post.batches:
-            return queue.lane.urgent and not self.idle and post.due(now)
+        if slot.batches:
+            return queue.lane.urgent and not self.idle and slot.due(now)
         if queue.lane.urgent or now >= self.urgent_until:
             return True
-        return sum(bool(other.yielding) for other in self.posts) < max(1, len(self.posts) // 2)
+        return sum(bool(other.yielding) for other in self.slots) < max(1, len(self.slots) // 2)
 
-    def pause(self, post: Post[WorkerT], now: float) -> float | None:
+    def pause(self, slot: Slot[WorkerT], now: float) -> float | None:
         """Seconds until `may_begin` changes by itself; None if only an event can change it."""
-        moment = post.until - LEAD if post.batches else self.urgent_until
+        moment = slot.until - LEAD if slot.batches else self.urgent_until
         return moment - now if now < moment < UNKNOWN else None
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
 
+from service.async_video import AsyncVideo
 from service.drawing import Arrangement, Placed, Style, Subject, annotate
 from service.errors import ModelFailure, TooLarge
+from service.explainer import ExplainedFace, Explainer
 from service.explanation import Question
-from service.film import Film
-from service.insight import ExplainedFace, Insight
 from service.intake import Intake
 from service.pipeline import overlapped
 from service.records import FaceMode, Moment, Picture, Prediction, Scores
@@ -104,16 +104,16 @@ def steady(named: int | None, scores: Scores) -> int:
 
 
 class Annotator:
-    """Looks at a film's frames, draws on them, and writes them down, all at once."""
+    """Looks at a video's frames, draws on them, and writes them down, all at once."""
 
-    def __init__(self, insight: Insight, intake: Intake, settings: Settings) -> None:
-        self._insight = insight
+    def __init__(self, explainer: Explainer, intake: Intake, settings: Settings) -> None:
+        self._explainer = explainer
         self._intake = intake
         self._settings = settings
 
     async def annotate(
         self,
-        film: Film,
+        video: AsyncVideo,
         write: Callable[[Picture, float], Awaitable[None]],
         question: Question,
         faces: FaceMode,
@@ -123,7 +123,7 @@ class Annotator:
         """Write every frame, and give what was found in those that were looked at.
 
         Args:
-            film: the video.
+            video: the video.
             write: takes a picture and its time, in seconds from the video's start.
             question: how each face is explained.
             faces: find faces, or take the whole picture as one aligned face crop.
@@ -135,12 +135,12 @@ class Annotator:
             if not frame.sampled:
                 return frame, None
             try:
-                return frame, await self._insight.explain_all(frame.picture, question, faces)
+                return frame, await self._explainer.explain_all(frame.picture, question, faces)
             except ModelFailure as error:
                 return frame, error
 
         async def stage() -> AsyncGenerator[Staged]:
-            async with aclosing(overlapped(film.frames(), look, window)) as looked:
+            async with aclosing(overlapped(video.frames(), look, window)) as looked:
                 async for frame, found in looked:
                     yield staging.shot(frame, found)
 
@@ -156,12 +156,12 @@ class Annotator:
 
 @asynccontextmanager
 async def writing(
-    film: Film, file: BinaryIO, out: BinaryIO, threads: int, max_bytes: int
+    video: AsyncVideo, file: BinaryIO, out: BinaryIO, threads: int, max_bytes: int
 ) -> AsyncIterator[Callable[[Picture, float], Awaitable[None]]]:
-    """Write a movie with a film's sound, in a thread of its own; complete once this ends well.
+    """Write a movie with a video's sound, in a thread of its own; complete once this ends well.
 
     Args:
-        film: the video.
+        video: the video.
         file: that it is read from.
         out: open for reading and writing, empty.
         threads: that encode, at most.
@@ -175,8 +175,8 @@ async def writing(
     thread = ThreadPoolExecutor(1, thread_name_prefix="movie")
 
     def begin() -> Movie:
-        sound = stack.enter_context(closing(Sound(file, *film.span)))
-        movie = Movie(out, fps=film.info.fps, sound=sound, threads=threads)
+        sound = stack.enter_context(closing(Sound(file, *video.span)))
+        movie = Movie(out, fps=video.info.fps, sound=sound, threads=threads)
         return stack.enter_context(closing(movie))
 
     def put(step: Callable[[], None]) -> None:

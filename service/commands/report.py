@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.api import schemas
-from service.ledger import text
+from service.commands.resumable_csv import text
 from service.records import EMOTIONS
 
 

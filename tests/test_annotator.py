@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from service.annotating import steady
+from service.annotator import steady
 from service.drawing import Arrangement, Style, Subject
 from service.drawing.layout import overlap
 from service.records import Box

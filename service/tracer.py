@@ -5,7 +5,7 @@ from typing import Protocol
 from service.queues import Entries
 
 
-class Trail(Protocol):
+class Tracer(Protocol):
     """Who is told. Moments are seconds of the monotonic clock."""
 
     def here(self) -> object:
@@ -20,7 +20,7 @@ class Trail(Protocol):
         """A batch went through a model, or failed there."""
 
 
-class Untraced:
+class NoTracer:
     """Nobody is told anything."""
 
     def here(self) -> object:
@@ -36,4 +36,4 @@ class Untraced:
         """Forget it."""
 
 
-UNTRACED: Trail = Untraced()
+UNTRACED: Tracer = NoTracer()

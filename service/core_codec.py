@@ -15,7 +15,7 @@ from service.wire import Message
 def ask(
     lane: str, items: Sequence[Any], *, deadline: float | None = None, wait: bool = False
 ) -> Message:
-    """The request to have `items` worked on in a lane, as `service.work` knows it."""
+    """The request to have `items` worked on in a lane, as `service.model_lanes` knows it."""
     manner = {"lane": lane, "deadline": deadline, "wait": wait}
     if lane == "explain":
         faces, questions = zip(*items, strict=True)

@@ -13,7 +13,7 @@ from service.settings import worker_environment
 from service.wire import Message
 
 
-class Child:
+class WorkerProcess:
     """A process that answers in the order in which it is asked.
 
     Attributes:

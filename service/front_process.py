@@ -1,4 +1,4 @@
-"""A seat for a front process: it is started, told what to do, and replaced when it ends."""
+"""A front process: started, told what to do, and replaced when it ends."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from contextlib import suppress
 import structlog
 
 from service.errors import ServiceError
-from service.link import Link
+from service.rpc import RpcConnection
 from service.session import Session
 from service.tallies import Tally, merged
 from service.wire import Message
@@ -27,11 +27,10 @@ PATIENCE = 1
 """Seconds that a front may take to tell its counts; after that those told before stand."""
 
 
-class Seat:
-    """Keeps one front.
+class FrontProcess:
+    """Keeps one front up: when its process ends by itself, another takes its place.
 
-    The sockets stay open here: connections that come while nobody sits here wait for the next
-    front.
+    The sockets stay open here: connections that come meanwhile wait for the next process.
 
     Attributes:
         failed_starts: fronts in a row that ended before they served.
@@ -57,7 +56,7 @@ class Seat:
         self._welcome = welcome
         self._session = session
         self._lost = lost
-        self._link: Link | None = None
+        self._connection: RpcConnection | None = None
         self._served = asyncio.Event()
         self._draining = False
         self._ending = asyncio.Event()
@@ -79,16 +78,16 @@ class Seat:
         self._tell()
 
     async def tally(self) -> Tally:
-        """What the fronts that sat here have counted; never less than it was before."""
-        if self._link:
+        """What the fronts so far have counted; never less than it was before."""
+        if self._connection:
             with suppress(ServiceError, TimeoutError):
                 async with asyncio.timeout(PATIENCE):
-                    told = await self._link.call({"op": "tally"})
+                    told = await self._connection.call({"op": "tally"})
                 self._latest = told.header["tally"]
         return merged([self._past, self._latest])
 
     async def keep(self) -> None:
-        """Keep a front here until `stop`.
+        """Keep a front up until `stop`.
 
         Raises:
             ServiceError: the first one could not start.
@@ -106,7 +105,7 @@ class Seat:
     async def _have_one(self) -> None:
         """A front from its start to its end."""
         try:
-            process, link, session = await self._launch()
+            process, connection, session = await self._launch()
         except OSError as error:
             if not self._served.is_set():
                 raise ServiceError(f"a front could not be made: {error}") from error
@@ -114,7 +113,7 @@ class Seat:
             log.error("front could not be made", error=str(error))
             return
         try:
-            await self._attend(link, session)
+            await self._attend(connection, session)
             with suppress(TimeoutError):
                 async with asyncio.timeout(GRACE):
                     await process.wait()
@@ -131,7 +130,7 @@ class Seat:
         self._lost()
         log.error("front ended", pid=process.pid, status=process.returncode)
 
-    async def _launch(self) -> tuple[Process, Link, Session]:
+    async def _launch(self) -> tuple[Process, RpcConnection, Session]:
         ours, theirs = socket.socketpair()
         numbers = [each.fileno() for each in self._sockets]
         try:
@@ -140,36 +139,36 @@ class Seat:
                     *(sys.executable, "-m", "service.front", *map(str, numbers)),
                     stdin=theirs.fileno(),
                     pass_fds=numbers,
-                    start_new_session=True,  # Ctrl-C in the terminal is for the hub, which drains
+                    start_new_session=True,  # Ctrl-C is for the supervisor, which drains
                 )
         except BaseException:
             ours.close()
             raise
         session = self._session()
-        link = Link(*await asyncio.open_connection(sock=ours), session.answer)
-        link.tell(self._welcome.header)
-        return process, link, session
+        connection = RpcConnection(*await asyncio.open_connection(sock=ours), session.answer)
+        connection.tell(self._welcome.header)
+        return process, connection, session
 
-    async def _attend(self, link: Link, session: Session) -> None:
+    async def _attend(self, connection: RpcConnection, session: Session) -> None:
         """Answer a front until it goes."""
         started = asyncio.create_task(session.started.wait())
-        running = asyncio.create_task(link.run())
+        running = asyncio.create_task(connection.run())
         try:
             await asyncio.wait([started, running], return_when=asyncio.FIRST_COMPLETED)
             if started.done():
-                self._link = link
+                self._connection = connection
                 self._served.set()
                 self._tell()
             await running
         finally:
-            self._link = None
+            self._connection = None
             self._past, self._latest = merged([self._past, self._latest]), []
             started.cancel()
             running.cancel()
-            link.close()
+            connection.close()
 
     def _tell(self) -> None:
-        if self._link and self._draining:
-            self._link.tell({"op": "drain"})
-        if self._link and self._ending.is_set():
-            self._link.tell({"op": "stop"})
+        if self._connection and self._draining:
+            self._connection.tell({"op": "drain"})
+        if self._connection and self._ending.is_set():
+            self._connection.tell({"op": "stop"})

@@ -27,7 +27,7 @@ class Lanes(NamedTuple):
     explain: ExplainLane
 
 
-class Desk(Protocol):
+class Submitter(Protocol):
     """Where the model is asked: the batcher, or the way to it."""
 
     async def submit(

@@ -5,17 +5,17 @@ from typing import Any
 
 from service.intake import Intake, Scene
 from service.metrics import Metrics
+from service.model_lanes import ScoreLane, Submitter
 from service.queues import Answer
 from service.records import Classification, FaceMode, Picture, Prediction, Timings
-from service.work import Desk, ScoreLane
 
 
-class Sight:
+class Classifier:
     """The one way, for single pictures and for those of many."""
 
-    def __init__(self, intake: Intake, desk: Desk, metrics: Metrics) -> None:
+    def __init__(self, intake: Intake, submitter: Submitter, metrics: Metrics) -> None:
         self._intake = intake
-        self._desk = desk
+        self._submitter = submitter
         self._metrics = metrics
 
     async def classify(
@@ -56,7 +56,7 @@ class Sight:
         height, width = scene.picture.shape[:2]
         found, crops, looked = scene.faces, scene.crops, (scene.decode, scene.detect)
         del scene  # whoever waits for the model needs the crops alone
-        answers = await self._desk.submit(lane, crops, deadline=deadline, wait=patient)
+        answers = await self._submitter.submit(lane, crops, deadline=deadline, wait=patient)
         predictions = tuple(
             Prediction(face, answer.result) for face, answer in zip(found, answers, strict=True)
         )

@@ -15,8 +15,8 @@ from torch.nn import functional
 from torchcam.methods import GradCAM, LayerCAM
 
 from service.errors import BadParameter
-from service.explain import Network, explain
 from service.explanation import LAYERS, METHODS, STRONGEST, Explanation, Question
+from service.gradcam import Network, explain
 from tests.formulas import FORMULAS, written_out
 from training.network import GiMeFive
 

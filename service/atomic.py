@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def arriving(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """A file that gets its name once the block ends well, and is removed otherwise.
 
     Raises:

@@ -9,7 +9,7 @@ from service.records import VideoInfo
 from service.video import Frame, Video
 
 
-class Film:
+class AsyncVideo:
     """The frames of a video, each decoded while the one before is worked on.
 
     Attributes:
@@ -42,20 +42,20 @@ class Film:
 
 
 @asynccontextmanager
-async def open_film(open_video: Callable[[], Video]) -> AsyncIterator[Film]:
+async def open_async_video(open_video: Callable[[], Video]) -> AsyncIterator[AsyncVideo]:
     """Open a video and close it at the end, also if that comes while it is being opened.
 
     Args:
-        open_video: called in the film's thread.
+        open_video: called in the video's thread.
 
     Raises:
         BadInput: as `Video` says.
     """
-    thread = ThreadPoolExecutor(1, thread_name_prefix="film")
+    thread = ThreadPoolExecutor(1, thread_name_prefix="video")
     loop, stack = asyncio.get_running_loop(), ExitStack()
     try:
         video = await loop.run_in_executor(thread, lambda: stack.enter_context(open_video()))
-        yield Film(video, thread)
+        yield AsyncVideo(video, thread)
     finally:
         await loop.run_in_executor(thread, stack.close)  # after what has begun
         thread.shutdown(wait=False)

@@ -9,12 +9,12 @@ import pytest
 
 from service import errors
 from service.core import Core
-from service.distant import DistantCore
 from service.errors import NotReady, Overloaded, ServiceError
-from service.link import Link
+from service.remote_core import RemoteCore
+from service.rpc import RpcConnection
 from service.session import Session
 from service.settings import Settings
-from service.trail import UNTRACED
+from service.tracer import UNTRACED
 from service.wire import Message
 from tests import processes
 
@@ -38,10 +38,10 @@ async def nothing(_: Message) -> Message:
 
 
 @asynccontextmanager
-async def linked(answer: Answer) -> AsyncIterator[tuple[Link, Link]]:
+async def linked(answer: Answer) -> AsyncIterator[tuple[RpcConnection, RpcConnection]]:
     """The end that asks, and the one that answers."""
     ends = [await asyncio.open_connection(sock=each) for each in socket.socketpair()]
-    links = Link(*ends[0], nothing), Link(*ends[1], answer)
+    links = RpcConnection(*ends[0], nothing), RpcConnection(*ends[1], answer)
     running = [asyncio.create_task(link.run()) for link in links]
     try:
         yield links
@@ -125,11 +125,13 @@ async def test_when_an_end_goes_the_other_is_told_and_its_work_is_dropped() -> N
 
 
 @asynccontextmanager
-async def front_of(core: Core, settings: Settings) -> AsyncIterator[tuple[DistantCore, Link]]:
+async def front_of(
+    core: Core, settings: Settings
+) -> AsyncIterator[tuple[RemoteCore, RpcConnection]]:
     """A core as one of its fronts sees it, and the core's end of the link."""
     session = Session(core, core.sound, core.counted)
     async with linked(session.answer) as (here, there):
-        yield DistantCore(here, settings, core.info, UNTRACED), there
+        yield RemoteCore(here, settings, core.info, UNTRACED), there
     await session.close()
 
 

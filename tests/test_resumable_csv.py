@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from service.commands.resumable_csv import ResumableCsv, text
 from service.errors import BadInput
-from service.ledger import Ledger, text
 
 COLUMNS = ("name", "value")
 WHOLE = text([COLUMNS, ("a", 1), ("b, c", 1), ("b, c", 2)])
@@ -11,11 +11,11 @@ WHOLE = text([COLUMNS, ("a", 1), ("b, c", 1), ("b, c", 2)])
 
 def filled(path: Path) -> str:
     """What is there once all that lacks has been added."""
-    ledger = Ledger(path, COLUMNS)
+    table = ResumableCsv(path, COLUMNS)
     for name, rows in (("a", [("a", 1)]), ("b, c", [("b, c", 1), ("b, c", 2)])):
-        if name not in ledger.done:
-            ledger.write(text(rows))
-    ledger.close()
+        if name not in table.done:
+            table.write(text(rows))
+    table.close()
     return path.read_text()
 
 
@@ -34,5 +34,5 @@ def test_a_file_of_another_kind_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("other,columns\n")
     with pytest.raises(BadInput, match="choose another name"):
-        Ledger(path, COLUMNS)
+        ResumableCsv(path, COLUMNS)
     assert path.read_text() == "other,columns\n"

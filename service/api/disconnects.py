@@ -5,7 +5,7 @@ import asyncio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class CancelOnHangUp:
+class CancelOnDisconnect:
     """Pure ASGI middleware: cancels a handler whose client goes before the answer is complete.
 
     FastAPI does not; what waits in a queue would be computed for nobody.
@@ -49,7 +49,7 @@ class _Line:
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.disconnect":
-            self._hang_up()
+            self._disconnect()
             await asyncio.sleep(0)  # where the cancellation arrives
         elif not message.get("more_body", False):
             self._watch = asyncio.create_task(self._wait_for_the_end())
@@ -70,8 +70,8 @@ class _Line:
         while (await self._receive())["type"] != "http.disconnect":
             pass
         if not self._complete:
-            self._hang_up()
+            self._disconnect()
 
-    def _hang_up(self) -> None:
+    def _disconnect(self) -> None:
         self.gone = True
         self._handler.cancel()

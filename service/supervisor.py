@@ -10,9 +10,9 @@ from socket import socket
 import structlog
 
 from service.core import Core
+from service.front_process import GRACE, FrontProcess
 from service.listeners import listeners
 from service.records import WorkerConfig
-from service.seat import GRACE, Seat
 from service.session import Session
 from service.settings import Settings
 from service.wire import Message
@@ -23,8 +23,8 @@ FAILED_STARTS = 3
 """Fronts that may fail to start in a row before the service counts as unsound."""
 
 
-class Hub:
-    """The fronts and what they share. Made by `Hub.open`.
+class Supervisor:
+    """The fronts and what they share. Made by `Supervisor.open`.
 
     Attributes:
         settings: of the whole service.
@@ -42,16 +42,17 @@ class Hub:
         self._sockets = sockets
         own = settings.of_one_front().model_dump(mode="json")
         welcome = Message({"settings": own, "info": asdict(core.info)})
-        self._seats = [
-            Seat(theirs, welcome, self._session, self.metrics.front_lost) for theirs in sockets
+        self._fronts = [
+            FrontProcess(theirs, welcome, self._session, self.metrics.front_lost)
+            for theirs in sockets
         ]
-        self._keeping = [asyncio.create_task(seat.keep()) for seat in self._seats]
+        self._keeping = [asyncio.create_task(front.keep()) for front in self._fronts]
 
     @classmethod
     @asynccontextmanager
     async def open(
         cls, settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]
-    ) -> AsyncIterator["Hub"]:
+    ) -> AsyncIterator["Supervisor"]:
         """Start the model processes, then the fronts, and end all of them at the end.
 
         Args:
@@ -63,13 +64,13 @@ class Hub:
         """
         with listeners(settings.host, settings.port, settings.fronts) as sockets:
             async with Core.open(settings, command) as core:
-                hub = cls(settings, core, sockets)
+                supervisor = cls(settings, core, sockets)
                 try:
-                    await hub._start()
-                    yield hub
+                    await supervisor._start()
+                    yield supervisor
                 finally:
-                    hub.end()
-                    await asyncio.gather(*hub._keeping, return_exceptions=True)
+                    supervisor.end()
+                    await asyncio.gather(*supervisor._keeping, return_exceptions=True)
 
     async def ready(self) -> bool:
         """Whether requests are welcome: warmed, up and not draining."""
@@ -77,12 +78,12 @@ class Hub:
 
     async def sound(self) -> bool:
         """False once a process could not be restarted: only a new start can help."""
-        failed = max(seat.failed_starts for seat in self._seats)
+        failed = max(front.failed_starts for front in self._fronts)
         return failed < FAILED_STARTS and await self._core.sound()
 
     async def counted(self) -> bytes:
         """All metrics of all processes in Prometheus' text format."""
-        return self.metrics.text(await asyncio.gather(*(seat.tally() for seat in self._seats)))
+        return self.metrics.text(await asyncio.gather(*(front.tally() for front in self._fronts)))
 
     async def serve(self) -> None:
         """Until the fronts have ended: the first signal has them drain, the second ends them."""
@@ -101,8 +102,8 @@ class Hub:
             return
         self.draining = True
         log.info("draining", signal=sign.name, delay=self.settings.drain_delay)
-        for seat in self._seats:
-            seat.drain()
+        for front in self._fronts:
+            front.drain()
         asyncio.get_running_loop().call_later(self.settings.drain_delay, self._stop)
 
     def end(self) -> None:
@@ -114,15 +115,15 @@ class Hub:
         for theirs in self._sockets:
             for each in theirs:
                 each.close()  # or connections would still be taken, and nobody answer them
-        for seat in self._seats:
-            seat.stop()
+        for front in self._fronts:
+            front.stop()
         limit = self.settings.drain_timeout + GRACE
         asyncio.get_running_loop().call_later(limit, self.end)
 
     async def _start(self) -> None:
         """Wait until all fronts serve; fail with the first that cannot."""
-        for seat, keeping in zip(self._seats, self._keeping, strict=True):
-            served = asyncio.create_task(seat.served())
+        for front, keeping in zip(self._fronts, self._keeping, strict=True):
+            served = asyncio.create_task(front.served())
             await asyncio.wait([served, keeping], return_when=asyncio.FIRST_COMPLETED)
             served.cancel()
             if keeping.done():

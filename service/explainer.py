@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.classifier import timings
 from service.errors import BadParameter, NoFace
 from service.explanation import Explained, Explanation, Faithfulness, Glance, Question
 from service.faithfulness import faithfulness, perturbed
 from service.intake import Intake, Scene
 from service.metrics import Metrics
+from service.model_lanes import ExplainLane, ScoreLane, Submitter
 from service.records import Classification, Face, FaceImage, FaceMode, Picture, Prediction
-from service.sight import timings
-from service.work import Desk, ExplainLane, ScoreLane
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,13 @@ class ExplainedFace:
     explanation: Explanation
 
 
-class Insight:
+class Explainer:
     """The one way to explanations, for single pictures and for those of many."""
 
     def __init__(
         self,
         intake: Intake,
-        desk: Desk,
+        submitter: Submitter,
         explaining: ExplainLane,
         scoring: ScoreLane,
         metrics: Metrics,
@@ -47,14 +47,14 @@ class Insight:
 
         Args:
             intake: the pool.
-            desk: where the model is asked.
+            submitter: where the model is asked.
             explaining: the lane for explanations.
             scoring: the lane for the scores that measure a map.
             metrics: told of every face that gets scores.
             temperature: of the full network's logits.
         """
         self._intake = intake
-        self._desk = desk
+        self._submitter = submitter
         self._explaining = explaining
         self._scoring = scoring
         self._metrics = metrics
@@ -72,7 +72,9 @@ class Insight:
         """Explain one face of a picture that was looked at, as `Engine.explain` says."""
         _check_face(face, len(scene.faces))
         crop = scene.crops[face]
-        (answer,) = await self._desk.submit(self._explaining, [(crop, question)], deadline=deadline)
+        (answer,) = await self._submitter.submit(
+            self._explaining, [(crop, question)], deadline=deadline
+        )
         explanation = answer.result
         faithful = await self._measure(crop, explanation, deadline) if measured else None
         prediction = self._prediction(scene.faces[face], explanation)
@@ -88,7 +90,7 @@ class Insight:
     async def glance(self, scene: Scene, question: Question, deadline: float) -> Glance:
         """Classify and explain every face of a camera's frame, from one pass of the network."""
         asked = [(crop, question) for crop in scene.crops]
-        answers = await self._desk.submit(self._explaining, asked, deadline=deadline)
+        answers = await self._submitter.submit(self._explaining, asked, deadline=deadline)
         explanations = tuple(answer.result for answer in answers)
         predictions = tuple(
             self._prediction(face, explanation)
@@ -107,7 +109,7 @@ class Insight:
         found, places = scene.faces, scene.places
         asked = [(crop, question) for crop in scene.crops]
         del scene  # whoever waits for the model needs the crops alone
-        answers = await self._desk.submit(self._explaining, asked, wait=True)
+        answers = await self._submitter.submit(self._explaining, asked, wait=True)
         return [
             ExplainedFace(self._prediction(face, answer.result), place, answer.result)
             for face, place, answer in zip(found, places, answers, strict=True)
@@ -123,7 +125,7 @@ class Insight:
         most = self._scoring.max_items
         for start in range(0, len(faces), most):
             some = list(faces[start : start + most])
-            answers = await self._desk.submit(self._scoring, some, deadline=deadline)
+            answers = await self._submitter.submit(self._scoring, some, deadline=deadline)
             scores.extend(answer.result[explanation.target] for answer in answers)
         return faithfulness(np.array(scores))
 

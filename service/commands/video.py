@@ -19,9 +19,9 @@ from rich.table import Table
 from rich.text import Text
 
 from service.api import lines
-from service.arriving import arriving
-from service.asking import Answerer, Query
+from service.atomic import atomic_write
 from service.client import DrawnVideo
+from service.commands.backends import Backend, Query
 from service.errors import ServiceError
 
 
@@ -57,7 +57,7 @@ class Outcome:
     problem: ServiceError | None = None
 
 
-async def work(answerer: Answerer, job: Job, progress_on: Console) -> Outcome:
+async def work(backend: Backend, job: Job, progress_on: Console) -> Outcome:
     """Do it; the files appear once they are complete, the table also where the work breaks off.
 
     Raises:
@@ -66,12 +66,12 @@ async def work(answerer: Answerer, job: Job, progress_on: Console) -> Outcome:
         OSError: a file cannot be read or written.
     """
     answers: AsyncGenerator[lines.VideoLine | DrawnVideo] = (
-        answerer.annotate(job.source, job.movie, job.query, told=job.table is not None)
+        backend.annotate(job.source, job.movie, job.query, told=job.table is not None)
         if job.movie
-        else answerer.watch(job.source, job.query)
+        else backend.watch(job.source, job.query)
     )
     async with AsyncExitStack() as stack:
-        table = lines.Table(stack.enter_context(arriving(job.table))) if job.table else None
+        table = lines.Table(stack.enter_context(atomic_write(job.table))) if job.table else None
         await stack.enter_async_context(aclosing(answers))
         progress = stack.enter_context(
             Progress(*COLUMNS, console=progress_on, transient=True, redirect_stdout=False)

@@ -9,14 +9,14 @@ from typing import Any, Protocol
 
 from service.api import lines, schemas
 from service.api.lines import VideoLine
-from service.arriving import arriving
+from service.atomic import atomic_write
 from service.client import AsyncClient, DrawnVideo
+from service.commands.report import Row
 from service.drawing import Style
 from service.engine import Engine
 from service.errors import ServiceError
 from service.explanation import Question
 from service.records import EMOTIONS, FaceMode
-from service.report import Row
 from service.settings import Settings
 from service.video import Sampling
 
@@ -26,7 +26,7 @@ Query = Mapping[str, Any]
 SAMPLING = ("fps", "every", "start", "end")
 
 
-class Answerer(Protocol):
+class Backend(Protocol):
     """Somebody who answers.
 
     Attributes:
@@ -54,7 +54,7 @@ class Answerer(Protocol):
         """
 
 
-class _There:
+class _Remote:
     at_once = 16  # fewer where others may be asking, too
 
     def __init__(self, client: AsyncClient) -> None:
@@ -80,7 +80,7 @@ class _There:
         yield await self._client.explain_video(source, movie, **query)
 
 
-class _Here:
+class _Local:
     at_once = 64
 
     def __init__(self, engine: Engine) -> None:
@@ -114,7 +114,7 @@ class _Here:
         told: bool,  # noqa: ARG002  # it costs nothing here
     ) -> AsyncGenerator[VideoLine | DrawnVideo]:
         style = Style(query["alpha"], query["colormap"], query["landmarks"])
-        with source.open("rb") as file, arriving(movie) as out:
+        with source.open("rb") as file, atomic_write(movie) as out:
             answers = self._engine.footage.annotate(
                 file, out, _sampling(query), _question(query), style, faces=query["faces"]
             )
@@ -129,33 +129,33 @@ class _Here:
 
 
 @asynccontextmanager
-async def service_at(url: str, key: str | None) -> AsyncIterator[Answerer]:
+async def remote_backend(url: str, key: str | None) -> AsyncIterator[Backend]:
     """The service at a URL."""
     async with AsyncClient(url, key=key) as client:
-        yield _There(client)
+        yield _Remote(client)
 
 
 @asynccontextmanager
-async def engine_here(settings: Settings) -> AsyncIterator[Answerer]:
+async def local_backend(settings: Settings) -> AsyncIterator[Backend]:
     """An engine in this process."""
     async with Engine.open(settings) as engine:
-        yield _Here(engine)
+        yield _Local(engine)
 
 
-async def rows(answerer: Answerer, files: list[Path], faces: FaceMode) -> AsyncIterator[Row]:
+async def rows(backend: Backend, files: list[Path], faces: FaceMode) -> AsyncIterator[Row]:
     """The answers in the files' order, while the next ones are being worked on."""
 
     async def one(path: Path) -> Row:
         try:
             data = await asyncio.to_thread(path.read_bytes)
-            return Row(path, await answerer.classify(data, faces))
+            return Row(path, await backend.classify(data, faces))
         except (ServiceError, OSError) as error:
             return Row(path, problem=str(error))
 
     under_way: deque[asyncio.Task[Row]] = deque()
     for path in files:
         under_way.append(asyncio.create_task(one(path)))
-        if len(under_way) == answerer.at_once:
+        if len(under_way) == backend.at_once:
             yield await under_way.popleft()
     while under_way:
         yield await under_way.popleft()

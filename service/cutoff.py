@@ -10,28 +10,28 @@ from service.errors import NotReady
 T = TypeVar("T")
 
 
-class Curfew:
-    """Ends what keeps to it with an error, so that whoever waits for it is told."""
+class Cutoff:
+    """Ends what is held to it with an error, so that whoever waits for it is told."""
 
     def __init__(self) -> None:
         self._limits: set[asyncio.Timeout] = set()
-        self._here = False
+        self._reached = False
 
-    def come(self) -> None:
-        """It is here, for good."""
-        self._here = True
+    def reach(self) -> None:
+        """It is reached, for good."""
+        self._reached = True
         now = asyncio.get_running_loop().time()
         for limit in self._limits:
             limit.reschedule(now)
 
     @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
-        """What is within ends when it comes.
+    async def enforced(self) -> AsyncIterator[None]:
+        """What is within ends when it is reached.
 
         Raises:
-            NotReady: it is here.
+            NotReady: it is reached.
         """
-        when = asyncio.get_running_loop().time() if self._here else None
+        when = asyncio.get_running_loop().time() if self._reached else None
         try:
             async with asyncio.timeout_at(when) as limit:
                 self._limits.add(limit)
@@ -48,10 +48,10 @@ class Curfew:
         """What `answers` gives until then.
 
         Raises:
-            NotReady: it is here.
+            NotReady: it is reached.
         """
         while True:
-            async with self.kept():
+            async with self.enforced():
                 try:
                     answer = await anext(answers)
                 except StopAsyncIteration:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.annotating import writing
+from service.annotator import writing
+from service.async_video import open_async_video
 from service.errors import Overloaded
-from service.film import open_film
 from service.video import Sampling, Video
 from tests.videos import counting, encode
 
@@ -54,7 +54,7 @@ async def test_who_leaves_while_a_video_is_opened_has_left_once_it_is_closed() -
         return opened[0]
 
     async def look() -> None:
-        async with open_film(slowly):
+        async with open_async_video(slowly):
             pytest.fail("it is not open yet")
 
     looking = asyncio.create_task(look())
@@ -76,7 +76,10 @@ async def test_a_disk_that_is_full_while_a_video_is_drawn_is_told(tmp_path: Path
         file.seek(0)
 
         async def draw() -> None:
-            async with open_film(watched) as film, writing(film, file, out, 1, 10**9) as write:
+            async with (
+                open_async_video(watched) as video,
+                writing(video, file, out, 1, 10**9) as write,
+            ):
                 for index, picture in enumerate(noise):
                     await write(picture, index / 25)
 

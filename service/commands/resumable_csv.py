@@ -9,7 +9,7 @@ from pathlib import Path
 from service.errors import BadInput
 
 
-class Ledger:
+class ResumableCsv:
     """Rows on disk, several to an entry, whose first cell names it; entries are written whole.
 
     Attributes:

@@ -16,7 +16,7 @@ from service.api.stills import Parameters
 from service.errors import ServiceError
 
 
-class Shortcut:
+class FastPath:
     """Pure ASGI, the innermost of what stands before FastAPI."""
 
     def __init__(self, app: ASGIApp) -> None:

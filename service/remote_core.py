@@ -5,22 +5,22 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 
-from service import parcels
+from service import core_codec
 from service.core import Kind
 from service.errors import NotReady, Overloaded
 from service.lanes import ItemT, Lane, ResultT
-from service.link import Link
 from service.metrics import Metrics
+from service.model_lanes import lanes_for
 from service.queues import Answer
 from service.records import ModelInfo
 from service.remote import RemoteModel
+from service.rpc import RpcConnection
 from service.settings import Settings
-from service.trail import Trail
-from service.work import lanes_for
+from service.tracer import Tracer
 
 
-class DistantCore:
-    """`service.core.Core`, whose other methods' words hold here, at the other end of a link.
+class RemoteCore:
+    """`service.core.Core`, whose other methods' words hold here, at the other end of a connection.
 
     Attributes:
         info: the model in use.
@@ -28,12 +28,14 @@ class DistantCore:
         lanes: of the model's queue.
     """
 
-    def __init__(self, link: Link, settings: Settings, info: ModelInfo, trail: Trail) -> None:
+    def __init__(
+        self, connection: RpcConnection, settings: Settings, info: ModelInfo, tracer: Tracer
+    ) -> None:
         self.info = info
         self.metrics = Metrics(info, [])
         self.lanes = lanes_for(info.max_batch, settings.queue_items, settings.queue_seconds)
-        self._link = link
-        self._trail = trail
+        self._connection = connection
+        self._tracer = tracer
         self._tokens = count()
         self._refused: set[str] = set()
         self._limited = settings.rate_limit is not None
@@ -49,18 +51,18 @@ class DistantCore:
         """Have the model asked, as `Batcher.submit` says; the clock is the machine's."""
         if not items:
             return []
-        request = parcels.ask(lane.name, items, deadline=deadline, wait=wait)
+        request = core_codec.ask(lane.name, items, deadline=deadline, wait=wait)
         sent = time.monotonic()
         try:
-            answer = await self._link.call({**request.header, "op": "submit"}, request.body)
+            answer = await self._connection.call({**request.header, "op": "submit"}, request.body)
         except (Overloaded, NotReady):
             self._refused.add(lane.name)
             raise
-        answers = parcels.answered(lane.name, items, answer)
+        answers = core_codec.answered(lane.name, items, answer)
         last = max(answers, key=lambda each: each.queue)
         begun = sent + last.queue  # nearly: the ways of question and answer are left out
-        self._trail.step("queue", sent, begun)
-        self._trail.step("inference", begun, begun + last.seconds)
+        self._tracer.step("queue", sent, begun)
+        self._tracer.step("inference", begun, begun + last.seconds)
         return answers
 
     async def check(
@@ -69,36 +71,36 @@ class DistantCore:
         """Whether the model would be asked; the core is bothered only where it refused of late."""
         if lane.name in self._refused:
             header = {"op": "check", "lane": lane.name, "items": items, "deadline": deadline}
-            await self._link.call(header)
+            await self._connection.call(header)
             self._refused.discard(lane.name)
 
     async def up(self) -> bool:
         """Whether the model can be asked now."""
-        return bool((await self._link.call({"op": "state"})).header["up"])
+        return bool((await self._connection.call({"op": "state"})).header["up"])
 
     async def sound(self) -> bool:
         """False once a process could not be restarted: only a new start can help."""
-        return bool((await self._link.call({"op": "state"})).header["sound"])
+        return bool((await self._connection.call({"op": "state"})).header["sound"])
 
     @asynccontextmanager
     async def place(self, kind: Kind) -> AsyncIterator[None]:
         """Hold a place, as `Core.place` says."""
         token = next(self._tokens)
         try:
-            await self._link.call({"op": "hold", "kind": kind, "token": token})
+            await self._connection.call({"op": "hold", "kind": kind, "token": token})
             yield
         finally:
-            self._link.tell({"op": "release", "token": token})
+            self._connection.tell({"op": "release", "token": token})
 
     async def spend(self, key: str) -> None:
         """Count a request with a key, as `Core.spend` says."""
         if self._limited:
-            await self._link.call({"op": "spend", "key": key})
+            await self._connection.call({"op": "spend", "key": key})
 
     async def counted(self) -> bytes:
         """All metrics of all processes in Prometheus' text format."""
-        return (await self._link.call({"op": "counted"})).body
+        return (await self._connection.call({"op": "counted"})).body
 
     async def close(self) -> None:
         """Ask nothing more; whoever waits is told."""
-        self._link.close()
+        self._connection.close()

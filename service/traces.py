@@ -33,7 +33,7 @@ from service.queues import Entries
 MOST_STEPS = 1000
 """Spans that a request may have below its own; a long video would have millions."""
 
-REQUEST = create_key("gimefive.way")
+TRACED = create_key("gimefive.request")
 
 
 class TracedRequest:
@@ -51,21 +51,20 @@ class TracedRequest:
         self._steps = 0
 
     @property
-    def place(self) -> SpanContext:
+    def span_context(self) -> SpanContext:
         """Where the request's span stands."""
         return self.span.get_span_context()
 
     @property
     def trace_id(self) -> str:
         """The trace's name, hexadecimal."""
-        return format_trace_id(self.place.trace_id)
+        return format_trace_id(self.span_context.trace_id)
 
     @property
     def parent(self) -> str:
         """The request's span as W3C Trace Context writes it."""
-        return (
-            f"00-{self.trace_id}-{format_span_id(self.place.span_id)}-{self.place.trace_flags:02x}"
-        )
+        own = self.span_context
+        return f"00-{self.trace_id}-{format_span_id(own.span_id)}-{own.trace_flags:02x}"
 
     def when(self, moment: float) -> int:
         """Nanoseconds of the epoch for a moment of the monotonic clock, in seconds."""
@@ -115,13 +114,13 @@ class Traces:
         """
         parent = propagate.extract(headers)
         span = self._tracer.start_span(name, parent, SpanKind.SERVER, facts)
-        way = TracedRequest(span, parent)
-        followed = way if span.is_recording() else None
-        token = attach(set_value(REQUEST, followed, way.context))
+        traced = TracedRequest(span, parent)
+        followed = traced if span.is_recording() else None
+        token = attach(set_value(TRACED, followed, traced.context))
         try:
-            yield way
+            yield traced
         except Exception as error:
-            way.failed(type(error).__qualname__)
+            traced.failed(type(error).__qualname__)
             raise
         finally:
             detach(token)
@@ -129,13 +128,13 @@ class Traces:
 
     def here(self) -> TracedRequest | None:
         """The request whose work this is; None if it is not sampled, or there is none."""
-        way = get_value(REQUEST)
-        return way if isinstance(way, TracedRequest) else None
+        traced = get_value(TRACED)
+        return traced if isinstance(traced, TracedRequest) else None
 
     def step(self, name: str, began: float, ended: float) -> None:
         """Something was done for the request whose work this is."""
-        if way := self.here():
-            self._write(way, name, began, ended)
+        if traced := self.here():
+            self._write(traced, name, began, ended)
 
     def passed(
         self, lane: str, entries: Entries, began: float, ended: float, error: Exception | None
@@ -154,15 +153,15 @@ class Traces:
             "gimefive.lane": lane,
             "gimefive.faces": len(entries),
         }
-        held = [way.place for way in since]
+        held = [traced.span_context for traced in since]
         batch = self._write(next(iter(since)), "batch", began, ended, held, facts, error)
-        for way, enqueued in since.items():
-            self._write(way, "queue", enqueued, began)
-            self._write(way, "inference", began, ended, batch, error=error)
+        for traced, enqueued in since.items():
+            self._write(traced, "queue", enqueued, began)
+            self._write(traced, "inference", began, ended, batch, error=error)
 
     def _write(
         self,
-        way: TracedRequest,
+        traced: TracedRequest,
         name: str,
         began: float,
         ended: float,
@@ -170,20 +169,20 @@ class Traces:
         facts: Mapping[str, AttributeValue] | None = None,
         error: Exception | None = None,
     ) -> list[SpanContext]:
-        """Write a span below a request's, if there is room; gives its place, for links to it."""
-        if not way.has_room():
+        """Write a span below a request's, if there is room; gives its context, for links to it."""
+        if not traced.has_room():
             return []
         span = self._tracer.start_span(
             name,
-            way.context,
+            traced.context,
             attributes=facts,
-            links=[Link(place) for place in links],
-            start_time=way.when(began),
+            links=[Link(context) for context in links],
+            start_time=traced.when(began),
         )
         if error:
             span.set_attribute("error.type", type(error).__name__)
             span.set_status(StatusCode.ERROR, str(error))
-        span.end(way.when(ended))
+        span.end(traced.when(ended))
         return [span.get_span_context()]
 
 

@@ -194,9 +194,9 @@ async def test_requests_that_share_a_batch_are_linked_by_its_span() -> None:
     batcher = Batcher([FakeWorker()], [interactive], Notes(), tracer=traces)
 
     async def ask(values: list[int]) -> SpanContext:
-        with traces.request("POST", {}, {}) as way:
+        with traces.request("POST", {}, {}) as traced:
             await batcher.submit(interactive, [face(value) for value in values])
-        return way.place
+        return traced.span_context
 
     asked = list(await asyncio.gather(ask([1, 2]), ask([3])))
     await batcher.close()
@@ -208,7 +208,7 @@ async def test_requests_that_share_a_batch_are_linked_by_its_span() -> None:
     passes = [span for span in spans if span.name == "inference"]
     assert [span.parent for span in passes] == asked
     assert all(link.context == place(batch) for span in passes for link in span.links)
-    assert len({place(batch).trace_id, *(way.trace_id for way in asked)}) == 2
+    assert len({place(batch).trace_id, *(each.trace_id for each in asked)}) == 2
 
 
 def test_a_failure_of_the_service_shows_and_a_clients_mistake_does_not() -> None:

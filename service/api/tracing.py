@@ -36,7 +36,7 @@ class TraceRequests:
                 status = message.get("status", SWITCHING)
                 message["headers"] = [
                     *message.get("headers", ()),
-                    (b"traceresponse", way.parent.encode()),
+                    (b"traceresponse", traced.parent.encode()),
                 ]
             await send(message)
 
@@ -46,13 +46,13 @@ class TraceRequests:
             "url.scheme": scope["scheme"],
             "url.path": scope["path"],
         }
-        with self._traces.request(method, facts, _headers(scope)) as way:
-            state["trace"] = way.trace_id
+        with self._traces.request(method, facts, _headers(scope)) as traced:
+            state["trace"] = traced.trace_id
             try:
                 await self._app(scope, receive, answer)
             finally:
                 route = getattr(scope.get("route"), "path", None)
-                way.answered(method, route, status, state.get("request_id"))
+                traced.answered(method, route, status, state.get("request_id"))
 
 
 def _headers(scope: Scope) -> dict[str, list[str]]:

@@ -28,7 +28,7 @@ def model() -> None:
     answers.write(Message({"ready": asdict(INFO)}).pack())
     answers.flush()
     while (request := wire.read(sys.stdin.buffer)) is not None:
-        scores = np.tile(ROW, (len(codec.faces(request)), 1))
+        scores = np.tile(ROW, (len(codec.decode_faces(request)), 1))
         answers.write(Message({"seconds": 0.0}, scores.tobytes()).pack())
         answers.flush()
 

@@ -84,7 +84,7 @@ class Admission:
         if not queue.has_room(items) or queue.shedder.sheds(crowd, seconds, now):
             raise self._overloaded("queue_full", queue, seconds)
         answered = seconds + queue.work(min(queue.cap, crowd))
-        if deadline and seconds and now + answered + queue.doubt.seconds > deadline:
+        if deadline and seconds and now + answered + queue.margin.seconds > deadline:
             raise self._overloaded("deadline", queue, seconds)
         return answered
 

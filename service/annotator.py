@@ -26,7 +26,7 @@ MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class FramePlan:
     """A frame and what is drawn on it.
 
     Attributes:
@@ -42,10 +42,10 @@ class Shot:
 
 Found = Sequence[ExplainedFace] | ModelFailure | None
 Looked = tuple[Frame, Found]
-Staged = tuple[Shot, Moment | None]
+Planned = tuple[FramePlan, Moment | None]
 
 
-class Staging:
+class FramePlanner:
     """Turns explained faces into what is drawn, so that nothing flickers."""
 
     def __init__(self, room: tuple[int, int], style: Style, tracker: Tracker | None) -> None:
@@ -63,16 +63,16 @@ class Staging:
         self._subjects: list[Subject] = []
         self._labels: list[Placed] = []
 
-    def shot(self, frame: Frame, faces: Found) -> Staged:
+    def plan(self, frame: Frame, faces: Found) -> Planned:
         """What is drawn on the next frame, and what was found in it, if it was looked at.
 
         Nothing is drawn where the model could not answer.
         """
         if faces is None:
-            return Shot(frame, self._subjects, self._labels), None
+            return FramePlan(frame, self._subjects, self._labels), None
         if isinstance(faces, ModelFailure):
             self._subjects, self._labels = [], []
-            return Shot(frame, (), ()), Moment(frame.index, frame.time, (), faces)
+            return FramePlan(frame, (), ()), Moment(frame.index, frame.time, (), faces)
         predictions: Sequence[Prediction] = [face.prediction for face in faces]
         if self._tracker is not None:
             predictions = self._tracker.follow(frame.time, predictions)
@@ -82,11 +82,11 @@ class Staging:
         ]
         self._labels = self._arrangement.place(self._subjects)
         moment = Moment(frame.index, frame.time, tuple(predictions))
-        return Shot(frame, self._subjects, self._labels), moment
+        return FramePlan(frame, self._subjects, self._labels), moment
 
-    def draw(self, shot: Shot) -> Picture:
+    def draw(self, plan: FramePlan) -> Picture:
         """The frame's picture, drawn on; any thread may ask."""
-        return annotate(shot.frame.picture(), shot.subjects, self._style, shot.labels)
+        return annotate(plan.frame.picture(), plan.subjects, self._style, plan.labels)
 
     def _subject(self, prediction: Prediction, face: ExplainedFace) -> Subject:
         if prediction.track is None or prediction.smoothed is None:
@@ -117,7 +117,7 @@ class Annotator:
         write: Callable[[Picture, float], Awaitable[None]],
         question: Question,
         faces: FaceMode,
-        staging: Staging,
+        planner: FramePlanner,
         window: int,
     ) -> AsyncGenerator[Moment]:
         """Write every frame, and give what was found in those that were looked at.
@@ -127,7 +127,7 @@ class Annotator:
             write: takes a picture and its time, in seconds from the video's start.
             question: how each face is explained.
             faces: find faces, or take the whole picture as one aligned face crop.
-            staging: says what is drawn.
+            planner: says what is drawn.
             window: most frames under way.
         """
 
@@ -139,17 +139,17 @@ class Annotator:
             except ModelFailure as error:
                 return frame, error
 
-        async def stage() -> AsyncGenerator[Staged]:
+        async def planning() -> AsyncGenerator[Planned]:
             async with aclosing(overlapped(video.frames(), look, window)) as looked:
                 async for frame, found in looked:
-                    yield staging.shot(frame, found)
+                    yield planner.plan(frame, found)
 
-        async def draw(staged: Staged) -> tuple[Picture, Staged]:
-            return await self._intake.run_in_turn("draw", staging.draw, staged[0]), staged
+        async def draw(planned: Planned) -> tuple[Picture, Planned]:
+            return await self._intake.run_in_turn("draw", planner.draw, planned[0]), planned
 
-        async with aclosing(overlapped(stage(), draw, self._settings.decoders + 1)) as drawn:
-            async for picture, (shot, moment) in drawn:
-                await write(picture, shot.frame.time)
+        async with aclosing(overlapped(planning(), draw, self._settings.decoders + 1)) as drawn:
+            async for picture, (plan, moment) in drawn:
+                await write(picture, plan.frame.time)
                 if moment is not None:
                     yield moment
 

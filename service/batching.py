@@ -74,9 +74,9 @@ class Batcher(Generic[WorkerT]):
             ModelFailure: the model could not answer for one of them.
         """
         queue, loop = self._queues[lane], asyncio.get_running_loop()
-        asker = self._tracer.here()
+        traced = self._tracer.current()
         entries: list[Entry[ItemT, ResultT]] = [
-            Entry(item, deadline, loop.create_future(), asker) for item in items
+            Entry(item, deadline, loop.create_future(), traced) for item in items
         ]
         if not entries:
             return []
@@ -214,7 +214,7 @@ class Batcher(Generic[WorkerT]):
         now = self._clock()
         for entry, result, waited in zip(batch, answered.results, waits, strict=True):
             if entry.expected is not None:
-                queue.doubt.learn(now - entry.expected)
+                queue.margin.learn(now - entry.expected)
             if isinstance(result, ModelFailure):
                 entry.fail(result)
             elif not entry.future.done():

@@ -116,7 +116,7 @@ def classify(
     from service.commands import pictures, report
 
     resumed = _resumed(paths) if as_csv else None
-    found = pictures.pictures(paths)
+    found = pictures.find(paths)
     if not found:
         raise typer.BadParameter("there is no image in there", param_hint="PATHS")
     files = [file for file in found if resumed is None or str(file) not in resumed.done]
@@ -127,7 +127,7 @@ def classify(
 
     async def work() -> int:
         async with _backend(settings, url, key_file) as backend:
-            return await pictures.work(backend, files, faces, writer, Console(stderr=True))
+            return await pictures.classify(backend, files, faces, writer, Console(stderr=True))
 
     with _ending(), closing(resumed) if resumed else nullcontext():
         if as_csv and resumed is None:
@@ -225,12 +225,12 @@ def video(
     async def work() -> command.Outcome:
         async with _backend(settings, url, key_file) as backend:
             job = command.Job(source, output, table, query)
-            return await command.work(backend, job, Console(stderr=True))
+            return await command.run(backend, job, Console(stderr=True))
 
     with _ending():
         outcome = asyncio.run(work())
     if outcome.summary:
-        command.tell(outcome.summary)
+        command.print_summary(outcome.summary)
     if outcome.problem:
         if table:
             typer.echo(f"gimefive: {table} holds what was told before the following", err=True)

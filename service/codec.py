@@ -12,32 +12,32 @@ from service.records import EMOTIONS, FACE_SIZE, FaceImage
 from service.wire import Message
 
 
-def ask(faces: Sequence[FaceImage], questions: Sequence[Question]) -> Message:
+def encode_request(faces: Sequence[FaceImage], questions: Sequence[Question]) -> Message:
     """The request to explain each face as its question says."""
     header = {"op": "explain", "questions": [asdict(question) for question in questions]}
     return Message(header, np.stack(faces).tobytes())
 
 
-def asked(request: Message) -> list[Question]:
-    """The questions of `ask`."""
+def decode_questions(request: Message) -> list[Question]:
+    """The questions of `encode_request`."""
     return [Question(**question) for question in request.header["questions"]]
 
 
-def faces(request: Message) -> NDArray[np.uint8]:
+def decode_faces(request: Message) -> NDArray[np.uint8]:
     """The faces of a request, uint8 ``[N, 64, 64]``, writable."""
     flat = np.frombuffer(bytearray(request.body), dtype=np.uint8)
     return flat.reshape(-1, FACE_SIZE, FACE_SIZE)
 
 
-def answer(explanations: Sequence[Explanation], seconds: float) -> Message:
-    """The answer to `ask`."""
+def encode_response(explanations: Sequence[Explanation], seconds: float) -> Message:
+    """The answer to `encode_request`."""
     header = {"seconds": seconds, "explanations": [_describe(each) for each in explanations]}
     arrays = [array for each in explanations for array in _arrays(each)]
     return Message(header, b"".join(array.astype(np.float32).tobytes() for array in arrays))
 
 
-def answered(message: Message, questions: Sequence[Question]) -> list[Explanation]:
-    """The explanations of `answer`, each with its question."""
+def decode_response(message: Message, questions: Sequence[Question]) -> list[Explanation]:
+    """The explanations of `encode_response`, each with its question."""
     values = np.frombuffer(message.body, dtype=np.float32)
     described = message.header["explanations"]
     shapes = [shape for each in described for shape in _shapes(each)]

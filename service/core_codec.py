@@ -12,31 +12,31 @@ from service.records import EMOTIONS
 from service.wire import Message
 
 
-def ask(
+def encode_request(
     lane: str, items: Sequence[Any], *, deadline: float | None = None, wait: bool = False
 ) -> Message:
     """The request to have `items` worked on in a lane, as `service.model_lanes` knows it."""
     manner = {"lane": lane, "deadline": deadline, "wait": wait}
     if lane == "explain":
         faces, questions = zip(*items, strict=True)
-        asked = codec.ask(faces, questions)
-        return Message({**asked.header, **manner}, asked.body)
+        explaining = codec.encode_request(faces, questions)
+        return Message({**explaining.header, **manner}, explaining.body)
     return Message(manner, np.stack(items).tobytes())
 
 
-def asked(request: Message) -> list[Any]:
-    """The items of `ask`."""
-    faces = codec.faces(request)
+def decode_request(request: Message) -> list[Any]:
+    """The items of `encode_request`."""
+    faces = codec.decode_faces(request)
     if request.header["lane"] == "explain":
-        return [*zip(faces, codec.asked(request), strict=True)]
+        return [*zip(faces, codec.decode_questions(request), strict=True)]
     return [*faces]
 
 
-def answer(lane: str, answers: Sequence[Answer[Any]]) -> Message:
-    """The answer to `ask`."""
+def encode_response(lane: str, answers: Sequence[Answer[Any]]) -> Message:
+    """The answer to `encode_request`."""
     results = [each.result for each in answers]
     if lane == "explain":
-        told = codec.answer(results, 0.0)
+        told = codec.encode_response(results, 0.0)
     else:
         told = Message({}, np.stack(results).tobytes())
     times = {
@@ -46,12 +46,12 @@ def answer(lane: str, answers: Sequence[Answer[Any]]) -> Message:
     return Message({**told.header, **times}, told.body)
 
 
-def answered(lane: str, items: Sequence[Any], message: Message) -> list[Answer[Any]]:
-    """The answers of `answer` to a request for `items`."""
+def decode_response(lane: str, items: Sequence[Any], message: Message) -> list[Answer[Any]]:
+    """The answers of `encode_response` to a request for `items`."""
     results: Sequence[Any]
     if lane == "explain":
         questions: list[Question] = [question for _, question in items]
-        results = codec.answered(message, questions)
+        results = codec.decode_response(message, questions)
     else:
         results = [*np.frombuffer(message.body, dtype=np.float32).reshape(-1, len(EMOTIONS))]
     header = message.header

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import BinaryIO, TypeVar
 
-from service.annotator import Annotator, Staging, writing
+from service.annotator import Annotator, FramePlanner, writing
 from service.async_video import open_async_video
 from service.classifier import Classifier
 from service.drawing import Style
@@ -145,11 +145,11 @@ class Footage:
         async with open_async_video(partial(self._open, file, sampling)) as video:
             yield video.info
             room = (video.info.width, video.info.height)
-            staging = Staging(room, style, self._tracker(track))
+            planner = FramePlanner(room, style, self._tracker(track))
             threads, max_bytes = self._settings.decoders, self._settings.max_video_bytes
             async with writing(video, file, out, threads, max_bytes) as write:
                 moments = self._annotator.annotate(
-                    video, write, question, faces, staging, self._window_for(video.info)
+                    video, write, question, faces, planner, self._window_for(video.info)
                 )
                 async with aclosing(moments):
                     async for moment in moments:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from service import logs, wire
+from service.aggregation import samples_of
 from service.engine import Engine
 from service.errors import ServiceError
 from service.records import ModelInfo
@@ -23,7 +24,6 @@ from service.rpc import RpcConnection
 from service.serve import tracing
 from service.server import DrainingServer, keep_loaded
 from service.settings import Settings
-from service.tallies import tally
 from service.tracer import UNTRACED
 from service.wire import Message
 
@@ -51,8 +51,8 @@ class FrontServer(DrainingServer):
     async def obey(self, message: Message) -> Message:
         """Do what the supervisor says."""
         match message.header["op"]:
-            case "tally":
-                return Message({"tally": tally(self.engine.metrics.registry)})
+            case "samples":
+                return Message({"samples": samples_of(self.engine.metrics.registry)})
             case "drain":
                 self.engine.draining = True
             case "stop":

@@ -9,10 +9,10 @@ from contextlib import suppress
 
 import structlog
 
+from service.aggregation import Samples, merged
 from service.errors import ServiceError
 from service.rpc import RpcConnection
 from service.session import Session
-from service.tallies import Tally, merged
 from service.wire import Message
 
 log = structlog.get_logger(__name__)
@@ -60,8 +60,8 @@ class FrontProcess:
         self._served = asyncio.Event()
         self._draining = False
         self._ending = asyncio.Event()
-        self._past: Tally = []
-        self._latest: Tally = []
+        self._past: Samples = []
+        self._latest: Samples = []
 
     async def served(self) -> None:
         """Wait until the first front accepts connections."""
@@ -77,13 +77,13 @@ class FrontProcess:
         self._ending.set()
         self._tell()
 
-    async def tally(self) -> Tally:
+    async def samples(self) -> Samples:
         """What the fronts so far have counted; never less than it was before."""
         if self._connection:
             with suppress(ServiceError, TimeoutError):
                 async with asyncio.timeout(PATIENCE):
-                    told = await self._connection.call({"op": "tally"})
-                self._latest = told.header["tally"]
+                    told = await self._connection.call({"op": "samples"})
+                self._latest = told.header["samples"]
         return merged([self._past, self._latest])
 
     async def keep(self) -> None:

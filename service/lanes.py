@@ -96,7 +96,7 @@ class Cost:
         return max(1, int((budget - base) / slope)) if slope else 1
 
 
-class Doubt:
+class SafetyMargin:
     """By how much predictions fall short: what to add so that hardly any does.
 
     Their errors' average and two average deviations, as TCP adds to a round trip's time

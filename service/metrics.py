@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from service.aggregation import Aggregate, Samples
 from service.records import EMOTIONS, ModelInfo
-from service.tallies import Sum, Tally
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -104,9 +104,9 @@ class Metrics:
         """A face was classified."""
         self._faces[emotion].inc()
 
-    def text(self, others: Sequence[Tally] = ()) -> bytes:
+    def text(self, others: Sequence[Samples] = ()) -> bytes:
         """All metrics in Prometheus' text format, with what other processes counted added."""
-        return generate_latest(Sum(self.registry, others) if others else self.registry)
+        return generate_latest(Aggregate(self.registry, others) if others else self.registry)
 
     def _counter(self, name: str, help_text: str, labels: Sequence[str]) -> Counter:
         return Counter(f"gimefive_{name}", help_text, labels, registry=self.registry)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from service.errors import DeadlineExceeded
-from service.lanes import Cost, Doubt, ItemT, Lane, ResultT
+from service.lanes import Cost, ItemT, Lane, ResultT, SafetyMargin
 from service.limits import LoadShedder
 
 
@@ -34,7 +34,7 @@ class Entry(Generic[ItemT, ResultT]):
         item: what the model is asked about.
         deadline: moment after which nobody needs the answer; None for never.
         future: whoever submitted it waits for this.
-        asker: whose request it belongs to, for who follows requests.
+        traced: whose request it belongs to, for who follows requests.
         enqueued: moment of its admission.
         expected: moment at which its answer was expected then; None if it waited for room.
         retried: whether a worker was lost with it already.
@@ -43,7 +43,7 @@ class Entry(Generic[ItemT, ResultT]):
     item: ItemT
     deadline: float | None
     future: asyncio.Future[Answer[ResultT]]
-    asker: object = None
+    traced: object = None
     enqueued: float = 0.0
     expected: float | None = None
     retried: bool = False
@@ -71,7 +71,7 @@ class Queue:
     Attributes:
         cost: how long the model takes for a batch.
         pace: how long it is from one answer to the next: what the way to the model takes, too.
-        doubt: how far off the moments were at which answers were expected.
+        margin: how far off the moments were at which answers were expected.
         shedder: whether more come than can be answered.
         cap: most items that a batch may hold, as far as the device's memory goes.
         used: model seconds over weight: the lane's place in virtual time.
@@ -83,7 +83,7 @@ class Queue:
         self.lane = lane
         self.cost = Cost()
         self.pace = Cost()
-        self.doubt = Doubt()
+        self.margin = SafetyMargin()
         self.shedder = LoadShedder(lane.max_wait)
         self.cap = lane.max_batch
         self.used = 0.0

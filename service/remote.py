@@ -122,8 +122,8 @@ class RemoteModel:
             ModelFailure: the model could not answer for this batch.
             WorkerLost: the process died or hung; it is being replaced.
         """
-        message = await self._ask(codec.ask(faces, questions))
-        return codec.answered(message, questions), message.header["seconds"]
+        message = await self._ask(codec.encode_request(faces, questions))
+        return codec.decode_response(message, questions), message.header["seconds"]
 
     async def stop(self) -> None:
         """End the process; it cannot be asked afterwards."""

@@ -51,14 +51,14 @@ class RemoteCore:
         """Have the model asked, as `Batcher.submit` says; the clock is the machine's."""
         if not items:
             return []
-        request = core_codec.ask(lane.name, items, deadline=deadline, wait=wait)
+        request = core_codec.encode_request(lane.name, items, deadline=deadline, wait=wait)
         sent = time.monotonic()
         try:
             answer = await self._connection.call({**request.header, "op": "submit"}, request.body)
         except (Overloaded, NotReady):
             self._refused.add(lane.name)
             raise
-        answers = core_codec.answered(lane.name, items, answer)
+        answers = core_codec.decode_response(lane.name, items, answer)
         last = max(answers, key=lambda each: each.queue)
         begun = sent + last.queue  # nearly: the ways of question and answer are left out
         self._tracer.step("queue", sent, begun)

@@ -86,8 +86,8 @@ class Session:
     async def _submit(self, message: Message) -> Message:
         header = message.header
         lane = self._lanes[header["lane"]]
-        items = core_codec.asked(message)
+        items = core_codec.decode_request(message)
         answers = await self._core.submit(
             lane, items, deadline=header["deadline"], wait=header["wait"]
         )
-        return core_codec.answer(lane.name, answers)
+        return core_codec.encode_response(lane.name, answers)

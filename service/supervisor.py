@@ -83,7 +83,7 @@ class Supervisor:
 
     async def counted(self) -> bytes:
         """All metrics of all processes in Prometheus' text format."""
-        return self.metrics.text(await asyncio.gather(*(front.tally() for front in self._fronts)))
+        return self.metrics.text(await asyncio.gather(*(front.samples() for front in self._fronts)))
 
     async def serve(self) -> None:
         """Until the fronts have ended: the first signal has them drain, the second ends them."""

@@ -8,8 +8,8 @@ from service.queues import Entries
 class Tracer(Protocol):
     """Who is told. Moments are seconds of the monotonic clock."""
 
-    def here(self) -> object:
-        """The request whose work this is, as `Entry.asker` keeps it; None if none is followed."""
+    def current(self) -> object:
+        """The request whose work this is, as `Entry.traced` keeps it; None if none is followed."""
 
     def step(self, name: str, began: float, ended: float) -> None:
         """Something was done for the request whose work this is."""
@@ -23,7 +23,7 @@ class Tracer(Protocol):
 class NoTracer:
     """Nobody is told anything."""
 
-    def here(self) -> object:
+    def current(self) -> object:
         """No request is followed."""
         return None
 

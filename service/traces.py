@@ -126,14 +126,14 @@ class Traces:
             detach(token)
             span.end()
 
-    def here(self) -> TracedRequest | None:
+    def current(self) -> TracedRequest | None:
         """The request whose work this is; None if it is not sampled, or there is none."""
         traced = get_value(TRACED)
         return traced if isinstance(traced, TracedRequest) else None
 
     def step(self, name: str, began: float, ended: float) -> None:
         """Something was done for the request whose work this is."""
-        if traced := self.here():
+        if traced := self.current():
             self._write(traced, name, began, ended)
 
     def passed(
@@ -145,8 +145,8 @@ class Traces:
         """
         since: dict[TracedRequest, float] = {}
         for entry in entries:
-            if isinstance(entry.asker, TracedRequest):
-                since.setdefault(entry.asker, entry.enqueued)
+            if isinstance(entry.traced, TracedRequest):
+                since.setdefault(entry.traced, entry.enqueued)
         if not since:
             return
         facts: Mapping[str, AttributeValue] = {

@@ -65,11 +65,11 @@ def serve(model: Answerer, requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _answer(model: Answerer, request: Message) -> Message:
-    faces = codec.faces(request)
+    faces = codec.decode_faces(request)
     start = time.perf_counter()
     if request.header["op"] == "explain":
-        explanations = model.explain(faces, codec.asked(request))
-        return codec.answer(explanations, time.perf_counter() - start)
+        explanations = model.explain(faces, codec.decode_questions(request))
+        return codec.encode_response(explanations, time.perf_counter() - start)
     scores = model.scores(faces)
     return Message({"seconds": time.perf_counter() - start}, scores.tobytes())
 

@@ -36,7 +36,7 @@ def requests() -> Iterator[Message]:
 
 def batches() -> Iterator[NDArray[np.uint8]]:
     for request in requests():
-        yield codec.faces(request)
+        yield codec.decode_faces(request)
 
 
 def get_ready() -> None:
@@ -49,8 +49,8 @@ def answer(faces: NDArray[np.uint8]) -> None:
 
 def explain(request: Message) -> None:
     """Evidence in the top left cell for faces that are not black, none for those that are."""
-    heats = np.zeros((len(codec.faces(request)), 4, 4), dtype=np.float32)
-    heats[:, 0, 0] = codec.faces(request)[:, 0, 0]
+    heats = np.zeros((len(codec.decode_faces(request)), 4, 4), dtype=np.float32)
+    heats[:, 0, 0] = codec.decode_faces(request)[:, 0, 0]
     explanations = [
         Explanation(
             question=question,
@@ -61,9 +61,9 @@ def explain(request: Message) -> None:
             if question.method == "activations"
             else None,
         )
-        for question, heat in zip(codec.asked(request), heats, strict=True)
+        for question, heat in zip(codec.decode_questions(request), heats, strict=True)
     ]
-    say(codec.answer(explanations, 0.5))
+    say(codec.encode_response(explanations, 0.5))
 
 
 def sound() -> None:
@@ -72,7 +72,7 @@ def sound() -> None:
         if request.header["op"] == "explain":
             explain(request)
         else:
-            answer(codec.faces(request))
+            answer(codec.decode_faces(request))
 
 
 def refuses() -> None:
@@ -91,12 +91,12 @@ def never_gets_ready() -> None:
 def raises() -> None:
     get_ready()
     for request in requests():
-        if (codec.faces(request) == POISON).any():
+        if (codec.decode_faces(request) == POISON).any():
             say(Message({"error": "cannot compute this"}))
         elif request.header["op"] == "explain":
             explain(request)
         else:
-            answer(codec.faces(request))
+            answer(codec.decode_faces(request))
 
 
 def answers_too_few() -> None:
@@ -169,7 +169,7 @@ def explains_at_once() -> None:
         if request.header["op"] == "explain":
             explain(request)
         else:
-            answer_behind_the_gate(codec.faces(request))
+            answer_behind_the_gate(codec.decode_faces(request))
 
 
 def answer_behind_the_gate(faces: NDArray[np.uint8]) -> None:

@@ -102,8 +102,8 @@ def test_the_cap_is_the_largest_batch_at_which_a_face_costs_no_more(
 
 
 def test_explanations_travel_unchanged() -> None:
-    (message,) = converse(codec.ask([face(n) for n in range(3)], QUESTIONS))
-    for got, question in zip(codec.answered(message, QUESTIONS), QUESTIONS, strict=True):
+    (message,) = converse(codec.encode_request([face(n) for n in range(3)], QUESTIONS))
+    for got, question in zip(codec.decode_response(message, QUESTIONS), QUESTIONS, strict=True):
         sent = explained(question)
         assert (got.question, got.target) == (sent.question, sent.target)
         assert np.array_equal(got.logits, sent.logits)

@@ -18,7 +18,7 @@ COLUMNS = (
 )
 
 
-def pictures(paths: Iterable[Path]) -> list[Path]:
+def find(paths: Iterable[Path]) -> list[Path]:
     """The files themselves, and the images anywhere below the folders, in order."""
     files: list[Path] = []
     for path in paths:
@@ -29,7 +29,7 @@ def pictures(paths: Iterable[Path]) -> list[Path]:
     return files
 
 
-async def work(
+async def classify(
     backend: backends.Backend,
     files: list[Path],
     faces: FaceMode,

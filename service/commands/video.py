@@ -57,7 +57,7 @@ class Outcome:
     problem: ServiceError | None = None
 
 
-async def work(backend: Backend, job: Job, progress_on: Console) -> Outcome:
+async def run(backend: Backend, job: Job, progress_on: Console) -> Outcome:
     """Do it; the files appear once they are complete, the table also where the work breaks off.
 
     Raises:
@@ -115,7 +115,7 @@ async def _follow(
     return outcome
 
 
-def tell(summary: lines.VideoSummary) -> None:
+def print_summary(summary: lines.VideoSummary) -> None:
     """Print who was seen, for people."""
     people = Table("person", "from", "to", "frames", "emotion", box=None, pad_edge=False)
     for column in (people.columns[1], people.columns[2], people.columns[3]):

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.lanes import Cost, Doubt
+from service.lanes import Cost, SafetyMargin
 
 
 @given(
@@ -26,17 +26,17 @@ def test_nothing_is_predicted_before_anything_was_seen() -> None:
 
 @given(st.floats(-10, 10))
 def test_an_error_that_stays_the_same_is_doubted_by_as_much(error: float) -> None:
-    doubt = Doubt()
+    margin = SafetyMargin()
     for _ in range(500):
-        doubt.learn(error)
-    assert doubt.seconds == pytest.approx(error, abs=1e-3)
+        margin.learn(error)
+    assert margin.seconds == pytest.approx(error, abs=1e-3)
 
 
 def test_errors_that_vary_are_doubted_by_more_than_most_of_them() -> None:
     errors = np.random.default_rng(1).normal(1.0, 0.5, 2000)
-    doubt = Doubt()
+    margin = SafetyMargin()
     short = 0
     for error in errors:
-        short += error > doubt.seconds
-        doubt.learn(error)
+        short += error > margin.seconds
+        margin.learn(error)
     assert 0.01 < short / len(errors) < 0.15

@@ -7,14 +7,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-Tally: TypeAlias = list[tuple[str, str, dict[str, str], float]]
+Samples: TypeAlias = list[tuple[str, str, dict[str, str], float]]
 """Samples: the metric's name, the sample's, its labels, its value."""
 
 SUMMABLE = ("counter", "histogram")
 """Kinds of metrics of which a front has its part; the others are the core's."""
 
 
-def tally(registry: CollectorRegistry) -> Tally:
+def samples_of(registry: CollectorRegistry) -> Samples:
     """What was counted in this process."""
     return [
         (metric.name, sample.name, sample.labels, sample.value)
@@ -24,22 +24,22 @@ def tally(registry: CollectorRegistry) -> Tally:
     ]
 
 
-def merged(tallies: Iterable[Tally]) -> Tally:
+def merged(others: Iterable[Samples]) -> Samples:
     """Their sum."""
     sums: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
-    for part in tallies:
+    for part in others:
         for name, sample, labels, value in part:
             key = name, sample, tuple(labels.items())
             sums[key] = _joined(sample, sums[key], value) if key in sums else value
     return [(name, sample, dict(labels), value) for (name, sample, labels), value in sums.items()]
 
 
-class Sum(Collector):
-    """A registry's metrics with the tallies of other processes added."""
+class Aggregate(Collector):
+    """A registry's metrics with the samples of other processes added."""
 
-    def __init__(self, registry: CollectorRegistry, tallies: Iterable[Tally]) -> None:
+    def __init__(self, registry: CollectorRegistry, others: Iterable[Samples]) -> None:
         self._registry = registry
-        self._tally = merged([tally(registry), *tallies])
+        self._samples = merged([samples_of(registry), *others])
 
     def collect(self) -> Iterator[Metric]:
         """Each metric once."""
@@ -48,7 +48,7 @@ class Sum(Collector):
                 yield own
                 continue
             metric = Metric(own.name, own.documentation, own.type, own.unit)
-            for name, sample, labels, value in self._tally:
+            for name, sample, labels, value in self._samples:
                 if name == own.name:
                     metric.add_sample(sample, labels, value)
             yield metric

@@ -24,10 +24,10 @@ def samples_of(registry: CollectorRegistry) -> Samples:
     ]
 
 
-def merged(others: Iterable[Samples]) -> Samples:
+def merged(parts: Iterable[Samples]) -> Samples:
     """Their sum."""
     sums: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
-    for part in others:
+    for part in parts:
         for name, sample, labels, value in part:
             key = name, sample, tuple(labels.items())
             sums[key] = _joined(sample, sums[key], value) if key in sums else value

@@ -41,13 +41,13 @@ async def nothing(_: Message) -> Message:
 async def linked(answer: Answer) -> AsyncIterator[tuple[RpcConnection, RpcConnection]]:
     """The end that asks, and the one that answers."""
     ends = [await asyncio.open_connection(sock=each) for each in socket.socketpair()]
-    links = RpcConnection(*ends[0], nothing), RpcConnection(*ends[1], answer)
-    running = [asyncio.create_task(link.run()) for link in links]
+    connections = RpcConnection(*ends[0], nothing), RpcConnection(*ends[1], answer)
+    running = [asyncio.create_task(connection.run()) for connection in connections]
     try:
-        yield links
+        yield connections
     finally:
-        for link in links:
-            link.close()
+        for connection in connections:
+            connection.close()
         await asyncio.gather(*running)
 
 
@@ -128,7 +128,7 @@ async def test_when_an_end_goes_the_other_is_told_and_its_work_is_dropped() -> N
 async def front_of(
     core: Core, settings: Settings
 ) -> AsyncIterator[tuple[RemoteCore, RpcConnection]]:
-    """A core as one of its fronts sees it, and the core's end of the link."""
+    """A core as one of its fronts sees it, and the core's end of the connection."""
     session = Session(core, core.sound, core.counted)
     async with linked(session.answer) as (here, there):
         yield RemoteCore(here, settings, core.info, UNTRACED), there

@@ -35,9 +35,11 @@ def climbed(network: nn.Module, radius: float) -> Iterator[None]:
     for norm in norms:
         norm.momentum = 0.0
     network.zero_grad()
-    yield
-    with torch.no_grad():
-        for weight, before in zip(weights, stood, strict=True):
-            weight.copy_(before)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, before in zip(weights, stood, strict=True):
+                weight.copy_(before)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum

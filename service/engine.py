@@ -1,9 +1,8 @@
 """Where the parts meet: pictures in, predictions out."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 
 from service import imaging
@@ -11,9 +10,9 @@ from service.annotator import Annotator
 from service.camera import Camera
 from service.classifier import Classifier
 from service.core import Core
-from service.cutoff import Cutoff
+from service.deadlines import Cutoff, within
 from service.drawing import Style, Subject, draw, encode_png
-from service.errors import DeadlineExceeded, ServiceError
+from service.errors import ServiceError
 from service.explainer import Explainer
 from service.explanation import Explained, Glance, Question
 from service.faces import FaceDetector
@@ -166,7 +165,8 @@ class Engine:
         Args:
             data: JPEG, PNG, WebP, BMP, TIFF or GIF.
             faces: find faces, or take the whole picture as one aligned face crop.
-            deadline: seconds the answer may take; the settings' if None.
+            deadline: moment, in monotonic seconds, at which the caller gives up; if None, the
+                settings' time from now.
 
         Raises:
             BadInput: not a picture, broken, or over a limit.
@@ -175,7 +175,7 @@ class Engine:
             DeadlineExceeded: it took too long.
             ModelFailure: the model could not answer.
         """
-        async with self.within(deadline) as moment:
+        async with self.limited(deadline) as moment:
             return await self._classifier.score(
                 await self._scene(data, faces, self._interactive, moment),
                 self._interactive,
@@ -184,7 +184,7 @@ class Engine:
 
     async def classify_frames(
         self,
-        frames: Sequence[bytes],
+        frames: Sequence[Callable[[], bytes]],
         faces: FaceMode = "detect",
         *,
         track: bool = False,
@@ -193,10 +193,11 @@ class Engine:
         """Classify a batch of encoded video frames; all are admitted or none.
 
         Args:
-            frames: pictures as for `classify`, in order.
+            frames: each gives a picture as for `classify`, or raises why it cannot; in order.
             faces: as for `classify`.
             track: whether people are followed from frame to frame.
-            deadline: seconds the answer may take; the settings' if None.
+            deadline: moment, in monotonic seconds, at which the caller gives up; if None, the
+                settings' time from now.
 
         Returns:
             For each frame its classification, or why it has none.
@@ -207,9 +208,9 @@ class Engine:
             NotReady: the service is shutting down.
             DeadlineExceeded: it took too long.
         """
-        async with self.within(deadline) as moment:
-            decoding = [self._decoding(frame) for frame in frames]
-            return await self.footage.frames(decoding, faces, track, moment)
+        async with self.limited(deadline) as moment:
+            pictures = [partial(self._decode, frame) for frame in frames]
+            return await self.footage.frames(pictures, faces, track, moment)
 
     async def explain(
         self,
@@ -229,14 +230,15 @@ class Engine:
             faces: find faces, or take the whole picture as one aligned face crop.
             face: which one, the largest being 0.
             measured: whether the map's faithfulness is measured too, on the scores that are served.
-            deadline: seconds the answer may take; the settings' if None.
+            deadline: moment, in monotonic seconds, at which the caller gives up; if None, the
+                settings' time from now.
 
         Raises:
             NoFace: there is none.
             BadParameter: there are not as many.
             ServiceError: as for `classify`.
         """
-        async with self.within(deadline) as moment:
+        async with self.limited(deadline) as moment:
             scene = await self._scene(data, faces, self._explaining, moment)
             return await self._explainer.explain(
                 scene, question, face, measured=measured, deadline=moment
@@ -262,7 +264,7 @@ class Engine:
     async def _look(self, faces: FaceMode, question: Question | None, frame: bytes) -> Glance:
         if question is None:
             return Glance(await self.classify(frame, faces))
-        async with self.within(None) as moment:
+        async with self.limited(None) as moment:
             scene = await self._scene(frame, faces, self._explaining, moment)
             return await self._explainer.glance(scene, question, moment)
 
@@ -282,27 +284,23 @@ class Engine:
         await self._core.check(lane, 1, moment)
         if faces == "whole" and (scene := self._intake.glance(data, self.settings.max_pixels)):
             return scene
-        return await self._intake.look(self._decoding(data), faces, moment)
+        decode = partial(imaging.decode, data, self.settings.max_pixels)
+        return await self._intake.look(decode, faces, moment)
 
-    def _decoding(self, data: bytes) -> Callable[[], Picture]:
-        return partial(imaging.decode, data, self.settings.max_pixels)
+    def _decode(self, read: Callable[[], bytes]) -> Picture:
+        return imaging.decode(read(), self.settings.max_pixels)
 
-    @asynccontextmanager
-    async def within(self, deadline: float | None) -> AsyncIterator[float]:
-        """Give up what takes longer than `deadline` seconds, or the settings'.
+    def limited(self, deadline: float | None) -> AbstractAsyncContextManager[float]:
+        """What has to end by a moment that others see to, or within the settings' time from now.
 
-        Gives the moment of that, on the batcher's clock; raises `DeadlineExceeded` then.
+        Gives that moment.
+
+        Raises:
+            DeadlineExceeded: the settings' time has passed.
         """
-        limit = self.settings.deadline_ms / 1000 if deadline is None else deadline
-        moment = time.monotonic() + limit
-        try:
-            # The event loop counts in milliseconds: later, so that the moment has surely passed.
-            async with asyncio.timeout(limit + 0.001):
-                yield moment
-        except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"no answer within {limit * 1000:.0f} ms: send a later deadline or try again"
-            ) from error
+        if deadline is not None:
+            return nullcontext(deadline)
+        return within(self.settings.deadline_ms / 1000)
 
 
 def _png(view: str, picture: Picture, subject: Subject, style: Style) -> bytes:

@@ -13,7 +13,7 @@
     |  `- SlowClient             the body came too slowly
     |- Unauthorised              a key is needed, and missing or wrong
     |- ForeignOrigin             a page of another site asks, which may not
-    |- NotFound                  no such model or version
+    |- NotFound                  no such model, version or path
     |- Passing                   what may work a little later, after `retry_after` seconds
     |  |- RateLimited            too many requests with this key
     |  |- Overloaded             the queue is full
@@ -91,7 +91,7 @@ class RateLimited(Passing):
 
 
 class NotFound(ServiceError):
-    """There is no such model or version."""
+    """There is no such model, version or path."""
 
 
 class Overloaded(Passing):

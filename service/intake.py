@@ -198,7 +198,7 @@ class Intake:
             raise TooLarge(f"{count} pictures at once: send at most {self._max_waiting}")
         if self._waiting + count > self._max_waiting:
             self._refused("intake_full")
-            raise Overloaded(f"{self._waiting} pictures wait already: try again in 1 s", 1.0)
+            raise self._overloaded(self._waiting)
         self._waiting += count
         try:
             yield
@@ -221,10 +221,11 @@ class Intake:
         overfull = self._shedder.sheds(self._pooled + 1, seconds, now)
         if overfull or (self._pooled and late):
             self._refused("deadline" if late else "intake_full")
-            raise Overloaded(
-                f"{self._pooled} pictures wait already: try again in {seconds:.1f} s",
-                max(0.1, seconds),
-            )
+            raise self._overloaded(self._pooled)
+
+    def _overloaded(self, waiting: int) -> Overloaded:
+        seconds = max(0.1, waiting * self._seconds / self._threads)
+        return Overloaded(f"{waiting} pictures wait already: try again in {seconds:.1f} s", seconds)
 
     async def _run(self, call: Callable[[], T], deadline: float | None = None) -> _Timed[T]:
         future = self._pool.submit(self._timed, call)

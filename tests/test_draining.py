@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.cutoff import Cutoff
+from service.deadlines import Cutoff
 from service.errors import NotReady
 from service.server import DrainingServer
 from tests import processes, videos

@@ -144,6 +144,18 @@ async def test_one_that_could_not_be_looked_at_in_time_is_refused_and_told_when_
     assert d.refused == ["deadline"]
 
 
+async def test_where_all_places_are_taken_one_is_told_how_long_those_before_it_take() -> None:
+    with door(max_waiting=3) as d:
+        await used_to_seconds(d)
+        waiting = [d.look(f"{number}") for number in range(3)]
+        await settle()
+        with pytest.raises(Overloaded) as refused:
+            await d.look("refused")
+        assert refused.value.retry_after == pytest.approx(3, abs=0.01)
+        d.open.set()
+        await asyncio.gather(*waiting)
+
+
 async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long() -> None:
     with door(max_waiting=1000, max_wait=100) as d:
         await used_to_seconds(d)

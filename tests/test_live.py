@@ -170,6 +170,19 @@ async def closed(client: ClientConnection) -> tuple[int, str]:
     return ended.value.rcvd.code, ended.value.rcvd.reason
 
 
+async def test_a_method_with_pluses_may_be_spelled_as_it_is() -> None:
+    async with live() as (_, url), connect(f"{url}?faces=whole&explain=gradcam++") as client:
+        assert "map" in (await exchange(client, png(9)))["faces"][0]
+
+
+async def test_elsewhere_there_is_no_camera() -> None:
+    async with live() as (_, url):
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"{url}/")
+    assert refused.value.response.status_code == 404
+    assert b"urn:gimefive:not-found" in refused.value.response.body
+
+
 async def test_a_query_that_cannot_be_used_is_told_in_the_close() -> None:
     async with live() as (_, url), connect(f"{url}?explain=magic") as client:
         code, reason = await closed(client)

@@ -32,7 +32,8 @@ def line(name: str, key: str) -> str:
 @pytest.fixture
 def keys_file(tmp_path: Path) -> Path:
     path = tmp_path / "keys"
-    path.write_text("# who may ask\n\n" + line("camera", KEY) + line("nightly", "other"))
+    lines = "# who may ask\n\n" + line("camera", KEY) + line("nightly", "other")
+    path.write_text(lines, "utf-8-sig")  # as Windows' editors do
     return path
 
 

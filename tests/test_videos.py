@@ -173,6 +173,12 @@ def test_what_is_no_video_is_refused(client: TestClient, body: bytes) -> None:
     check_problem(post(client, body), 400, "not-a-video")
 
 
+def test_a_file_that_was_cut_short_is_told_so(client: TestClient) -> None:
+    whole = encode(counting(25), "mov")
+    refused = post(client, whole[: len(whole) // 2], "video/quicktime")
+    assert "cut short" in check_problem(refused, 400, "not-a-video")
+
+
 def test_other_content_types_are_refused_with_the_right_ones_named(
     client: TestClient, second: bytes
 ) -> None:

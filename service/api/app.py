@@ -81,6 +81,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
     )
     problems.install(app)
     live.install(app)
@@ -114,7 +115,7 @@ def create_ops_app(operated: Operated) -> ASGIApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[OpsState]:  # noqa: ARG001  # Starlette's signature
         yield {"engine": operated}
 
-    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     problems.install(app)
     app.include_router(ops.probes)
     return Observe(app)

@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from service import errors
 from service.api import bodies, forms, problems, schemas
 from service.api.state import EngineOf
-from service.api.stills import Deadline, Faces, Threshold
+from service.api.stills import Deadline, Faces, Threshold, within
 from service.records import Classification, Timings
 
 router = APIRouter(tags=["classify"])
@@ -41,26 +41,24 @@ async def classify_frames(
 ) -> JSONResponse:
     """Classify a batch of frames; order is kept, and a bad frame fails alone."""
     settings = engine.settings
-    with engine.memory.hold(forms.size(request, settings.max_frames_bytes)):
-        sent = await bodies.frames(
-            request,
-            max_frames=settings.max_frames,
-            max_bytes=settings.max_frames_bytes,
-            max_frame_bytes=settings.max_body_bytes,
-        )
-        answers = await engine.classify_frames(
-            [data for _, data in sent],
-            faces,
-            track=track,
-            deadline=deadline_ms and deadline_ms / 1000,
-        )
+    async with within(deadline_ms) as deadline:
+        with engine.memory.hold(forms.size(request, settings.max_frames_bytes)):
+            sent = await bodies.frames(
+                request,
+                max_frames=settings.max_frames,
+                max_bytes=settings.max_frames_bytes,
+                max_frame_bytes=settings.max_body_bytes,
+            )
+            answers = await engine.classify_frames(
+                [part.read for part in sent], faces, track=track, deadline=deadline
+            )
     request.state.timings = Timings.longest(
         answer.timings for answer in answers if isinstance(answer, Classification)
     )
     limit = engine.threshold if threshold is None else threshold
 
     def frame(index: int) -> dict[str, Any]:
-        (name, _), answer = sent[index], answers[index]
+        name, answer = sent[index].name, answers[index]
         if isinstance(answer, errors.ServiceError):
             problem = problems.content(answer, request.state.request_id)
             return {"index": index, "name": name, "status": "error", "problem": problem}

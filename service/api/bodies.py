@@ -63,27 +63,31 @@ class Part:
     """A file of a form, in memory, with a limit.
 
     Attributes:
-        name: the file's.
+        name: the file's; empty if it was sent without one.
     """
 
     def __init__(self, name: str, max_bytes: int) -> None:
         self.name = name
         self._max_bytes = max_bytes
         self._content = bytearray()
+        self._over = False
 
     def write(self, data: bytes, /) -> None:
-        """Take the next bytes.
+        """Take the next bytes; of those that are too many nothing is kept."""
+        self._over = self._over or len(self._content) + len(data) > self._max_bytes
+        if self._over:
+            self._content.clear()
+        else:
+            self._content += data
+
+    def read(self) -> bytes:
+        """All bytes.
 
         Raises:
             TooLarge: they are too many.
         """
-        if len(self._content) + len(data) > self._max_bytes:
+        if self._over:
             raise forms.too_large(f"file {self.name!r}", self._max_bytes)
-        self._content += data
-
-    @property
-    def content(self) -> bytes:
-        """All bytes."""
         return bytes(self._content)
 
 
@@ -113,12 +117,12 @@ async def image(request: Request, max_bytes: int, take: Callable[[int], None]) -
 
 async def frames(
     request: Request, *, max_frames: int, max_bytes: int, max_frame_bytes: int
-) -> list[tuple[str, bytes]]:
-    """The names of a batch's images, and the images, encoded, in order.
+) -> list[Part]:
+    """The images of a batch, encoded, in order.
 
     Raises:
         UnsupportedMedia: no form.
-        TooLarge: over one of the limits; refused before the rest is read.
+        TooLarge: too many frames or bytes; refused before the rest is read.
         BadInput: a form without the field `files`.
     """
     kind = content_type(request)
@@ -139,7 +143,7 @@ async def frames(
     await _read(forms.body(request, max_bytes), request, choose)
     if not parts:
         raise BadInput("the form has no file in the field 'files': send the frames there")
-    return [(part.name, part.content) for part in parts]
+    return parts
 
 
 def content_type(request: Request) -> str:
@@ -159,7 +163,7 @@ async def _field(request: Request, max_bytes: int, take: Callable[[int], None]) 
     await _read(forms.body(request, max_bytes, take), request, choose)
     if not parts:
         raise BadInput("the form has no file in the field 'file': send the image there")
-    return parts[0].content
+    return parts[0].read()
 
 
 async def _read(body: AsyncIterator[bytes], request: Request, choose: forms.Choose) -> None:

@@ -3,14 +3,16 @@
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from pydantic import BeforeValidator
 
 from service import errors
 from service.api import bodies, schemas
+from service.api.accept import prefers
 from service.api.problems import responses
 from service.api.state import EngineOf
-from service.api.stills import Deadline, Faces
+from service.api.stills import Deadline, Faces, Threshold, received
 from service.drawing import Style
 from service.explanation import Colormap, Emotion, Layer, Method, Question, View
 from service.records import EMOTIONS
@@ -18,7 +20,16 @@ from service.records import EMOTIONS
 router = APIRouter(tags=["explain"])
 
 Target = Annotated[Emotion | None, Query(description="The predicted one if left out.")]
-MethodQuery = Annotated[Method, Query(description="gradcam is the paper's.")]
+
+
+def _pluses(value: object) -> object:
+    """In a query a plus means a space; no method has one in its name."""
+    return value.replace(" ", "+") if isinstance(value, str) else value
+
+
+SpelledMethod = Annotated[Method, BeforeValidator(_pluses)]
+"""A method, `gradcam++` as it is written or as ``gradcam%2B%2B``."""
+MethodQuery = Annotated[SpelledMethod, Query(description="gradcam is the paper's.")]
 LayerQuery = Annotated[Layer, Query(description="The convolution to explain.")]
 Alpha = Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")]
 ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat.")]
@@ -58,30 +69,29 @@ async def explain(
         bool, Query(description="Measure the map, too; told with `Accept: application/json`.")
     ] = False,
     faces: Faces = "detect",
-    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
+    threshold: Threshold = None,
     deadline_ms: Deadline = None,
 ) -> Response:
     """Explain the score of one face with a heat map over what speaks for it."""
     question = Question(method, layer, None if target is None else EMOTIONS.index(target))
-    as_json = "application/json" in accept
-    deadline = deadline_ms and deadline_ms / 1000
-    with engine.memory.growing() as take:
-        data = await bodies.image(request, engine.settings.max_body_bytes, take)
-        async with engine.within(deadline):
-            explained = await engine.explain(
-                data,
-                question,
-                faces=faces,
-                face=face,
-                measured=faithfulness and as_json,
-                deadline=deadline,
-            )
-            request.state.timings = explained.timings
-            headers = schemas.explanation_headers(explained)
-            if as_json:
-                document = schemas.explanation(explained, engine.info, engine.threshold)
-                return Response(
-                    orjson.dumps(document), media_type="application/json", headers=headers
-                )
-            png = await engine.draw(explained, view, Style(alpha, colormap))
-            return Response(png, media_type="image/png", headers=headers)
+    as_json = prefers(request, "application/json", "image/png")
+    limit = engine.threshold if threshold is None else threshold
+    async with (
+        received(request, engine, deadline_ms) as (data, asked),
+        engine.limited(asked) as deadline,
+    ):
+        explained = await engine.explain(
+            data,
+            question,
+            faces=faces,
+            face=face,
+            measured=faithfulness and as_json,
+            deadline=deadline,
+        )
+        request.state.timings = explained.timings
+        headers = {**schemas.explanation_headers(explained), "Vary": "Accept"}
+        if as_json:
+            document = schemas.explanation(explained, engine.info, limit)
+            return Response(orjson.dumps(document), media_type="application/json", headers=headers)
+        png = await engine.draw(explained, view, Style(alpha, colormap))
+        return Response(png, media_type="image/png", headers=headers)

@@ -7,7 +7,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.errors import BadInput, TooLarge
+from service.errors import BadInput, TooLarge, UnsupportedMedia
 
 
 class Sink(Protocol):
@@ -18,7 +18,7 @@ class Sink(Protocol):
 
 
 Choose = Callable[[str, str], Sink | None]
-"""Told a file's field and name, says where it goes; None for nowhere."""
+"""Told a part's field and file name ("" without one), says where it goes; None for nowhere."""
 
 
 def size(request: Request, max_bytes: int) -> int:
@@ -26,7 +26,11 @@ def size(request: Request, max_bytes: int) -> int:
 
     Raises:
         TooLarge: more than that.
+        UnsupportedMedia: it is compressed.
     """
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        raise UnsupportedMedia(f"content encoding {coding}: send the body as it is")
     announced = request.headers.get("content-length", "")
     if not announced.isdecimal():
         return max_bytes
@@ -47,6 +51,7 @@ async def body(
 
     Raises:
         TooLarge: more than `max_bytes`; refused before the rest is read.
+        UnsupportedMedia: it is compressed.
     """
     size(request, max_bytes)
     came = 0
@@ -73,7 +78,7 @@ class Form:
 
     Args:
         content_type: the request's, with the boundary.
-        choose: where each file goes.
+        choose: where each part goes.
 
     Raises:
         BadInput: there is no boundary.
@@ -81,6 +86,8 @@ class Form:
 
     def __init__(self, content_type: str, choose: Choose) -> None:
         _, options = parse_options_header(content_type)
+        if not options.get(b"boundary"):
+            raise BadInput("the form's content type names no boundary: let your client set it")
         self._choose = choose
         self._sink: Sink | None = None
         self._complete = False
@@ -88,7 +95,7 @@ class Form:
         self._field = self._value = self._disposition = b""
         try:
             self._parser = MultipartParser(
-                options.get(b"boundary", b""),
+                options[b"boundary"],
                 {
                     "on_part_begin": self._begin,
                     "on_header_field": self._header_field,
@@ -142,10 +149,9 @@ class Form:
 
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
-        if b"filename" in options:
-            field, name = options.get(b"name", b""), options[b"filename"]
-            self._sink = self._choose(field.decode(errors="replace"), name.decode(errors="replace"))
-            self._others -= self._sink is not None
+        field, name = options.get(b"name", b""), options.get(b"filename", b"")
+        self._sink = self._choose(field.decode(errors="replace"), name.decode(errors="replace"))
+        self._others -= self._sink is not None
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._sink is not None:

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import problems
 from service.api.security import Keys
 from service.engine import Engine
-from service.errors import ForeignOrigin, ServiceError, SlowClient
+from service.errors import ForeignOrigin, NotFound, ServiceError, SlowClient
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -19,6 +19,7 @@ log = structlog.get_logger(__name__)
 OPEN = frozenset({"/", "/docs", "/livez", "/openapi.json", "/readyz", "/startupz"})
 """Paths that need no key: the probes, and the pages, which ask for the key themselves."""
 PAGE_FILES = ("/web/", "/docs/")
+LIVE = "/live"
 SAFE_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -62,9 +63,11 @@ class Guard:
         await self._app(scope, receive, guarded.send)
 
     async def _admit(self, scope: Scope, engine: Engine) -> None:
-        if scope["type"] == "websocket":
-            self._check_origin(Headers(scope=scope))
         path = scope["path"]
+        if scope["type"] == "websocket":
+            if path != LIVE:
+                raise NotFound(f"no WebSocket is at {path}: a camera connects to {LIVE}")
+            self._check_origin(Headers(scope=scope))
         if not self._keys or path in self._open or path.startswith(PAGE_FILES):
             return
         name = self._keys.authenticate(scope)

@@ -10,12 +10,13 @@ from fastapi.exceptions import WebSocketRequestValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from service.api import problems, schemas
+from service.api.explanations import SpelledMethod
 from service.api.security import subprotocol
 from service.api.state import EngineOf
 from service.api.stills import Faces, Threshold
 from service.camera import Camera
 from service.errors import Overloaded, ServiceError, UnsupportedMedia
-from service.explanation import Layer, Method, Question
+from service.explanation import Layer, Question
 from service.mailbox import Mailbox
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ async def live(
     engine: EngineOf,
     faces: Faces = "detect",
     threshold: Threshold = None,
-    explain: Annotated[Method | None, Query(description="Adds each face's raw map.")] = None,
+    explain: Annotated[SpelledMethod | None, Query(description="Adds each face's raw map.")] = None,
     layer: Annotated[Layer, Query(description="The convolution to explain.")] = "conv5",
 ) -> None:
     """Answer each frame that is looked at; what comes meanwhile is passed over but the newest."""

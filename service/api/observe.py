@@ -34,7 +34,10 @@ class Observe:
                 scope["state"]["request_id"] = _request_id(scope)
             await self._app(scope, receive, send)
             return
-        request = _Observed(scope, send)
+        method = scope["method"]
+        if method == "HEAD":  # the server leaves the body out
+            scope = {**scope, "method": "GET"}
+        request = _Observed(scope, method, send)
         try:
             await self._app(scope, receive, request.send)
         except Exception:
@@ -50,10 +53,11 @@ class Observe:
 class _Observed:
     """One request under way."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, method: str, send: Send) -> None:
         self.id = _request_id(scope)
         self.status: int | None = None
         self._scope = scope
+        self._method = method
         self._send = send
         self._start = time.perf_counter()
         scope["state"]["request_id"] = self.id
@@ -80,13 +84,13 @@ class _Observed:
         state = self._scope["state"]
         engine: Engine = state["engine"]
         route = getattr(self._scope.get("route"), "path", "unmatched")
-        method, status = self._scope["method"], self.status or 499  # the client went away
-        engine.metrics.answered(route, method, status, seconds)
+        status = self.status or 499  # the client went away
+        engine.metrics.answered(route, self._method, status, seconds)
         spent = self._timings
         (log.debug if route in QUIET else log.info)(
             "request",
             id=self.id,
-            method=method,
+            method=self._method,
             route=route,
             status=status,
             ms=round(seconds * 1000, 2),

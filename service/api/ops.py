@@ -31,7 +31,11 @@ async def livez(service: OperatedBy) -> JSONResponse:
 async def readyz(service: OperatedBy) -> dict[str, bool]:
     """Whether requests are welcome: the model is warm and the service does not drain."""
     if not await service.ready():
-        raise NotReady("draining" if service.draining else "no model process is up")
+        raise NotReady(
+            "this process is going down: connect again to reach another"
+            if service.draining
+            else "no model process is up yet: try again in 1 s"
+        )
     return {"ready": True}
 
 

@@ -42,7 +42,7 @@ TABLE: dict[type[Exception], ProblemKind] = {
     errors.Unauthorised: ProblemKind(401, "unauthorized", "A key is needed"),
     errors.ForeignOrigin: ProblemKind(403, "foreign-origin", "Another site's page"),
     errors.RateLimited: ProblemKind(429, "rate-limited", "Too many requests with this key"),
-    errors.NotFound: ProblemKind(404, "not-found", "No such model or version"),
+    errors.NotFound: ProblemKind(404, "not-found", "Not Found"),
     errors.Overloaded: ProblemKind(503, "overloaded", "Too much is waiting"),
     errors.NotReady: ProblemKind(503, "not-ready", "Starting or draining"),
     errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),

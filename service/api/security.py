@@ -96,7 +96,7 @@ def _fingerprint(path: Path) -> tuple[int, ...]:
 
 def _read(path: Path) -> tuple[tuple[str, bytes], ...]:
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise KeysUnusable(f"{path}: {error}") from error
     return tuple(

@@ -1,5 +1,7 @@
 """POST /classify: one image."""
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Annotated
 
 import orjson
@@ -7,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
-from service import errors
+from service import deadlines, errors
 from service.api import bodies, schemas
 from service.api.problems import responses
 from service.engine import Engine
@@ -25,7 +27,12 @@ Threshold = Annotated[
 ]
 Deadline = Annotated[
     float | None,
-    Header(alias="X-Deadline-Ms", gt=0, description="Longest the answer may take, in ms."),
+    Header(
+        alias="X-Deadline-Ms",
+        gt=0,
+        allow_inf_nan=False,
+        description="Longest that the request may take, its body included, in ms.",
+    ),
 ]
 
 
@@ -77,11 +84,30 @@ async def answer(request: Request, parameters: Parameters) -> Response:
         ServiceError: as `service.engine.Engine.classify` says.
     """
     engine: Engine = request.state.engine
-    deadline = parameters.deadline_ms and parameters.deadline_ms / 1000
-    with engine.memory.growing() as take:
-        data = await bodies.image(request, engine.settings.max_body_bytes, take)
+    async with received(request, engine, parameters.deadline_ms) as (data, deadline):
         found = await engine.classify(data, parameters.faces, deadline)
     request.state.timings = found.timings
     limit = engine.threshold if parameters.threshold is None else parameters.threshold
     document = schemas.classification(found, engine.info, limit)
     return Response(orjson.dumps(document), media_type="application/json")
+
+
+def within(deadline_ms: float | None) -> AbstractAsyncContextManager[float | None]:
+    """The client's deadline, from now on, as `deadlines.within`; nothing if it named none."""
+    return nullcontext() if deadline_ms is None else deadlines.within(deadline_ms / 1000)
+
+
+@asynccontextmanager
+async def received(
+    request: Request, engine: Engine, deadline_ms: float | None
+) -> AsyncIterator[tuple[bytes, float | None]]:
+    """A request's image, encoded, in memory that is held for it, and the deadline of `within`.
+
+    Raises:
+        BadInput: as `bodies.image` says.
+        Overloaded: too many pictures are held.
+        DeadlineExceeded: the client's deadline has passed.
+    """
+    async with within(deadline_ms) as deadline:
+        with engine.memory.growing() as take:
+            yield await bodies.image(request, engine.settings.max_body_bytes, take), deadline

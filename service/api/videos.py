@@ -1,16 +1,18 @@
 """POST /classify/video and /explain/video: a whole video."""
 
+import asyncio
 from contextlib import AsyncExitStack, aclosing
 from os import SEEK_END
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from service import errors
 from service.api import lines, problems, uploads
+from service.api.accept import prefers
 from service.api.explanations import Alpha, ColormapQuery, LayerQuery, MethodQuery, Target
 from service.api.state import EngineOf
-from service.api.stills import Faces, Threshold
+from service.api.stills import Deadline, Faces, Threshold
 from service.api.streams import HeldStream
 from service.drawing import Style
 from service.explanation import Question
@@ -18,6 +20,8 @@ from service.records import EMOTIONS, Moment
 from service.video import Sampling
 
 router = APIRouter()
+
+NDJSON = "application/x-ndjson"
 
 
 def _sampling(
@@ -60,7 +64,7 @@ PROBLEMS = problems.responses(
         200: {
             "description": "A line for the video, one a frame, one for the summary.",
             "content": {
-                "application/x-ndjson": {"schema": {"type": "string"}},
+                NDJSON: {"schema": {"type": "string"}},
                 "text/csv": {"schema": {"type": "string"}},
             },
         },
@@ -75,26 +79,35 @@ async def classify_video(
     track: Track = True,
     faces: Faces = "detect",
     threshold: Threshold = None,
-    accept: Annotated[str, Header(include_in_schema=False)] = "*/*",
+    deadline_ms: Deadline = None,
 ) -> HeldStream:
     """Classify the faces of a video frame by frame; lines come while the rest is worked on.
 
     A frame that the model could not answer for has `problem` in place of `faces`.
     """
     limit = engine.threshold if threshold is None else threshold
+    deadline = _moment(deadline_ms)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.place_for_video())
         file = stack.enter_context(uploads.temporary(engine.settings.temp_dir))
-        async with engine.cutoff.enforced():
+        async with engine.cutoff.enforced(deadline):
             await uploads.video(request, file, engine.settings.max_video_bytes)
         watched = engine.footage.watch(file, sampling, faces, track=track)
         await stack.enter_async_context(aclosing(watched))
-        answers = engine.cutoff.until(watched)
+        answers = engine.cutoff.until(watched, deadline)
         info = await anext(answers)
-        if "text/csv" in accept:
-            return HeldStream(lines.table(answers), stack.pop_all(), "text/csv")
-        told = lines.ndjson(info, answers, limit, request.state.request_id)
-        return HeldStream(told, stack.pop_all(), "application/x-ndjson")
+        kind = "text/csv" if prefers(request, "text/csv", NDJSON) else NDJSON
+        told = (
+            lines.ndjson(info, answers, limit, request.state.request_id)
+            if kind == NDJSON
+            else lines.table(answers)
+        )
+        return HeldStream(told, stack.pop_all(), kind, {"Vary": "Accept"})
+
+
+def _moment(deadline_ms: float | None) -> float | None:
+    """When the client's deadline passes, by the event loop's clock."""
+    return deadline_ms and asyncio.get_running_loop().time() + deadline_ms / 1000
 
 
 @router.post(
@@ -123,6 +136,7 @@ async def explain_video(
     landmarks: Annotated[bool, Query(description="Mark the five points of each face.")] = True,
     track: Track = True,
     faces: Faces = "detect",
+    deadline_ms: Deadline = None,
 ) -> HeldStream:
     """Draw on a video who is in it, what each face shows, and why; MP4 that a browser plays.
 
@@ -131,16 +145,17 @@ async def explain_video(
     question = Question(method, layer, None if target is None else EMOTIONS.index(target))
     style = Style(alpha, colormap, landmarks)
     folder = engine.settings.temp_dir
+    deadline = _moment(deadline_ms)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.place_for_video())
         out = stack.enter_context(uploads.temporary(folder))
         with uploads.temporary(folder) as file:
-            async with engine.cutoff.enforced():
+            async with engine.cutoff.enforced(deadline):
                 await uploads.video(request, file, engine.settings.max_video_bytes)
             answers = engine.footage.annotate(
                 file, out, sampling, question, style, faces=faces, track=track
             )
-            async with engine.cutoff.enforced(), aclosing(answers):
+            async with engine.cutoff.enforced(deadline), aclosing(answers):
                 moments = (each async for each in answers if isinstance(each, Moment))
                 failed = len([1 async for moment in moments if moment.problem])
         headers = {

@@ -258,6 +258,12 @@ def open_container(file: BinaryIO | FileView) -> InputContainer:
             file, "r", options={"format_whitelist": _DEMUXERS}, buffer_size=2**18, io_open=_refuse
         )
     except (av.FFmpegError, UnicodeDecodeError) as error:
+        file.seek(0)
+        if (file.read(8) or b"").endswith(b"ftyp"):
+            raise NotAVideo(
+                "the video cannot be opened: its index is missing, as in a file that was cut "
+                "short; send the whole file"
+            ) from error
         raise NotAVideo(f"this is no video in a known format; send {_FORMATS}") from error
 
 

@@ -42,7 +42,9 @@ class Sampling:
         if not 0 <= self.start <= LATEST:
             raise BadParameter(f"start is 0 to {LATEST:,} s, not {self.start}")
         if self.end is not None and not self.start < self.end <= LATEST:
-            raise BadParameter(f"end lies after start ({self.start}), not at {self.end}")
+            raise BadParameter(
+                f"end lies after start ({self.start}) and up to {LATEST:,} s, not at {self.end}"
+            )
 
     def begins(self, time: float) -> bool:
         """Whether a frame at this time lies at or after the start."""

@@ -1,0 +1,31 @@
+"""Which of two types of answer a client wants, by its Accept headers (RFC 9110, section 12.5.1)."""
+
+from fastapi import Request
+from python_multipart.multipart import parse_options_header
+
+
+def prefers(request: Request, other: str, usual: str) -> bool:
+    """Whether the client names `other`, and wants `usual` no more than that.
+
+    Args:
+        request: whose headers are read; without any, it takes what is usual.
+        other: a media type that has to be named in full.
+        usual: the media type of the answer if not.
+    """
+    ranges = dict(
+        _range(each) for line in request.headers.getlist("accept") for each in line.split(",")
+    )
+    wanted = ranges.get(other, 0.0)
+    wildcards = (f"{usual.partition('/')[0]}/*", "*/*")
+    return wanted > 0 and wanted >= next(
+        (ranges[each] for each in (usual, *wildcards) if each in ranges), 0.0
+    )
+
+
+def _range(text: str) -> tuple[str, float]:
+    """A media range and how much it is wanted; what is no number counts as not at all."""
+    kind, options = parse_options_header(text)
+    try:
+        return kind.decode(), float(options.get(b"q", 1))
+    except ValueError:
+        return kind.decode(), 0.0

@@ -1,0 +1,86 @@
+"""Moments by which what takes long has to end: a request's own, and the service's."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from service.errors import DeadlineExceeded, NotReady
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncIterator[float]:
+    """Give up what takes longer.
+
+    Gives the moment of that, in monotonic seconds.
+
+    Raises:
+        DeadlineExceeded: it took longer.
+    """
+    moment = time.monotonic() + seconds
+    try:
+        # The event loop counts in milliseconds: later, so that the moment has surely passed.
+        async with asyncio.timeout(seconds + 0.001):
+            yield moment
+    except TimeoutError as error:
+        raise DeadlineExceeded(
+            f"no answer within {seconds * 1000:.0f} ms: send a later deadline or try again"
+        ) from error
+
+
+class Cutoff:
+    """Ends what is held to it with an error, so that whoever waits for it is told."""
+
+    def __init__(self) -> None:
+        self._limits: set[asyncio.Timeout] = set()
+        self._reached = False
+
+    def reach(self) -> None:
+        """It is reached, for good."""
+        self._reached = True
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits:
+            limit.reschedule(now)
+
+    @asynccontextmanager
+    async def enforced(self, deadline: float | None = None) -> AsyncIterator[None]:
+        """What is within ends when it is reached, or earlier, at a deadline of its own.
+
+        Args:
+            deadline: moment of the event loop's clock; None for no such.
+
+        Raises:
+            NotReady: it is reached.
+            DeadlineExceeded: the deadline has passed.
+        """
+        when = asyncio.get_running_loop().time() if self._reached else deadline
+        try:
+            async with asyncio.timeout_at(when) as limit:
+                self._limits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._limits.discard(limit)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            if self._reached:
+                raise NotReady("the service is going down: send the video again") from error
+            raise DeadlineExceeded(
+                "the deadline has passed: send a later one, or name a part with start and end"
+            ) from error
+
+    async def until(
+        self, answers: AsyncIterator[T], deadline: float | None = None
+    ) -> AsyncGenerator[T]:
+        """What `answers` gives until then; arguments and errors are those of `enforced`."""
+        while True:
+            async with self.enforced(deadline):
+                try:
+                    answer = await anext(answers)
+                except StopAsyncIteration:
+                    return
+            yield answer

@@ -1,0 +1,66 @@
+"""The deadlines of requests, from the first byte of the head on."""
+
+import asyncio
+import json
+
+import pytest
+from starlette.types import Message
+
+from tests import processes
+from tests.fakes import POISON
+from tests.test_api import check_problem, png, serving
+from tests.videos import counting, encode
+
+FORM = "multipart/form-data; boundary=x"
+RAW = "application/octet-stream"
+
+
+def test_an_answer_that_takes_too_long_is_given_up() -> None:
+    with serving(processes.hangs) as client:
+        headers = {"Content-Type": "image/png", "X-Deadline-Ms": "50"}
+        response = client.post("/classify?faces=whole", content=png(POISON), headers=headers)
+        check_problem(response, 504, "deadline-exceeded")
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/classify", RAW),
+        ("/classify/frames", FORM),
+        ("/explain", RAW),
+        ("/classify/video", RAW),
+        ("/explain/video", RAW),
+    ],
+)
+def test_a_body_that_never_comes_is_given_up(path: str, kind: str) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with serving() as client:
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": path,
+            "query_string": b"",
+            "headers": [(b"x-deadline-ms", b"20"), (b"content-type", kind.encode())],
+            "state": dict(client.app_state),
+        }
+        assert client.portal is not None
+        client.portal.call(client.app, scope, receive, send)
+    assert sent[0]["status"] == 504
+    assert json.loads(sent[1]["body"])["type"] == "urn:gimefive:deadline-exceeded"
+
+
+def test_a_video_that_takes_too_long_ends_with_the_problem() -> None:
+    film = encode([next(counting(1)), next(counting(1)) * 0 + POISON], "mkv")
+    headers = {"Content-Type": "video/x-matroska", "X-Deadline-Ms": "1500"}
+    with serving(processes.hangs) as client:
+        answer = client.post("/classify/video?faces=whole", content=film, headers=headers)
+    *_, last = answer.text.splitlines()
+    assert json.loads(last)["problem"]["type"] == "urn:gimefive:deadline-exceeded"

@@ -156,9 +156,8 @@ class Admission:
 
     def _put(self, queue: Queue, entries: Entries, now: float) -> None:
         if not len(queue):
-            # A lane that comes back starts level with those that waited; it saved nothing up.
-            busy = [other.used for other in self._queues if len(other)]
-            queue.used = max(queue.used, min(busy, default=queue.used))
+            # A lane that comes back starts level with the one served last; it saved nothing up.
+            queue.used = max(queue.used, self._pool.level)
         queue.put(entries, now)
         self.tell(queue)
         self._filled()

@@ -156,7 +156,7 @@ class Batcher(Generic[WorkerT]):
         batch: list[Entry[Any, Any]] = []
         while len(queue) and len(batch) < wanted:
             batch += self._wanted([queue.take()], needed)
-        queue.served = now
+        queue.served, self._pool.level = now, queue.used
         self._admission.room_made(queue)
         return batch
 

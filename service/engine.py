@@ -29,14 +29,16 @@ from service.tracer import UNTRACED, Tracer
 from service.tracks import Tracker
 
 BATCHES = 4
-"""Batches of frames, each as large as it may be, that fit into the memory for pictures."""
+"""Batches of frames, each as large as it may be, that fit into the memory for pictures, beside one
+decoded picture as large as it may be."""
 
 
 class Engine:
     """The service without HTTP. Made by `Engine.open` or `Engine.around`.
 
     Attributes:
-        memory: bytes for encoded pictures, of requests that come in or are worked on.
+        memory: bytes for pictures, of requests that come in or are worked on: those that are
+            encoded, and those that are explained.
         draining: whether requests are no longer welcome, though still answered.
         closing: set when what goes on for ever has to end.
         cutoff: comes when what takes long has to.
@@ -54,7 +56,7 @@ class Engine:
         self.closing = asyncio.Event()
         self.cutoff = Cutoff()
         self.memory = Quota(
-            BATCHES * settings.max_frames_bytes,
+            BATCHES * settings.max_frames_bytes + 3 * settings.max_pixels,
             "bytes of pictures are held",
             partial(self.metrics.rejected, "memory_full"),
         )
@@ -240,9 +242,10 @@ class Engine:
         """
         async with self.limited(deadline) as moment:
             scene = await self._scene(data, faces, self._explaining, moment)
-            return await self._explainer.explain(
-                scene, question, face, measured=measured, deadline=moment
-            )
+            with self.memory.hold(scene.picture.nbytes):
+                return await self._explainer.explain(
+                    scene, question, face, measured=measured, deadline=moment
+                )
 
     @asynccontextmanager
     async def camera(

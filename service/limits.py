@@ -41,17 +41,21 @@ class LoadShedder:
 
 
 class Quota:
-    """So many places for what lasts long, or takes much."""
+    """A limited number of places, for what takes long or much memory.
+
+    Attributes:
+        most: places at a time.
+    """
 
     def __init__(self, most: int, what: str, refused: Callable[[], None]) -> None:
         """None is taken yet.
 
         Args:
-            most: of them at a time.
+            most: places at a time.
             what: has them, in words that follow a number.
             refused: told when somebody is refused.
         """
-        self._most = most
+        self.most = most
         self._what = what
         self._refused = refused
         self._held = 0
@@ -74,7 +78,7 @@ class Quota:
 
         def take(places: int) -> None:
             nonlocal mine
-            if self._held + places > self._most:
+            if self._held + places > self.most:
                 self._refused()
                 raise Overloaded(f"{self._held:,} {self._what} already: try again in 10 s", 10.0)
             self._held += places

@@ -79,10 +79,12 @@ class Model:
             StoreError: a file is missing or altered, or torch cannot load it.
         """
         self._device = torch.device(placement.device)
+        on_gpu = self._device.type == "cuda"
+        if on_gpu:
+            torch.cuda.set_device(self._device)  # graphs are captured on the current one
         artefact = stored.card.precisions[placement.artefact]
         self._temperature = artefact.temperature
         self._network = _tune(_load(stored, placement.artefact, self._device), placement)
-        on_gpu = self._device.type == "cuda"
         self._run = OnCuda(self._compute, self._device) if on_gpu else on_cpu(self._compute)
         self._whole = _Whole(_load(stored, "fp32", self._device).float(), placement.device)
         self.info = ModelInfo(

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import structlog
@@ -60,7 +61,7 @@ class RemoteModel:
         self._process: WorkerProcess | None = None
         self._up = asyncio.Event()
         self._grown = asyncio.Event()
-        self._watch: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[Any] | None = None
         self._failed_starts = 0
         self.restarts = 0
 
@@ -77,7 +78,7 @@ class RemoteModel:
     @property
     def sound(self) -> bool:
         """False once it could not be restarted several times in a row."""
-        return self._failed_starts < FAILED_STARTS
+        return self.up or self._failed_starts < FAILED_STARTS
 
     async def ready(self) -> None:
         """Wait until it can be asked."""
@@ -90,7 +91,8 @@ class RemoteModel:
             StoreError: the model cannot be had; the message says why.
             WorkerLost: the process ended or was too slow.
         """
-        process = await self._launch()
+        self._watch = launching = asyncio.create_task(self._launch())  # which `stop` ends, too
+        process = await launching
         self._watch = asyncio.create_task(self._keep_up(process))
         return process.info
 

@@ -44,13 +44,15 @@ class RpcConnection:
 
     async def run(self) -> None:
         """Until the other end has gone; what it had asked is cancelled then."""
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                self._take(await wire.receive(self._reader))
-        self.close()
-        for task in [*self._working.values()]:
-            task.cancel()
-        await asyncio.gather(*self._working.values(), return_exceptions=True)
+        try:
+            with suppress(asyncio.IncompleteReadError, ConnectionError):
+                while True:
+                    self._take(await wire.receive(self._reader))
+        finally:
+            self.close()
+            for task in [*self._working.values()]:
+                task.cancel()
+            await asyncio.gather(*self._working.values(), return_exceptions=True)
 
     async def call(self, header: dict[str, Any], body: bytes = b"") -> Message:
         """The other end's answer; cancelling the call cancels the work for it there.

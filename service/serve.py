@@ -14,6 +14,7 @@ import uvloop
 from service import logs
 from service.core import Core
 from service.errors import TracesUnusable
+from service.listeners import listeners
 from service.records import ModelInfo, WorkerConfig
 from service.remote import worker_argv
 from service.settings import Settings, trace_exporters
@@ -60,13 +61,13 @@ def tracing(settings: Settings) -> "Iterator[Traces | None]":
 
 async def _serve(settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]) -> None:
     loading = asyncio.create_task(asyncio.to_thread(_load))
-    with tracing(settings) as traces:
+    with tracing(settings) as traces, listeners(settings.host, settings.port, 1) as (sockets,):
         async with Core.open(settings, command, traces or UNTRACED) as core:
             await loading
             from service.server import serve_alone  # noqa: PLC0415  # by now it is loaded
 
             _log_ready(settings, core.info)
-            await serve_alone(settings, core, traces)
+            await serve_alone(settings, core, traces, sockets)
     log.info("ended")
 
 

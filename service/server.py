@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import signal
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
@@ -147,14 +148,16 @@ def keep_loaded() -> None:
     gc.freeze()
 
 
-async def serve_alone(settings: Settings, core: Core, traces: "Traces | None") -> None:
-    """Serve what `core` answers, in this process, until a signal ends it.
+async def serve_alone(
+    settings: Settings, core: Core, traces: "Traces | None", sockets: list[socket.socket]
+) -> None:
+    """Serve what `core` answers at bound `sockets`, in this process, until a signal ends it.
 
     Raises:
-        ServiceError: a model, the keys or the address cannot be had.
+        ServiceError: a model or the keys cannot be had.
     """
     async with Engine.around(core, settings, traces or UNTRACED) as engine:
         server = DrainingServer(engine, traces)
         keep_loaded()
         async with operations(settings, engine):
-            await server.serve()
+            await server.serve(sockets)

@@ -5,30 +5,40 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from service.errors import NotFound, StoreError
 from service.records import EMOTIONS
 
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class Artefact(BaseModel):
-    """A file of the model in one precision.
+class StoredFile(BaseModel):
+    """A file that a card names.
 
     Attributes:
         file: its name in the version's folder.
         sha256: of its bytes, hexadecimal.
-        temperature: what its logits are divided by before the softmax.
-        engine: torch's quantised engine that it was made for; None for floating artefacts.
     """
 
     model_config = ConfigDict(frozen=True)
 
     file: Annotated[str, Field(pattern=r"^[\w.-]+$")]
     sha256: Sha256
+
+
+class Artefact(StoredFile):
+    """The model in one precision.
+
+    Attributes:
+        temperature: what its logits are divided by before the softmax.
+        engine: torch's quantised engine that it was made for; None for floating artefacts.
+    """
+
     temperature: Annotated[float, Field(gt=0)]
     engine: str | None = None
 
@@ -39,7 +49,7 @@ class ModelCard(BaseModel):
     Attributes:
         labels: the classes, in the order of the network's outputs.
         threshold: confidence below which an answer abstains, unless a setting says otherwise.
-        precisions: the artefacts, by precision.
+        precisions: the artefacts, by precision; there is one in ``fp32``.
         default_precision: by kind of device, ``cpu`` and ``cuda``, what is sound and fast there.
     """
 
@@ -51,6 +61,14 @@ class ModelCard(BaseModel):
     threshold: Annotated[float, Field(ge=0, le=1)]
     precisions: Mapping[str, Artefact]
     default_precision: Mapping[str, str]
+
+    @model_validator(mode="after")
+    def _check_complete(self) -> Self:
+        if "fp32" not in self.precisions:
+            raise ValueError("precisions has no fp32")
+        if not self.default_precision.keys() >= {"cpu", "cuda"}:
+            raise ValueError("default_precision names not both of cpu and cuda")
+        return self
 
 
 @dataclass(frozen=True)
@@ -112,12 +130,7 @@ class ModelStore:
             raise StoreError(f"{self.root} holds no model gimefive") from error
         folder = self.root / "gimefive" / chosen
         document = _read_card(folder / "card.json")
-        try:
-            card = ModelCard.model_validate(document)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise StoreError(f"{folder / 'card.json'}: {where}: {first['msg']}") from error
+        card = _validated(ModelCard, document, folder / "card.json")
         if card.labels != EMOTIONS:
             raise StoreError(f"{folder / 'card.json'}: labels are not {', '.join(EMOTIONS)}")
         return StoredModel(folder, card, document)
@@ -143,8 +156,9 @@ class ModelStore:
             card = self.document("yunet")
         except NotFound as error:
             raise StoreError(f"{self.root} holds no model yunet") from error
-        folder = self.root / "yunet" / str(card["version"])
-        return read_verified(folder / str(card["file"]), str(card["sha256"]))
+        folder = self.root / "yunet" / self.versions("yunet")[-1]
+        named = _validated(StoredFile, card, folder / "card.json")
+        return read_verified(folder / named.file, named.sha256)
 
     def verify(self) -> Iterator[Path]:
         """Every file that a card names, each once it has been found sound.
@@ -155,8 +169,9 @@ class ModelStore:
         for card in sorted(self.root.glob("*/*/card.json")):
             document = _read_card(card)
             for entry in document.get("precisions", {"": document}).values():
-                path = card.parent / str(entry["file"])
-                read_verified(path, str(entry["sha256"]))
+                named = _validated(StoredFile, entry, card)
+                path = card.parent / named.file
+                read_verified(path, named.sha256)
                 yield path
 
 
@@ -187,6 +202,15 @@ def _read_card(path: Path) -> Mapping[str, Any]:
     if not isinstance(document, dict):
         raise StoreError(f"{path}: not a JSON object")
     return document
+
+
+def _validated(model: type[ModelT], document: object, path: Path) -> ModelT:
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StoreError(f"{path}: {where}: {first['msg']}") from error
 
 
 def _version_key(version: str) -> tuple[int, str]:

@@ -53,10 +53,16 @@ class Answerer(Protocol):
 
 
 def serve(model: Answerer, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until their stream ends; a failing batch is answered with its error."""
+    """Answer requests until their stream ends; a failing batch is answered with its error.
+
+    Raises:
+        torch.AcceleratorError: the device failed, for good.
+    """
     while (request := wire.read(requests)) is not None:
         try:
             message = _answer(model, request)
+        except torch.AcceleratorError:
+            raise  # the device answers nothing more to this process: another has to take over
         except (RuntimeError, ValueError, MemoryError) as error:
             message = _failure(error)
         message.header["memory"] = memory()

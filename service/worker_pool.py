@@ -83,6 +83,8 @@ class WorkerPool(Generic[WorkerT]):
         self.slots = [Slot(worker) for worker in workers]
         self.urgent_until = 0.0
         """Until then, urgent work is expected."""
+        self.level = 0.0
+        """What the lane that was served last had used by then: virtual time."""
 
     @property
     def up(self) -> int:

@@ -180,13 +180,24 @@ def answer_behind_the_gate(faces: NDArray[np.uint8]) -> None:
     answer(faces)
 
 
-def starts_only_once() -> None:
+def start_only_once() -> None:
     """Needs FILE, which remembers the first start."""
     memory = Path(sys.argv[2])
     if memory.exists():
         sys.exit(1)
     memory.touch()
+
+
+def starts_only_once() -> None:
+    """Needs FILE, which remembers the first start."""
+    start_only_once()
     dies()
+
+
+def leaks_and_starts_only_once() -> None:
+    """Needs FILE, which remembers the first start."""
+    start_only_once()
+    leaks()
 
 
 PROCESSES: dict[str, Callable[[], None]] = {
@@ -207,6 +218,7 @@ PROCESSES: dict[str, Callable[[], None]] = {
         gated,
         explains_at_once,
         starts_only_once,
+        leaks_and_starts_only_once,
     )
 }
 

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import engine
 from service.api import schemas
 from service.api.app import create_app
-from service.engine import BATCHES, Engine
+from service.engine import Engine
 from service.intake import SMALL_BYTES
 from service.records import Picture
 from service.settings import Settings
@@ -228,7 +228,7 @@ def test_pictures_that_do_not_fit_into_memory_are_refused_until_others_have_gone
     )
     with serving() as client:
         engine: Engine = client.app_state["engine"]
-        room = BATCHES * engine.settings.max_frames_bytes
+        room = engine.memory.most
         with engine.memory.hold(room - len(picture) + 1):
             refused = client.post(path, params=query, **sent)
             check_problem(refused, 503, "overloaded")
@@ -237,6 +237,15 @@ def test_pictures_that_do_not_fit_into_memory_are_refused_until_others_have_gone
         assert client.post(path, params=query, **sent).status_code == 200
         with engine.memory.hold(room):
             pass  # nothing is held any more
+
+
+def test_pictures_that_are_explained_do_not_fill_the_memory_either(client: TestClient) -> None:
+    engine: Engine = client.app_state["engine"]
+    picture = png(9, (1000, 1000))
+    with engine.memory.hold(engine.memory.most - 3 * 10**6):
+        check_problem(explain(client, picture), 503, "overloaded")
+        assert post(client, picture, faces="whole").status_code == 200
+    assert explain(client, picture).status_code == 200
 
 
 def test_too_many_pixels_are_refused() -> None:
@@ -452,10 +461,12 @@ def test_an_unforeseen_error_is_a_problem_without_its_text(
     def fail(*_: object) -> None:
         raise RuntimeError("a secret")
 
+    monkeypatch.setattr("service.imaging.decode", fail)
     with serving() as client:
-        monkeypatch.setattr("service.imaging.decode", fail)
-        detail = check_problem(post(client, png(1)), 500, "internal")
-        assert "secret" not in detail
+        sent: dict[str, Any] = {"content": png(1), "headers": {"Content-Type": "image/png"}}
+        for path in ("/classify", "/explain"):
+            detail = check_problem(client.post(path, **sent), 500, "internal")
+            assert "secret" not in detail
 
 
 def test_probes_answer_and_draining_turns_readiness_only(client: TestClient) -> None:

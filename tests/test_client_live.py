@@ -58,6 +58,16 @@ async def test_each_frame_is_answered_with_types() -> None:
     assert second.problem is None
 
 
+async def test_what_is_no_frame_is_raised_to_who_sent_it() -> None:
+    async def frames() -> AsyncGenerator[bytes]:
+        yield 42  # type: ignore[misc]  # what goes wrong here
+
+    async with served() as (_, url), AsyncClient(url) as client:
+        with pytest.raises(TypeError):
+            async for _ in client.live(frames(), faces="whole"):
+                pass
+
+
 async def test_of_frames_that_wait_the_newest_is_sent_and_the_last_is_answered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

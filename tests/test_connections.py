@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,28 @@ def test_who_has_read_all_is_not_let_go() -> None:
 
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
         runner.run(run())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("piece", [b"x-a: " + b"b" * 10_000 + b"\r\n", b"b" * 10_000])
+async def test_a_head_without_an_end_is_not_taken_in(piece: bytes) -> None:
+    async with served(client_timeout=600) as (_, url):
+        host, port = url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nx-b: ")
+
+        async def send_for_ever() -> None:
+            while True:
+                writer.write(piece)
+                await writer.drain()
+
+        sending = asyncio.create_task(send_for_ever())
+        async with asyncio.timeout(30):
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+        sending.cancel()
+        await asyncio.wait([sending])
+        writer.close()
 
 
 class Lines:

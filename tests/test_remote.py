@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.errors import ModelFailure, OutOfMemory, StoreError, WorkerLost
-from service.remote import RemoteModel
+from service.remote import FAILED_STARTS, RemoteModel
 from service.settings import Settings
 from service.startup import start_workers
 from tests import processes
@@ -31,6 +31,18 @@ async def started(process: Callable[[], None], *arguments: str) -> AsyncIterator
         yield model
     finally:
         await model.stop()
+
+
+class Events:
+    """A log that notes what happened."""
+
+    def __init__(self, events: list[str]) -> None:
+        self._events = events
+
+    def warning(self, event: str, **_: object) -> None:
+        self._events.append(event)
+
+    error = info = warning
 
 
 async def test_a_batch_comes_back_with_its_scores_and_the_time_it_took() -> None:
@@ -191,6 +203,36 @@ async def test_a_model_that_cannot_be_restarted_is_unsound(
             while model.sound:  # noqa: ASYNC110  # a probe asks again and again, too
                 await asyncio.sleep(0.01)
         assert not model.up
+
+
+async def test_a_start_that_is_stopped_goes_no_further() -> None:
+    model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=600)
+    starting = asyncio.create_task(model.start())
+    await asyncio.sleep(0)
+    await model.stop()
+    async with asyncio.timeout(30):
+        await asyncio.wait([starting])
+    assert starting.cancelled()
+
+
+async def test_while_a_grown_process_answers_its_model_is_sound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.remote.MAX_PAUSE", 0)
+    events: list[str] = []
+    monkeypatch.setattr("service.remote.log", Events(events))
+    argv = processes.argv(processes.leaks_and_starts_only_once, str(tmp_path / "started"))
+    model = RemoteModel(argv, start_timeout=30, memory=1500)
+    await model.start()
+    try:
+        await model.scores(GOOD)
+        async with asyncio.timeout(60):
+            while events.count("model process did not start") < FAILED_STARTS:  # noqa: ASYNC110  # it tries again
+                await asyncio.sleep(0.01)
+        assert (await model.scores(GOOD)).scores.shape == (3, 6)
+        assert model.sound
+    finally:
+        await model.stop()
 
 
 async def test_stopping_leaves_no_process_behind() -> None:

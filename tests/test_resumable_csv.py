@@ -30,6 +30,12 @@ def test_wherever_a_file_was_cut_short_it_is_completed(tmp_path: Path, cut: int)
     assert filled(path) == WHOLE
 
 
+def test_an_empty_line_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text(WHOLE + "\r\n")
+    assert ResumableCsv(path, COLUMNS).done == {"a", "b, c"}
+
+
 def test_a_file_of_another_kind_is_refused_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("other,columns\n")

@@ -51,6 +51,29 @@ async def linked(answer: Answer) -> AsyncIterator[tuple[RpcConnection, RpcConnec
         await asyncio.gather(*running)
 
 
+async def test_a_connection_that_is_cancelled_leaves_no_work_behind() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work(_: Message) -> Message:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+            raise AssertionError
+        finally:
+            ended.set()
+
+    ends = [await asyncio.open_connection(sock=each) for each in socket.socketpair()]
+    here, there = RpcConnection(*ends[0], nothing), RpcConnection(*ends[1], work)
+    running = [asyncio.create_task(each.run()) for each in (here, there)]
+    call = asyncio.create_task(here.call({}))
+    await begun.wait()
+    running[1].cancel()
+    await asyncio.wait([running[1]])
+    assert ended.is_set()
+    assert isinstance((await asyncio.gather(call, return_exceptions=True))[0], NotReady)
+    await running[0]
+
+
 async def test_many_calls_at_a_time_each_get_their_own_answer() -> None:
     async def late_first(message: Message) -> Message:
         for _ in range(10 - message.header["value"]):

@@ -81,6 +81,8 @@ def test_a_name_cannot_reach_outside_the_store(tmp_path: Path) -> None:
     [
         ({"labels": list(reversed(EMOTIONS))}, "labels are not"),
         ({"threshold": 2}, "threshold"),
+        ({"precisions": {}}, "no fp32"),
+        ({"default_precision": {"cuda": "fp16"}}, "cpu and cuda"),
         ({"precisions": {"fp32": {"file": "m.pt", "sha256": "x", "temperature": 1}}}, "sha256"),
         (
             {"precisions": {"fp32": {"file": "../m", "sha256": "0" * 64, "temperature": 1}}},
@@ -94,6 +96,15 @@ def test_a_card_that_cannot_be_used_is_refused_by_name(
     put(tmp_path, "gimefive", "1", card(**changes))
     with pytest.raises(StoreError, match=complaint):
         ModelStore(tmp_path).gimefive()
+
+
+def test_a_card_that_names_no_file_is_refused_by_name(tmp_path: Path) -> None:
+    put(tmp_path, "yunet", "1", {"file": "model.onnx"})
+    store = ModelStore(tmp_path)
+    with pytest.raises(StoreError, match=r"yunet/1/card\.json: sha256: Field required"):
+        store.detector()
+    with pytest.raises(StoreError, match=r"yunet/1/card\.json: sha256: Field required"):
+        next(store.verify())
 
 
 def test_a_missing_store_model_or_version_is_one_clear_error(tmp_path: Path) -> None:

@@ -1,25 +1,33 @@
 """POST /classify/video: lines while the video is worked on, and nothing left behind."""
 
+import asyncio
 import csv
 import errno
 import io
 import json
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from service import footage
 from service.api import schemas
+from service.engine import Engine
 from service.records import Picture
+from service.video import Frame, Video
 from tests import processes
 from tests.fakes import POISON
+from tests.served import served
 from tests.test_api import check_problem, rejected, serving
 from tests.videos import counted, counting, encode, grey, moving_portrait
 
@@ -177,6 +185,51 @@ def test_a_file_that_was_cut_short_is_told_so(client: TestClient) -> None:
     whole = encode(counting(25), "mov")
     refused = post(client, whole[: len(whole) // 2], "video/quicktime")
     assert "cut short" in check_problem(refused, 400, "not-a-video")
+
+
+@pytest.mark.anyio
+async def test_the_place_of_a_client_that_left_is_free_once_its_video_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events: list[str] = []
+    decoding, gone = threading.Event(), threading.Event()
+
+    class Watched(Video):
+        def frames(self) -> Iterator[Frame]:
+            for frame in super().frames():
+                decoding.set()
+                yield frame
+                gone.wait(60)
+
+        def close(self) -> None:
+            super().close()
+            events.append("closed")
+
+    @asynccontextmanager
+    async def place(self: Engine) -> AsyncIterator[None]:  # noqa: ARG001  # the method's signature
+        try:
+            yield
+        finally:
+            events.append("free")
+
+    monkeypatch.setattr(footage, "Video", Watched)
+    monkeypatch.setattr(Engine, "place_for_video", place)
+    async with served() as (server, url), httpx.AsyncClient() as client:
+        sent = client.stream(
+            "POST", f"{url}/classify/video?faces=whole", content=encode(counting(20)), headers=MP4
+        )
+        async with sent as response:
+            await anext(response.aiter_lines())
+            await asyncio.to_thread(decoding.wait, 60)
+        while server.server_state.connections:  # noqa: ASYNC110  # uvicorn has no event
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        gone.set()
+        async with asyncio.timeout(60):
+            while "free" not in events:  # noqa: ASYNC110  # nothing tells of it
+                await asyncio.sleep(0.01)
+    assert events == ["closed", "free"]
 
 
 def test_other_content_types_are_refused_with_the_right_ones_named(

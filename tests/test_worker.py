@@ -54,6 +54,16 @@ def converse(*requests: Message) -> list[Message]:
     return list(iter(lambda: wire.read(answers), None))
 
 
+def test_a_device_that_failed_ends_the_process() -> None:
+    class Broken(Model):
+        def scores(self, faces: NDArray[np.uint8]) -> Scores:  # noqa: ARG002  # the seam's signature
+            raise torch.AcceleratorError("an illegal memory access was encountered")
+
+    request = Message({"op": "scores"}, face(5).tobytes())
+    with pytest.raises(torch.AcceleratorError):
+        serve(Broken(), io.BytesIO(request.pack()), io.BytesIO())
+
+
 def test_scores_are_answered_in_order() -> None:
     requests = [Message({"op": "scores"}, face(n).tobytes() * 2) for n in (5, 6)]
     first, second = converse(*requests)

@@ -13,6 +13,9 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 log = structlog.get_logger(__name__)
 
+MOST_HEAD = 2**16
+"""Largest request head, in bytes; httptools has no limit of its own."""
+
 FIRST_WORDS = 1.0
 """Seconds that who has connected, and not yet asked, has for it once the service ends."""
 
@@ -99,6 +102,7 @@ class _Patient(_Heard, HttpToolsProtocol):
     """
 
     _waiting: asyncio.TimerHandle | None = None
+    _head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -106,12 +110,17 @@ class _Patient(_Heard, HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._waiting:
+            self._head += len(data)
+            if self._head > MOST_HEAD:
+                self.transport.close()
         served = self.transport.get_protocol() is not self  # by a WebSocket's
         if self._idle and not self._waiting and not served:
             self._arm()  # uvicorn's own timer ended with the first byte, whatever it belongs to
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._head = 0
         self._arm()
 
     def on_headers_complete(self) -> None:

@@ -44,7 +44,7 @@ class Observe:
             log.exception("unexpected error", id=request.id)
             if request.status is None:
                 await problems.unexpected(request.id)(scope, receive, request.send)
-            else:
+            elif not request.complete:
                 raise
         finally:
             request.finish()
@@ -56,6 +56,7 @@ class _Observed:
     def __init__(self, scope: Scope, method: str, send: Send) -> None:
         self.id = _request_id(scope)
         self.status: int | None = None
+        self.complete = False
         self._scope = scope
         self._method = method
         self._send = send
@@ -77,6 +78,7 @@ class _Observed:
                 (b"server-timing", timing.encode()),
             ]
         await self._send(message)
+        self.complete = message["type"] == "http.response.body" and not message.get("more_body")
 
     def finish(self) -> None:
         """Count and log the request."""

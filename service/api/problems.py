@@ -88,6 +88,10 @@ def install(app: FastAPI) -> None:
     async def service_error(request: Request, error: errors.ServiceError) -> JSONResponse:
         return refusal(error, request.state.request_id)
 
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, _: Exception) -> JSONResponse:
+        return unexpected(request.state.request_id)
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         return _response(request, TABLE[errors.BadParameter], first_fault(error.errors()))

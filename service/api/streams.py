@@ -26,13 +26,13 @@ class HeldStream(StreamingResponse):
         super().__init__(content, status_code, headers, media_type)
         self._held = held
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, as ASGI says; a client that goes away ends it at once.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
+        """Send it, as ASGI says; `api.disconnects` ends it when the client goes away.
 
         What breaks off is left incomplete, so that the server cuts the transfer short.
         """
         async with self._held:
             try:
-                await super().__call__(scope, receive, send)
+                await self.stream_response(send)
             except ServiceError as error:
                 log.warning("answer cut short", id=scope["state"]["request_id"], error=str(error))

@@ -76,13 +76,14 @@ class Stream:
         self._out: deque[int] = deque()
         self._given = self._answered = self._received = 0
         self._complete = self._ending = False
+        self._fault: Exception | None = None
 
     async def answers(self, frames: AsyncIterable[bytes]) -> AsyncGenerator[LiveAnswer]:
         """What the frames show, until they end and the last one is answered.
 
         Raises:
             ServiceError: the service ends the stream.
-            Exception: what `frames` raises.
+            Exception: what `frames` raises, or what sending a frame does.
         """
         feeder = asyncio.create_task(self._feed(frames))
         sender = asyncio.create_task(self._send())
@@ -93,7 +94,8 @@ class Stream:
                     return
             if not self._ending:
                 raise Unreachable("the stream was closed")
-            await feeder
+            if self._fault:
+                raise self._fault
         except ConnectionClosed as error:
             raise ended(error) from error
         finally:
@@ -111,23 +113,26 @@ class Stream:
             async for frame in frames:
                 self._mailbox.put(frame)
                 self._given += 1
-        except Exception:
-            await self._end()
-            raise
-        self._complete = True
-        if self._over:
-            await self._end()
+        except Exception as error:  # noqa: BLE001  # `answers` raises it
+            await self._end(error)
+        else:
+            self._complete = True
+            if self._over:
+                await self._end()
 
-    async def _end(self) -> None:
-        self._ending = True
+    async def _end(self, fault: Exception | None = None) -> None:
+        self._ending, self._fault = True, fault
         await self._socket.close()
 
     async def _send(self) -> None:
-        while True:
-            await self._room.acquire()
-            letter = await self._mailbox.take()
-            self._out.append(letter.seq)
-            await self._socket.send(letter.content)
+        try:
+            while True:
+                await self._room.acquire()
+                letter = await self._mailbox.take()
+                self._out.append(letter.seq)
+                await self._socket.send(letter.content)
+        except Exception as error:  # noqa: BLE001  # likewise
+            await self._end(error)
 
     def _read(self, message: str | bytes) -> LiveAnswer:
         """An answer, which counts the frames that came here, not those that went out."""

@@ -28,7 +28,7 @@ class ResumableCsv:
         if written and not head.startswith(written) and not written.startswith(head):
             raise BadInput(f"{path} holds something else: choose another name")
         kept = _whole(written) or head
-        self.done = {row[0] for row in _rows(kept)[1:]}
+        self.done = {row[0] for row in _rows(kept)[1:] if row}
         self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
         os.truncate(self._file, len(kept) if written.startswith(kept) else 0)
         if not written.startswith(kept):

@@ -29,6 +29,21 @@ async def test_a_lane_that_floods_leaves_another_its_share() -> None:
     assert [value for value in order if value > 100] == list(range(101, 107))
 
 
+async def test_a_lane_that_was_served_alone_has_the_same_share_afterwards() -> None:
+    worker = FakeWorker(seconds=1.0)
+    old, new = lane("bulk", max_batch=1), lane("explain", max_batch=1)
+    async with harness(worker, lanes=[old, new]) as d:
+        for value in range(50):
+            await d.submit(value, lane=old)
+        worker.gate.clear()
+        requests = [d.ask(*range(100, 110), lane=new), d.ask(*range(10), lane=old)]
+        await until_idle()
+        worker.gate.set()
+        await asyncio.gather(*requests)
+    first = [batch[0] for batch in worker.batches][50:60]
+    assert 4 <= sum(value < 100 for value in first) <= 6
+
+
 class TestMakingWay:
     """Lanes that can wait, beside one that cannot."""
 

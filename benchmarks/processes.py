@@ -14,7 +14,7 @@ import httpx
 from benchmarks.pictures import ROOT
 from benchmarks.wrk import Request
 
-MARK = "GIMEFIVE_BENCHMARK"
+MARK = "BENCHMARK_OF_GIMEFIVE"
 """An environment variable that all of a server's processes inherit, wherever they detach to."""
 
 LONGEST_END = 15

@@ -20,6 +20,9 @@ class Observer(Protocol):
     def rejected(self, reason: str) -> None:
         """A request was refused."""
 
+    def failed(self, lane: str) -> None:
+        """An item was given up, since the model could not answer for it."""
+
     def dropped(self, reason: str) -> None:
         """An item was dropped before it was computed, since nobody waits for it any more."""
 

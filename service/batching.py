@@ -113,11 +113,14 @@ class Batcher(Generic[WorkerT]):
             except WorkerLost as error:
                 self._give_back(queue, batch, error)
             except asyncio.CancelledError:
-                _fail(batch, NotReady("the service is shutting down: try again"))
+                for entry in batch:
+                    entry.fail(NotReady("the service is shutting down: try again"))
                 raise
             except Exception:
                 log.exception("a batch failed unexpectedly")
-                _fail(batch, ModelFailure("the service failed while it worked on this face"))
+                self._fail(
+                    queue, batch, ModelFailure("the service failed while it worked on this face")
+                )
             self._changed.set()
 
     async def _take(self, slot: Slot[WorkerT]) -> tuple[Queue, Entries]:
@@ -149,7 +152,9 @@ class Batcher(Generic[WorkerT]):
         """The next batch of entries that somebody still waits for."""
         if queue.lane.urgent:
             self._pool.urgent_until = now + RECENT
-        largest = queue.largest(hurried=now < self._pool.urgent_until)
+        hurried = now < self._pool.urgent_until
+        # What a process was lost over is tried alone: it may be lost over it again.
+        largest = 1 if queue.first.retried else queue.largest(hurried=hurried)
         wanted = share(len(queue), self._pool.takers(now), largest)
         # Where more waits than fits, none is taken that would be late: another can be in time.
         needed = queue.work(wanted) if len(queue) > wanted else 0.0
@@ -172,7 +177,7 @@ class Batcher(Generic[WorkerT]):
         again = []
         for entry in batch:
             if entry.retried:
-                entry.fail(error)
+                self._fail(queue, [entry], error)
             elif not entry.future.done():
                 entry.retried = True
                 again.append(entry)
@@ -194,7 +199,7 @@ class Batcher(Generic[WorkerT]):
                 queue.cap = max(1, min(queue.cap, len(batch) // 2))
                 log.warning("out of memory", lane=queue.lane.name, batch=len(batch), cap=queue.cap)
             if len(batch) == 1:
-                batch[0].fail(error)
+                self._fail(queue, batch, error)
                 return
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
@@ -216,12 +221,12 @@ class Batcher(Generic[WorkerT]):
             if entry.expected is not None:
                 queue.margin.learn(now - entry.expected)
             if isinstance(result, ModelFailure):
-                entry.fail(result)
+                self._fail(queue, [entry], result)
             elif not entry.future.done():
                 entry.future.set_result(Answer(result, waited, answered.seconds))
         self._observer.batch(queue.lane.name, waits, answered.seconds)
 
-
-def _fail(batch: Entries, error: Exception) -> None:
-    for entry in batch:
-        entry.fail(error)
+    def _fail(self, queue: Queue, batch: Entries, error: ModelFailure) -> None:
+        for entry in batch:
+            entry.fail(error)
+            self._observer.failed(queue.lane.name)

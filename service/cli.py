@@ -19,7 +19,7 @@ from service.commands.resumable_csv import ResumableCsv, text
 from service.errors import ServiceError
 from service.explanation import Colormap, Emotion, Layer, Method, View
 from service.records import FaceMode
-from service.settings import Settings
+from service.settings import Settings, misspelled
 from service.store import ModelStore
 
 if TYPE_CHECKING:
@@ -262,6 +262,9 @@ def _resumed(paths: list[Path]) -> ResumableCsv | None:
 
 
 def _settings(**changes: object) -> Settings:
+    if names := misspelled():
+        typer.echo(f"gimefive: {names[0]} is no setting: see docs/operations.md", err=True)
+        raise typer.Exit(2)
     try:
         return Settings().but(**changes)
     except ValidationError as error:

@@ -22,7 +22,7 @@ from service.video import Frame, Sampling, Video
 
 T = TypeVar("T")
 
-WINDOW_PIXELS = 100_000_000
+WINDOW_PIXELS = 50_000_000
 """Most pixels of one video that are held at a time."""
 
 FRAME_SECONDS = 0.1

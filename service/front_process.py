@@ -63,6 +63,11 @@ class FrontProcess:
         self._past: Samples = []
         self._latest: Samples = []
 
+    @property
+    def up(self) -> bool:
+        """Whether a front accepts connections now."""
+        return self._connection is not None
+
     async def served(self) -> None:
         """Wait until the first front accepts connections."""
         await self._served.wait()
@@ -126,9 +131,9 @@ class FrontProcess:
             return
         if not self._served.is_set():
             raise ServiceError(session.fault or "a front ended before it served: see its log")
-        self.failed_starts = 0 if session.started.is_set() else self.failed_starts + 1
+        self.failed_starts += not session.started.is_set()
         self._lost()
-        log.error("front ended", pid=process.pid, status=process.returncode)
+        log.error("front ended", pid=process.pid, status=process.returncode, why=session.fault)
 
     async def _launch(self) -> tuple[Process, RpcConnection, Session]:
         ours, theirs = socket.socketpair()
@@ -157,8 +162,10 @@ class FrontProcess:
             await asyncio.wait([started, running], return_when=asyncio.FIRST_COMPLETED)
             if started.done():
                 self._connection = connection
+                self.failed_starts = 0
                 self._served.set()
                 self._tell()
+                log.info("front up")
             await running
         finally:
             self._connection = None

@@ -60,6 +60,9 @@ class Metrics:
         self._dropped = self._counter(
             "dropped", "Faces, or pictures, dropped before they were worked on.", ("reason",)
         )
+        self._failed = self._counter(
+            "failures", "Faces that the model could not answer for.", ("lane",)
+        )
         self._lost_fronts = self._counter(
             "front_restarts", "Times a front process was replaced.", ()
         )
@@ -91,6 +94,10 @@ class Metrics:
     def rejected(self, reason: str) -> None:
         """A request was refused."""
         self._rejected.labels(reason=reason).inc()
+
+    def failed(self, lane: str) -> None:
+        """The model could not answer for an item."""
+        self._failed.labels(lane).inc()
 
     def dropped(self, reason: str) -> None:
         """An item was dropped before it was computed."""

@@ -89,15 +89,20 @@ class Queue:
         self.used = 0.0
         self.served = 0.0
         self.parked: deque[Entries] = deque()
-        self._entries: OrderedDict[Entry[Any, Any], None] = OrderedDict()
+        self._entries: OrderedDict[Entry[Any, Any], bool] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @property
+    def first(self) -> Entry[Any, Any]:
+        """The entry that waited longest; something must wait."""
+        return next(iter(self._entries))
+
+    @property
     def passed_over_since(self) -> float:
         """Moment since which something waits and nothing was taken; something must wait."""
-        return max(self.served, next(iter(self._entries)).enqueued)
+        return max(self.served, self.first.enqueued)
 
     def largest(self, hurried: bool) -> int:
         """The most items that a batch may hold, while urgent work is expected or not."""
@@ -120,12 +125,12 @@ class Queue:
         """Let entries join at the end."""
         for entry in entries:
             entry.enqueued = now
-            self._entries[entry] = None
+            self._entries[entry] = True
 
     def put_back(self, entries: Entries) -> None:
         """Let entries that were taken already join at the front."""
         for entry in reversed(entries):
-            self._entries[entry] = None
+            self._entries[entry] = True
             self._entries.move_to_end(entry, last=False)
 
     def take(self) -> Entry[Any, Any]:
@@ -134,7 +139,7 @@ class Queue:
 
     def remove(self, entry: Entry[Any, Any]) -> bool:
         """Take an entry out; False if it does not wait here (any more)."""
-        return entry in self._entries and self._entries.pop(entry, True) is None
+        return self._entries.pop(entry, False)
 
     def clear(self) -> list[Entry[Any, Any]]:
         """Everything that waits, for a place or for room; nothing does afterwards."""

@@ -63,6 +63,7 @@ class RemoteModel:
         self._grown = asyncio.Event()
         self._watch: asyncio.Task[Any] | None = None
         self._failed_starts = 0
+        self._why = ""
         self.restarts = 0
 
     @property
@@ -139,6 +140,7 @@ class RemoteModel:
     async def _launch(self) -> WorkerProcess:
         process = await WorkerProcess.launch(self._argv, self._start_timeout)
         self._process = process
+        self._why = "the model process ended while it was asked nothing"
         self._grown.clear()
         self._up.set()
         return process
@@ -149,9 +151,10 @@ class RemoteModel:
             raise WorkerLost("the model process is down; it is being restarted")
         try:
             message = await process.ask(request, self._batch_timeout)
-        except WorkerLost:
+        except WorkerLost as error:
             if process is self._process:
                 self._up.clear()
+                self._why = str(error)
             raise
         limit = self._memory and max(self._memory, USUAL_GROWTH * process.memory)
         if limit and message.header.get("memory", 0) > limit and process is self._process:
@@ -167,7 +170,13 @@ class RemoteModel:
             self.restarts += 1
             if lost:
                 self._up.clear()
-                log.error("model process ended", pid=process.pid, restarts=self.restarts)
+                log.error(
+                    "model process ended",
+                    pid=process.pid,
+                    status=process.status,
+                    why=self._why,
+                    restarts=self.restarts,
+                )
             else:
                 log.warning("model process grew too large", pid=process.pid, restarts=self.restarts)
             fresh = await self._relaunch()

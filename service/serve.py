@@ -4,8 +4,11 @@ What speaks HTTP takes long to import, so that is done while the model processes
 """
 
 import asyncio
+import resource
+import signal
+import ssl
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,7 +16,7 @@ import uvloop
 
 from service import logs
 from service.core import Core
-from service.errors import TracesUnusable
+from service.errors import ServiceError, TracesUnusable
 from service.listeners import listeners
 from service.records import ModelInfo, WorkerConfig
 from service.remote import worker_argv
@@ -40,9 +43,45 @@ def serve(
         ServiceError: the model or the address cannot be had, or traces are wanted and cannot be
             had; nothing was served.
     """
+    check_certificate(settings)
     logs.configure(settings)
+    raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run((_serve if settings.fronts == 1 else _serve_together)(settings, command))
+        try:
+            runner.run((_serve if settings.fronts == 1 else _serve_together)(settings, command))
+        except asyncio.CancelledError:
+            raise SystemExit(128 + signal.SIGTERM) from None
+
+
+def end_on_sigterm() -> None:
+    """Have SIGTERM cancel the running task, which ends all that it has started.
+
+    As the first process of a container nothing else would end this one.
+    """
+    if task := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open files as may be: every connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS names a limit that it does not allow
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def check_certificate(settings: Settings) -> None:
+    """Load what TLS needs, if that is wanted.
+
+    Raises:
+        ServiceError: it cannot be used.
+    """
+    if settings.tls_cert is None:
+        return
+    try:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+    except OSError as error:
+        raise ServiceError(f"{settings.tls_cert} and its key cannot be used: {error}") from error
 
 
 @contextmanager
@@ -60,6 +99,7 @@ def tracing(settings: Settings) -> "Iterator[Traces | None]":
 
 
 async def _serve(settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]) -> None:
+    end_on_sigterm()
     loading = asyncio.create_task(asyncio.to_thread(_load))
     with tracing(settings) as traces, listeners(settings.host, settings.port, 1) as (sockets,):
         async with Core.open(settings, command, traces or UNTRACED) as core:
@@ -74,6 +114,7 @@ async def _serve(settings: Settings, command: Callable[[WorkerConfig], Sequence[
 async def _serve_together(
     settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]
 ) -> None:
+    end_on_sigterm()
     loading = asyncio.create_task(asyncio.to_thread(_load))
     async with Supervisor.open(settings, command) as supervisor:
         await loading

@@ -17,7 +17,7 @@ from service.api.connections import patient, patient_socket
 from service.api.state import Operated
 from service.core import Core
 from service.engine import Engine
-from service.listeners import let_nobody_in
+from service.listeners import let_nobody_in, listeners
 from service.settings import Settings
 from service.tracer import UNTRACED
 
@@ -118,15 +118,17 @@ class _OpsServer(uvicorn.Server):
 
 @asynccontextmanager
 async def operations(settings: Settings, operated: Operated) -> AsyncIterator[None]:
-    """The operations port, if one is set, until the end of draining."""
+    """The operations port, if one is set, until the end of draining.
+
+    Raises:
+        ServiceError: the address cannot be had.
+    """
     if settings.ops_port is None:
         yield
         return
     server = _OpsServer(
         uvicorn.Config(
             create_ops_app(operated),
-            host=settings.host,
-            port=settings.ops_port,
             http=patient(settings.client_timeout),
             access_log=False,
             log_config=None,
@@ -134,12 +136,13 @@ async def operations(settings: Settings, operated: Operated) -> AsyncIterator[No
             timeout_graceful_shutdown=1,
         )
     )
-    serving = asyncio.create_task(server.serve())
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await serving
+    with listeners(settings.host, settings.ops_port, 1) as (sockets,):
+        serving = asyncio.create_task(server.serve(sockets))
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await serving
 
 
 def keep_loaded() -> None:
@@ -160,4 +163,5 @@ async def serve_alone(
         server = DrainingServer(engine, traces)
         keep_loaded()
         async with operations(settings, engine):
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)  # it has its own
             await server.serve(sockets)

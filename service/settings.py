@@ -1,6 +1,7 @@
 """Every setting, its default and its meaning; the only place that reads the environment."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,6 +15,9 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SERVICE_LINK = re.compile("GIMEFIVE_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_.*)")
+"""A variable by which Kubernetes tells of a Service that is called gimefive."""
 
 Precision = Literal["auto", "fp32", "int8", "fp16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -127,11 +131,11 @@ class Settings(BaseSettings):
     start_timeout: PositiveFloat = Field(
         60, description="Longest that loading and warming the model may take, in seconds."
     )
-    drain_delay: Annotated[float, Field(ge=0)] = Field(
+    drain_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0,
         description="Seconds from SIGTERM, when /readyz turns, to the end of accepting.",
     )
-    drain_timeout: PositiveFloat = Field(
+    drain_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         30, description="Longest that accepted requests may take to end after that, in seconds."
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -210,6 +214,13 @@ class Settings(BaseSettings):
         """A copy with `changes`; None leaves a setting as it is. Validated like the original."""
         given = {name: value for name, value in changes.items() if value is not None}
         return self.__class__(**{**self.model_dump(), **given})
+
+
+def misspelled() -> list[str]:
+    """Variables that look like a setting and are none; those that Kubernetes makes do not count."""
+    known = {f"GIMEFIVE_{name.upper()}" for name in Settings.model_fields}
+    named = {name for name in os.environ if name.startswith("GIMEFIVE_")}
+    return sorted(name for name in named - known if not SERVICE_LINK.fullmatch(name))
 
 
 def trace_exporters() -> list[str]:

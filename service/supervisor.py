@@ -73,8 +73,9 @@ class Supervisor:
                     await asyncio.gather(*supervisor._keeping, return_exceptions=True)
 
     async def ready(self) -> bool:
-        """Whether requests are welcome: warmed, up and not draining."""
-        return not self.draining and await self._core.up()
+        """Whether requests are welcome: warmed, a front up and not draining."""
+        up = any(front.up for front in self._fronts)
+        return up and not self.draining and await self._core.up()
 
     async def sound(self) -> bool:
         """False once a process could not be restarted: only a new start can help."""

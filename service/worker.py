@@ -132,7 +132,8 @@ def main() -> None:
     info = replace(model.info, max_batch=_warm_up(model, config.max_batch))
     answers.write(Message({"ready": asdict(info), "memory": memory()}).pack())
     answers.flush()
-    serve(model, sys.stdin.buffer, answers)
+    with suppress(BrokenPipeError):  # whoever asked has gone
+        serve(model, sys.stdin.buffer, answers)
 
 
 def _give_way() -> None:

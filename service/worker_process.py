@@ -58,6 +58,11 @@ class WorkerProcess:
         """The process's number."""
         return self._process.pid
 
+    @property
+    def status(self) -> int | None:
+        """How it ended, negative by a signal; None while it lives."""
+        return self._process.returncode
+
     async def ask(self, request: Message, seconds: float) -> Message:
         """Its answer; one request may be sent before the one before it was answered.
 
@@ -72,9 +77,9 @@ class WorkerProcess:
         async with self._turn:
             return await _receive(self._process, seconds)
 
-    async def ended(self) -> int:
-        """Wait for its end; its status."""
-        return await self._process.wait()
+    async def ended(self) -> None:
+        """Wait for its end."""
+        await self._process.wait()
 
     async def retire(self, seconds: float) -> None:
         """Let it answer what it was asked, and end; end it after so many seconds."""

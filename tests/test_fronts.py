@@ -199,6 +199,33 @@ def test_a_killed_front_loses_its_own_requests_alone_and_is_replaced(
     assert len(fronts_of(gated)) == 2
 
 
+def test_fronts_that_have_come_back_are_sound_and_without_one_nobody_is_welcome(
+    tmp_path: Path,
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(hashed := "me:" + hashlib.sha256(b"key").hexdigest())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        ops = free.getsockname()[1]
+    settings = {"keys_file": keys, "ops_port": ops}
+    with two_fronts(processes.sound, **settings) as server, httpx.Client(timeout=60) as client:
+
+        def status(probe: str) -> int:
+            return client.get(f"http://127.0.0.1:{ops}/{probe}").status_code
+
+        keys.write_text("no key")
+        for pid in fronts_of(server):
+            os.kill(pid, signal.SIGKILL)
+        while status("livez") == 200:
+            pass
+        assert status("readyz") == 503
+        keys.write_text(hashed)
+        while status("readyz") == 503:
+            pass
+        while status("livez") == 503:  # until the other has come back, too
+            pass
+
+
 def test_over_both_fronts_every_number_is_the_clients_own() -> None:
     values = [POISON if number % 7 == 0 else 1 for number in range(80)]
     with (

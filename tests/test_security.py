@@ -138,6 +138,19 @@ def test_a_changed_file_counts_at_once_and_a_broken_one_changes_nothing(keys_fil
         keys.authenticate(shows("new key"))
 
 
+def test_a_file_that_is_gone_is_told_of_once_and_read_when_it_is_back(
+    keys_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = Keys(keys_file)
+    content = keys_file.read_text()
+    keys_file.unlink()
+    for _ in range(3):
+        assert keys.authenticate(shows(KEY)) == "camera"
+    assert capsys.readouterr().out.count("the keys file is unusable") == 1
+    keys_file.write_text(content.replace("camera", "door"))
+    assert keys.authenticate(shows(KEY)) == "door"
+
+
 def test_a_file_changed_under_its_old_time_counts_too(keys_file: Path) -> None:
     keys, before = Keys(keys_file), keys_file.stat()
     keys_file.write_text(

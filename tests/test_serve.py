@@ -3,6 +3,9 @@
 import asyncio
 import signal
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,7 @@ from service import server as serving
 from service.errors import ServiceError
 from service.serve import serve
 from service.settings import Settings
+from tests import processes
 from tests.served import served
 
 pytestmark = pytest.mark.anyio
@@ -25,11 +29,44 @@ class Lines:
         self.events.append(event)
 
 
-async def test_an_address_that_is_taken_is_told_before_a_model_is_loaded() -> None:
+def test_an_address_that_is_taken_is_told_before_a_model_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings = Settings().but(workers=1, port=other.getsockname()[1])
         with pytest.raises(ServiceError, match="cannot listen"):
-            await asyncio.to_thread(serve, settings, lambda _: pytest.fail("it was"))
+            serve(settings, lambda _: pytest.fail("it was"))
+
+
+def test_the_operations_port_that_is_taken_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        settings = Settings().but(workers=1, port=0, ops_port=other.getsockname()[1])
+        with pytest.raises(ServiceError, match="cannot listen"):
+            serve(settings, lambda _: processes.argv(processes.sound))
+
+
+def test_a_certificate_that_is_none_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "tls.pem").write_text("no certificate")
+    settings = Settings().but(workers=1, port=0, tls_cert=tmp_path / "tls.pem")
+    with pytest.raises(ServiceError, match="cannot be used"):
+        serve(settings, lambda _: pytest.fail("it was"))
+
+
+@pytest.mark.parametrize("fronts", [1, 2])
+def test_a_signal_while_the_model_is_loaded_ends_all_that_was_begun(fronts: int) -> None:
+    """As the first process of a container, where a signal that nobody handles does nothing."""
+    script = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "from service.serve import serve; from service.settings import Settings;"
+        "from tests import processes;"
+        f"settings = Settings().but(workers=1, port=0, fronts={fronts});"
+        "serve(settings, lambda _: processes.argv(processes.never_gets_ready))"
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as running:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        while not (begun := children.read_text().split()):
+            assert running.poll() is None
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 128 + signal.SIGTERM
+    assert not [child for child in begun if Path(f"/proc/{child}").exists()]
 
 
 async def test_a_signal_handler_writes_no_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,20 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings
+from service.settings import Settings, misspelled
 
 
 def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIMEFIVE_PORT", "9001")
     assert Settings().port == 9001
+
+
+def test_a_variable_that_is_no_setting_is_found_and_those_of_kubernetes_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("PORT", "SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8000_TCP_ADDR", "KEY_FILE"):
+        monkeypatch.setenv(f"GIMEFIVE_{name}", "1")
+    assert misspelled() == ["GIMEFIVE_KEY_FILE"]
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0", ""])

@@ -1,6 +1,6 @@
 """Errors as ``application/problem+json`` (RFC 9457): THE table from error to status."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil
@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from service import errors
 
@@ -74,6 +75,25 @@ class Problem(BaseModel):
     status: int = Field(description="The HTTP status.")
     detail: str = Field(description="What happened here, and what to do.")
     request_id: str = Field(description="The value of X-Request-ID.")
+
+
+class ProblemResponse(JSONResponse):
+    """A problem whose kind is logged, too, and what it says where the service failed."""
+
+    media_type = "application/problem+json"
+
+    def __init__(
+        self, problem: Mapping[str, Any], status: int, headers: dict[str, str] | None
+    ) -> None:
+        super().__init__(problem, status, headers)
+        self._told = {"problem": problem["type"]}
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._told["detail"] = problem["detail"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, as ASGI says."""
+        scope["state"]["told"] = self._told
+        await super().__call__(scope, receive, send)
 
 
 def kind_of(error: Exception) -> ProblemKind:
@@ -150,8 +170,7 @@ def _response(
 def _problem(
     kind: ProblemKind, detail: str, request_id: str, headers: dict[str, str] | None = None
 ) -> JSONResponse:
-    problem = _content(kind, detail, request_id)
-    return JSONResponse(problem, kind.status, headers, media_type="application/problem+json")
+    return ProblemResponse(_content(kind, detail, request_id), kind.status, headers)
 
 
 def _content(kind: ProblemKind, detail: str, request_id: str) -> dict[str, Any]:

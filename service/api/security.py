@@ -59,12 +59,13 @@ class Keys:
 
     def _refresh(self) -> None:
         """Read the file if it has changed; an unusable one leaves the keys as they are."""
+        seen = _fingerprint(self._path)
+        if seen == self._seen:
+            return
+        self._seen = seen
         try:
-            seen = _fingerprint(self._path)
-            if seen != self._seen:
-                self._seen = seen
-                self._keys = _read(self._path)
-                log.info("keys read", file=str(self._path), keys=len(self._keys))
+            self._keys = _read(self._path)
+            log.info("keys read", file=str(self._path), keys=len(self._keys))
         except KeysUnusable as error:
             log.error("the keys file is unusable: the keys known before stay", why=str(error))
 
@@ -87,10 +88,11 @@ def _shown(scope: Scope) -> str | None:
 
 
 def _fingerprint(path: Path) -> tuple[int, ...]:
+    """What changes whenever a file does; nothing of one that is not there."""
     try:
         seen = path.stat()
-    except OSError as error:
-        raise KeysUnusable(f"{path}: {error.strerror}") from error
+    except OSError:
+        return ()
     return seen.st_mtime_ns, seen.st_ctime_ns, seen.st_size, seen.st_ino
 
 

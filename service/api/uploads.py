@@ -43,8 +43,13 @@ OPENAPI = {
 
 @contextmanager
 def temporary(folder: Path | None) -> Iterator[BinaryIO]:
-    """A file without a name, which is gone once it is closed, or the process ends."""
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closing it may fail
+    """A file without a name, which is gone once it is closed, or the process ends.
+
+    Raises:
+        Overloaded: none can be made there.
+    """
+    with room_on_disk():
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closing it may fail
     try:
         yield file
     finally:

@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
+import structlog
+
 from service.errors import Overloaded
+
+log = structlog.get_logger(__name__)
 
 
 @contextmanager
@@ -19,6 +23,7 @@ def room_on_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        log.error("a video cannot be written", why=str(error))
         raise Overloaded("there is no room for the video just now: try again later", 60) from error
 
 

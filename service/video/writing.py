@@ -16,7 +16,11 @@ from service.video.files import FileView
 from service.video.sound import Sound
 
 _CLOCK = Fraction(1, 90_000)
-_QUALITY = {"preset": "veryfast", "crf": "20"}
+_QUALITY = {
+    "preset": "veryfast",
+    "crf": "20",
+    "x264-params": "rc-lookahead=2:sync-lookahead=0:bframes=0",  # memory holds each frame ahead
+}
 _BT709 = 1  # The number of its colours in H.264.
 
 

@@ -20,6 +20,7 @@ class Notes:
 
     depth: int = 0
     batches: list[tuple[str, list[float], float]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     abandoned: list[str] = field(default_factory=list)
 
@@ -31,6 +32,9 @@ class Notes:
 
     def rejected(self, reason: str) -> None:
         self.refused.append(reason)
+
+    def failed(self, lane: str) -> None:
+        self.failures.append(lane)
 
     def dropped(self, reason: str) -> None:
         self.abandoned.append(reason)

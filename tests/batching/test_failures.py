@@ -6,7 +6,7 @@ import pytest
 from service.errors import ModelFailure, WorkerLost
 from service.lanes import Batch
 from service.records import FaceImage, Scores
-from tests.batching.harness import harness, run, until_idle
+from tests.batching.harness import Notes, harness, run, until_idle
 from tests.fakes import POISON, BrokenWorker, DyingWorker, FakeWorker, PoisonedWorker
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +44,23 @@ async def test_what_a_lost_worker_had_is_tried_once_more_and_then_fails() -> Non
             await d.submit(POISON)
         assert await d.submit(7) == [7]
     assert worker.batches == [[POISON], [POISON], [7]]
+
+
+async def test_what_a_worker_was_lost_over_is_tried_alone_so_that_others_are_answered() -> None:
+    workers, notes = (DyingWorker(), DyingWorker()), Notes()
+    for worker in workers:
+        worker.gate.clear()
+    async with harness(*workers, notes=notes) as d:
+        busy = [d.ask(1), d.ask(2)]
+        await until_idle()
+        requests = [d.ask(3), d.ask(POISON), d.ask(4)]
+        await until_idle()
+        for worker in workers:
+            worker.gate.set()
+        answers = await asyncio.gather(*busy, *requests, return_exceptions=True)
+    assert [*answers[:3], answers[4]] == [[1], [2], [3], [4]]
+    assert isinstance(answers[3], WorkerLost)
+    assert notes.failures == ["interactive"]
 
 
 async def test_another_worker_goes_on_with_what_a_dead_one_had() -> None:

@@ -138,6 +138,9 @@ class Books:
     def rejected(self, reason: str) -> None:
         self.refused[reason] += 1
 
+    def failed(self, lane: str) -> None:
+        """The calls tell."""
+
     def dropped(self, reason: str) -> None:
         self.given_up[reason] += 1
 

@@ -1,4 +1,4 @@
-"""The page as it is served; tests/e2e/test_page.py is its use in a browser."""
+"""The page as it is served; tests/e2e/test_page*.py are its use in a browser."""
 
 import re
 from collections.abc import Iterator

@@ -1,12 +1,17 @@
 """A real browser, and a page in it that is watched for what must never happen."""
 
+import base64
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
+PORTRAIT = Path(__file__).parents[2] / "examples" / "eileen-collins.jpg"
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     "--no-sandbox",
@@ -21,6 +26,8 @@ FLAGS = (
 )
 PATIENCE = 30_000
 """Longest a busy machine may take for anything, in milliseconds."""
+
+expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
@@ -64,3 +71,14 @@ def watched_page(
     assert [
         each for each in asked if not each.startswith((base, "blob:", "data:", "ws" + base[4:]))
     ] == []
+
+
+def open_file(page: Page, path: Path) -> None:
+    page.set_input_files("#file", path)
+
+
+def heat(page: Page) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
+    """What lies over the picture, RGBA."""
+    url = page.locator("#heat").evaluate("canvas => canvas.toDataURL()")
+    with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
+        return np.array(image.convert("RGBA"))

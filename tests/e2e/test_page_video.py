@@ -1,0 +1,93 @@
+"""Videos on the page."""
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests import videos
+from tests.e2e.browser import heat, open_file
+
+
+def test_a_video_is_followed_on_a_timeline_that_seeks(page: Page, walk: Path) -> None:
+    open_file(page, walk)
+    expect(page.get_by_role("status")).to_contain_text("one person")
+    timeline = page.get_by_role("slider", name="Time in the video")
+    page.get_by_role("button", name="Person 1").wait_for()
+    first = page.locator("#marks button").bounding_box()
+    timeline.focus()
+    page.keyboard.press("End")
+    expect(page.locator("#film")).to_have_js_property("seeking", False)
+    expect(timeline).to_have_attribute("aria-valuetext", re.compile("person 1 happiness"))
+    last = page.locator("#marks button").bounding_box()
+    assert first is not None
+    assert last is not None
+    assert last["x"] > first["x"] + 50
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Scores as CSV").click()
+    rows = list(csv.DictReader(io.StringIO(Path(kept.value.path()).read_text())))
+    assert {row["track"] for row in rows} == {"1"}
+    assert float(rows[-1]["time"]) > 2
+
+
+def test_a_paused_video_is_explained_where_it_stands(page: Page, walk: Path) -> None:
+    open_file(page, walk)
+    expect(page.get_by_role("status")).to_contain_text("one person")
+    page.locator("#bars button").first.click()
+    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    assert (heat(page)[..., 3] > 0).any()
+
+
+def test_between_two_frames_the_one_that_was_looked_at_is_shown_and_explained(
+    page: Page, walk: Path
+) -> None:
+    open_file(page, walk)
+    page.get_by_label("Look at").select_option("2")
+    expect(page.get_by_role("status")).to_contain_text("6 frames")
+    film = page.locator("#film")
+    film.evaluate("film => { film.currentTime = 1.4; }")
+    expect(film).to_have_js_property("seeking", False)
+    page.locator("#bars button").first.click()
+    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    assert film.evaluate("film => film.currentTime") == pytest.approx(1, abs=0.02)
+    assert (heat(page)[..., 3] > 0).any()
+
+
+def test_the_annotated_video_can_be_kept(page: Page, walk: Path) -> None:
+    open_file(page, walk)
+    expect(page.get_by_role("status")).to_contain_text("one person")
+    with page.expect_download() as kept:
+        page.get_by_role("button", name="Video as MP4").click()
+    assert kept.value.suggested_filename == "walk-gimefive.mp4"
+    assert Path(kept.value.path()).read_bytes()[4:8] == b"ftyp"
+
+
+def test_a_video_that_the_browser_cannot_play_is_classified_all_the_same(
+    page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "walk.avi"
+    path.write_bytes(videos.encode(videos.moving_portrait(16, (480, 360), 320), "avi", rate=8))
+    open_file(page, path)
+    expect(page.get_by_role("status")).to_contain_text("one person")
+    expect(page.get_by_role("status")).to_contain_text("cannot play")
+    mark = page.get_by_role("button", name="Person 1: Happiness")
+    first = mark.bounding_box()
+    timeline = page.get_by_role("slider", name="Time in the video")
+    timeline.focus()
+    page.keyboard.press("End")
+    expect(timeline).to_have_attribute("aria-valuetext", re.compile("person 1 happiness"))
+    last = mark.bounding_box()
+    assert first is not None
+    assert last is not None
+    assert last["x"] > first["x"] + 50
+    page.locator("#bars button").first.click()
+    expect(page.get_by_role("alert")).to_contain_text("cannot play")
+
+
+def test_what_is_no_video_is_told(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_text("no video at all")
+    open_file(page, tmp_path / "film.mp4")
+    expect(page.get_by_role("alert")).to_be_visible()

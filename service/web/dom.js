@@ -21,6 +21,18 @@ export function keep(parent, count, make) {
   return [...parent.children];
 }
 
+/** Changing nothing leaves screen readers and selections alone. */
+export function setText(target, words) {
+  if (target.textContent !== words) target.textContent = words;
+}
+
+/** Hide an element; the focus, if it is in there, goes to the next one. */
+export function hide(gone, next) {
+  const focused = gone.contains(document.activeElement);
+  gone.hidden = true;
+  if (focused) next.focus({ preventScroll: true });
+}
+
 /** A picture of what an image, video or canvas shows now. */
 export function snapshot(source, width, height, type = "image/jpeg", quality = 0.9) {
   const canvas = element("canvas", { width, height });

@@ -1,6 +1,6 @@
 // What was found: whose face is looked at, its verdict, and its six scores.
 
-import { $, element, keep } from "./dom.js";
+import { $, element, keep, setText } from "./dom.js";
 import { colour, EMOTIONS, identity, percent, shown, title, verdict } from "./emotions.js";
 
 export class Found {
@@ -9,16 +9,15 @@ export class Found {
     $("bars").append(...EMOTIONS.map((emotion) => element("li", {}, bar(emotion, () => onAsk(emotion)))));
   }
 
-  /** Show the selected face among all; `asked` is the emotion whose heat map is shown. */
-  show(faces, selected, asked, portrait) {
+  /** Show the face of rank `looked` among all; `asked` is the emotion whose heat map is shown. */
+  show(faces, looked, asked, portrait) {
     $("found").hidden = !faces.length;
     if (!faces.length) return;
-    const people = faces.map((face, index) => ({ face, who: identity(face, index), index }));
-    const chosen = people.find(({ who }) => who === selected) ?? people[0];
-    this.#people(people, chosen, portrait);
-    this.#verdict(chosen.face);
-    const scores = shown(chosen.face);
-    const first = verdict(chosen.face).emotion;
+    this.#people(faces, looked, portrait);
+    const face = faces[looked];
+    this.#verdict(face);
+    const scores = shown(face);
+    const first = verdict(face).emotion;
     EMOTIONS.forEach((emotion, at) => {
       const button = $("bars").children[at].firstChild;
       button.style.setProperty("--share", scores[emotion]);
@@ -28,16 +27,18 @@ export class Found {
     });
   }
 
-  #people(people, chosen, portrait) {
-    $("people").hidden = people.length < 2;
-    if (people.length < 2) return;
+  /** In the order in which they were met: where people are followed, ranks change with sizes. */
+  #people(faces, looked, portrait) {
+    $("people").hidden = faces.length < 2;
+    if (faces.length < 2) return;
+    const people = faces.map((face, index) => ({ face, index, who: identity(face, index) }));
     const buttons = keep($("people"), people.length, () =>
       element("button", { type: "button", className: "person" }));
-    for (const { face, who, index } of people) {
-      const button = buttons[index];
+    for (const [at, { face, index, who }] of people.sort((a, b) => a.who - b.who).entries()) {
+      const button = buttons[at];
       const { emotion } = verdict(face);
       button.style.setProperty("--colour", colour(emotion));
-      button.setAttribute("aria-pressed", who === chosen.who);
+      button.setAttribute("aria-pressed", index === looked);
       const name = face.track == null ? `Face ${index + 1}` : `Person ${face.track}`;
       button.setAttribute("aria-label", `${name}, ${title(emotion)}`);
       button.onclick = () => this.onSelect(who);
@@ -52,11 +53,6 @@ export class Found {
     setText($("confidence"), percent(confidence));
     $("unsure").hidden = !face.abstained;
   }
-}
-
-/** Changing nothing leaves screen readers and selections alone. */
-function setText(target, words) {
-  if (target.textContent !== words) target.textContent = words;
 }
 
 function bar(emotion, onclick) {

@@ -1,7 +1,7 @@
 // The picture: a photo, a video or the camera, with faces marked on it and heat laid over it.
 
 import { CROP, softened, toPicture } from "./crop.js";
-import { $, element, keep } from "./dom.js";
+import { $, element, hide, keep } from "./dom.js";
 import { colour, EMOTIONS, identity, percent, shown, title, verdict } from "./emotions.js";
 
 export class Stage {
@@ -14,8 +14,9 @@ export class Stage {
 
   /** Show one of the media, of this size in pixels; `mirrored` as people know themselves. */
   show(medium, width, height, mirrored = false) {
-    for (const each of ["photo", "film", "camera"]) $(each).hidden = each !== medium;
-    $("welcome").hidden = true;
+    this.empty();
+    if (medium !== "none") $(medium).hidden = false;
+    hide($("welcome"), $("stage"));
     $("frame").hidden = $("tools").hidden = false;
     $("frame").classList.toggle("mirrored", mirrored);
     Object.assign(this, { width, height, mirrored });
@@ -24,14 +25,26 @@ export class Stage {
     this.#fit();
   }
 
-  /** Mark the faces; the selected one stands out. */
-  mark(faces, selected) {
+  /** Show no picture. */
+  empty() {
+    for (const each of ["photo", "film", "camera"]) $(each).hidden = true;
+  }
+
+  /** Show what can be opened, as at the beginning. */
+  welcome() {
+    $("welcome").hidden = false;
+    hide($("tools"), $("welcome").querySelector("button"));
+    $("frame").hidden = true;
+  }
+
+  /** Mark the faces; the one of rank `looked` stands out. */
+  mark(faces, looked) {
+    this.looked = looked;
     const marks = keep($("marks"), faces.length, () =>
       element("button", { type: "button", className: "mark" }, tag()));
     faces.forEach((face, index) => {
-      const who = identity(face, index);
-      this.#place(marks[index], face, index, who === selected);
-      marks[index].onclick = () => this.onSelect(who);
+      this.#place(marks[index], face, index, index === looked);
+      marks[index].onclick = () => this.onSelect(identity(face, index));
     });
   }
 

@@ -25,8 +25,7 @@ export class View {
   update(faces, portrait = null) {
     this.faces = faces;
     this.#portrait = portrait;
-    if (this.#rank() < 0) this.#selected = faces.length ? identity(faces[0], 0) : null;
-    $("keep").hidden = false;
+    $("keep").hidden &&= !faces.length;
     this.#show();
   }
 
@@ -41,6 +40,7 @@ export class View {
     this.faces = [];
     this.#selected = null;
     this.forget();
+    this.stage.empty();
     $("keep").hidden = true;
   }
 
@@ -57,13 +57,15 @@ export class View {
     this.why.ask(image, face, emotion);
   }
 
-  /** Which of the faces is selected, the first one if none is. */
-  get rank() { return Math.max(0, this.#rank()); }
-
-  #rank() { return this.faces.findIndex((face, index) => identity(face, index) === this.#selected); }
+  /** Which of the faces is looked at: the selected one, while it is away the one known longest. */
+  get rank() {
+    const known = this.faces.map(identity);
+    const who = known.includes(this.#selected) ? this.#selected : Math.min(...known);
+    return Math.max(0, known.indexOf(who));
+  }
 
   #show() {
-    this.stage.mark(this.faces, this.#selected);
-    this.found.show(this.faces, this.#selected, this.#asked, this.#portrait);
+    this.stage.mark(this.faces, this.rank);
+    this.found.show(this.faces, this.rank, this.#asked, this.#portrait);
   }
 }

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
 
+from service.records import EMOTIONS
+
 PORTRAIT = Path(__file__).parents[2] / "examples" / "eileen-collins.jpg"
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
@@ -82,3 +84,34 @@ def heat(page: Page) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
     url = page.locator("#heat").evaluate("canvas => canvas.toDataURL()")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         return np.array(image.convert("RGBA"))
+
+
+def wait_painted(page: Page, canvas: str, painted: bool = True) -> None:
+    """Wait until something is drawn there, or nothing."""
+    page.wait_for_function(
+        """([selector, wanted]) => {
+          const canvas = document.querySelector(selector);
+          if (!canvas.width) return !wanted;
+          const copy = new OffscreenCanvas(canvas.width, canvas.height);
+          const brush = copy.getContext("2d", { willReadFrequently: true });
+          brush.drawImage(canvas, 0, 0);
+          return brush.getImageData(0, 0, copy.width, copy.height).data.some(Boolean) === wanted;
+        }""",
+        arg=[canvas, painted],
+    )
+
+
+def face(
+    x: float, y: float, width: float, height: float, track: int | None = None
+) -> dict[str, object]:
+    """A happy face, as the service tells of it."""
+    happy = dict.fromkeys(EMOTIONS, 0.02) | {"happiness": 0.9}
+    return {
+        "box": {"x": x, "y": y, "width": width, "height": height},
+        "track": track,
+        "scores": happy,
+        "emotion": "happiness",
+        "confidence": 0.9,
+        "detection_score": 0.9,
+        "abstained": False,
+    }

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests import videos
-from tests.e2e.browser import heat, open_file
+from tests.e2e.browser import face, heat, open_file
 
 
 def test_a_video_is_followed_on_a_timeline_that_seeks(page: Page, walk: Path) -> None:
@@ -91,3 +92,35 @@ def test_what_is_no_video_is_told(page: Page, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_text("no video at all")
     open_file(page, tmp_path / "film.mp4")
     expect(page.get_by_role("alert")).to_be_visible()
+
+
+def answer_with(page: Page, *moments: tuple[float, list[dict[str, object]]]) -> None:
+    """Have the service answer for a video of three seconds what it saw at these times."""
+    lines: list[dict[str, object]] = [
+        {"video": {"width": 480, "height": 360, "duration": 3, "sampled_frames": 6}},
+        *({"frame": at, "time": time, "faces": faces} for at, (time, faces) in enumerate(moments)),
+    ]
+    body = "".join(json.dumps(line) + "\n" for line in lines)
+    page.route("**/classify/video**", lambda route: route.fulfill(body=body))
+
+
+def seek(page: Page, time: float) -> None:
+    page.locator("#film").evaluate("(film, time) => { film.currentTime = time; }", time)
+    expect(page.locator("#film")).to_have_js_property("seeking", False)
+
+
+def test_people_keep_their_places_and_the_chosen_one_is_waited_for(page: Page, walk: Path) -> None:
+    one, two = face(20, 60, 90, 90, track=1), face(250, 60, 90, 90, track=2)
+    answer_with(page, (0, [one, two]), (1, [two, one]), (2, [one]))
+    open_file(page, walk)
+    people = page.locator("#people button")
+    people.nth(1).click()
+    expect(people.nth(1)).to_have_attribute("aria-pressed", "true")
+    seek(page, 1)
+    expect(page.locator("#marks button").first).to_have_attribute("aria-label", re.compile("2"))
+    expect(people).to_have_text(["1", "2"])
+    expect(people.nth(1)).to_have_attribute("aria-pressed", "true")
+    seek(page, 2)
+    expect(page.get_by_role("button", name="Person 1: ", pressed=True)).to_be_visible()
+    seek(page, 0)
+    expect(people.nth(1)).to_have_attribute("aria-pressed", "true")

@@ -5,7 +5,7 @@ import { coloured } from "./crop.js";
 import { askForKey, forgetKey, headers, subprotocols } from "./key.js";
 import { csv, FRAME_COLUMNS, row, save } from "./saving.js";
 import { clearProblem, say, tell } from "./say.js";
-import { classify, explained } from "./service.js";
+import { explained } from "./service.js";
 
 const WIDTH = 640; // of the frames that are sent
 const UNDER_WAY = 2; // frames sent and not yet answered
@@ -21,15 +21,17 @@ const CLOSED = {
 
 export class Camera {
   mode = "camera";
-  #stream = null;
   #socket = null;
+  #seq = 0;
   #sent = new Map();
+  #fresh = false; // a frame has come that was not sent
   #arrivals = [];
   #dropped = 0;
   #problem = null; // of the last answer
   #ended = false;
 
-  constructor(view) {
+  constructor(track, view) {
+    this.track = track;
     this.view = view;
     this.rows = [];
     this.video = $("camera");
@@ -37,70 +39,82 @@ export class Camera {
 
   async start() {
     clearProblem();
-    say("Waiting for the camera.");
-    try {
-      this.#stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
-    } catch (error) {
-      return tell(refusal(error), () => this.start());
-    }
-    if (this.#ended) return this.stop();
-    this.video.srcObject = this.#stream;
-    await this.video.play();
+    this.video.srcObject = new MediaStream([this.track]);
+    await this.video.play().catch(tell);
+    if (this.#ended) return;
     this.view.stage.show("camera", this.video.videoWidth, this.video.videoHeight, true);
-    $("pause").onclick = () => this.#pause();
-    $("live-heat").onchange = () => { this.#socket?.close(); this.#connect(); };
+    $("pause").onclick = () => (this.video.paused ? this.#resume() : this.#pause());
+    $("live-heat").onchange = () => { this.view.forget(); this.#connect(); };
     this.#connect();
+    this.#pace();
   }
 
   stop() {
     this.#ended = true;
     this.#socket?.close();
-    this.#stream?.getTracks().forEach((track) => track.stop());
+    this.track.stop();
     this.video.srcObject = null;
     $("pause").onclick = $("live-heat").onchange = null;
     $("pause").setAttribute("aria-pressed", false);
   }
 
-  question(index) { return { image: snapshot(this.video, this.video.videoWidth, this.video.videoHeight), face: index }; }
+  /** A moving picture cannot be asked about: it stops. */
+  question(index) {
+    if (!this.video.paused) this.#pause();
+    return { image: this.#picture(), face: index };
+  }
 
   csv() { save(csv(FRAME_COLUMNS, this.rows), "camera.csv"); }
 
   async png(query) {
-    const picture = await this.question(0).image;
-    save(await explained(picture, query), `camera-${query.view}.png`);
+    save(await explained(await this.#picture(), query), `camera-${query.view}.png`);
   }
 
+  #picture() { return snapshot(this.video, this.video.videoWidth, this.video.videoHeight); }
+
   #connect() {
+    this.#socket?.close();
     const query = new URLSearchParams($("live-heat").checked ? { explain: "gradcam" } : {});
     const socket = (this.#socket = new WebSocket(`live?${query}`, subprotocols()));
     this.#sent.clear();
-    let seq = 0, opened = false;
-    const send = async () => {
-      if (socket !== this.#socket || socket.readyState !== WebSocket.OPEN) return;
-      if (this.video.paused || document.hidden || this.#sent.size >= UNDER_WAY) return;
-      const at = performance.now();
-      this.#sent.set(seq, { at, time: this.video.currentTime });
-      seq += 1;
-      const height = Math.round((WIDTH * this.video.videoHeight) / this.video.videoWidth);
-      socket.send(await snapshot(this.video, WIDTH, height, "image/jpeg", 0.85));
+    this.#seq = 0;
+    let opened = false;
+    socket.onopen = () => { opened = true; this.#announce(); this.#send(); };
+    socket.onmessage = ({ data }) => {
+      if (socket !== this.#socket) return;
+      this.#answered(JSON.parse(data));
+      this.#send();
     };
-    const pace = () => {
-      if (this.#ended || socket !== this.#socket) return;
-      send();
-      this.video.requestVideoFrameCallback ? this.video.requestVideoFrameCallback(pace) : setTimeout(pace, 40);
-    };
-    socket.onopen = () => { opened = true; say("Looking."); pace(); };
-    socket.onmessage = ({ data }) => { this.#answered(JSON.parse(data)); send(); };
     socket.onclose = ({ code, reason }) => {
       if (socket === this.#socket && !this.#ended) this.#closed(code, reason, opened);
     };
   }
 
+  /** Note each frame as it comes. */
+  #pace() {
+    if (this.#ended) return;
+    this.#fresh = true;
+    this.#send();
+    const next = () => this.#pace();
+    this.video.requestVideoFrameCallback ? this.video.requestVideoFrameCallback(next) : setTimeout(next, 40);
+  }
+
+  async #send() {
+    const socket = this.#socket;
+    if (!this.#fresh || socket.readyState !== WebSocket.OPEN) return;
+    if (document.hidden || this.#sent.size >= UNDER_WAY) return;
+    this.#fresh = false;
+    this.#sent.set(this.#seq, { at: performance.now(), time: this.video.currentTime, still: this.video.paused });
+    this.#seq += 1;
+    const height = Math.round((WIDTH * this.video.videoHeight) / this.video.videoWidth);
+    socket.send(await snapshot(this.video, WIDTH, height, "image/jpeg", 0.85));
+  }
+
   #answered({ seq, dropped, image, faces, problem }) {
-    const { at, time } = this.#sent.get(seq) ?? {};
+    const { at, time, still } = this.#sent.get(seq) ?? {};
     for (const each of this.#sent.keys()) if (each <= seq) this.#sent.delete(each);
     this.#dropped += dropped ?? 0;
-    if (this.video.paused) return;
+    if (this.video.paused && !still) return; // of a frame before the one that is seen
     if (problem) {
       if (this.#problem !== problem.detail) tell(Object.assign(new Error(problem.detail), problem));
       this.#problem = problem.detail;
@@ -120,7 +134,7 @@ export class Camera {
 
   /** Where each face's evidence is. */
   #heat(faces, scale) {
-    if (!$("live-heat").checked) return;
+    if (!$("live-heat").checked || this.video.paused) return;
     this.view.stage.clearHeat();
     for (const face of faces) {
       if (!face.map) continue;
@@ -134,26 +148,29 @@ export class Camera {
     this.#arrivals = [...this.#arrivals, now].filter((each) => now - each < 2 * SECOND);
     const rate = (this.#arrivals.length / 2).toFixed(1);
     $("figures").textContent =
-      `${rate} answers a second, ${Math.round(latency)} ms each, ${this.#dropped} frames passed over.`;
+      `${rate} answers a second, ${Math.round(latency)} ms each, ${this.#dropped} frames skipped.`;
   }
 
-  async #pause() {
-    const paused = !this.video.paused;
-    $("pause").setAttribute("aria-pressed", paused);
-    this.view.forget();
-    if (!paused) {
-      say("Looking.");
-      return this.video.play();
-    }
+  #pause() {
     this.video.pause();
-    try {
-      const { faces } = await classify(await this.question(0).image);
-      if (this.#ended || !this.video.paused) return;
-      this.view.update(faces);
-      say("Paused: choose an emotion to see where it comes from.");
-    } catch (error) {
-      if (!this.#ended) tell(error);
-    }
+    this.#held();
+    this.#fresh = true; // the frame that stays on is one to send
+    this.#send();
+  }
+
+  #resume() {
+    this.video.play().catch(tell);
+    this.#held();
+  }
+
+  #held() {
+    $("pause").setAttribute("aria-pressed", this.video.paused);
+    this.view.forget();
+    this.#announce();
+  }
+
+  #announce() {
+    say(this.video.paused ? "Paused." : "Looking.");
   }
 
   async #closed(code, reason, opened) {
@@ -172,11 +189,23 @@ const refused = () => fetch("models", { headers: headers() }).then(({ status }) 
 
 const scaled = ({ x, y, width, height }, by) => ({ x: x * by, y: y * by, width: width * by, height: height * by });
 
+/** A track of pictures, if people and the browser let the page have one. */
+export async function openCamera() {
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
+    return stream.getVideoTracks()[0];
+  } catch (error) {
+    throw refusal(error);
+  }
+}
+
 function refusal(error) {
   const detail = !isSecureContext
     ? "Browsers give a camera only to pages that come over HTTPS or from this device."
     : error.name === "NotAllowedError"
       ? "The browser was told not to let this page use the camera: allow it beside the address."
-      : "There is no camera that this browser could use.";
+      : error.name === "NotReadableError"
+        ? "Another program may be using the camera: close it, then try again."
+        : "There is no camera that this browser could use.";
   return Object.assign(new Error(detail), { title: "No camera" });
 }

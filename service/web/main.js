@@ -1,12 +1,12 @@
 // Where the page's parts meet.
 
-import { Camera } from "./camera.js";
+import { Camera, openCamera } from "./camera.js";
 import { $ } from "./dom.js";
 import { percent } from "./emotions.js";
 import { Film } from "./film.js";
 import { Photo } from "./photo.js";
 import { KEPT } from "./key.js";
-import { say, tell } from "./say.js";
+import { clearProblem, say, tell } from "./say.js";
 import { about, modelCard } from "./service.js";
 import { View } from "./view.js";
 
@@ -24,6 +24,33 @@ function open(medium, name) {
   medium.start();
 }
 
+/** Only a camera that can be had takes the place of what is shown. */
+async function turnOn() {
+  const before = shown;
+  say("Waiting for the camera.");
+  try {
+    const track = await openCamera();
+    if (shown !== before) return track.stop(); // something else was opened meanwhile
+    track.onended = () => {
+      turnOff();
+      tell({ title: "The camera was disconnected", message: "Connect it, then try again." }, turnOn);
+    };
+    open(new Camera(track, view), "Camera");
+  } catch (error) {
+    tell(error, turnOn);
+  }
+}
+
+function turnOff() {
+  shown.stop();
+  shown = null;
+  view.reset();
+  say("");
+  clearProblem();
+  document.body.dataset.mode = "start";
+  view.stage.welcome();
+}
+
 function openFile(file) {
   if (file) open(new (isVideo(file) ? Film : Photo)(file, view), file.name);
 }
@@ -32,7 +59,8 @@ const isVideo = ({ type, name }) => type.startsWith("video/") || /\.(mkv|avi)$/i
 
 const actions = {
   choose: () => $("file").click(),
-  camera: () => open(new Camera(view), "Camera"),
+  camera: turnOn,
+  off: turnOff,
 };
 
 document.addEventListener("click", ({ target }) => actions[target.closest("[data-do]")?.dataset.do]?.());

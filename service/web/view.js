@@ -51,9 +51,9 @@ export class View {
   }
 
   #ask(emotion) {
+    const { image, face } = this.question(this.rank);
     this.#asked = emotion;
     this.#show();
-    const { image, face } = this.question(this.rank);
     this.why.ask(image, face, emotion);
   }
 

@@ -1,13 +1,14 @@
 """The camera on the page."""
 
 import io
+import json
 from collections.abc import Iterator
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Playwright, expect
+from playwright.sync_api import Browser, Page, Playwright, WebSocketRoute, expect
 
-from tests.e2e.browser import PORTRAIT, chromium, heat, watched_page
+from tests.e2e.browser import PORTRAIT, chromium, face, heat, open_file, wait_painted, watched_page
 from tests.e2e.conftest import Server
 
 
@@ -51,11 +52,107 @@ def test_a_stream_that_ends_is_told_with_its_reason_and_can_be_started_again(
         expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 
-def test_a_camera_that_may_not_be_used_is_told(browser: Browser, server: Server) -> None:
-    with watched_page(browser, server.url) as page:
-        page.evaluate(
-            "() => { navigator.mediaDevices.getUserMedia = () => "
-            "Promise.reject(new DOMException('no', 'NotAllowedError')); }"
-        )
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NotAllowedError", "allow it beside the address"),
+        ("NotReadableError", "Another program may be using"),
+        ("NotFoundError", "There is no camera"),
+    ],
+)
+def test_a_camera_that_cannot_be_had_is_told_and_leaves_what_is_shown(
+    page: Page, name: str, words: str
+) -> None:
+    page.evaluate(
+        "name => { navigator.mediaDevices.getUserMedia = () => "
+        "Promise.reject(new DOMException('no', name)); }",
+        name,
+    )
+    open_file(page, PORTRAIT)
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    page.get_by_role("button", name="Camera", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text(words)
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    expect(page.locator("#source")).to_have_text(PORTRAIT.name)
+
+
+@pytest.fixture
+def live(camera: Browser, server: Server) -> Iterator[Page]:
+    """The page with the camera on, answered at least once."""
+    with watched_page(camera, server.url) as page:
         page.get_by_role("button", name="Use the camera").click()
-        expect(page.get_by_role("alert")).to_contain_text("allow it beside the address")
+        page.get_by_role("button", name="Person 1: Happiness").wait_for()
+        yield page
+
+
+def test_heat_goes_with_the_wish_for_it(live: Page) -> None:
+    wish = live.get_by_label("Show what speaks for each face")
+    wish.check()
+    wait_painted(live, "#heat")
+    wish.uncheck()
+    wait_painted(live, "#heat", painted=False)
+
+
+def test_a_question_holds_the_picture_that_it_is_about(live: Page) -> None:
+    live.locator("#bars button").first.click()
+    expect(live.get_by_role("button", name="Pause")).to_have_attribute("aria-pressed", "true")
+    expect(live.locator("#why-words")).to_contain_text("speaks for happiness")
+    live.get_by_label("Show what speaks for each face").check()
+    expect(live.locator("#status")).to_have_text("Paused.")
+
+
+def test_a_camera_is_turned_off(live: Page) -> None:
+    track = live.locator("#camera").evaluate_handle("video => video.srcObject.getTracks()[0]")
+    live.get_by_role("button", name="Turn off").click()
+    expect(live.get_by_role("button", name="Use the camera")).to_be_visible()
+    expect(live.locator("#camera")).to_be_hidden()
+    assert track.evaluate("track => track.readyState") == "ended"
+
+
+def test_a_camera_that_is_disconnected_is_told(live: Page) -> None:
+    live.locator("#camera").evaluate(
+        "video => video.srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
+    )
+    expect(live.get_by_role("alert")).to_contain_text("The camera was disconnected")
+    live.get_by_role("button", name="Try again").click()
+    live.get_by_role("button", name="Person 1: Happiness").wait_for()
+
+
+def test_a_second_click_on_the_camera_harms_nothing(camera: Browser, server: Server) -> None:
+    with watched_page(camera, server.url) as page:
+        page.evaluate("""() => {
+          const { play } = HTMLMediaElement.prototype;
+          HTMLMediaElement.prototype.play = function () {
+            HTMLMediaElement.prototype.play = play;
+            const playing = this.play();
+            document.querySelector("[data-do=camera]").click();
+            return playing;
+          };
+        }""")
+        page.get_by_role("button", name="Use the camera").click()
+        page.get_by_role("button", name="Person 1: Happiness").wait_for()
+
+
+def test_no_frame_is_sent_twice(camera: Browser, server: Server) -> None:
+    sent: list[object] = []
+
+    def answer(socket: WebSocketRoute) -> None:
+        def received(frame: str | bytes) -> None:
+            image = {"width": 640, "height": 480}
+            faces = [face(100, 100, 120, 150, track=len(sent) + 1)]
+            socket.send(json.dumps({"seq": len(sent), "image": image, "faces": faces}))
+            sent.append(frame)
+
+        socket.on_message(received)
+
+    with watched_page(camera, server.url) as page:
+        page.evaluate(
+            "() => { HTMLVideoElement.prototype.requestVideoFrameCallback ="
+            " next => { window.frame = next; }; }"
+        )
+        page.route_web_socket("**/live*", answer)
+        page.get_by_role("button", name="Use the camera").click()
+        page.get_by_role("button", name="Person 1: Happiness").wait_for()
+        page.evaluate("frame()")
+        page.get_by_role("button", name="Person 2: Happiness").wait_for()
+        assert len(sent) == 2

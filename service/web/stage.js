@@ -3,13 +3,13 @@
 import { CROP, softened, toPicture } from "./crop.js";
 import { $, element, hide, keep } from "./dom.js";
 import { colour, EMOTIONS, identity, percent, shown, title, verdict } from "./emotions.js";
+import { settle } from "./tags.js";
 
 export class Stage {
   constructor({ onSelect }) {
     this.onSelect = onSelect;
     this.width = this.height = 1;
-    new ResizeObserver(() => this.#fit()).observe($("stage"));
-    addEventListener("resize", () => this.#fit());
+    new ResizeObserver(() => this.#settle()).observe($("frame"));
   }
 
   /** Show one of the media, of this size in pixels; `mirrored` as people know themselves. */
@@ -19,10 +19,10 @@ export class Stage {
     hide($("welcome"), $("stage"));
     $("frame").hidden = $("tools").hidden = false;
     $("frame").classList.toggle("mirrored", mirrored);
+    $("frame").style.setProperty("--ratio", width / height);
     Object.assign(this, { width, height, mirrored });
     this.mark([]);
     this.clearHeat();
-    this.#fit();
   }
 
   /** Show no picture. */
@@ -46,7 +46,10 @@ export class Stage {
       this.#place(marks[index], face, index, index === looked);
       marks[index].onclick = () => this.onSelect(identity(face, index));
     });
+    this.#settle();
   }
+
+  #settle() { settle([...$("marks").children], this.looked, $("marks")); }
 
   #place(mark, face, index, pressed) {
     const { emotion, confidence } = verdict(face);
@@ -64,10 +67,6 @@ export class Stage {
     const [label] = mark.children;
     label.firstChild.data = `${title(emotion)} ${percent(confidence)}`;
     EMOTIONS.forEach((each, at) => label.lastChild.children[at].style.setProperty("--share", shown(face)[each]));
-    const room = $("frame").clientHeight / this.height;
-    label.classList.toggle("below", y * room < 48 && (this.height - y - height) * room >= 48);
-    label.classList.toggle("inside", y * room < 48 && (this.height - y - height) * room < 48);
-    label.classList.toggle("leftwards", left > this.width * 0.7);
   }
 
   /** Lay a coloured map over its face; `place` is where its crop lies, as in crop.js. */
@@ -88,12 +87,6 @@ export class Stage {
   }
 
   opacity(alpha) { $("heat").style.opacity = alpha; }
-
-  #fit() {
-    const room = Math.max(260, innerHeight * 0.74);
-    $("frame").style.aspectRatio = `${this.width} / ${this.height}`;
-    $("frame").style.maxWidth = `${(room * this.width) / this.height}px`;
-  }
 }
 
 function tag() {

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from itertools import combinations
 from pathlib import Path
 
 import httpx
@@ -12,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from service.records import EMOTIONS
-from tests.e2e.browser import PORTRAIT, heat, open_file, watched_page
+from tests.e2e.browser import PORTRAIT, face, heat, open_file, watched_page
 from tests.e2e.conftest import Server
 
 
@@ -143,6 +144,57 @@ def test_what_is_opened_meanwhile_has_a_progress_of_its_own(page: Page, walk: Pa
     expect(words).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(words).to_be_hidden()
+
+
+def visible_tags(page: Page) -> list[tuple[float, float, float, float]]:
+    """Left, top, right and bottom of each, in CSS pixels."""
+    found: list[tuple[float, float, float, float]] = page.locator(".tag").evaluate_all(
+        "tags => tags.filter(tag => getComputedStyle(tag).visibility === 'visible')"
+        ".map(tag => tag.getBoundingClientRect())"
+        ".map(({left, top, right, bottom}) => [left, top, right, bottom])"
+    )
+    return found
+
+
+def show_faces(
+    page: Page, path: Path, faces: list[dict[str, object]], size: tuple[int, int] = (640, 480)
+) -> None:
+    """Open a grey picture in which these faces are found."""
+    Image.new("RGB", size, "grey").save(path)
+    answer = {"image": {"width": size[0], "height": size[1]}, "faces": faces}
+    page.route("**/classify", lambda route: route.fulfill(json=answer))
+    open_file(page, path)
+    expect(page.get_by_role("status")).to_contain_text("face")
+
+
+def test_tags_stay_in_the_picture_and_cover_no_face_and_no_other_tag(
+    page: Page, tmp_path: Path
+) -> None:
+    corners = [(0, 0), (520, 0), (0, 330), (520, 330), (250, 165), (390, 165)]
+    show_faces(page, tmp_path / "group.png", [face(x, y, 120, 150) for x, y in corners])
+    frame = page.locator("#frame").bounding_box()
+    assert frame is not None
+    tags = visible_tags(page)
+    assert len(tags) >= 5
+    for left, top, right, bottom in tags:
+        assert frame["x"] <= left < right <= frame["x"] + frame["width"] + 0.5
+        assert frame["y"] <= top < bottom <= frame["y"] + frame["height"] + 0.5
+    boxes: list[tuple[float, float, float, float]] = page.locator("#marks button").evaluate_all(
+        "marks => marks.map(mark => mark.getBoundingClientRect())"
+        ".map(({left, top, right, bottom}) => [left, top, right, bottom])"
+    )
+    for a, b in [*combinations(tags, 2), *((tag, box) for tag in tags for box in boxes)]:
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def test_in_a_crowd_only_the_face_that_is_looked_at_has_a_tag(page: Page, tmp_path: Path) -> None:
+    crowd = [face(x, y, 40, 50) for y in range(60, 400, 90) for x in range(20, 600, 80)]
+    show_faces(page, tmp_path / "crowd.png", crowd)
+    (first,) = visible_tags(page)
+    page.get_by_role("button", name="Face 32: Happiness").hover()
+    hovered = visible_tags(page)
+    assert len(hovered) == 2
+    assert first in hovered
 
 
 def test_it_says_what_it_does_not_know(page: Page) -> None:

@@ -113,6 +113,13 @@ def test_all_of_it_works_from_the_keyboard(page: Page) -> None:
     expect(page.get_by_role("heading", name="Why fear?")).to_be_visible()
 
 
+def test_what_is_opened_has_the_focus_of_the_button_that_goes(page: Page) -> None:
+    page.get_by_role("button", name="Choose a photo").focus()
+    open_file(page, PORTRAIT)
+    expect(page.locator("#stage")).to_be_focused()
+    expect(page.get_by_role("heading", level=1)).to_have_text("GiMeFive")
+
+
 def test_scores_and_pictures_can_be_kept(page: Page, tmp_path: Path) -> None:
     open_file(page, PORTRAIT)
     with page.expect_download() as scores:
@@ -210,3 +217,17 @@ def test_on_a_phone_nothing_reaches_over_the_edge(browser: Browser, server: Serv
         page.locator("#bars button").first.click()
         expect(page.locator("#why-words")).not_to_be_empty()
         assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_scores_can_be_saved_without_scrolling(browser: Browser, server: Server) -> None:
+    with watched_page(browser, server.url, viewport={"width": 1366, "height": 768}) as page:
+        open_file(page, PORTRAIT)
+        expect(page.get_by_role("button", name="Save PNG")).to_be_in_viewport(ratio=1)
+
+
+def test_on_a_phone_the_first_scores_are_seen_below_a_high_picture(
+    browser: Browser, server: Server, tmp_path: Path
+) -> None:
+    with watched_page(browser, server.url, viewport={"width": 390, "height": 844}) as page:
+        show_faces(page, tmp_path / "high.png", [face(100, 100, 300, 400)], (540, 960))
+        expect(page.locator("#bars button").first).to_be_in_viewport(ratio=1)

@@ -36,7 +36,11 @@ export class Film {
     this.player.onerror = () => this.#failed();
     this.player.src = this.url;
     this.player.ontimeupdate = this.player.onseeked = () => this.#follow();
-    this.player.onplay = () => { this.view.forget(); this.#run(); };
+    this.player.onplay = () => { this.view.forget(); this.#controls(); this.#run(); };
+    this.player.onpause = () => this.#controls();
+    this.player.onclick = $("play").onclick = () => (this.player.paused ? this.player.play().catch(tell) : this.player.pause());
+    $("sound").onclick = () => { this.player.muted = !this.player.muted; this.#controls(); };
+    this.#controls();
     $("rate").onchange = () => this.start();
     $("save-mp4").disabled = true;
     try {
@@ -52,7 +56,8 @@ export class Film {
     this.#looking = null;
     this.player.pause();
     this.player.removeAttribute("src");
-    this.player.onerror = this.player.ontimeupdate = this.player.onseeked = this.player.onplay = $("rate").onchange = null;
+    this.player.onerror = this.player.ontimeupdate = this.player.onseeked = this.player.onplay = this.player.onpause =
+      this.player.onclick = $("play").onclick = $("sound").onclick = $("rate").onchange = null;
     this.timeline.clear();
     URL.revokeObjectURL(this.url);
   }
@@ -127,8 +132,15 @@ export class Film {
     this.#follow();
   }
 
+  #controls() {
+    $("play").disabled = $("sound").disabled = this.#unseen;
+    $("play").textContent = this.player.paused ? "Play" : "Pause";
+    $("sound").setAttribute("aria-pressed", !this.player.muted);
+  }
+
   #failed() {
     this.#unseen = this.player.error.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED;
+    this.#controls();
     if (this.width) this.#show();
   }
 

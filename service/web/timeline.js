@@ -7,7 +7,7 @@ const HEIGHT = 56;
 const BANDS = 8; // people shown, those seen most
 
 export const clock = (seconds) => {
-  const whole = Math.max(0, Math.round(seconds));
+  const whole = Math.max(0, Math.floor(seconds));
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 };
 

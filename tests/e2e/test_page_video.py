@@ -94,6 +94,16 @@ def test_what_is_no_video_is_told(page: Page, tmp_path: Path) -> None:
     expect(page.get_by_role("alert")).to_be_visible()
 
 
+def test_a_video_is_played_and_paused(page: Page, walk: Path) -> None:
+    open_file(page, walk)
+    page.get_by_role("button", name="Play", exact=True).click()
+    expect(page.locator("#film")).to_have_js_property("paused", False)
+    page.get_by_role("button", name="Pause", exact=True).click()
+    expect(page.locator("#film")).to_have_js_property("paused", True)
+    page.get_by_role("button", name="Sound").click()
+    expect(page.locator("#film")).to_have_js_property("muted", False)
+
+
 def answer_with(page: Page, *moments: tuple[float, list[dict[str, object]]]) -> None:
     """Have the service answer for a video of three seconds what it saw at these times."""
     lines: list[dict[str, object]] = [

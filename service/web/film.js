@@ -19,6 +19,7 @@ export class Film {
   #drawing = null;
   #frame = null;
   #unseen = false; // since the browser cannot play it
+  #summary = "";
 
   constructor(file, view) {
     this.file = file;
@@ -31,6 +32,7 @@ export class Film {
   async start() {
     clearProblem();
     this.moments = [];
+    this.#summary = "";
     this.#looking?.abort();
     const looking = (this.#looking = new AbortController());
     this.player.onerror = () => this.#failed();
@@ -47,6 +49,7 @@ export class Film {
       await this.#look(looking);
     } catch (error) {
       tell(error, () => this.start());
+      if (looking === this.#looking && this.moments.length) this.#conclude(`${this.moments.length} frames were analysed.`);
     }
   }
 
@@ -147,6 +150,7 @@ export class Film {
   #add(moment, started, looking) {
     this.moments.push(moment);
     this.timeline.add(moment);
+    if (moment.faces.length) $("keep").hidden = false;
     const done = this.moments.length;
     const share = this.sampled ? done / this.sampled : this.duration ? moment.time / this.duration : null;
     const rate = (done / (performance.now() - started)) * 1000;
@@ -158,8 +162,12 @@ export class Film {
   #summarise({ frames, faces, tracks }) {
     const people = tracks?.length ?? 0;
     const lost = this.moments.filter(({ problem }) => problem).length;
-    say(`${frames} frames, ${faces} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` The model could not answer for ${lost} of the frames.` : ""}${this.#unseen ? ` ${UNSEEN.detail}` : ""}`);
-    if (!faces) this.view.update([]);
+    this.#conclude(`${frames} frames, ${faces || "no"} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` The model could not answer for ${lost} of the frames.` : ""}${this.#unseen ? ` ${UNSEEN.detail}` : ""}`);
+  }
+
+  #conclude(summary) {
+    this.#summary = summary;
+    say(summary);
   }
 
   #seek(time) {
@@ -182,6 +190,8 @@ export class Film {
     this.#frame = moment;
     this.view.forget();
     this.view.update(moment?.faces ?? []);
+    const ahead = !moment && time > this.moments.at(-1)?.time;
+    say(ahead ? "This part of the video has not been analysed." : this.#summary);
   }
 }
 

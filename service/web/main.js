@@ -10,6 +10,12 @@ import { clearProblem, say, tell } from "./say.js";
 import { about, modelCard } from "./service.js";
 import { View } from "./view.js";
 
+const PHOTOS = ["jpeg", "png", "webp", "bmp", "tiff", "gif"].map((kind) => `image/${kind}`);
+const UNKNOWN = {
+  title: "This file cannot be opened",
+  message: "The page takes photos (JPEG, PNG, WebP, BMP, TIFF, GIF) and videos (MP4, MOV, WebM, MKV, AVI).",
+};
+
 let shown = null;
 const view = new View((rank) => shown.question(rank));
 
@@ -52,7 +58,10 @@ function turnOff() {
 }
 
 function openFile(file) {
-  if (file) open(new (isVideo(file) ? Film : Photo)(file, view), file.name);
+  if (!file) return;
+  if (isVideo(file)) open(new Film(file, view), file.name);
+  else if (!file.type || PHOTOS.includes(file.type)) open(new Photo(file, view), file.name);
+  else tell(UNKNOWN);
 }
 
 const isVideo = ({ type, name }) => type.startsWith("video/") || /\.(mkv|avi)$/i.test(name);
@@ -82,7 +91,7 @@ function busy(id, work) {
     try {
       await work();
     } catch (error) {
-      tell(error);
+      tell(error, () => $(id).click());
     } finally {
       $(id).disabled = false;
     }

@@ -10,7 +10,7 @@ const COLUMNS = ["face", "x", "y", "width", "height", "detection_score", "emotio
 
 export class Photo {
   mode = "photo";
-  #ending = new AbortController();
+  #looking = new AbortController();
 
   constructor(file, view) {
     this.file = file;
@@ -21,11 +21,13 @@ export class Photo {
 
   async start() {
     clearProblem();
-    const visible = await shownAs($("photo"), this.url, this.file.name);
-    if (visible) this.view.stage.show("photo", $("photo").naturalWidth, $("photo").naturalHeight);
-    progress(this.#ending, "Looking for faces");
+    const looking = (this.#looking = new AbortController());
     try {
-      const answer = await classify(this.file, this.#ending.signal);
+      const visible = await shownAs($("photo"), this.url, this.file.name);
+      looking.signal.throwIfAborted();
+      if (visible) this.view.stage.show("photo", $("photo").naturalWidth, $("photo").naturalHeight);
+      progress(looking, "Looking for faces");
+      const answer = await classify(this.file, looking.signal);
       if (!visible) this.view.stage.show("none", answer.image.width, answer.image.height);
       this.faces = answer.faces;
       this.view.update(this.faces, visible ? $("photo") : null);
@@ -33,12 +35,12 @@ export class Photo {
     } catch (error) {
       tell(error, () => this.start());
     } finally {
-      endProgress(this.#ending);
+      endProgress(looking);
     }
   }
 
   stop() {
-    this.#ending.abort();
+    this.#looking.abort();
     URL.revokeObjectURL(this.url);
   }
 
@@ -48,13 +50,13 @@ export class Photo {
   csv() { save(csv(COLUMNS, this.faces.map((face, index) => row(face, index))), `${stem(this.file.name)}.csv`); }
 
   async png(query) {
-    save(await explained(this.file, query, this.#ending.signal), `${stem(this.file.name)}-${query.view}.png`);
+    save(await explained(this.file, query, this.#looking.signal), `${stem(this.file.name)}-${query.view}.png`);
   }
 
   #summary(visible) {
     const count = this.faces.length;
     const hidden = visible ? "" : " This browser cannot show this kind of picture; the boxes stand where its faces are.";
-    if (!count) return `No face was found.${hidden}`;
+    if (!count) return `No face was found. Try a picture in which a face is larger, brighter or turned to the camera.${hidden}`;
     return `${count === 1 ? "One face" : `${count} faces`}.${hidden}`;
   }
 }

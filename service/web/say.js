@@ -1,28 +1,32 @@
 // What the page says of itself: one quiet line, problems, and progress.
 
-import { $, element } from "./dom.js";
+import { $, element, hide, setText } from "./dom.js";
 
-export const say = (words) => { $("status").textContent = words; };
+export const say = (words) => setText($("status"), words);
 
-export function clearProblem() { $("problem").hidden = true; }
+export const clearProblem = () => hide($("problem"), $("stage"));
 
 /** Whether the same request may go better another time. */
-const passing = ({ status = 0 }) => status === 0 || status === 429 || status >= 500;
+const passing = ({ status = 0 }) => [0, 401, 429].includes(status) || status >= 500;
+
+/** What a task is ended with by people, who may want it after all. */
+const CANCELLED = { title: "Cancelled", message: "Cancelled", calm: true };
 
 /** Tell of a problem in words; `again`, if it may help, is offered as a button. */
 export function tell(error, again = null) {
   if (error.name === "AbortError") return;
   const wait = error.retryAfter ? ` Try again in ${error.retryAfter} s.` : "";
-  const parts = [
-    element("strong", { textContent: error.title ?? "Something went wrong" }),
-    element("p", { textContent: sentence(error.message) + wait }),
-  ];
+  const { title = "Something went wrong", message } = error;
+  const parts = [element("strong", { textContent: title })];
+  if (message !== title || wait) parts.push(element("p", { textContent: sentence(message) + wait }));
   if (again && passing(error)) {
     const onclick = () => { clearProblem(); again(); };
     parts.push(element("button", { type: "button", className: "small", textContent: "Try again", onclick }));
   }
   $("problem").replaceChildren(...parts);
+  $("problem").classList.toggle("calm", Boolean(error.calm));
   $("problem").hidden = false;
+  $("problem").scrollIntoView({ block: "nearest" });
   say("");
 }
 
@@ -32,16 +36,19 @@ let working = null; // the task whose progress is shown
 export function progress(task, words, share = null) {
   if (task.signal.aborted) return;
   working = task;
-  $("progress").hidden = false;
+  if ($("progress").hidden) {
+    $("progress").hidden = false;
+    $("progress").scrollIntoView({ block: "nearest" });
+  }
   $("progress-words").textContent = words;
   if (share == null) $("bar").removeAttribute("value");
   else $("bar").value = share;
-  $("cancel").onclick = () => task.abort();
+  $("cancel").onclick = () => task.abort(CANCELLED);
 }
 
 /** A task has ended: its progress goes, unless another's is shown by now. */
 export function endProgress(task) {
-  if (task === working) $("progress").hidden = true;
+  if (task === working) hide($("progress"), $("stage"));
 }
 
 const sentence = (words) => {

@@ -3,6 +3,22 @@
 import { askForKey, forgetKey, headers } from "./key.js";
 
 const CARD = "models/gimefive/card";
+const LARGE = 10e6; // bytes; smaller files are refused for other reasons
+const UNREACHED = "The service cannot be reached.";
+const UNSENT = "The service cannot be reached, or it refused the file because it is too large.";
+const BROKEN = "The connection broke off before the answer was complete.";
+
+const AWAY = { title: "The service is not answering", detail: "Try again in a moment." };
+
+/** For what the service, or a proxy before it, says to programmers, by its type or status. */
+const OWN_WORDS = {
+  "urn:gimefive:no-face": { title: "No face in the picture", detail: "There is nothing to draw without one." },
+  401: { title: "API key needed", detail: "This service answers only with an API key." },
+  413: { title: "Too large", detail: "This file is larger than the service accepts: choose a smaller one." },
+  415: { title: "Not a photo or video", detail: "The service does not know this kind of file." },
+  502: AWAY,
+  504: { title: "This took too long", detail: "The service ended the work after its time limit. Try again in a moment." },
+};
 
 /** What the service, or the way to it, says is wrong. */
 export class Problem extends Error {
@@ -41,7 +57,7 @@ export async function* video(file, query, signal) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await received(reader.read(), signal, BROKEN);
     const lines = (rest + (value ?? "")).split("\n");
     rest = done ? "" : lines.pop();
     for (const line of lines) if (line) yield checked(JSON.parse(line));
@@ -49,16 +65,16 @@ export async function* video(file, query, signal) {
   }
 }
 
-/** The annotated video; `received` hears how many bytes have come. */
-export async function annotated(file, query, signal, received) {
+/** The annotated video; `onSize` hears how many bytes have come. */
+export async function annotated(file, query, signal, onSize) {
   const response = await post("explain/video", file, query, signal);
   const parts = [];
   let size = 0;
   for (const reader = response.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
+    const { done, value } = await received(reader.read(), signal, BROKEN);
     if (done) return new Blob(parts, { type: "video/mp4" });
     parts.push(value);
-    received((size += value.length));
+    onSize((size += value.length));
   }
 }
 
@@ -98,23 +114,25 @@ async function answered(send) {
   }
 }
 
-async function fetched(path, options = {}) {
+function fetched(path, options = {}) {
+  const coming = fetch(path, { ...options, headers: { ...options.headers, ...headers() } });
+  return received(coming, options.signal, options.body?.size > LARGE ? UNSENT : UNREACHED);
+}
+
+/** What comes over the network; who ended it gets their own reason back. */
+async function received(coming, signal, detail) {
   try {
-    return await fetch(path, { ...options, headers: { ...options.headers, ...headers() } });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem({
-      title: "No answer",
-      detail: navigator.onLine
-        ? "The service cannot be reached, or it refused the file before it was sent in full, as " +
-          "it does with one that is too large."
-        : "This device is offline.",
-    });
+    return await coming;
+  } catch {
+    if (signal?.aborted) throw signal.reason;
+    throw new Problem({ title: "No answer", detail: navigator.onLine ? detail : "This device is offline." });
   }
 }
 
 async function problem(response) {
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
   const given = await response.json().catch(() => ({}));
-  return new Problem({ title: `Status ${response.status}`, status: response.status, ...given }, retryAfter);
+  const status = response.status;
+  const own = OWN_WORDS[given.type] ?? OWN_WORDS[status];
+  return new Problem({ title: `The service answered with status ${status}`, status, ...given, ...own }, retryAfter);
 }

@@ -151,6 +151,35 @@ def test_what_is_opened_meanwhile_has_a_progress_of_its_own(page: Page, walk: Pa
     expect(words).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(words).to_be_hidden()
+    expect(page.locator("#stage")).to_be_focused()
+
+
+def test_a_photo_that_is_decoded_late_does_not_cover_what_was_opened_meanwhile(
+    page: Page, walk: Path
+) -> None:
+    page.evaluate(
+        "() => { HTMLImageElement.prototype.decode ="
+        " () => new Promise(resolve => { window.decoded = resolve; }); }"
+    )
+    open_file(page, PORTRAIT)
+    open_file(page, walk)
+    expect(page.get_by_role("status")).to_contain_text("one person")
+    page.evaluate("() => { decoded(); return new Promise(requestAnimationFrame); }")
+    expect(page.locator("#film")).to_be_visible()
+    expect(page.locator("#photo")).to_be_hidden()
+
+
+def test_what_is_cancelled_can_be_had_again_and_nothing_slides_under_a_second_click(
+    page: Page,
+) -> None:
+    page.route("**/classify", lambda _: None)  # nobody answers
+    open_file(page, PORTRAIT)
+    page.get_by_role("button", name="Cancel").dblclick()
+    expect(page.locator("#source")).to_have_text(PORTRAIT.name)
+    expect(page.get_by_role("alert")).to_contain_text("Cancelled")
+    page.unroute("**/classify")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#emotion")).to_have_text("Happiness")
 
 
 def visible_tags(page: Page) -> list[tuple[float, float, float, float]]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
@@ -15,10 +16,23 @@ def test_what_is_no_picture_is_told_in_the_services_words(page: Page, tmp_path: 
     expect(page.get_by_role("alert")).to_contain_text("send a JPEG")
 
 
+def test_a_picture_that_cannot_be_shown_leaves_none_of_the_one_before(
+    page: Page, tmp_path: Path
+) -> None:
+    open_file(page, PORTRAIT)
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    (tmp_path / "holiday.jpg").write_text("no picture at all")
+    open_file(page, tmp_path / "holiday.jpg")
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.locator("#photo")).to_be_hidden()
+    expect(page.get_by_role("button", name="Scores as CSV")).to_be_hidden()
+
+
 def test_a_picture_without_a_face_is_told_so(page: Page, tmp_path: Path) -> None:
     Image.new("RGB", (320, 240), "grey").save(tmp_path / "wall.png")
     open_file(page, tmp_path / "wall.png")
-    expect(page.get_by_role("status")).to_have_text("No face was found.")
+    expect(page.get_by_role("status")).to_contain_text("No face was found. Try")
+    expect(page.get_by_role("button", name="Scores as CSV")).to_be_hidden()
 
 
 def test_a_service_that_is_gone_is_told_and_can_be_asked_again(page: Page) -> None:
@@ -52,3 +66,41 @@ def test_a_key_is_asked_for_once_where_the_service_wants_one(page: Page) -> None
     page.get_by_role("link", name="model card").click()
     page.wait_for_url("blob:**")
     expect(page.locator("body")).to_contain_text("10478086")
+
+
+def test_what_is_neither_photo_nor_video_is_told_and_leaves_the_rest(
+    page: Page, tmp_path: Path
+) -> None:
+    open_file(page, PORTRAIT)
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    (tmp_path / "letter.pdf").write_bytes(b"%PDF-1.7")
+    open_file(page, tmp_path / "letter.pdf")
+    expect(page.get_by_role("alert")).to_contain_text("The page takes photos (JPEG,")
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    expect(page.locator("#source")).to_have_text(PORTRAIT.name)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(413, "choose a smaller one"), (502, "Try again in a moment"), (504, "took too long")],
+)
+def test_a_refusal_is_told_in_words_for_people(page: Page, status: int, words: str) -> None:
+    page.route("**/classify", lambda route: route.fulfill(status=status, body="<h1>nginx</h1>"))
+    open_file(page, PORTRAIT)
+    expect(page.get_by_role("alert")).to_contain_text(words)
+
+
+def test_nothing_is_told_twice(page: Page) -> None:
+    page.route("**/classify", lambda route: route.fulfill(status=500, body="<h1>nginx</h1>"))
+    open_file(page, PORTRAIT)
+    expect(page.get_by_role("alert")).to_contain_text("status 500")
+    assert page.get_by_role("alert").inner_text().count("500") == 1
+
+
+def test_a_connection_that_breaks_off_in_a_video_is_told(page: Page, walk: Path) -> None:
+    page.evaluate(
+        "() => { ReadableStreamDefaultReader.prototype.read ="
+        " () => Promise.reject(new TypeError('network error')); }"
+    )
+    open_file(page, walk)
+    expect(page.get_by_role("alert")).to_contain_text("connection broke off")

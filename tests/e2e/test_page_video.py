@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests import videos
-from tests.e2e.browser import face, heat, open_file
+from tests.e2e.browser import face, heat, open_file, watched_page
+from tests.e2e.conftest import Server
 
 
 def test_a_video_is_followed_on_a_timeline_that_seeks(page: Page, walk: Path) -> None:
@@ -134,3 +135,23 @@ def test_people_keep_their_places_and_the_chosen_one_is_waited_for(page: Page, w
     expect(page.get_by_role("button", name="Person 1: ", pressed=True)).to_be_visible()
     seek(page, 0)
     expect(people.nth(1)).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_part_that_was_not_analysed_yet_is_told(page: Page, walk: Path) -> None:
+    answer_with(page, (0, [face(20, 60, 90, 90, track=1)]))
+    open_file(page, walk)
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+    seek(page, 2)
+    expect(page.get_by_role("status")).to_contain_text("has not been analysed")
+    seek(page, 0)
+    expect(page.get_by_role("status")).to_be_empty()
+
+
+def test_on_a_phone_the_progress_of_a_drawing_comes_into_view(
+    browser: Browser, server: Server, walk: Path
+) -> None:
+    with watched_page(browser, server.url, viewport={"width": 390, "height": 844}) as page:
+        page.route("**/explain/video**", lambda _: None)  # nobody answers
+        open_file(page, walk)
+        page.get_by_role("button", name="Video as MP4").click()
+        expect(page.locator("#progress")).to_be_in_viewport(ratio=1)

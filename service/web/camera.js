@@ -2,7 +2,7 @@
 
 import { $, snapshot } from "./dom.js";
 import { coloured } from "./crop.js";
-import { askForKey, forgetKey, headers, subprotocols } from "./key.js";
+import { askForKey, headers, subprotocols } from "./key.js";
 import { csv, FRAME_COLUMNS, row, save } from "./saving.js";
 import { clearProblem, say, tell } from "./say.js";
 import { explained } from "./service.js";
@@ -174,10 +174,7 @@ export class Camera {
   }
 
   async #closed(code, reason, opened) {
-    if (!opened && await refused() && !this.#ended) {
-      forgetKey();
-      if (await askForKey() && !this.#ended) return this.#connect();
-    }
+    if (!opened && await refused() && !this.#ended && await askForKey() && !this.#ended) return this.#connect();
     if (this.#ended) return;
     const detail = reason || CLOSED[code] || "The connection was lost.";
     tell(Object.assign(new Error(detail), { title: "The camera’s stream ended" }), () => this.#connect());

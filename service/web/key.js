@@ -9,17 +9,22 @@ export const KEPT = "gimefive.key";
 
 export const key = () => sessionStorage.getItem(NAME);
 
-export const forgetKey = () => sessionStorage.removeItem(NAME);
-
 export const headers = () => (key() ? { "X-API-Key": key() } : {});
 
 /** The subprotocols by which a WebSocket brings the key. */
 export const subprotocols = () => (key() ? [`${NAME}.${key()}`] : []);
 
-/** Ask for the key; whether one was given. */
+/** Ask for a key, since there is none or it was refused; whether one was given. */
 export function askForKey() {
   const dialog = $("key-dialog");
-  if (!dialog.open) dialog.showModal();
+  if (!dialog.open) {
+    $("key-words").textContent = key()
+      ? "The service does not know this key: look for a typing error, or ask for a new key."
+      : "This service answers only with an API key.";
+    sessionStorage.removeItem(NAME);
+    dialog.returnValue = "";
+    dialog.showModal();
+  }
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       const given = $("key").value.trim();

@@ -1,6 +1,6 @@
 // The service's HTTP interface, and what it says when something is wrong.
 
-import { askForKey, forgetKey, headers } from "./key.js";
+import { askForKey, headers } from "./key.js";
 
 const CARD = "models/gimefive/card";
 const LARGE = 10e6; // bytes; smaller files are refused for other reasons
@@ -109,7 +109,6 @@ async function answered(send) {
     if (response.ok) return response;
     const said = await problem(response);
     if (said.status !== 401) throw said;
-    forgetKey();
     if (!(await askForKey())) throw said;
   }
 }

@@ -68,6 +68,23 @@ def test_a_key_is_asked_for_once_where_the_service_wants_one(page: Page) -> None
     expect(page.locator("body")).to_contain_text("10478086")
 
 
+def test_a_wrong_key_is_told_and_can_be_given_again(page: Page) -> None:
+    page.route("**/classify", guarded)
+    open_file(page, PORTRAIT)
+    expect(page.get_by_role("dialog")).to_contain_text("answers only with an API key")
+    page.get_by_label("API key", exact=True).fill("open says me")
+    page.get_by_role("button", name="Use it").click()
+    expect(page.get_by_label("API key", exact=True)).to_have_js_property("validity.valid", False)
+    page.get_by_label("API key", exact=True).fill("open-says-me")
+    page.get_by_role("button", name="Use it").click()
+    expect(page.get_by_role("dialog")).to_contain_text("does not know this key")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_label("API key", exact=True).fill("open-sesame")
+    page.get_by_role("button", name="Use it").click()
+    expect(page.locator("#emotion")).to_have_text("Happiness")
+
+
 def test_what_is_neither_photo_nor_video_is_told_and_leaves_the_rest(
     page: Page, tmp_path: Path
 ) -> None:

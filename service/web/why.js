@@ -1,9 +1,9 @@
 // Why a face got a score: its heat map, and the ways to ask for one.
 
 import { closeUp } from "./crop.js";
-import { $ } from "./dom.js";
+import { $, hide } from "./dom.js";
 import { percent } from "./emotions.js";
-import { tell } from "./say.js";
+import { clearProblem, tell } from "./say.js";
 import { heatmap } from "./service.js";
 
 export class Why {
@@ -15,7 +15,7 @@ export class Why {
     $("options").addEventListener("submit", (event) => event.preventDefault());
     for (const id of ["method", "layer", "colormap"]) $(id).addEventListener("change", () => this.#again());
     $("alpha").addEventListener("input", () => this.#mix());
-    $("hide-heat").addEventListener("click", () => { this.clear(); onHide(); });
+    $("hide-heat").addEventListener("click", onHide);
     this.#mix();
   }
 
@@ -36,6 +36,8 @@ export class Why {
     this.#asking?.abort();
     const asking = (this.#asking = new AbortController());
     this.#question = { image, face, target };
+    clearProblem();
+    this.#wipe("Looking.");
     $("why").hidden = false;
     $("why-title").textContent = `Why ${target}?`;
     $("frame").setAttribute("aria-busy", true);
@@ -47,9 +49,8 @@ export class Why {
       ]);
       if (!asking.signal.aborted) this.#show(found, seen, target);
     } catch (error) {
-      if (error.name === "AbortError") return;
-      this.stage.clearHeat();
-      $("why-words").textContent = "";
+      if (asking.signal.aborted) return;
+      this.#wipe("");
       tell(error, () => this.#again());
     } finally {
       if (this.#asking === asking) $("frame").removeAttribute("aria-busy");
@@ -61,23 +62,29 @@ export class Why {
     heat.width = heat.height = image.width;
     if (picture) closeUp($("closeup-face"), picture, place);
     picture?.close();
-    this.stage.clearHeat();
     if (!empty) {
       this.stage.addHeat(image, place);
       heat.getContext("2d").drawImage(image, 0, 0);
     }
     $("why-words").textContent = empty
       ? `Nothing at this layer speaks for ${target} in this face.`
-      : `The warmer a spot, the more it speaks for ${target}. Colours are stretched to the map’s ` +
-        "own maximum, so maps cannot be compared by them.";
+      : `${meaning(this.options.method, target)} Colours are stretched to the map’s own maximum, ` +
+        "so maps cannot be compared by them.";
   }
 
   clear() {
     this.#asking?.abort();
+    if (this.#question) clearProblem();
     this.#question = null;
+    this.#wipe("");
+    hide($("why"), $("bars").querySelector("[aria-pressed=true]") ?? $("stage"));
+  }
+
+  /** Take away what was answered before. */
+  #wipe(words) {
     this.stage.clearHeat();
-    $("why").hidden = true;
-    $("why-words").textContent = "";
+    for (const id of ["closeup-face", "closeup-heat"]) $(id).width = 0;
+    $("why-words").textContent = words;
   }
 
   #again() {
@@ -90,3 +97,7 @@ export class Why {
     $("alpha-value").textContent = percent(this.alpha);
   }
 }
+
+const meaning = (method, target) => method === "activations"
+  ? "The stronger the colour, the more this layer responds there, whatever the emotion."
+  : `The stronger the colour, the more it speaks for ${target}.`;

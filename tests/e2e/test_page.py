@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from service.records import EMOTIONS
-from tests.e2e.browser import PORTRAIT, face, heat, open_file, watched_page
+from tests.e2e.browser import PORTRAIT, face, heat, open_file, wait_painted, watched_page
 from tests.e2e.conftest import Server
 
 
@@ -100,6 +100,38 @@ def test_another_way_to_explain_gives_another_map(page: Page, control: str, choi
     assert (heat(page) != before).any()
 
 
+def test_activations_are_not_said_to_speak_for_an_emotion(page: Page) -> None:
+    open_file(page, PORTRAIT)
+    page.locator("#bars button").first.click()
+    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    page.get_by_label("Method").select_option("activations")
+    expect(page.locator("#why-words")).to_contain_text("whatever the emotion")
+
+
+def test_while_an_answer_is_awaited_nothing_is_left_of_the_one_before(page: Page) -> None:
+    open_file(page, PORTRAIT)
+    page.locator("#bars button").first.click()
+    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    wait_painted(page, "#closeup-face")
+    page.route("**/explain**", lambda _: None)  # nobody answers
+    page.locator("#bars button").nth(5).click()
+    expect(page.get_by_role("heading", name="Why fear?")).to_be_visible()
+    expect(page.locator("#why-words")).to_have_text("Looking.")
+    for canvas in ("#closeup-face", "#closeup-heat", "#heat"):
+        wait_painted(page, canvas, painted=False)
+
+
+def test_a_problem_goes_with_the_question_that_had_it(page: Page) -> None:
+    open_file(page, PORTRAIT)
+    page.route("**/explain**", lambda route: route.fulfill(status=503, json={}))
+    page.locator("#bars button").first.click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.unroute("**/explain**")
+    page.locator("#bars button").nth(5).click()
+    expect(page.locator("#why-words")).to_contain_text("speaks for fear")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
 def test_all_of_it_works_from_the_keyboard(page: Page) -> None:
     open_file(page, PORTRAIT)
     expect(page.locator("#emotion")).to_have_text("Happiness")
@@ -111,6 +143,8 @@ def test_all_of_it_works_from_the_keyboard(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#bars button").nth(5)).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_role("heading", name="Why fear?")).to_be_visible()
+    page.get_by_role("button", name="Hide the heat map").press("Enter")
+    expect(page.locator("#bars button").nth(5)).to_be_focused()
 
 
 def test_what_is_opened_has_the_focus_of_the_button_that_goes(page: Page) -> None:

@@ -5,7 +5,7 @@ export const EMOTIONS = ["happiness", "surprise", "sadness", "anger", "disgust",
 export const title = (emotion) => emotion[0].toUpperCase() + emotion.slice(1);
 
 export const percent = (share) =>
-  share > 0 && share < 0.005 ? "<\u00a01\u00a0%" : `${Math.round(share * 100)}\u00a0%`;
+  share > 0 && share < 0.005 ? "<1%" : `${Math.round(share * 100)}%`;
 
 export const colour = (emotion) => `var(--${emotion})`;
 

@@ -8,7 +8,7 @@ import { clock, Timeline } from "./timeline.js";
 
 const NEAR = 0.6; // seconds from a frame that was looked at for which it still stands
 const UNSEEN = {
-  title: "Not to be seen here",
+  title: "This video cannot be shown here",
   detail: "This browser cannot play this kind of video: the boxes stand where its faces are, and “Video as MP4” makes one that it plays.",
   status: 415,
 };

@@ -116,7 +116,7 @@ const introduce = () => about().then(({ serving, card }) => {
   $("serving").textContent = `version ${serving.version}, ${serving.precision} on ${serving.device}`;
   const measured = Object.values({ ...card.metrics.held_out, ...card.metrics.unseen }).map((set) => set[serving.precision] ?? set.fp32);
   const [least, most] = [Math.min, Math.max].map((pick) => percent(pick(...measured.map(({ accuracy }) => accuracy.value))));
-  $("accuracy").textContent = `Of faces it had never seen it named ${least} to ${most} as people did, depending on where the pictures came from.`;
+  $("accuracy").textContent = `Of faces it had never seen, it named ${least} to ${most} as people did, depending on where the pictures came from.`;
 }).catch(() => {});
 addEventListener(KEPT, introduce);
 introduce();

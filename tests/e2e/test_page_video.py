@@ -47,7 +47,7 @@ def test_between_two_frames_the_one_that_was_looked_at_is_shown_and_explained(
     page: Page, walk: Path
 ) -> None:
     open_file(page, walk)
-    page.get_by_label("Look at").select_option("2")
+    page.get_by_label("Analyse").select_option("2")
     expect(page.get_by_role("status")).to_contain_text("6 frames")
     film = page.locator("#film")
     film.evaluate("film => { film.currentTime = 1.4; }")

@@ -52,7 +52,7 @@ def tiles(sitter: Sitter, subjects: Sequence[Subject], styles: Sequence[Style]) 
     """The face under each heat in its style."""
     face = cut_face(sitter.picture, subjects[0].crop, TILE)
     return [
-        heat_over(face, subject.explained.heat, style.alpha, style.colormap)
+        heat_over(face, subject.explanation.heat, style.alpha, style.colormap)
         for subject, style in zip(subjects, styles, strict=True)
     ]
 

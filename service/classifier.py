@@ -11,7 +11,7 @@ from service.records import Classification, FaceMode, Picture, Prediction, Timin
 
 
 class Classifier:
-    """The one way, for single pictures and for those of many."""
+    """Classifies pictures, whether sent alone or as frames of a batch or a video."""
 
     def __init__(self, intake: Intake, submitter: Submitter, metrics: Metrics) -> None:
         self._intake = intake

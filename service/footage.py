@@ -82,7 +82,7 @@ class Footage:
             faces: find faces, or take each frame as one aligned face crop.
             track: whether people are followed from frame to frame.
 
-        Returns:
+        Yields:
             What the video says of itself; then a moment a frame, in order, with a problem where the
             model could not answer; then their summary.
 
@@ -135,7 +135,7 @@ class Footage:
             faces: find faces, or take each frame as one aligned face crop.
             track: whether people are followed; labels do not flicker then.
 
-        Returns:
+        Yields:
             As `watch` does.
 
         Raises:

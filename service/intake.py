@@ -1,4 +1,4 @@
-"""Bytes to faces: decoding, detecting and cropping in a bounded pool of threads."""
+"""Bytes to faces, and what is drawn of them: the bounded pool of threads that does both."""
 
 import asyncio
 import time

@@ -97,7 +97,7 @@ class Cost:
 
 
 class SafetyMargin:
-    """By how much predictions fall short: what to add so that hardly any does.
+    """What to add to a prediction so that it is hardly ever exceeded.
 
     Their errors' average and two average deviations, as TCP adds to a round trip's time
     (V. Jacobson, Congestion Avoidance and Control, 1988).

@@ -8,8 +8,8 @@ from math import inf
 from service.errors import Overloaded, RateLimited
 
 CROWD = 128
-"""So many may wait, however long it takes: clients that each wait for their answer before they ask
-again are no overload, and this many of them are not refused."""
+"""Until an overload begins this many may wait, however long: clients that await each answer before
+they ask again are none."""
 
 
 CALM = 1.0

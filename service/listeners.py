@@ -32,8 +32,8 @@ NO_SYN = b"".join(
 def listeners(host: str, port: int, count: int) -> Iterator[list[list[socket.socket]]]:
     """For each of `count` processes its sockets, bound to all addresses that `host` has.
 
-    They do not listen yet. The kernel spreads connections over them evenly, by hashing. Over
-    processes that share one socket it would not: there, who is awake takes all of a burst.
+    They do not listen yet. The kernel spreads connections over them evenly, by hashing. Were one
+    socket shared, whichever process is awake would accept all of a burst.
 
     Raises:
         ServiceError: the address cannot be had.

@@ -34,7 +34,7 @@ class Entry(Generic[ItemT, ResultT]):
         item: what the model is asked about.
         deadline: moment after which nobody needs the answer; None for never.
         future: whoever submitted it waits for this.
-        traced: whose request it belongs to, for who follows requests.
+        traced: the request it belongs to, for the tracer; None if that is not traced.
         enqueued: moment of its admission.
         expected: moment at which its answer was expected then; None if it waited for room.
         retried: whether a worker was lost with it already.

@@ -20,7 +20,9 @@ from service.tracer import Tracer
 
 
 class RemoteCore:
-    """`service.core.Core`, whose other methods' words hold here, at the other end of a connection.
+    """The `service.core.Core` of another process, reached over a connection.
+
+    Methods that are not described here do as the core's.
 
     Attributes:
         info: the model in use.

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SETTLING = 0.25
-"""Seconds after the drain delay in which requests arrive of those who have only just connected."""
+"""Seconds after the drain delay for which clients that have just connected are still heard."""
 
 LAST_WORDS = 5.0
-"""Seconds before the end of draining, at most, when what is still worked on ends and is told."""
+"""At most so many seconds before draining ends, work that still runs is ended, so that its clients
+can be told."""
 
 
 class DrainingServer(uvicorn.Server):

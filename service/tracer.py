@@ -9,7 +9,7 @@ class Tracer(Protocol):
     """Who is told. Moments are seconds of the monotonic clock."""
 
     def current(self) -> object:
-        """The request whose work this is, as `Entry.traced` keeps it; None if none is followed."""
+        """The request being served, to be kept in `Entry.traced`; None if it is not traced."""
 
     def step(self, name: str, began: float, ended: float) -> None:
         """Something was done for the request whose work this is."""

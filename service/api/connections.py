@@ -17,11 +17,11 @@ MOST_HEAD = 2**16
 """Largest request head, in bytes; httptools has no limit of its own."""
 
 FIRST_WORDS = 1.0
-"""Seconds that who has connected, and not yet asked, has for it once the service ends."""
+"""Seconds a connected client still has for its first request once the service is stopping."""
 
 
 class StallWatch:
-    """Calls when of what a client has yet to take nothing goes for some seconds."""
+    """Calls `stalled` when a client has read nothing of what is due to it for `seconds`."""
 
     def __init__(
         self, seconds: float, left: Callable[[], int], stalled: Callable[[], None]

@@ -29,7 +29,7 @@ class HeldStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI's signature
         """Send it, as ASGI says; `api.disconnects` ends it when the client goes away.
 
-        What breaks off is left incomplete, so that the server cuts the transfer short.
+        An answer that breaks off is never completed, so that the client sees the transfer fail.
         """
         async with self._held:
             try:

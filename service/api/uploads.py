@@ -53,7 +53,7 @@ def temporary(folder: Path | None) -> Iterator[BinaryIO]:
     try:
         yield file
     finally:
-        with suppress(OSError):  # what the disk has no room for was told, and is wanted no more
+        with suppress(OSError):  # a full disk was told of already, and this file is thrown away
             file.close()
 
 

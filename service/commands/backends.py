@@ -1,7 +1,6 @@
 """Who answers the command line: a service at a URL, or an engine in this process."""
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from service.drawing import Style
 from service.engine import Engine
 from service.errors import ServiceError
 from service.explanation import Question
+from service.pipeline import overlapped
 from service.records import EMOTIONS, FaceMode
 from service.settings import Settings
 from service.video import Sampling
@@ -27,7 +27,7 @@ SAMPLING = ("fps", "every", "start", "end")
 
 
 class Backend(Protocol):
-    """Somebody who answers.
+    """What answers the command line: a running service, or an engine in this process.
 
     Attributes:
         at_once: how many pictures to send at a time.
@@ -49,8 +49,8 @@ class Backend(Protocol):
     ) -> AsyncGenerator[VideoLine | DrawnVideo]:
         """Likewise, and drawn into an MP4, which is there when all of it is.
 
-        What it shows need not be told unless `told`: a service answers either, and is sent the
-        video a second time then. Last is what it says of the drawing.
+        Frames may be left out unless `told`: a service either tells or draws, so for both it is
+        sent the video twice. A `DrawnVideo` comes last.
         """
 
 
@@ -142,7 +142,7 @@ async def local_backend(settings: Settings) -> AsyncIterator[Backend]:
         yield _Local(engine)
 
 
-async def rows(backend: Backend, files: list[Path], faces: FaceMode) -> AsyncIterator[Row]:
+def rows(backend: Backend, files: list[Path], faces: FaceMode) -> AsyncGenerator[Row]:
     """The answers in the files' order, while the next ones are being worked on."""
 
     async def one(path: Path) -> Row:
@@ -152,13 +152,11 @@ async def rows(backend: Backend, files: list[Path], faces: FaceMode) -> AsyncIte
         except (ServiceError, OSError) as error:
             return Row(path, problem=str(error))
 
-    under_way: deque[asyncio.Task[Row]] = deque()
-    for path in files:
-        under_way.append(asyncio.create_task(one(path)))
-        if len(under_way) == backend.at_once:
-            yield await under_way.popleft()
-    while under_way:
-        yield await under_way.popleft()
+    async def each() -> AsyncGenerator[Path]:
+        for path in files:
+            yield path
+
+    return overlapped(each(), one, backend.at_once)
 
 
 def _sampling(query: Query) -> Sampling:

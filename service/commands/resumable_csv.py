@@ -1,4 +1,4 @@
-"""A CSV file that a run goes on with where another was broken off."""
+"""A CSV file that a later run continues where an interrupted one stopped."""
 
 import csv
 import io

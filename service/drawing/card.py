@@ -64,9 +64,7 @@ class Card:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height, in pixels."""
-        footer, explanation = 0.0, self.subject.explanation
-        if explanation is not None:
-            footer = 3.15 if explanation.empty else 4.15
+        footer = 3.15 if self.subject.explanation.empty else 4.15
         return round(16.8 * self.unit), round((13.3 + footer) * self.unit)
 
     def draw(self, picture: Picture, x: float, y: float) -> None:
@@ -82,8 +80,7 @@ class Card:
         self._write_right(picture, right, y + 2.08 * unit, percent(subject.share), 1.3)
         for index in range(len(EMOTIONS)):
             self._draw_score(picture, index, left, right, y + (4.35 + 1.5 * index) * unit)
-        if subject.explanation is not None:
-            self._draw_footer(picture, subject.explanation, left, right, y + 13.1 * unit)
+        self._draw_footer(picture, subject.explanation, left, right, y + 13.1 * unit)
 
     def _draw_score(
         self, picture: Picture, index: int, left: float, right: float, baseline: float
@@ -99,9 +96,7 @@ class Card:
         fill(picture, track, WHITE, opacity=0.14, radius=unit)
         bar = Box(track.x, track.y, max(track.width * share, track.height), track.height)
         if share >= 0.005:
-            followed = self.subject.track is not None
-            colour = self.subject.tone if followed else EMOTION_COLOURS[emotion]
-            fill(picture, bar, colour, radius=unit)
+            fill(picture, bar, EMOTION_COLOURS[emotion], radius=unit)
         number = percent(share)
         start = right - text_width(number, unit, MEDIUM)
         write(picture, start, baseline, number, unit, MEDIUM, tone)

@@ -24,7 +24,7 @@ def panel(picture: Picture, subject: Subject, style: Style) -> Picture:
     Returns:
         RGB ``[height, width, 3]`` on white.
     """
-    explanation = subject.explained
+    explanation = subject.explanation
     width = 2 * MARGIN + 3 * TILE + 2 * GUTTER + 90
     canvas = _sheet(width, MARGIN + 46 + TILE + 24 + MARGIN)
     _write_heading(canvas, subject, f"{claim(explanation)} · {source(explanation)}")
@@ -54,7 +54,7 @@ def grid(picture: Picture, subject: Subject, style: Style) -> Picture:
     Raises:
         BadParameter: the explanation has no feature maps.
     """
-    features = subject.explained.features
+    features = subject.explanation.features
     if features is None:
         raise BadParameter("view=grid shows feature maps: ask for method=activations")
     count, step, label = len(features.channels), SMALL_TILE + SMALL_GUTTER, 22
@@ -62,7 +62,7 @@ def grid(picture: Picture, subject: Subject, style: Style) -> Picture:
     top = MARGIN + 42
     width = 2 * MARGIN + COLUMNS * step - SMALL_GUTTER
     canvas = _sheet(width, top + rows * (step + label) - SMALL_GUTTER + MARGIN - 8)
-    layer = subject.explained.question.layer
+    layer = subject.explanation.question.layer
     words = f"{layer}: the {count} strongest of {features.total} feature maps"
     _write_heading(canvas, subject, words)
     face = cut_face(picture, subject.crop, SMALL_TILE)

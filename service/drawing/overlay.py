@@ -103,8 +103,7 @@ def annotate(
 
 def _draw_face(canvas: Picture, subject: Subject, style: Style, unit: float) -> None:
     """The heat, the box with a dark line around its coloured one, and the landmarks."""
-    if subject.explanation is not None:
-        lay_heat(canvas, subject.explanation.heat, subject.crop, style.alpha, style.colormap)
+    lay_heat(canvas, subject.explanation.heat, subject.crop, style.alpha, style.colormap)
     face, line = subject.prediction.face, max(2.0, min(unit / 6, subject.zone.height / 70))
     radius = 0.06 * min(face.box.width, face.box.height)
     frame = clip(face.box, Box(0, 0, canvas.shape[1], canvas.shape[0]), line / 2)

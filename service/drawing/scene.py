@@ -41,7 +41,7 @@ class Subject:
     Attributes:
         prediction: its place and its scores.
         crop: where its 64x64 crop lies in the picture.
-        explanation: its heat; None for none.
+        explanation: its heat.
         track: the person's number, where people are followed.
         label: index in `EMOTIONS` of the emotion that is named, where that is not left to the
             scores; a label may lag behind them, so that it does not flicker.
@@ -49,7 +49,7 @@ class Subject:
 
     prediction: Prediction
     crop: Affine
-    explanation: Explanation | None = None
+    explanation: Explanation
     track: int | None = None
     label: int | None = None
 
@@ -74,17 +74,6 @@ class Subject:
     def title(self) -> str:
         """The emotion, after the number of the person where people are followed."""
         return self.emotion if self.track is None else f"#{self.track} {self.emotion}"
-
-    @property
-    def explained(self) -> Explanation:
-        """The explanation, for views that show nothing else.
-
-        Raises:
-            ValueError: there is none.
-        """
-        if self.explanation is None:
-            raise ValueError("this view shows an explanation, and the subject has none")
-        return self.explanation
 
     @property
     def zone(self) -> Box:

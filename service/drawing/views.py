@@ -39,17 +39,17 @@ def draw(view: str, picture: Picture, subject: Subject, style: Style) -> NDArray
 def face(picture: Picture, subject: Subject, style: Style) -> Picture:
     """The crop alone, ``[512, 512, 3]``, under its heat; an empty map leaves it plain."""
     crop = cut_face(picture, subject.crop, SIDE)
-    return heat_over(crop, subject.explained.heat, style.alpha, style.colormap)
+    return heat_over(crop, subject.explanation.heat, style.alpha, style.colormap)
 
 
 def heatmap(_picture: Picture, subject: Subject, style: Style) -> Picture:
     """The colours alone, ``[512, 512, 3]``."""
-    return colour(upsample(normalise(subject.explained.heat), SIDE), style.colormap)
+    return colour(upsample(normalise(subject.explanation.heat), SIDE), style.colormap)
 
 
 def heat_values(_picture: Picture, subject: Subject, _style: Style) -> NDArray[np.uint8]:
     """The map in 256 steps of grey, ``[64, 64]``, pixel for pixel over the crop."""
-    values = upsample(normalise(subject.explained.heat), FACE_SIZE)
+    values = upsample(normalise(subject.explanation.heat), FACE_SIZE)
     return np.rint(values * 255).astype(np.uint8)
 
 

@@ -127,8 +127,8 @@ class TestPlace:
 
     def test_a_picture_that_is_the_crop_is_shown_pixel_for_pixel(self) -> None:
         picture = noise(512, 512)
-        whole = Subject(subject(Box(0, 0, 512, 512)).prediction, crop_of(Box(0, 0, 512, 512)))
-        whole = Subject(whole.prediction, whole.crop, explanation())
+        box = Box(0, 0, 512, 512)
+        whole = Subject(subject(box).prediction, crop_of(box), explanation())
         assert (draw("face", picture, whole, PLAIN) == picture).all()
 
 

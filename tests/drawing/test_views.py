@@ -19,6 +19,7 @@ from service.drawing.brush import BOLD, MEDIUM, text_width
 from service.drawing.card import Card, claim, percent
 from service.drawing.figure import GUTTER, MARGIN, TILE
 from service.drawing.heat import palette
+from service.drawing.palette import EMOTION_COLOURS
 from service.errors import BadParameter
 from service.explanation import METHODS
 from service.records import EMOTIONS, Box, Face, Prediction
@@ -157,6 +158,16 @@ class TestWords:
                 for heat in (HEAT, 0 * HEAT):
                     words = claim(explanation(heat, method, emotion))
                     assert text_width(words, 0.88 * size, MEDIUM) < inner
+
+    def test_bars_have_the_colours_of_emotions_whether_people_are_followed_or_not(self) -> None:
+        prediction = Prediction(Face(Box(0, 0, 9, 9)), np.full(6, 1 / 6, np.float32))
+        for track in (None, 3):
+            face = Subject(prediction, crop_of(Box(0, 0, 9, 9)), explanation(), track)
+            card = Card(face, "jet", 40.0)
+            picture = np.zeros((card.size[1], card.size[0], 3), np.uint8)
+            card.draw(picture, 0, 0)
+            for colour in EMOTION_COLOURS.values():
+                assert (np.abs(picture.astype(int) - colour).max(-1) < 4).sum() > 100
 
 
 def test_png_holds_the_pixels_as_they_are() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from service.api import problems, schemas
 from service.errors import ModelFailure, ServiceError
@@ -63,6 +63,32 @@ class VideoSummary(BaseModel):
 
 
 VideoLine = VideoHead | VideoFrame | VideoSummary
+
+
+class FirstLine(BaseModel):
+    """What the video says of itself."""
+
+    video: VideoHead
+
+
+class LastLine(BaseModel):
+    """What there was in all."""
+
+    summary: VideoSummary
+
+
+class BrokenOff(BaseModel):
+    """The last line of an answer that breaks off."""
+
+    problem: problems.Problem
+
+
+class AnswerLine(RootModel[FirstLine | VideoFrame | LastLine | BrokenOff]):
+    """Any line of what is told of a video."""
+
+
+class FaceTable(RootModel[str]):
+    """CSV with a head: a row a face, and one that is all but empty for a frame with a problem."""
 
 
 async def ndjson(

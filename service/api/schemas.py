@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.api.problems import Problem
 from service.explanation import Emotion, Explained, Glance
 from service.records import (
     EMOTIONS,
@@ -139,7 +140,7 @@ class FrameModel(BaseModel):
     status: Literal["ok", "error"]
     image: ImageSize | None = Field(None, description="There with status ok.")
     faces: list[FollowedFaceModel] | None = Field(None, description="There with status ok.")
-    problem: dict[str, Any] | None = Field(None, description="There with status error.")
+    problem: Problem | None = Field(None, description="There with status error.")
 
 
 class FramesResponse(BaseModel):
@@ -147,6 +148,23 @@ class FramesResponse(BaseModel):
 
     model: ModelRef
     frames: list[FrameModel]
+
+
+class LiveFace(FollowedFaceModel):
+    """A face in a camera's frame."""
+
+    map: list[list[float]] | None = Field(None, description="The raw map, where one was asked for.")
+    place: list[list[float]] | None = Field(None, description="Where it lies in the frame.")
+
+
+class LiveAnswer(BaseModel):
+    """What one frame shows, or why nothing can be said of it."""
+
+    seq: int = Field(description="Which of the frames that were given, from 0.")
+    dropped: int = Field(description="How many were passed over since the answer before.")
+    image: ImageSize | None = None
+    faces: list[LiveFace] | None = None
+    problem: Problem | None = None
 
 
 class FaithfulnessModel(BaseModel):

@@ -5,10 +5,10 @@ its request id as a note; `Unreachable` if nobody answers.
 """
 
 from service.api.lines import VideoFrame, VideoHead, VideoLine, VideoSummary
+from service.api.schemas import LiveAnswer, LiveFace
 from service.client.answers import DrawnVideo, ExplainedPicture
 from service.client.asynchronous import AsyncClient
 from service.client.calls import Source
-from service.client.live import LiveAnswer, LiveFace
 from service.client.retries import Retries, Unreachable
 from service.client.synchronous import Client
 

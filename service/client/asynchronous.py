@@ -17,12 +17,11 @@ from typing import Self, TypeVar
 import httpx
 
 from service.api.lines import Table, VideoLine
-from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
+from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse, LiveAnswer
 from service.atomic import atomic_write
 from service.client import calls, live
 from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
-from service.client.live import LiveAnswer
 from service.client.retries import Retries
 from service.errors import ServiceError
 from service.records import FaceMode

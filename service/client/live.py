@@ -5,13 +5,11 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 
 import httpx
-from pydantic import BaseModel, Field
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from service import errors
-from service.api.problems import Problem
-from service.api.schemas import FollowedFaceModel, ImageSize
+from service.api.schemas import LiveAnswer
 from service.client import calls
 from service.client.retries import Unreachable
 from service.mailbox import Mailbox
@@ -26,23 +24,6 @@ CLOSED: dict[int, Callable[[str], errors.ServiceError]] = {
     1013: lambda reason: errors.Overloaded(reason, 10.0),
 }
 """What the service means by closing with a code; `ServiceError` by any other."""
-
-
-class LiveFace(FollowedFaceModel):
-    """A face in a camera's frame."""
-
-    map: list[list[float]] | None = Field(None, description="The raw map, where one was asked for.")
-    place: list[list[float]] | None = Field(None, description="Where it lies in the frame.")
-
-
-class LiveAnswer(BaseModel):
-    """What one frame shows, or why nothing can be said of it."""
-
-    seq: int = Field(description="Which of the frames that were given, from 0.")
-    dropped: int = Field(description="How many were passed over since the answer before.")
-    image: ImageSize | None = None
-    faces: list[LiveFace] | None = None
-    problem: Problem | None = None
 
 
 async def opened(url: httpx.URL, key: str | None) -> ClientConnection:

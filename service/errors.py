@@ -13,6 +13,7 @@
     |  `- SlowClient             the body came too slowly
     |- Unauthorised              a key is needed, and missing or wrong
     |- ForeignOrigin             a page of another site asks, which may not
+    |- NoWebSocket               what is a WebSocket was asked for as a page
     |- NotFound                  no such model, version or path
     |- Passing                   what may work a little later, after `retry_after` seconds
     |  |- RateLimited            too many requests with this key
@@ -72,6 +73,10 @@ class Unauthorised(ServiceError):
 
 class ForeignOrigin(ServiceError):
     """A page of a site asks that may not."""
+
+
+class NoWebSocket(ServiceError):
+    """What is a WebSocket was asked for as if it were a page."""
 
 
 class Passing(ServiceError):

@@ -9,7 +9,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 import service
-from service.api import batches, docs, explanations, live, ops, page, problems, stills, videos
+from service.api import (
+    batches,
+    docs,
+    explanations,
+    live,
+    openapi,
+    ops,
+    page,
+    problems,
+    stills,
+    videos,
+)
 from service.api.disconnects import CancelOnDisconnect
 from service.api.fast_path import FastPath
 from service.api.guard import Guard
@@ -82,15 +93,17 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        openapi_tags=openapi.TAGS,
+        generate_unique_id_function=lambda route: route.name,  # as generated clients call it
     )
     problems.install(app)
     live.install(app)
-    docs.install(app, keys=keys is not None)
+    openapi.install(app, settings)
     app.include_router(ops.probes)
     app.include_router(stills.router)
     app.include_router(batches.router)
-    app.include_router(videos.router)
     app.include_router(explanations.router)
+    app.include_router(videos.router)
     app.include_router(ops.router)
     app.include_router(live.router)
     app.include_router(page.router())

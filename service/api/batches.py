@@ -18,14 +18,7 @@ router = APIRouter(tags=["classify"])
     "/classify/frames",
     responses={
         200: {"model": schemas.FramesResponse},
-        **problems.responses(
-            errors.BadInput,
-            errors.TooLarge,
-            errors.UnsupportedMedia,
-            errors.BadParameter,
-            errors.Overloaded,
-            errors.DeadlineExceeded,
-        ),
+        **problems.responses(errors.DeadlineExceeded),
     },
     openapi_extra=bodies.FRAMES_OPENAPI,
 )

@@ -2,14 +2,10 @@
 
 import mimetypes
 from importlib.resources import files
-from typing import Any
 
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
-
-from service.api.problems import Problem
-from service.api.security import SCHEMES
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -43,21 +39,6 @@ HEADERS = {
     "Cache-Control": "no-cache",
 }
 """It runs its own files and nothing else, inside no other page; Swagger UI's icons are data."""
-
-
-def install(app: FastAPI, *, keys: bool) -> None:
-    """Describe what FastAPI cannot know in the OpenAPI document: problems, and keys if needed."""
-    generate = app.openapi
-
-    def described() -> dict[str, Any]:
-        document = generate()
-        document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
-        if keys:
-            document["components"]["securitySchemes"] = SCHEMES
-            document["security"] = [{name: []} for name in SCHEMES]
-        return document
-
-    app.openapi = described  # type: ignore[method-assign]  # how FastAPI wants it extended
 
 
 def router() -> APIRouter:

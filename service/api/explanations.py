@@ -10,6 +10,7 @@ from pydantic import BeforeValidator
 from service import errors
 from service.api import bodies, schemas
 from service.api.accept import prefers
+from service.api.openapi import header
 from service.api.problems import responses
 from service.api.state import EngineOf
 from service.api.stills import Deadline, Faces, Threshold, received
@@ -34,6 +35,20 @@ LayerQuery = Annotated[Layer, Query(description="The convolution to explain.")]
 Alpha = Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")]
 ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat.")]
 
+HEADERS = {
+    "X-Emotion": header("The predicted emotion.", "happiness", enum=EMOTIONS),
+    "X-Confidence": header("Its score.", 0.950783, type="number"),
+    "X-Target": header("The emotion explained.", "happiness", enum=EMOTIONS),
+    "X-Map-Max": header("The map's maximum before normalising.", 0.12906, type="number"),
+    "X-Map-Empty": header("Whether nothing speaks for the target.", False, type="boolean"),
+    "X-Map-Place": header(
+        "Where the map lies: `place` of the JSON, row by row.",
+        "1.71032 -0.148511 175.236 0.148511 1.71032 59.5569",
+        type="string",
+    ),
+}
+"""What `schemas.explanation_headers` tells."""
+
 
 @router.post(
     "/explain",
@@ -43,13 +58,12 @@ ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat.")]
             "description": "The picture, or with `Accept: application/json` the numbers.",
             "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
             "model": schemas.ExplainResponse,
+            "headers": HEADERS,
         },
         **responses(
             errors.NotAnImage,
-            errors.TooLarge,
-            errors.UnsupportedMedia,
             errors.NoFace,
-            errors.Overloaded,
+            errors.ModelFailure,
             errors.DeadlineExceeded,
         ),
     },

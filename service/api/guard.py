@@ -31,6 +31,11 @@ MOST_CREDIT = 3
 """Times its grace that a body may pause for, however fast it came before."""
 
 
+def open_paths(settings: Settings) -> frozenset[str]:
+    """Those that need no key, whatever a file of keys says."""
+    return OPEN | {"/metrics"} if settings.metrics_open else OPEN
+
+
 class Guard:
     """Pure ASGI middleware; without keys nobody is asked for one."""
 
@@ -39,7 +44,7 @@ class Guard:
         self._grace = settings.client_timeout
         self._keys = keys
         self._origins = settings.origins
-        self._open = OPEN | {"/metrics"} if settings.metrics_open else OPEN
+        self._open = open_paths(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI says."""

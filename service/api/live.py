@@ -1,27 +1,29 @@
 """WebSocket /live: a camera's frames in, what they show out; the newest frame wins."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import orjson
 import structlog
-from fastapi import APIRouter, FastAPI, Query, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, Query, WebSocket
 from fastapi.exceptions import WebSocketRequestValidationError
 from starlette.websockets import WebSocketDisconnect
 
+from service import errors
 from service.api import problems, schemas
-from service.api.explanations import SpelledMethod
+from service.api.explanations import LayerQuery, SpelledMethod
 from service.api.security import subprotocol
 from service.api.state import EngineOf
 from service.api.stills import Faces, Threshold
 from service.camera import Camera
 from service.errors import Overloaded, ServiceError, UnsupportedMedia
-from service.explanation import Layer, Question
+from service.explanation import Question
 from service.mailbox import Mailbox
 
 log = structlog.get_logger(__name__)
 
-router = APIRouter()
+router = APIRouter(tags=["live"])
 
 ENDING = 1012, "the service is going down: connect again"
 POLICY = 1008
@@ -40,21 +42,50 @@ def install(app: FastAPI) -> None:
         await _close(socket, POLICY, problems.first_fault(error.errors()))
 
 
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a camera may say."""
+
+    faces: Faces = "detect"
+    threshold: Threshold = None
+    explain: Annotated[SpelledMethod | None, Query(description="Adds each face's raw map.")] = None
+    layer: LayerQuery = "conv5"
+
+
+@router.get(
+    "/live",
+    name="live",
+    status_code=101,
+    response_description="From now on, a text message for each frame that is looked at.",
+    responses={
+        101: {
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/LiveAnswer"}}}
+        },
+        **problems.responses(errors.ForeignOrigin, errors.BadParameter, errors.NoWebSocket),
+    },
+    dependencies=[Depends(Parameters)],
+)
+async def upgrade() -> None:
+    """Open a WebSocket: send a camera's frames, be told what they show.
+
+    Each binary message is an image, encoded as for `/classify`. While one is looked at, those that
+    come are passed over but the newest. A key may also be offered as the subprotocol
+    `gimefive.key.KEY`. The service closes with 1008 if the query cannot be used, 1009 if a frame is
+    too large, 1012 when it goes down and 1013 when there are too many cameras, and says why.
+    """
+    raise errors.NoWebSocket("a camera's stream is a WebSocket: connect to ws:// or wss://")
+
+
 @router.websocket("/live")
 async def live(
-    socket: WebSocket,
-    engine: EngineOf,
-    faces: Faces = "detect",
-    threshold: Threshold = None,
-    explain: Annotated[SpelledMethod | None, Query(description="Adds each face's raw map.")] = None,
-    layer: Annotated[Layer, Query(description="The convolution to explain.")] = "conv5",
+    socket: WebSocket, engine: EngineOf, asked: Annotated[Parameters, Depends()]
 ) -> None:
     """Answer each frame that is looked at; what comes meanwhile is passed over but the newest."""
     await socket.accept(subprotocol(socket.scope))
-    question = None if explain is None else Question(explain, layer)
-    limit = engine.threshold if threshold is None else threshold
+    question = None if asked.explain is None else Question(asked.explain, asked.layer)
+    limit = engine.threshold if asked.threshold is None else asked.threshold
     try:
-        async with engine.camera(faces, question) as camera:
+        async with engine.camera(asked.faces, question) as camera:
             await _Stream(socket, camera, limit).run(engine.closing)
     except Overloaded as error:
         await _close(socket, TRY_AGAIN, str(error))

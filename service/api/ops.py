@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, ConfigDict
 
 from service import errors
 from service.api import schemas
@@ -16,18 +17,47 @@ from service.engine import Engine
 from service.errors import NotReady
 
 probes = APIRouter(tags=["operations"])
-router = APIRouter(tags=["operations"])
+router = APIRouter(tags=["models"])
+
+Name = Annotated[str, Path(examples=["gimefive"], description="One of those that /models names.")]
 
 
-@probes.get("/livez")
+class Card(BaseModel):
+    """A model's card; what else there is differs from model to model."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    version: str
+
+
+class Liveness(BaseModel):
+    """Whether the process and its model are sound."""
+
+    live: bool
+
+
+class Readiness(BaseModel):
+    """Requests are welcome."""
+
+    ready: Literal[True]
+
+
+@probes.get(
+    "/livez",
+    responses={
+        200: {"model": Liveness},
+        503: {"model": Liveness, "description": "Only a new start can help."},
+    },
+)
 async def livez(service: OperatedBy) -> JSONResponse:
     """Whether the process and its model are sound; load never makes it fail."""
     sound = await service.sound()
     return JSONResponse({"live": sound}, 200 if sound else 503)
 
 
-@probes.get("/readyz", responses=responses(errors.NotReady))
-@probes.get("/startupz", responses=responses(errors.NotReady))
+@probes.get("/readyz", response_model=Readiness)
+@probes.get("/startupz", name="startupz", response_model=Readiness)
 async def readyz(service: OperatedBy) -> dict[str, bool]:
     """Whether requests are welcome: the model is warm and the service does not drain."""
     if not await service.ready():
@@ -39,7 +69,17 @@ async def readyz(service: OperatedBy) -> dict[str, bool]:
     return {"ready": True}
 
 
-@probes.get("/metrics", response_class=Response)
+@probes.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {
+                "text/plain": {"schema": {"type": "string"}, "example": "gimefive_worker_up 1.0\n"}
+            }
+        }
+    },
+)
 async def metrics(service: OperatedBy) -> Response:
     """Prometheus metrics."""
     return Response(await service.counted(), media_type=CONTENT_TYPE_LATEST)
@@ -54,16 +94,22 @@ async def models(engine: EngineOf) -> dict[str, list[dict[str, Any]]]:
 @router.get(
     "/models/{name}", response_model=schemas.ModelEntry, responses=responses(errors.NotFound)
 )
-async def model(engine: EngineOf, name: str) -> dict[str, Any]:
+async def model(engine: EngineOf, name: Name) -> dict[str, Any]:
     """One model of the store."""
     return _entry(engine, name)
 
 
-@router.get("/models/{name}/card", responses=responses(errors.NotFound))
-async def card(
+@router.get(
+    "/models/{name}/card",
+    response_model=None,
+    responses={200: {"model": Card}, **responses(errors.NotFound)},
+)
+async def model_card(
     engine: EngineOf,
-    name: str,
-    version: Annotated[str | None, Query(description="The one that answers if left out.")] = None,
+    name: Name,
+    version: Annotated[
+        str | None, Query(examples=["10"], description="The one that answers if left out.")
+    ] = None,
 ) -> Mapping[str, Any]:
     """The model card: data, figures, limits."""
     if version is None and name == engine.info.name:

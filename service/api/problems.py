@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
@@ -42,6 +42,7 @@ TABLE: dict[type[Exception], ProblemKind] = {
     errors.SlowClient: ProblemKind(408, "slow-client", "The body came too slowly"),
     errors.Unauthorised: ProblemKind(401, "unauthorized", "A key is needed"),
     errors.ForeignOrigin: ProblemKind(403, "foreign-origin", "Another site's page"),
+    errors.NoWebSocket: ProblemKind(426, "no-websocket", "A WebSocket is needed"),
     errors.RateLimited: ProblemKind(429, "rate-limited", "Too many requests with this key"),
     errors.NotFound: ProblemKind(404, "not-found", "Not Found"),
     errors.Overloaded: ProblemKind(503, "overloaded", "Too much is waiting"),
@@ -52,23 +53,12 @@ TABLE: dict[type[Exception], ProblemKind] = {
 }
 """Looked up along an error's ancestors, nearest first."""
 
+MEDIA_TYPE = "application/problem+json"
+SCHEMA = {"$ref": "#/components/schemas/Problem"}
+
 
 class Problem(BaseModel):
     """What went wrong, and what to do about it."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "urn:gimefive:not-an-image",
-                    "title": "Not a readable image",
-                    "status": 400,
-                    "detail": "the body is no JPEG, PNG, WebP, BMP, TIFF or GIF: send one of these",
-                    "request_id": "7f8a1c9e5d2b4f60",
-                }
-            ]
-        }
-    )
 
     type: str = Field(description="A stable name of the kind of problem.")
     title: str = Field(description="The kind in words.")
@@ -80,7 +70,7 @@ class Problem(BaseModel):
 class ProblemResponse(JSONResponse):
     """A problem whose kind is logged, too, and what it says where the service failed."""
 
-    media_type = "application/problem+json"
+    media_type = MEDIA_TYPE
 
     def __init__(
         self, problem: Mapping[str, Any], status: int, headers: dict[str, str] | None
@@ -136,6 +126,8 @@ def refusal(error: errors.ServiceError, request_id: str) -> JSONResponse:
         headers["Retry-After"] = str(ceil(error.retry_after))
     if isinstance(error, errors.Unauthorised):
         headers["WWW-Authenticate"] = 'Bearer realm="gimefive"'
+    if isinstance(error, errors.NoWebSocket):
+        headers |= {"Connection": "Upgrade", "Upgrade": "websocket"}
     if isinstance(error, errors.SlowClient):
         headers["Connection"] = "close"  # the rest of the body is not waited for
     return _problem(kind_of(error), str(error), request_id, headers)
@@ -154,11 +146,20 @@ def unexpected(request_id: str) -> JSONResponse:
     return _problem(TABLE[errors.ServiceError], detail, request_id)
 
 
-def responses(*kinds: type[errors.ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI entries of a route that may fail in these ways."""
-    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    rows = [TABLE[kind] for kind in kinds]
-    return {row.status: {"description": row.title, "content": content} for row in rows}
+def responses(
+    *kinds: type[errors.ServiceError], among: dict[str, Any] | None = None
+) -> dict[int | str, Any]:
+    """The OpenAPI entries of a route that may fail in these ways, added to those `among` it has."""
+    entries: dict[Any, Any] = {} if among is None else among
+    for kind in kinds:
+        row = TABLE[kind]
+        entry = entries.setdefault(str(row.status), {"description": "", "content": {}})
+        entry["description"] = f"{entry['description']} {row.title}.".lstrip()
+        content = entry["content"].setdefault(MEDIA_TYPE, {"schema": SCHEMA, "examples": {}})
+        content["examples"][row.slug] = {"$ref": f"#/components/examples/{row.slug}"}
+        if issubclass(kind, errors.Passing):
+            entry["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
+    return entries
 
 
 def _response(

@@ -6,7 +6,7 @@ Answers are built as plain dictionaries and not validated again; a test holds th
 from dataclasses import asdict
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from service.api.problems import Problem
 from service.explanation import Emotion, Explained, Glance
@@ -91,41 +91,6 @@ class FollowedFaceModel(FaceModel):
 
 class ClassifyResponse(BaseModel):
     """The faces of one image, the largest first."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "model": {"name": "gimefive", "version": "1", "precision": "int8"},
-                    "image": {"width": 512, "height": 512},
-                    "faces": [
-                        {
-                            "box": {"x": 171, "y": 58, "width": 126, "height": 170},
-                            "landmarks": {
-                                "right_eye": [203.1, 120.4],
-                                "left_eye": [262.7, 118.9],
-                                "nose": [236.0, 152.2],
-                                "right_mouth": [212.5, 184.8],
-                                "left_mouth": [259.3, 183.1],
-                            },
-                            "detection_score": 0.93,
-                            "emotion": "happiness",
-                            "confidence": 0.97,
-                            "abstained": False,
-                            "scores": {
-                                "happiness": 0.97,
-                                "surprise": 0.01,
-                                "sadness": 0.0,
-                                "anger": 0.01,
-                                "disgust": 0.0,
-                                "fear": 0.01,
-                            },
-                        }
-                    ],
-                }
-            ]
-        }
-    )
 
     model: ModelRef
     image: ImageSize

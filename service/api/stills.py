@@ -23,7 +23,7 @@ Faces = Annotated[
 ]
 Threshold = Annotated[
     float | None,
-    Query(ge=0, le=1, description="Confidence below which `abstained` is true."),
+    Query(ge=0, le=1, examples=[0.5], description="Confidence below which `abstained` is true."),
 ]
 Deadline = Annotated[
     float | None,
@@ -31,6 +31,7 @@ Deadline = Annotated[
         alias="X-Deadline-Ms",
         gt=0,
         allow_inf_nan=False,
+        examples=[2000],
         description="Longest that the request may take, its body included, in ms.",
     ),
 ]
@@ -50,14 +51,7 @@ class Parameters(BaseModel):
     "/classify",
     responses={
         200: {"model": schemas.ClassifyResponse},
-        **responses(
-            errors.NotAnImage,
-            errors.TooLarge,
-            errors.UnsupportedMedia,
-            errors.BadParameter,
-            errors.Overloaded,
-            errors.DeadlineExceeded,
-        ),
+        **responses(errors.NotAnImage, errors.ModelFailure, errors.DeadlineExceeded),
     },
     openapi_extra=bodies.OPENAPI,
 )

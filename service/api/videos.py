@@ -11,6 +11,7 @@ from service import errors
 from service.api import lines, problems, uploads
 from service.api.accept import prefers
 from service.api.explanations import Alpha, ColormapQuery, LayerQuery, MethodQuery, Target
+from service.api.openapi import header
 from service.api.state import EngineOf
 from service.api.stills import Deadline, Faces, Threshold
 from service.api.streams import HeldStream
@@ -26,14 +27,18 @@ NDJSON = "application/x-ndjson"
 
 def _sampling(
     fps: Annotated[
-        float | None, Query(gt=0, allow_inf_nan=False, description="Frames a second to look at.")
+        float | None,
+        Query(gt=0, allow_inf_nan=False, examples=[5], description="Frames a second to look at."),
     ] = None,
-    every: Annotated[int | None, Query(ge=1, description="Look at every n-th frame.")] = None,
+    every: Annotated[
+        int | None, Query(ge=1, examples=[10], description="Look at every n-th frame.")
+    ] = None,
     start: Annotated[
         float, Query(ge=0, allow_inf_nan=False, description="Where to begin, in seconds.")
     ] = 0.0,
     end: Annotated[
-        float | None, Query(gt=0, allow_inf_nan=False, description="Where to stop, in seconds.")
+        float | None,
+        Query(gt=0, allow_inf_nan=False, examples=[90], description="Where to stop, in seconds."),
     ] = None,
 ) -> Sampling:
     return Sampling(fps, every, start, end)
@@ -46,13 +51,7 @@ Track = Annotated[
     bool, Query(description="Follow people: each face gets a number and smoothed scores.")
 ]
 
-PROBLEMS = problems.responses(
-    errors.NotAVideo,
-    errors.TooLarge,
-    errors.UnsupportedMedia,
-    errors.BadParameter,
-    errors.Overloaded,
-)
+PROBLEMS = problems.responses(errors.NotAVideo, errors.DeadlineExceeded)
 
 
 @router.post(
@@ -64,8 +63,8 @@ PROBLEMS = problems.responses(
         200: {
             "description": "A line for the video, one a frame, one for the summary.",
             "content": {
-                NDJSON: {"schema": {"type": "string"}},
-                "text/csv": {"schema": {"type": "string"}},
+                NDJSON: {"schema": {"$ref": "#/components/schemas/AnswerLine"}},
+                "text/csv": {"schema": {"$ref": "#/components/schemas/FaceTable"}},
             },
         },
         **PROBLEMS,
@@ -119,6 +118,11 @@ def _moment(deadline_ms: float | None) -> float | None:
         200: {
             "description": "The video, drawn on.",
             "content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}},
+            "headers": {
+                "X-Failed-Frames": header(
+                    "Frames that show nothing since the model failed for them.", 0, type="integer"
+                )
+            },
         },
         **PROBLEMS,
     },

@@ -1,0 +1,149 @@
+"""The OpenAPI document: what FastAPI cannot know, and what all operations share."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic.json_schema import models_json_schema
+
+from service import errors
+from service.api import bodies, lines, problems
+from service.api.guard import open_paths
+from service.api.observe import SANE_ID
+from service.api.schemas import LiveAnswer
+from service.api.security import SCHEMES
+from service.settings import Settings
+
+EXAMPLES = Path(__file__).parent / "examples"
+"""What was answered once: NAME.json holds examples of the schema NAME."""
+
+TAGS = [
+    {"name": "classify", "description": "What faces show: in images, batches of frames, videos."},
+    {"name": "explain", "description": "Why: heat maps over what speaks for an emotion."},
+    {"name": "live", "description": "The same for a camera, over a WebSocket."},
+    {"name": "models", "description": "What is served, and what is known of it."},
+    {"name": "operations", "description": "Probes and metrics."},
+]
+
+UNSEEN = (problems.Problem, lines.AnswerLine, lines.FaceTable, LiveAnswer)
+"""Models of answers that FastAPI does not write itself."""
+
+REQUEST_ID = {
+    "name": "X-Request-ID",
+    "in": "header",
+    "description": "A name for the request, kept in its answer, the log and problems.",
+    "schema": {
+        "type": "string",
+        "pattern": f"^{SANE_ID.pattern.decode()}$",
+        "examples": ["7f8a1c9e5d2b4f60"],
+    },
+}
+
+
+def header(description: str, example: object, **schema: object) -> dict[str, Any]:
+    """The entry of a response's header."""
+    return {"description": description, "schema": schema, "example": example}
+
+
+HEADERS = {
+    "X-Request-ID": header(
+        "The request's, if it sent a sane one, or a new one.", "7f8a1c9e5d2b4f60", type="string"
+    ),
+    "Server-Timing": header(
+        "Milliseconds spent in each stage.",
+        "decode;dur=2.73, detect;dur=37.91, queue;dur=0.18, inference;dur=8.66",
+        type="string",
+    ),
+    "Retry-After": header("Seconds after which it is worth trying again.", 1, type="integer"),
+}
+EVERYWHERE = {
+    name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", "Server-Timing")
+}
+
+ANYWHERE = (errors.NotReady, errors.ServiceError)
+"""How any operation may fail: the process that it asks has ended, or nobody foresaw it."""
+BEHIND_KEYS = (errors.Unauthorised, errors.RateLimited)
+WITH_A_BODY = (
+    errors.BadInput,
+    errors.SlowClient,
+    errors.TooLarge,
+    errors.UnsupportedMedia,
+    errors.BadParameter,
+    errors.Overloaded,
+)
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Complete the document of `app`."""
+    generate = app.openapi
+
+    @cache
+    def completed() -> dict[str, Any]:
+        document = generate()
+        components = document["components"]
+        _add_components(components)
+        for path, item in document["paths"].items():
+            is_open = path in open_paths(settings)
+            for operation in item.values():
+                _complete(operation, components["schemas"], is_open=is_open)
+                if settings.keys_file and is_open:
+                    operation["security"] = []
+        if settings.keys_file:
+            components["securitySchemes"] = SCHEMES
+            document["security"] = [{name: []} for name in SCHEMES]
+        batch = document["paths"]["/classify/frames"]["post"]["requestBody"]["content"]
+        batch[bodies.FORM]["schema"]["properties"]["files"]["maxItems"] = settings.max_frames
+        return document
+
+    app.openapi = completed  # type: ignore[method-assign]  # how FastAPI wants it extended
+
+
+def _add_components(components: dict[str, Any]) -> None:
+    _, unseen = models_json_schema(
+        [(model, "serialization") for model in UNSEEN], ref_template="#/components/schemas/{model}"
+    )
+    schemas = components["schemas"]
+    schemas |= unseen["$defs"]
+    for never in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(never, None)
+    examples = {file.stem: json.loads(file.read_text()) for file in EXAMPLES.iterdir()}
+    components["examples"] = {
+        problem["type"].rpartition(":")[2]: {"summary": problem["title"], "value": problem}
+        for problem in examples.pop("Problem")
+    }
+    for name, answered in examples.items():
+        schemas[name]["examples"] = answered
+    components["headers"] = HEADERS
+
+
+def _complete(operation: dict[str, Any], schemas: dict[str, Any], *, is_open: bool) -> None:
+    answers = operation["responses"]
+    if "HTTPValidationError" in str(answers.get("422")):  # FastAPI's guess, which is never sent
+        del answers["422"]
+    shared = [
+        *ANYWHERE,
+        *(() if is_open else BEHIND_KEYS),
+        *(WITH_A_BODY if "requestBody" in operation else ()),
+    ]
+    problems.responses(*shared, among=answers)
+    for status, answer in answers.items():
+        if status != "101":
+            answer["headers"] = {**EVERYWHERE, **answer.get("headers", {})}
+        for content in answer["content"].values():
+            _show(content, schemas)
+    operation["responses"] = dict(sorted(answers.items()))
+    operation.setdefault("parameters", []).append(REQUEST_ID)
+    operation["summary"], _, operation["description"] = operation["description"].partition("\n\n")
+
+
+def _show(content: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """All examples where there are several: /docs shows the first of a schema only."""
+    name = content["schema"].get("$ref", "").rpartition("/")[2]
+    examples = schemas[name].get("examples", []) if name else []
+    if len(examples) > 1:
+        content["examples"] = {
+            str(number): {"summary": ", ".join(example), "value": example}
+            for number, example in enumerate(examples)
+        }

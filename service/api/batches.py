@@ -32,7 +32,10 @@ async def classify_frames(
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
 ) -> JSONResponse:
-    """Classify a batch of frames; order is kept, and a bad frame fails alone."""
+    """Classify a batch of frames; order is kept, and a bad frame fails alone.
+
+    `curl -F files=@1.jpg -F files=@2.jpg http://localhost:8000/classify/frames`
+    """
     settings = engine.settings
     async with within(deadline_ms) as deadline:
         with engine.memory.hold(forms.size(request, settings.max_frames_bytes)):

@@ -86,7 +86,10 @@ async def explain(
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
 ) -> Response:
-    """Explain the score of one face with a heat map over what speaks for it."""
+    """Explain the score of one face with a heat map over what speaks for it.
+
+    `curl -F file=@face.jpg -o why.png http://localhost:8000/explain`
+    """
     question = Question(method, layer, None if target is None else EMOTIONS.index(target))
     as_json = prefers(request, "application/json", "image/png")
     limit = engine.threshold if threshold is None else threshold

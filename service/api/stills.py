@@ -61,7 +61,10 @@ async def classify(
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
 ) -> Response:
-    """Classify the faces of an image, the largest first; no face gives an empty list."""
+    """Classify the faces of an image, the largest first; no face gives an empty list.
+
+    `curl -F file=@face.jpg http://localhost:8000/classify`
+    """
     return await answer(
         request, Parameters(faces=faces, threshold=threshold, deadline_ms=deadline_ms)
     )

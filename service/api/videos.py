@@ -82,6 +82,8 @@ async def classify_video(
 ) -> HeldStream:
     """Classify the faces of a video frame by frame; lines come while the rest is worked on.
 
+    `curl -N -F file=@video.mp4 http://localhost:8000/classify/video`
+
     A frame that the model could not answer for has `problem` in place of `faces`.
     """
     limit = engine.threshold if threshold is None else threshold
@@ -143,6 +145,8 @@ async def explain_video(
     deadline_ms: Deadline = None,
 ) -> HeldStream:
     """Draw on a video who is in it, what each face shows, and why; MP4 that a browser plays.
+
+    `curl -F file=@video.mp4 -o drawn.mp4 http://localhost:8000/explain/video`
 
     X-Failed-Frames counts the frames that show nothing since the model could not answer for them.
     """

@@ -1,0 +1,25 @@
+"""The requests that the API's document shows, as a reader would send them."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import httpx
+
+from tests import videos
+from tests.e2e.conftest import Server
+
+
+def test_every_command_that_is_shown_gets_an_answer(
+    server: Server, photograph: bytes, tmp_path: Path
+) -> None:
+    for name in ("face.jpg", "1.jpg", "2.jpg"):
+        (tmp_path / name).write_bytes(photograph)
+    (tmp_path / "video.mp4").write_bytes(videos.encode(videos.moving_portrait(2)))
+    document = httpx.get(f"{server.url}/openapi.json").text
+    commands = set(re.findall("`(curl [^`]+)`", document))
+    assert len(commands) == 5
+    for command in commands:
+        sent = command.replace("http://localhost:8000", server.url)
+        subprocess.run([*shlex.split(sent), "--fail"], cwd=tmp_path, check=True)

@@ -4,6 +4,8 @@ Each command imports what it needs itself: a server starts sooner without what a
 """
 
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, closing, contextmanager, nullcontext
@@ -15,6 +17,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 import service
+from service import logs
 from service.commands.resumable_csv import ResumableCsv, text
 from service.errors import ServiceError
 from service.explanation import Colormap, Emotion, Layer, Method, View
@@ -154,6 +157,7 @@ def explain(
     precision: PrecisionOption = None,
 ) -> None:
     """Draw why a face got its score."""
+    _check_outputs(image, output)
     settings = _settings(device=device, precision=precision, workers=1)
     query = {
         "target": target,
@@ -207,6 +211,7 @@ def video(
     """
     from service.commands import video as command
 
+    _check_outputs(source, *(path for path in (output, table) if path))
     settings = _settings(device=device, precision=precision)
     query = {
         "every": every,
@@ -238,12 +243,21 @@ def video(
     raise typer.Exit(1 if outcome.failed else 0)
 
 
+def _check_outputs(source: Path, *outputs: Path) -> None:
+    """Nothing that is there already may be lost but an earlier output."""
+    for index, output in enumerate(outputs):
+        others = (source, *outputs[:index])
+        if output.is_dir() or output.resolve() in {other.resolve() for other in others}:
+            raise typer.BadParameter(f"{output} cannot be written: name a file of its own")
+
+
 def _backend(
     settings: Settings, url: str | None, key_file: Path | None
 ) -> "AbstractAsyncContextManager[Backend]":
     from service.commands import backends
 
     if url is None:
+        logs.configure(settings.but(log_level="error"))
         return backends.local_backend(settings)
     return backends.remote_backend(url, None if key_file is None else key_file.read_text().strip())
 
@@ -276,13 +290,23 @@ def _settings(**changes: object) -> Settings:
 
 @contextmanager
 def _ending() -> Iterator[None]:
-    """What goes wrong ends the command with a line, and Ctrl-C with none."""
+    """What goes wrong ends the command with a line; Ctrl-C and other signals with none."""
+    usual = {
+        sign: signal.signal(sign, signal.default_int_handler)
+        for sign in (signal.SIGTERM, signal.SIGHUP)
+    }
     try:
         yield
+    except BrokenPipeError:  # who read it has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
     except (ServiceError, OSError) as error:
         _stop(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    finally:
+        for sign, handler in usual.items():
+            signal.signal(sign, handler)
 
 
 def _stop(error: Exception) -> NoReturn:

@@ -277,7 +277,12 @@ class Engine:
         Raises:
             BadParameter: no such view, or one that this explanation cannot give.
         """
-        subject = Subject(explained.prediction, explained.place, explained.explanation)
+        subject = Subject(
+            explained.prediction,
+            explained.place,
+            explained.explanation,
+            neighbours=explained.neighbours,
+        )
         return await self._intake.run("draw", _png, view, explained.picture, subject, style)
 
     async def _scene(

@@ -81,6 +81,7 @@ class Explainer:
         return Explained(
             scene.picture,
             scene.places[face],
+            tuple(other.box for other in scene.faces if other is not scene.faces[face]),
             prediction,
             explanation,
             faithful,

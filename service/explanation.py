@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadParameter
-from service.records import EMOTIONS, Classification, Picture, Prediction, Timings
+from service.records import EMOTIONS, Box, Classification, Picture, Prediction, Timings
 
 Emotion = Literal["happiness", "surprise", "sadness", "anger", "disgust", "fear"]
 Method = Literal["gradcam", "gradcam++", "layercam", "hirescam", "activations"]
@@ -132,6 +132,7 @@ class Explained:
     Attributes:
         picture: the upright picture.
         place: where the face's crop lies in it, as in `Scene.places`.
+        neighbours: the boxes of the other faces in it.
         prediction: the face and its scores, from the same pass as the map.
         explanation: the map.
         faithfulness: how well the map names what the scores depend on; None if nobody asked, and
@@ -141,6 +142,7 @@ class Explained:
 
     picture: Picture
     place: NDArray[np.float64]
+    neighbours: tuple[Box, ...]
     prediction: Prediction
     explanation: Explanation
     faithfulness: Faithfulness | None

@@ -141,7 +141,7 @@ class FrontProcess:
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "service.front", *map(str, numbers)),
+                    *(sys.executable, "-P", "-m", "service.front", *map(str, numbers)),
                     stdin=theirs.fileno(),
                     pass_fds=numbers,
                     start_new_session=True,  # Ctrl-C is for the supervisor, which drains

@@ -211,4 +211,4 @@ class RemoteModel:
 
 def worker_argv(config: WorkerConfig) -> tuple[str, ...]:
     """The command line of a process that runs the model as `config` says."""
-    return (sys.executable, "-m", "service.worker", json.dumps(asdict(config)))
+    return (sys.executable, "-P", "-m", "service.worker", json.dumps(asdict(config)))

@@ -3,7 +3,11 @@
 import csv
 import io
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from typer.testing import CliRunner
 
 import service
 from service.cli import app
+from service.commands.pictures import find
 from service.records import EMOTIONS
 from tests import videos
 
@@ -23,6 +28,12 @@ def run(*arguments: str, status: int = 0) -> tuple[str, str]:
     result = CliRunner().invoke(app, list(arguments), env=environment)
     assert result.exit_code == status, result.output
     return result.stdout, result.stderr
+
+
+@pytest.fixture(autouse=True)
+def _log_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tests next in this process has no use for the log of a command that has ended."""
+    monkeypatch.setattr("service.logs.configure", lambda _: None)
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +135,79 @@ def test_a_file_that_holds_something_else_is_left_alone(folder: Path, tmp_path: 
     assert table.read_text() == "Dear diary"
 
 
-def test_nobody_at_the_url_is_told_file_by_file(folder: Path) -> None:
-    _, err = run("classify", str(folder / "a.jpg"), "--url", "http://127.0.0.1:9", status=1)
-    assert "no answer from http://127.0.0.1:9" in err
+def test_nobody_at_the_url_is_told_once(folder: Path) -> None:
+    _, err = run("classify", str(folder), "--url", "http://127.0.0.1:9", status=1)
+    assert err.count("no answer from http://127.0.0.1:9") == 1
+
+
+def test_linked_folders_are_looked_into_once(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    (tmp_path / "circle").symlink_to(tmp_path)
+    found = find([tmp_path])
+    assert found == [tmp_path / "link" / "a.jpg", tmp_path / "link" / "deep" / "b.JPG"]
+
+
+def test_nothing_but_answers_is_on_stdout_while_a_second_model_starts(folder: Path) -> None:
+    script = [sys.executable, "-m", "service.cli", "classify", "--json", *[str(folder)] * 40]
+    told = subprocess.run(
+        script,
+        capture_output=True,
+        check=True,
+        text=True,
+        env={**os.environ, "GIMEFIVE_WORKERS": "2"},
+    )
+    assert len([json.loads(line) for line in told.stdout.splitlines()]) == 80
+
+
+def test_who_has_read_enough_ends_it_quietly(folder: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "service.cli", "classify", "--json", *[str(folder)] * 4],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "GIMEFIVE_WORKERS": "1"},
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.close()
+        assert running.stderr.read() == b""
+        assert running.wait(60) == 0
+
+
+def test_a_folder_of_the_users_may_hold_modules_of_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("service.py", "random.py", "torch.py"):
+        (tmp_path / name).write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    assert "happiness" in run("classify", str(PORTRAIT))[0]
+
+
+@pytest.mark.parametrize(
+    "outputs", [("-o", "in.mp4"), ("--csv", "in.mp4"), ("-o", "."), ("-o", "a", "--csv", "a")]
+)
+def test_a_video_is_never_written_over(
+    outputs: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    film = videos.encode(videos.counting(2), "mp4")
+    Path("in.mp4").write_bytes(film)
+    _, err = run("video", "in.mp4", *outputs, status=2)
+    assert "a file of its own" in err
+    assert Path("in.mp4").read_bytes() == film
+
+
+def test_a_signal_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(videos.encode(videos.moving_portrait(200), "mp4"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "service.cli", "video", str(film), "-o", str(tmp_path / "out.mp4")],
+        env={**os.environ, "GIMEFIVE_WORKERS": "1"},
+    ) as running:
+        while not list(tmp_path.glob(".out.mp4.*")):
+            assert running.poll() is None
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 130
+    assert list(tmp_path.iterdir()) == [film]
 
 
 def test_a_video_that_breaks_off_leaves_its_rows_and_says_why(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,6 +107,27 @@ def test_a_turned_video_is_upright(rotation: int, corner: tuple[int, int]) -> No
 def test_pixels_that_are_not_square_are_made_so() -> None:
     data = encode(counting(3), ratio=Fraction(4, 3))
     assert sampled(data)[0].picture().shape == (48, 85, 3)
+
+
+@pytest.mark.parametrize("kind", ["mkv", "webm"])
+def test_a_video_whose_time_begins_late_is_whole(kind: str) -> None:
+    data = encode(counting(25), kind, times=[5 + index / 25 for index in range(25)])
+    with opened(data) as video:
+        assert video.info.duration == pytest.approx(1, abs=0.1)
+        assert [round(frame.time * 25) for frame in video.frames()] == list(range(25))
+
+
+def test_an_avi_of_which_frames_were_dropped_while_it_was_recorded_is_whole() -> None:
+    data = io.BytesIO()
+    with av.open(data, "w", format="avi") as out:
+        stream = out.add_stream("mpeg4", rate=25, width=64, height=48)
+        for index, picture in enumerate(counting(20)):
+            frame = VideoFrame.from_ndarray(picture)
+            frame.pts = index + index // 2
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    with opened(data.getvalue()) as video:
+        assert len(list(video.frames())) == 20
 
 
 def given_before_the_problem(data: bytes) -> Sequence[Frame]:

@@ -11,21 +11,23 @@ class Retries:
 
     Attributes:
         attempts: most of them in all.
+        refusals: most of them in all where the service says when to come back, if not as many.
         longest: most seconds to wait before one; who should wait longer gets the error.
         first: seconds to wait if nobody answered; doubled each time.
     """
 
     attempts: int = 5
+    refusals: int | None = None
     longest: float = 30.0
     first: float = 0.25
 
     def pause(self, error: ServiceError, attempt: int) -> float | None:
         """Seconds to wait after the `attempt`-th failure, from 1; None to give up."""
-        if attempt >= self.attempts:
-            return None
         if isinstance(error, Passing):
-            return error.retry_after if error.retry_after <= self.longest else None
-        if isinstance(error, Unreachable):
+            if attempt >= (self.refusals or self.attempts) or error.retry_after > self.longest:
+                return None
+            return error.retry_after
+        if isinstance(error, Unreachable) and attempt < self.attempts:
             return min(self.longest, self.first * 2.0 ** (attempt - 1))
         return None
 

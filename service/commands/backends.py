@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from service.api import lines, schemas
 from service.api.lines import VideoLine
 from service.atomic import atomic_write
-from service.client import AsyncClient, DrawnVideo
+from service.client import AsyncClient, DrawnVideo, Retries, Unreachable
 from service.commands.report import Row
 from service.drawing import Style
 from service.engine import Engine
-from service.errors import ServiceError
+from service.errors import NotFound, ServiceError, Unauthorised
 from service.explanation import Question
 from service.pipeline import overlapped
 from service.records import EMOTIONS, FaceMode
@@ -22,6 +22,9 @@ from service.video import Sampling
 
 Query = Mapping[str, Any]
 """A route's, with every parameter that the command line has."""
+
+PATIENT = Retries(refusals=100)
+"""Nobody waits for a command but who started it; a refusal says when to come back."""
 
 SAMPLING = ("fps", "every", "start", "end")
 
@@ -131,7 +134,7 @@ class _Local:
 @asynccontextmanager
 async def remote_backend(url: str, key: str | None) -> AsyncIterator[Backend]:
     """The service at a URL."""
-    async with AsyncClient(url, key=key) as client:
+    async with AsyncClient(url, key=key, retries=PATIENT) as client:
         yield _Remote(client)
 
 
@@ -143,12 +146,18 @@ async def local_backend(settings: Settings) -> AsyncIterator[Backend]:
 
 
 def rows(backend: Backend, files: list[Path], faces: FaceMode) -> AsyncGenerator[Row]:
-    """The answers in the files' order, while the next ones are being worked on."""
+    """The answers in the files' order, while the next ones are being worked on.
+
+    Raises:
+        ServiceError: the service cannot be asked at all.
+    """
 
     async def one(path: Path) -> Row:
         try:
             data = await asyncio.to_thread(path.read_bytes)
             return Row(path, await backend.classify(data, faces))
+        except (Unreachable, Unauthorised, NotFound):
+            raise  # no other picture would fare better
         except (ServiceError, OSError) as error:
             return Row(path, problem=str(error))
 

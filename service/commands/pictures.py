@@ -1,6 +1,7 @@
 """Pictures classified from the command line: which, and their answers in order, with progress."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -23,10 +24,22 @@ def find(paths: Iterable[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files.extend(sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES))
+            files.extend(sorted(f for f in _below(path) if f.suffix.lower() in SUFFIXES))
         else:
             files.append(path)
     return files
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, those in linked folders, too, each folder once."""
+    seen = set()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(path, file) for file in files)
 
 
 async def classify(
@@ -38,12 +51,16 @@ async def classify(
 ) -> int:
     """Classify all files, several at once, and write the answers in order; how many failed."""
     failed = 0
-    with Progress(*COLUMNS, console=progress_on, transient=True) as progress:
+    with Progress(
+        *COLUMNS, console=progress_on, transient=True, disable=not progress_on.is_terminal
+    ) as progress:
         bar = progress.add_task("classifying", total=len(files))
         async for row in backends.rows(backend, files, faces):
             if row.problem is not None:
                 failed += 1
-                progress_on.print(f"{row.path}: {row.problem}", style="red", markup=False)
+                progress_on.print(
+                    f"{row.path}: {row.problem}", style="red", markup=False, soft_wrap=True
+                )
             writer.write(row)
             progress.advance(bar)
     writer.close()

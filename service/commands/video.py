@@ -74,7 +74,13 @@ async def run(backend: Backend, job: Job, progress_on: Console) -> Outcome:
         table = lines.Table(stack.enter_context(atomic_write(job.table))) if job.table else None
         await stack.enter_async_context(aclosing(answers))
         progress = stack.enter_context(
-            Progress(*COLUMNS, console=progress_on, transient=True, redirect_stdout=False)
+            Progress(
+                *COLUMNS,
+                console=progress_on,
+                transient=True,
+                redirect_stdout=False,
+                disable=not progress_on.is_terminal,
+            )
         )
         return await _follow(answers, table, progress)
 

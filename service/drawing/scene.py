@@ -45,6 +45,7 @@ class Subject:
         track: the person's number, where people are followed.
         label: index in `EMOTIONS` of the emotion that is named, where that is not left to the
             scores; a label may lag behind them, so that it does not flicker.
+        neighbours: boxes of other faces, which its card leaves alone.
     """
 
     prediction: Prediction
@@ -52,6 +53,7 @@ class Subject:
     explanation: Explanation
     track: int | None = None
     label: int | None = None
+    neighbours: tuple[Box, ...] = ()
 
     @property
     def emotion(self) -> str:
@@ -85,14 +87,17 @@ class Subject:
     def enlarged(self, factor: int) -> "Subject":
         """The subject where it is once its picture is enlarged by a whole factor."""
         face = self.prediction.face
-        box = Box(
-            face.box.x * factor,
-            face.box.y * factor,
-            face.box.width * factor,
-            face.box.height * factor,
+        box, *neighbours = (
+            Box(each.x * factor, each.y * factor, each.width * factor, each.height * factor)
+            for each in (face.box, *self.neighbours)
         )
         landmarks = face.landmarks and tuple((x * factor, y * factor) for x, y in face.landmarks)
         crop = self.crop * factor
         crop[:, 2] += (factor - 1) / 2  # pixel centres: the first moves from 0 to there
         face = replace(face, box=box, landmarks=landmarks)
-        return replace(self, prediction=replace(self.prediction, face=face), crop=crop)
+        return replace(
+            self,
+            prediction=replace(self.prediction, face=face),
+            crop=crop,
+            neighbours=tuple(neighbours),
+        )

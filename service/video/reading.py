@@ -155,14 +155,14 @@ class Video:
     def _stated_duration(self, stream: VideoStream) -> float | None:
         if stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)
-        # Matroska's tag, as far as it is well written
+        # Matroska tells the moment of the end, by a tag, as far as that is well written
         with suppress(KeyError, ValueError, OverflowError):
             hours, minutes, seconds = stream.metadata["DURATION"].split(":")
             stated = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
             if isfinite(stated):
-                return stated
+                return stated - self._origin
         length = self._container.duration
-        return None if length is None else length / av.time_base
+        return None if length is None else length / av.time_base - self._origin
 
     def _check_range(self) -> None:
         start, end, duration = self._sampling.start, self._sampling.end, self._duration
@@ -237,7 +237,7 @@ class Video:
             return
         lacking = max(_MISSING_FRAMES / (self._fps or 1), _MISSING_SHARE * (duration or 0))
         too_few = stated and frames < (1 - _MISSING_SHARE) * stated - _MISSING_FRAMES
-        if too_few or (duration is not None and time < duration - lacking):
+        if too_few if duration is None else time < duration - lacking:
             raise NotAVideo(f"the video breaks off at {time:.2f} s: the file is cut short")
 
     def _too_long(self) -> TooLarge:

@@ -54,6 +54,15 @@ def test_beside_the_face_stands_a_card_and_nothing_else_changes(
     assert card.width < max(0.6 * min(shown.shape[:2]), 190)
 
 
+def test_the_card_leaves_other_faces_alone() -> None:
+    picture = noise(640, 480)
+    face, beside = subject(Box(40, 150, 150, 180)), Box(230, 150, 150, 180)
+    drawn = draw("overlay", picture, replace(face, neighbours=(beside,)), PLAIN)
+    assert (drawn[150:330, 230:380] == picture[150:330, 230:380]).all()
+    alone = draw("overlay", picture, face, PLAIN)
+    assert (alone[150:330, 230:380] != picture[150:330, 230:380]).any()
+
+
 @pytest.mark.parametrize(("width", "height", "box"), SCENES[:-1])
 def test_heat_changes_the_face_alone(width: int, height: int, box: Box) -> None:
     picture = noise(width, height)

@@ -99,10 +99,10 @@ class DrainingServer(uvicorn.Server):
         for server in self.servers:
             for listening in server.sockets:
                 let_nobody_in(listening)
+        self.engine.closing.set()  # before uvicorn closes what is open, without a word
         asyncio.get_running_loop().call_later(SETTLING, self._close)
 
     def _close(self) -> None:
-        self.engine.closing.set()
         self.should_exit = True
         timeout = self.engine.settings.drain_timeout
         left = max(timeout - LAST_WORDS, timeout / 2)

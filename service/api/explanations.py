@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 from pydantic import BeforeValidator
 
@@ -20,8 +20,6 @@ from service.records import EMOTIONS
 
 router = APIRouter(tags=["explain"])
 
-Target = Annotated[Emotion | None, Query(description="The predicted one if left out.")]
-
 
 def _pluses(value: object) -> object:
     """In a query a plus means a space; no method has one in its name."""
@@ -30,10 +28,21 @@ def _pluses(value: object) -> object:
 
 SpelledMethod = Annotated[Method, BeforeValidator(_pluses)]
 """A method, `gradcam++` as it is written or as ``gradcam%2B%2B``."""
-MethodQuery = Annotated[SpelledMethod, Query(description="gradcam is the paper's.")]
 LayerQuery = Annotated[Layer, Query(description="The convolution to explain.")]
 Alpha = Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")]
 ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat.")]
+
+
+async def _question(
+    target: Annotated[Emotion | None, Query(description="The predicted one if left out.")] = None,
+    method: Annotated[SpelledMethod, Query(description="gradcam is the paper's.")] = "gradcam",
+    layer: LayerQuery = "conv5",
+) -> Question:
+    return Question(method, layer, None if target is None else EMOTIONS.index(target))
+
+
+QuestionOf = Annotated[Question, Depends(_question)]
+"""What is asked, as a route's argument."""
 
 HEADERS = {
     "X-Emotion": header("The predicted emotion.", "happiness", enum=EMOTIONS),
@@ -72,10 +81,8 @@ HEADERS = {
 async def explain(
     request: Request,
     engine: EngineOf,
-    target: Target = None,
+    question: QuestionOf,
     face: Annotated[int, Query(ge=0, description="In /classify's order; 0 is the largest.")] = 0,
-    method: MethodQuery = "gradcam",
-    layer: LayerQuery = "conv5",
     view: Annotated[View, Query(description="What is drawn.")] = "overlay",
     alpha: Alpha = 0.4,
     colormap: ColormapQuery = "jet",
@@ -90,7 +97,6 @@ async def explain(
 
     `curl -F file=@face.jpg -o why.png http://localhost:8000/explain`
     """
-    question = Question(method, layer, None if target is None else EMOTIONS.index(target))
     as_json = prefers(request, "application/json", "image/png")
     limit = engine.threshold if threshold is None else threshold
     async with (

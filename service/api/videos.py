@@ -10,14 +10,13 @@ from fastapi import APIRouter, Depends, Query, Request
 from service import errors
 from service.api import lines, problems, uploads
 from service.api.accept import prefers
-from service.api.explanations import Alpha, ColormapQuery, LayerQuery, MethodQuery, Target
+from service.api.explanations import Alpha, ColormapQuery, QuestionOf
 from service.api.openapi import header
 from service.api.state import EngineOf
 from service.api.stills import Deadline, Faces, Threshold
 from service.api.streams import HeldStream
 from service.drawing import Style
-from service.explanation import Question
-from service.records import EMOTIONS, Moment
+from service.records import Moment
 from service.video import Sampling
 
 router = APIRouter()
@@ -25,7 +24,7 @@ router = APIRouter()
 NDJSON = "application/x-ndjson"
 
 
-def _sampling(
+async def _sampling(
     fps: Annotated[
         float | None,
         Query(gt=0, allow_inf_nan=False, examples=[5], description="Frames a second to look at."),
@@ -134,9 +133,7 @@ async def explain_video(
     request: Request,
     engine: EngineOf,
     sampling: SamplingOf,
-    target: Target = None,
-    method: MethodQuery = "gradcam",
-    layer: LayerQuery = "conv5",
+    question: QuestionOf,
     alpha: Alpha = 0.4,
     colormap: ColormapQuery = "jet",
     landmarks: Annotated[bool, Query(description="Mark the five points of each face.")] = True,
@@ -150,7 +147,6 @@ async def explain_video(
 
     X-Failed-Frames counts the frames that show nothing since the model could not answer for them.
     """
-    question = Question(method, layer, None if target is None else EMOTIONS.index(target))
     style = Style(alpha, colormap, landmarks)
     folder = engine.settings.temp_dir
     deadline = _moment(deadline_ms)

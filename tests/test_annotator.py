@@ -1,14 +1,20 @@
 """What is drawn on videos does not flicker."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from service.annotator import steady
+from service.annotator import FramePlanner, steady
 from service.drawing import Arrangement, Style, Subject
 from service.drawing.layout import overlap
-from service.records import Box
+from service.errors import ModelFailure
+from service.explainer import ExplainedFace
+from service.records import Box, Scores
+from service.tracks import Tracker
+from service.video import Frame
 from tests.drawing.scenes import PLAIN, explanation, subject
 
 ROOM = (854, 480)
@@ -58,3 +64,33 @@ def test_a_label_follows_a_face_that_walks_and_never_covers_one() -> None:
         placed = arrangement.place(faces)
         for _, spot in placed:
             assert not any(overlap(spot, face.prediction.face.box) for face in faces)
+
+
+def planner() -> FramePlanner:
+    return FramePlanner((640, 480), Style(), Tracker())
+
+
+def explained(scores: Scores) -> ExplainedFace:
+    seen = subject(Box(100, 100, 90, 90))
+    return ExplainedFace(replace(seen.prediction, scores=scores), seen.crop, explanation())
+
+
+def frame(index: int) -> Frame:
+    return Frame(index, index / 25, True, None, Fraction(1))  # type: ignore[arg-type]  # nobody looks at its picture
+
+
+def test_what_was_drawn_before_a_frame_that_failed_is_not_drawn_after_it() -> None:
+    plan = planner()
+    plan.plan(frame(0), [explained(np.eye(6, dtype=np.float32)[0])])
+    plan.plan(frame(1), ModelFailure("no"))
+    shown, moment = plan.plan(frame(2), None)
+    assert (list(shown.subjects), moment) == ([], None)
+
+
+def test_smoothed_scores_are_drawn_where_people_are_followed() -> None:
+    plan = planner()
+    happy, sad = np.eye(6, dtype=np.float32)[[0, 2]]
+    for index in range(25):
+        plan.plan(frame(index), [explained(happy)])
+    shown, _ = plan.plan(frame(25), [explained(sad)])
+    assert shown.subjects[0].prediction.scores[0] > 0.8

@@ -8,6 +8,8 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from service.api import schemas
+from service.api.bodies import Part
+from service.errors import TooLarge
 from service.limits import Quota
 from tests import processes
 from tests.fakes import POISON
@@ -138,3 +140,11 @@ def test_a_broken_form_is_refused(client: TestClient, body: bytes) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     response = client.post("/classify/frames", content=body, headers=headers)
     check_problem(response, 400, "bad-input")
+
+
+def test_the_limit_holds_for_a_file_that_comes_in_pieces() -> None:
+    part = Part("f", 1000)
+    part.write(b"0" * 600)
+    part.write(b"0" * 600)
+    with pytest.raises(TooLarge):
+        part.read()

@@ -24,7 +24,7 @@ PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
 
 
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:
-    environment = {"GIMEFIVE_WORKERS": "1", "COLUMNS": "160"}
+    environment = {"GIMEFIVE_WORKERS": "1", "GIMEFIVE_START_TIMEOUT": "300", "COLUMNS": "160"}
     result = CliRunner().invoke(app, list(arguments), env=environment)
     assert result.exit_code == status, result.output
     return result.stdout, result.stderr

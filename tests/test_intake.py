@@ -199,3 +199,17 @@ async def test_a_crowd_that_moves_on_quickly_may_grow() -> None:
         d.open.set()
         await asyncio.gather(*crowd)
     assert len(d.decoded) == CROWD + 1
+
+
+async def test_one_of_many_pictures_never_waits_before_a_single_one() -> None:
+    with door() as d:
+        many = [
+            asyncio.create_task(d.intake.look_in_turn(lambda: d.decode("bulk"), "whole"))
+            for _ in range(9)
+        ]
+        await settle()
+        single = d.look("single")
+        await settle()
+        d.open.set()
+        await asyncio.gather(single, *many)
+    assert d.decoded.index("single") <= 2

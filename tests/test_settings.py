@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, misspelled
+from service.settings import Settings, cores, misspelled
 
 
 def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,3 +59,27 @@ def test_every_setting_says_what_it_means() -> None:
 def test_the_embedded_store_holds_both_models() -> None:
     store = Settings().model_store
     assert {path.name for path in store.iterdir() if path.is_dir()} >= {"gimefive", "yunet"}
+
+
+@pytest.mark.parametrize(
+    ("quota", "count"),
+    [("max 100000", 8), ("150000 100000", 2), ("20000 100000", 1), ("9900000 100000", 8)],
+)
+def test_a_containers_quota_counts_where_it_is_less_than_the_machines_cores(
+    quota: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(Path, "read_text", lambda _: quota)
+    assert cores() == count
+
+
+def test_settings_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValidationError, match="set keys_file, too"):
+        Settings(rate_limit=1)
+    with pytest.raises(ValidationError, match="queue_items to 512"):
+        Settings(fronts=2, queue_items=511, max_frames=256)
+
+
+def test_a_front_has_its_share_of_what_is_bounded() -> None:
+    one = Settings(fronts=2, queue_items=1024, decode_threads=3).of_one_front()
+    assert (one.fronts, one.queue_items, one.decode_threads) == (1, 512, 1)

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -292,3 +293,49 @@ def test_a_movie_of_an_odd_size_repeats_its_last_row_and_column() -> None:
     assert shown.shape == (48, 64, 3)
     assert shown[20, -1].mean() > 150
     assert abs(shown[20, 20].mean() - 60) < 10
+
+
+def test_the_shape_of_pixels_counts_in_the_limit_and_an_absurd_one_does_not() -> None:
+    with pytest.raises(TooLarge):
+        opened(encode(counting(3), ratio=Fraction(3)), max_pixels=2 * 64 * 48)
+    for ratio in (Fraction(10), Fraction(1, 10)):
+        data = encode(counting(3), "mkv", ratio=ratio)
+        assert sampled(data)[0].picture().shape == (48, 64, 3)
+
+
+def test_an_absurd_rate_is_as_good_as_none() -> None:
+    with opened(encode(counting(3), "mkv", rate=1000)) as video:
+        assert video.info.fps is None
+
+
+def test_frames_that_grow_beyond_the_limit_are_refused() -> None:
+    data = io.BytesIO()
+    with av.open(data, "w", format="avi") as out:
+        stream = out.add_stream("mjpeg", rate=25, width=64, height=48, pix_fmt="yuvj420p")
+        for number, (width, height) in enumerate([(64, 48)] * 3 + [(640, 480)] * 3):
+            codec: Any = av.CodecContext.create("mjpeg", "w")
+            codec.width, codec.height, codec.pix_fmt = width, height, "yuvj420p"
+            codec.time_base = Fraction(1, 25)
+            picture = VideoFrame.from_ndarray(np.full((height, width, 3), 90, np.uint8))
+            (packet,) = codec.encode(picture.reformat(format="yuvj420p"))
+            packet.pts = packet.dts = number
+            packet.stream = stream
+            out.mux(packet)
+    with (
+        opened(data.getvalue(), max_pixels=64 * 48) as video,
+        pytest.raises(TooLarge, match="640 x 480"),
+    ):
+        list(video.frames())
+
+
+def test_colours_are_written_as_players_read_them() -> None:
+    red = np.zeros((48, 64, 3), np.uint8)
+    red[..., 0] = 200
+    with tempfile.TemporaryFile() as file:
+        movie = Movie(file, fps=25, sound=None)
+        movie.write(red, 0.0)
+        movie.finish()
+        with av.open(file, "r") as made:
+            shown = next(made.decode(video=0))
+            rgb = shown.reformat(format="rgb24", src_colorspace=Colorspace.ITU709).to_ndarray()
+    assert np.abs(rgb.astype(int) - red).mean(axis=(0, 1)).max() < 5

@@ -176,3 +176,36 @@ async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_go
         requests.append(d.ask(110, deadline=12.1))
         worker.gate.set()
         await asyncio.gather(running, *requests)
+
+
+async def test_where_answers_came_late_though_the_pace_stayed_deadlines_are_doubted() -> None:
+    now = [0.0]
+    worker = FakeWorker(seconds=1.0)
+    async with harness(worker, max_batch=1, clock=lambda: now[0]) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        running, waiting = d.ask(1), d.ask(2)
+        await until_idle()
+        worker.alive.clear()
+        worker.gate.set()
+        await running
+        now[0] = 5.0
+        worker.alive.set()
+        await waiting
+        worker.gate.clear()
+        running, late = d.ask(3), d.ask(4, deadline=now[0] + 2.3)
+        await until_idle()
+        worker.gate.set()
+        await running
+        with pytest.raises(Overloaded):
+            await late
+
+
+async def test_what_comes_together_waits_for_each_other_in_the_prediction() -> None:
+    async with harness(FakeWorker(seconds=2.0), max_batch=1) as d:
+        await d.submit(0)
+        await until_idle()
+        asked = [d.ask(number, deadline=3.0) for number in (1, 2)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert answers[0] == [1]
+    assert isinstance(answers[1], Overloaded)

@@ -40,3 +40,20 @@ def test_errors_that_vary_are_doubted_by_more_than_most_of_them() -> None:
         short += error > margin.seconds
         margin.learn(error)
     assert 0.01 < short / len(errors) < 0.15
+
+
+def test_what_was_seen_long_ago_is_forgotten() -> None:
+    cost = Cost()
+    for pace in (1.0, 10.0):
+        for items in [1, 4] * 50:
+            cost.learn(items, pace * items)
+    assert cost.seconds(1, 8) == pytest.approx(10, rel=0.05)
+
+
+def test_no_batch_is_expected_to_take_less_than_no_time() -> None:
+    cost = Cost()
+    for items, seconds in ((2, 0.1), (8, 8.0), (2, 0.1), (8, 8.0)):
+        cost.learn(items, seconds)
+    predicted = cost.seconds(1, 8)
+    assert predicted is not None
+    assert predicted >= 0

@@ -74,6 +74,15 @@ class TestMakingWay:
             await d.submit(*range(10, 50), lane=bulk)
         assert [len(batch) for batch in worker.batches] == [1, 32, 8]
 
+    async def test_a_batch_is_never_larger_than_its_lane_allows(self) -> None:
+        worker = FakeWorker(seconds=0.1)
+        quick, bulk = lane("interactive"), lane("bulk", max_batch=2, budget=9.0)
+        async with harness(worker, lanes=[quick, bulk]) as d:
+            await d.submit(1, lane=bulk)
+            await d.submit(1)
+            await d.submit(*range(10, 20), lane=bulk)
+        assert max(map(len, worker.batches)) == 2
+
     async def test_a_worker_is_kept_for_urgent_work(self) -> None:
         now = [0.0]
         workers = FakeWorker(), FakeWorker()

@@ -150,3 +150,9 @@ def test_blur_keeps_what_is_even_and_leaves_the_others_sharp() -> None:
     blurred = with_amount(blur=0.5)(FACES[:1].expand(400, -1, -1), 64, seeded())
     sharp = (blurred - FACES[:1]).abs().amax(dim=(1, 2)) < 1e-2
     assert 160 < int(sharp.sum()) < 240
+
+
+def test_a_face_that_is_mirrored_and_turned_keeps_its_shape() -> None:
+    x, y = spots(with_amount(flip=1, rotation=30)(spotted(14, 14), 64, seeded()))
+    expected = torch.full((300,), 14 * 2**0.5)
+    torch.testing.assert_close(torch.hypot(x, y), expected, atol=0.3, rtol=0)

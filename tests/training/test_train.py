@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -24,7 +25,7 @@ from training.feed import Data
 from training.network import GiMeFive, logits_of
 from training.origin import lineage
 from training.recipe import Recipe, Stage
-from training.run import Execution
+from training.run import Execution, _optimizer
 from training.train import train
 
 RECIPE = Recipe(images=32, batch=8, stages=(Stage(0.75, 32), Stage(0.25, 40)), seed=5)
@@ -331,3 +332,37 @@ def test_a_folder_with_a_run_of_another_recipe_is_refused(tmp_path: Path) -> Non
     with pytest.raises(RunError, match="another recipe"):
         train(other, sets(), tmp_path, TOGETHER)
     assert (tmp_path / "recipe.json").read_text() == RECIPE.to_json()
+
+
+def losses(folder: Path) -> list[float]:
+    return [row["train_loss"] for row in json.loads((folder / "history.json").read_text())]
+
+
+def test_every_step_changes_its_faces_anew(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, images=16, learning_rate=0.0, dropout=0.0, stages=(Stage(1.0, 32),))
+    train(recipe, sets(Same), tmp_path, Execution(reports=2))
+    first, second = losses(tmp_path)
+    assert first != second
+
+
+def test_rare_emotions_weigh_more_where_that_is_wished(tmp_path: Path) -> None:
+    faces = noise_faces("one", each=3)
+    faces = faces.take(np.flatnonzero((faces.labels != 4) | (np.arange(18) < 6)))
+    for balance in (0.0, 1.0):
+        recipe = replace(RECIPE, images=8, learning_rate=0.0, balance=balance)
+        train(recipe, Data.of([faces], [faces]), tmp_path / str(balance), Execution())
+    assert losses(tmp_path / "0.0") != losses(tmp_path / "1.0")
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.998])
+def test_weights_are_averaged_where_that_is_wished(ema: float, tmp_path: Path) -> None:
+    train(replace(RECIPE, ema=ema), sets(), tmp_path, Execution())
+    state = torch.load(tmp_path / "checkpoint.pt")
+    same = torch.equal(state["average"]["module.fc3.weight"], state["network"]["fc3.weight"])
+    assert same == (ema == 0.0)
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    weights, others = _optimizer(GiMeFive(), Recipe(weight_decay=0.3)).param_groups
+    assert (weights["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
+    assert {parameter.dim() for parameter in others["params"]} == {1}

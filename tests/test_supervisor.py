@@ -1,0 +1,33 @@
+"""What probes are told of several fronts; what fronts do stands in `test_fronts`."""
+
+import asyncio
+
+import pytest
+
+from service.core import Core
+from service.front_process import FrontProcess
+from service.settings import Settings
+from service.supervisor import FAILED_STARTS, Supervisor
+from tests import processes
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_one_front_that_cannot_start_makes_it_unsound_and_draining_unready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def keep(_: FrontProcess) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(FrontProcess, "keep", keep)
+    monkeypatch.setattr(FrontProcess, "up", True)
+    settings = Settings().but(workers=1, fronts=2)
+    async with Core.open(settings, lambda _: processes.argv(processes.sound)) as core:
+        supervisor = Supervisor(settings, core, [[], []])
+        assert await supervisor.sound()
+        assert await supervisor.ready()
+        supervisor._fronts[1].failed_starts = FAILED_STARTS
+        supervisor.draining = True
+        assert not await supervisor.sound()
+        assert not await supervisor.ready()
+        supervisor.end()

@@ -1,0 +1,110 @@
+"""Each part of a data set serves what it is for, and nothing that is reported was learned from."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tests.training.conftest import Exported
+from tests.training.generated import lively_network, noise_faces, write_zip
+from tests.training.test_calibrate import drawn
+from training import export, material
+from training.__main__ import app
+from training.ablation import BASE, Answers, Faces
+from training.artefact import score
+from training.calibrate import fit_offsets, fit_temperature
+from training.data import FaceSet, read, split
+from training.errors import ExportError
+from training.evidence import Evidence, Findings
+from training.feed import Data
+from training.network import with_folded_norms
+from training.report import Scored
+
+
+def test_a_seed_cuts_a_set_as_it_always_has() -> None:
+    """Were it otherwise, what versions of the store have learned would be called held out."""
+    parts = split(noise_faces("set", each=20), seed=2402)
+    kept = ("20.png", "28.png", "42.png", "65.png", "67.png", "105.png")
+    assert parts.validation.files == kept
+
+
+@pytest.mark.parametrize("command", ["train", "ablate"])
+def test_runs_learn_from_training_faces_alone(
+    command: str, exported: Exported, tmp_path: Path
+) -> None:
+    data, chosen = write_zip(noise_faces("set", each=20), tmp_path), tmp_path / "chosen.json"
+    recipe = {"images": 8, "batch": 8, "stages": [{"share": 1, "pixels": 32}], "seed": 5}
+    base = {"base": recipe | {"start": str(exported.folder)}, "rows": {}}
+    chosen.write_text(json.dumps(recipe if command == "train" else base))
+    words = [str(data), "--recipe", str(chosen)] if command == "train" else [str(chosen), str(data)]
+    run = tmp_path / "run"
+    CliRunner().invoke(app, [command, *words, "--out", str(run)], catch_exceptions=False)
+    parts = split(read(data), 5)
+    learned = (run if command == "train" else run / BASE) / "data.sha256"
+    assert learned.read_text() == Data.of([parts.train], [parts.validation]).digest()
+
+
+def test_an_ablation_is_calibrated_on_validation_faces() -> None:
+    parts = split(noise_faces("set", each=40), 5)
+    validation, held_out = drawn(0.5, 200, seed=1), drawn(2.0, 200, seed=2)
+    said = {id(parts.validation): validation, id(parts.held_out): held_out}
+    answers = Answers.of(lambda part: said[id(part)], Faces((parts,), ()))
+    offsets = np.array(fit_offsets([validation]))
+    temperature = fit_temperature([Scored(validation.logits + offsets, validation.labels)])
+    expected = (held_out.logits + offsets) / temperature
+    np.testing.assert_allclose(answers.held_out["set"].logits, expected)
+
+
+def test_offsets_come_from_validation_faces(exported: Exported) -> None:
+    card = json.loads((exported.folder / "card.json").read_text())
+    network = with_folded_norms(lively_network())
+    scored = [score(network, split(read(path), 5).validation) for path in exported.data]
+    assert list(card["offsets"].values()) == pytest.approx(fit_offsets(scored), abs=1e-3)
+
+
+def test_shares_of_a_mean_are_chosen_on_validation_faces(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[FaceSet] = []
+
+    def averaged(
+        networks: Sequence[torch.nn.Module], faces: Sequence[FaceSet]
+    ) -> tuple[torch.nn.Module, tuple[float, ...]]:
+        seen.extend(faces)
+        return networks[0], (1.0,)
+
+    monkeypatch.setattr(material, "averaged", averaged)
+    words = [*exported.words, "--store", str(tmp_path)]
+    CliRunner().invoke(app, words, catch_exceptions=False)
+    expected = [split(read(path), 5).validation.files for path in exported.data]
+    assert [faces.files for faces in seen] == expected
+
+
+def test_8_bits_are_scaled_by_training_faces(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[FaceSet] = []
+
+    def write_int8(_network: object, _path: object, faces: FaceSet) -> None:
+        seen.append(faces)
+        raise ExportError("enough")
+
+    monkeypatch.setattr(export, "write_int8", write_int8)
+    words = [*exported.words, "--store", str(tmp_path)]
+    with pytest.raises(ExportError, match="enough"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
+    train = {face.tobytes() for path in exported.data for face in split(read(path), 5).train.faces}
+    assert {face.tobytes() for face in seen[0].faces} <= train
+
+
+def test_the_threshold_is_chosen_on_validation_faces() -> None:
+    labels = np.arange(600) % 6
+    logits = 3 * np.eye(6)[labels]
+    always_wrong = Scored(logits, (labels + 1) % 6)
+    mostly_right = Scored(logits, np.where(np.arange(600) % 10 < 8, labels, (labels + 1) % 6))
+    evidence = Evidence((always_wrong,), {"set": mostly_right}, {})
+    assert Findings.of({"fp32": evidence, "int8": evidence}).threshold > 0.8

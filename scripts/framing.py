@@ -25,7 +25,6 @@ from training.augment import resize
 from training.data import FaceSet, read, split
 from training.network import GiMeFive, logits_of
 from training.photographs import DETECTOR, TILT, look_for, set_into_picture
-from training.recipe import Recipe
 
 Points = NDArray[np.float64]
 
@@ -161,9 +160,10 @@ def main(
 ) -> None:
     """Print how the ways to crop a detected face compare."""
     judge = Judge(origin.network(network), pixels)
+    seed = origin.lineage(Path(network))[0][-1].seed
     trials = []
     for path in data:
-        held_out = split(read(path), Recipe().seed).held_out
+        held_out = split(read(path), seed).held_out
         some = np.random.default_rng(0).permutation(len(held_out))[:faces]
         trials.append(Trial.of(held_out.take(some), tilt, FaceDetector(detector)))
     names = [trial.bare.name for trial in trials]

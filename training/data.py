@@ -1,4 +1,4 @@
-"""Reading labelled faces, and splitting them so that no image is both learned and measured."""
+"""Reading labelled faces, and splitting them so that no file is both learned and measured."""
 
 import csv
 import io

@@ -111,6 +111,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if abs(sum(stage.share for stage in self.stages) - 1) > 1e-6:
             raise ValueError("the shares of the stages must add up to 1")
+        if self.images < self.batch:
+            raise ValueError("there are fewer images than one batch has")
 
     @property
     def steps(self) -> int:

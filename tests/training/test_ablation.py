@@ -16,15 +16,15 @@ TRAINING = Path(__file__).parents[2] / "training"
 
 def test_a_row_differs_from_the_base_in_what_it_names_alone() -> None:
     plan = Plan(
-        {"images": 64, "augmentation": {"flip": 0.1, "blur": 0.3}},
-        {"sharp": {"augmentation": {"blur": 0.0}}, "long": {"images": 128}},
+        {"images": 640, "augmentation": {"flip": 0.1, "blur": 0.3}},
+        {"sharp": {"augmentation": {"blur": 0.0}}, "long": {"images": 1280}},
     )
     recipes = plan.recipes()
     assert list(recipes) == [BASE, "sharp", "long"]
     assert recipes[BASE].augmentation.blur == recipes["long"].augmentation.blur == 0.3
     assert recipes["sharp"].augmentation.flip == recipes[BASE].augmentation.flip == 0.1
     assert recipes["sharp"].augmentation.blur == 0.0
-    assert [recipe.images for recipe in recipes.values()] == [64, 64, 128]
+    assert [recipe.images for recipe in recipes.values()] == [640, 640, 1280]
 
 
 def test_a_gain_is_the_mean_difference_with_the_interval_of_pairs() -> None:

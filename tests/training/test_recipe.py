@@ -36,14 +36,14 @@ def test_stages_follow_one_another_by_their_share_of_the_steps() -> None:
 
 
 def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
-    recipe = Recipe(images=77, stages=(Stage(1.0, 40),), augmentation=Augmentation(flip=0.1))
+    recipe = Recipe(images=770, stages=(Stage(1.0, 40),), augmentation=Augmentation(flip=0.1))
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     assert Recipe.load(tmp_path / "recipe.json") == recipe
 
 
 def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text(json.dumps({"images": 99, "augmentation": {"flip": 0}}))
-    expected = Recipe(images=99, augmentation=Augmentation(flip=0))
+    (tmp_path / "recipe.json").write_text(json.dumps({"images": 990, "augmentation": {"flip": 0}}))
+    expected = Recipe(images=990, augmentation=Augmentation(flip=0))
     assert Recipe.load(tmp_path / "recipe.json") == expected
 
 
@@ -55,7 +55,8 @@ def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ('{"learning_rate": "fast"}', "learning_rate"),
         ('{"warm_up": 1.5}', "warm_up"),
         ('{"stages": [{"share": 0.5, "pixels": 64}]}', "add up to 1"),
-        ('{"images": 99,}', "JSON"),
+        ('{"images": 64}', "fewer images than one batch"),
+        ('{"images": 990,}', "JSON"),
     ],
 )
 def test_what_no_recipe_has_is_told_with_its_name(written: str, told: str, tmp_path: Path) -> None:

@@ -4,25 +4,22 @@ Each command imports what it needs itself: a server starts sooner without what a
 """
 
 import asyncio
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
 import service
 from service import logs
+from service.commands.ending import check_outputs, ending, settings_with, stop
 from service.commands.resumable_csv import ResumableCsv, text
 from service.errors import ServiceError
 from service.explanation import Colormap, Emotion, Layer, Method, View
 from service.records import FaceMode
-from service.settings import Settings, misspelled
+from service.settings import Settings
 from service.store import ModelStore
 
 if TYPE_CHECKING:
@@ -81,10 +78,10 @@ def serve(
 
     try:
         run_server(
-            _settings(host=host, port=port, fronts=fronts, device=device, precision=precision)
+            settings_with(host=host, port=port, fronts=fronts, device=device, precision=precision)
         )
     except ServiceError as error:
-        _stop(error)
+        stop(error)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -92,8 +89,8 @@ def serve(
 @app.command()
 def verify() -> None:
     """Check every file of the model store against its card."""
-    with _ending():
-        for path in ModelStore(_settings().model_store).verify():
+    with ending():
+        for path in ModelStore(settings_with().model_store).verify():
             typer.echo(f"sound: {path}")
 
 
@@ -123,7 +120,7 @@ def classify(
     if not found:
         raise typer.BadParameter("there is no image in there", param_hint="PATHS")
     files = [file for file in found if resumed is None or str(file) not in resumed.done]
-    settings = _settings(device=device, precision=precision)
+    settings = settings_with(device=device, precision=precision)
     writer: report.Writer = report.JsonLinesWriter() if as_json else report.TableWriter()
     if as_csv:
         writer = report.CsvWriter(resumed.write if resumed else sys.stdout.write)
@@ -132,7 +129,7 @@ def classify(
         async with _backend(settings, url, key_file) as backend:
             return await pictures.classify(backend, files, faces, writer, Console(stderr=True))
 
-    with _ending(), closing(resumed) if resumed else nullcontext():
+    with ending(), closing(resumed) if resumed else nullcontext():
         if as_csv and resumed is None:
             sys.stdout.write(text([report.COLUMNS]))
         failed = asyncio.run(work()) if files else 0
@@ -157,8 +154,8 @@ def explain(
     precision: PrecisionOption = None,
 ) -> None:
     """Draw why a face got its score."""
-    _check_outputs(image, output)
-    settings = _settings(device=device, precision=precision, workers=1)
+    check_outputs(image, output)
+    settings = settings_with(device=device, precision=precision, workers=1)
     query = {
         "target": target,
         "face": face,
@@ -174,7 +171,7 @@ def explain(
         async with _backend(settings, url, key_file) as backend:
             return await backend.explain(image.read_bytes(), query)
 
-    with _ending():
+    with ending():
         output.write_bytes(asyncio.run(draw()))
 
 
@@ -211,8 +208,8 @@ def video(
     """
     from service.commands import video as command
 
-    _check_outputs(source, *(path for path in (output, table) if path))
-    settings = _settings(device=device, precision=precision)
+    check_outputs(source, *(path for path in (output, table) if path))
+    settings = settings_with(device=device, precision=precision)
     query = {
         "every": every,
         "fps": fps,
@@ -232,23 +229,15 @@ def video(
             job = command.Job(source, output, table, query)
             return await command.run(backend, job, Console(stderr=True))
 
-    with _ending():
+    with ending():
         outcome = asyncio.run(work())
     if outcome.summary:
         command.print_summary(outcome.summary)
     if outcome.problem:
         if table:
             typer.echo(f"gimefive: {table} holds what was told before the following", err=True)
-        _stop(outcome.problem)
+        stop(outcome.problem)
     raise typer.Exit(1 if outcome.failed else 0)
-
-
-def _check_outputs(source: Path, *outputs: Path) -> None:
-    """Nothing that is there already may be lost but an earlier output."""
-    for index, output in enumerate(outputs):
-        others = (source, *outputs[:index])
-        if output.is_dir() or output.resolve() in {other.resolve() for other in others}:
-            raise typer.BadParameter(f"{output} cannot be written: name a file of its own")
 
 
 def _backend(
@@ -271,47 +260,8 @@ def _resumed(paths: list[Path]) -> ResumableCsv | None:
         paths.remove(table)
     if not paths or len(tables) > 1:
         raise typer.BadParameter("give images and one FILE.csv at most", param_hint="PATHS")
-    with _ending():
+    with ending():
         return ResumableCsv(tables[0], report.COLUMNS) if tables else None
-
-
-def _settings(**changes: object) -> Settings:
-    if names := misspelled():
-        typer.echo(f"gimefive: {names[0]} is no setting: see docs/operations.md", err=True)
-        raise typer.Exit(2)
-    try:
-        return Settings().but(**changes)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = ".".join(["setting", *(str(part) for part in fault["loc"])]).replace(".", " ", 1)
-        typer.echo(f"gimefive: {name}: {fault['msg']}", err=True)
-        raise typer.Exit(2) from None
-
-
-@contextmanager
-def _ending() -> Iterator[None]:
-    """What goes wrong ends the command with a line; Ctrl-C and other signals with none."""
-    usual = {
-        sign: signal.signal(sign, signal.default_int_handler)
-        for sign in (signal.SIGTERM, signal.SIGHUP)
-    }
-    try:
-        yield
-    except BrokenPipeError:  # who read it has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit from None
-    except (ServiceError, OSError) as error:
-        _stop(error)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
-    finally:
-        for sign, handler in usual.items():
-            signal.signal(sign, handler)
-
-
-def _stop(error: Exception) -> NoReturn:
-    typer.echo(f"gimefive: {error}", err=True)
-    raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

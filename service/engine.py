@@ -153,11 +153,10 @@ class Engine:
         """
         return self._core.place("video")
 
-    @property
-    def threshold(self) -> float:
-        """Confidence below which an answer abstains."""
-        wished = self.settings.threshold
-        return self.stored.card.threshold if wished is None else wished
+    def threshold(self, asked: float | None = None) -> float:
+        """Confidence below which an answer abstains: as asked, or as settings, or the card, say."""
+        wished = (asked, self.settings.threshold, self.stored.card.threshold)
+        return next(each for each in wished if each is not None)
 
     async def classify(
         self, data: bytes, faces: FaceMode = "detect", deadline: float | None = None

@@ -51,7 +51,7 @@ async def classify_frames(
     request.state.timings = Timings.longest(
         answer.timings for answer in answers if isinstance(answer, Classification)
     )
-    limit = engine.threshold if threshold is None else threshold
+    limit = engine.threshold(threshold)
 
     def frame(index: int) -> dict[str, Any]:
         name, answer = sent[index].name, answers[index]

@@ -98,7 +98,7 @@ async def explain(
     `curl -F file=@face.jpg -o why.png http://localhost:8000/explain`
     """
     as_json = prefers(request, "application/json", "image/png")
-    limit = engine.threshold if threshold is None else threshold
+    limit = engine.threshold(threshold)
     async with (
         received(request, engine, deadline_ms) as (data, asked),
         engine.limited(asked) as deadline,

@@ -83,7 +83,7 @@ async def live(
     """Answer each frame that is looked at; what comes meanwhile is passed over but the newest."""
     await socket.accept(subprotocol(socket.scope))
     question = None if asked.explain is None else Question(asked.explain, asked.layer)
-    limit = engine.threshold if asked.threshold is None else asked.threshold
+    limit = engine.threshold(asked.threshold)
     try:
         async with engine.camera(asked.faces, question) as camera:
             await _Stream(socket, camera, limit).run(engine.closing)

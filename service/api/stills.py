@@ -84,7 +84,7 @@ async def answer(request: Request, parameters: Parameters) -> Response:
     async with received(request, engine, parameters.deadline_ms) as (data, deadline):
         found = await engine.classify(data, parameters.faces, deadline)
     request.state.timings = found.timings
-    limit = engine.threshold if parameters.threshold is None else parameters.threshold
+    limit = engine.threshold(parameters.threshold)
     document = schemas.classification(found, engine.info, limit)
     return Response(orjson.dumps(document), media_type="application/json")
 

@@ -85,7 +85,7 @@ async def classify_video(
 
     A frame that the model could not answer for has `problem` in place of `faces`.
     """
-    limit = engine.threshold if threshold is None else threshold
+    limit = engine.threshold(threshold)
     deadline = _moment(deadline_ms)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.place_for_video())

@@ -91,7 +91,7 @@ class _Local:
 
     async def classify(self, data: bytes, faces: FaceMode) -> schemas.ClassifyResponse:
         seen = await self._engine.classify(data, faces)
-        answer = schemas.classification(seen, self._engine.info, self._engine.threshold)
+        answer = schemas.classification(seen, self._engine.info, self._engine.threshold())
         return schemas.ClassifyResponse.model_validate(answer)
 
     async def explain(self, data: bytes, query: Query) -> bytes:
@@ -128,7 +128,7 @@ class _Local:
     async def _typed(self, answers: AsyncGenerator[lines.Answer]) -> AsyncGenerator[VideoLine]:
         async with aclosing(answers):
             async for answer in answers:
-                yield lines.typed(lines.content(answer, self._engine.threshold))
+                yield lines.typed(lines.content(answer, self._engine.threshold()))
 
 
 @asynccontextmanager

@@ -7,11 +7,11 @@ made up.
 from functools import partial
 from math import hypot, pi
 from pathlib import Path
+from zlib import crc32
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from service.faces import CropFrame, FaceDetector, crop
@@ -82,13 +82,13 @@ def look_for(detector: FaceDetector, picture: Picture, own: CropFrame) -> Face |
 
 def _cut_again(seed: int, faces: Tensor) -> Tensor:
     """Faces uint8 ``[N, 64, 64]``, each out of a picture of its own; as it was if not found."""
-    detector, rng = FaceDetector(DETECTOR), np.random.default_rng(seed)
-    return torch.from_numpy(np.stack([_out(face, detector, rng) for face in faces.numpy()]))
+    detector = FaceDetector(DETECTOR)
+    return torch.from_numpy(np.stack([_out(face, detector, seed) for face in faces.numpy()]))
 
 
-def _out(
-    face: NDArray[np.uint8], detector: FaceDetector, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def _out(face: FaceImage, detector: FaceDetector, seed: int) -> FaceImage:
+    """The face out of its picture, which it and the seed alone decide: any processes make it."""
+    rng = np.random.default_rng((seed, crc32(face.tobytes())))
     picture, own = set_into_picture(face, TILT, rng)
     found = look_for(detector, picture, own)
     return face if found is None else crop(picture, found)

@@ -24,9 +24,13 @@ def test_faces_are_found_in_photographs_and_cut_out_anew_and_others_stay(tmp_pat
     faces = replace(noise, name="faces", faces=np.stack([own] * len(noise)))
     recipe = Recipe(images=8, batch=8, stages=(Stage(1.0, 32),), photographed=0.5)
 
-    train(recipe, Data.of([faces, noise], [noise]), tmp_path, Execution(processes=2))
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        train(recipe, Data.of([faces, noise], [noise]), folder, Execution(processes=processes))
 
-    cut, untouched = torch.load(tmp_path / "photographed.pt").split(len(noise))
+    alone, together = (torch.load(tmp_path / name / "photographed.pt") for name in ("1", "2"))
+    assert torch.equal(alone, together)
+    cut, untouched = alone.split(len(noise))
     np.testing.assert_array_equal(untouched, noise.faces)
     for face in cut.numpy():
         assert not np.array_equal(face, own)

@@ -361,6 +361,8 @@ def test_the_numbers_are_to_be_had_as_json(client: TestClient) -> None:
     assert answer.explanation.faithfulness is not None
     without = explain(client, png(9), "application/json").json()
     assert without["explanation"]["faithfulness"] is None
+    other = explain(client, png(9), "application/json", target="fear", faithfulness=True).json()
+    assert set(other["explanation"]["faithfulness"].values()) == {0}  # of fear, which nothing shows
     empty = explain(client, png(0), "application/json", target="fear", faithfulness=True).json()
     assert empty["explanation"]["faithfulness"] is None
 

@@ -188,6 +188,46 @@ def client_of(answer: httpx.Response) -> Client:
     return Client("http://service", transport=httpx.MockTransport(Script(answer)))
 
 
+def test_options_are_asked_for_in_the_services_own_words() -> None:
+    asked: list[dict[str, str]] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        asked.append(dict(request.url.params))
+        return httpx.Response(413, json={})
+
+    with Client("http://service", transport=httpx.MockTransport(refuse)) as client:
+        with pytest.raises(errors.ServiceError):
+            client.classify(PORTRAIT, faces="whole", threshold=0.25)
+        with pytest.raises(errors.ServiceError):
+            client.frames([PORTRAIT], faces="whole", threshold=0.25, track=True)
+    options = {"faces": "whole", "threshold": "0.25"}
+    assert asked == [options, options | {"track": "true"}]
+
+
+def test_pauses_grow_up_to_the_longest() -> None:
+    retries = Retries(attempts=20, longest=30)
+    pauses = [retries.pause(Unreachable("nobody"), attempt) or 0 for attempt in range(1, 16)]
+    assert pauses == sorted(pauses)
+    assert 0 < pauses[0] < pauses[-1] == 30
+
+
+def test_a_drawn_video_is_waited_for_however_long_it_takes() -> None:
+    """Its first byte comes when all of it is drawn."""
+    waited: dict[str, object] = {}
+
+    def note(request: httpx.Request) -> httpx.Response:
+        waited[request.url.path] = request.extensions["timeout"]["read"]
+        return httpx.Response(413, json={})
+
+    with Client("http://service", transport=httpx.MockTransport(note)) as client:
+        with pytest.raises(errors.ServiceError):
+            client.explain_video(PORTRAIT, Path("unused.mp4"))
+        with pytest.raises(errors.ServiceError):
+            client.classify(PORTRAIT)
+    assert waited["/explain/video"] is None
+    assert waited["/classify"] == 60
+
+
 def test_a_video_that_breaks_off_raises_what_broke_it() -> None:
     head = dict.fromkeys(("fps", "duration", "frames", "sampled_frames"))
     lines = [

@@ -1,13 +1,14 @@
 """Faithfulness against cases worked by hand and equations solved another way."""
 
 from itertools import product
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from service.explanation import Faithfulness, HeatMap
-from service.faithfulness import faithfulness, impute, perturbed, ranking
+from service.faithfulness import STEPS, faithfulness, impute, perturbed, ranking
 
 LEFT = np.zeros((64, 64), dtype=np.float32)
 LEFT[:, :32] = 1
@@ -93,3 +94,15 @@ def test_a_slope_is_imputed_as_a_slope() -> None:
     hole = np.zeros((1, 64, 64), dtype=np.bool_)
     hole[0, 10:50, 15:45] = True
     np.testing.assert_allclose(impute(face, hole)[0], face, atol=1)
+
+
+def test_pixels_are_deleted_to_the_mean_grey_inserted_into_a_blur_and_imputed_with_noise() -> None:
+    """A hundred levels: 0 to 100 % deleted, 0 to 100 % inserted, 10 to 90 % imputed."""
+    heat = np.random.default_rng(1).random((4, 4), dtype=np.float32)
+    edge = np.where(np.arange(64) < 32, 0, 200).astype(np.uint8)[None].repeat(64, axis=0)
+    assert (perturbed(edge, heat)[STEPS] == 115).all()
+    blurred = perturbed(edge, heat)[STEPS + 1]
+    assert blurred[32, 37] == pytest.approx(200 * NormalDist(sigma=6).cdf(5.5), abs=6)
+    flat = np.full((64, 64), 100, dtype=np.uint8)
+    most = perturbed(flat, heat)[2 * STEPS + 2 + 8].astype(float) - 100
+    assert most[most != 0].std() == pytest.approx(2.55, abs=0.6)

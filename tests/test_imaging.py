@@ -340,3 +340,10 @@ def test_a_whole_picture_becomes_a_face_as_pil_makes_it(size: tuple[int, int], m
     face = grey_face(decode(data, LIMIT))
     assert face.dtype == np.uint8
     assert_array_equal(face, np.asarray(expected))
+
+
+def test_light_that_is_a_little_too_bright_is_clipped_and_does_not_darken_the_rest() -> None:
+    """Pictures of numbers from 0 to 1 may overshoot where they were sharpened."""
+    values = np.array([[0.0, 0.5, 1.2]], np.float32)
+    picture = decode(encode(Image.fromarray(values), "TIFF"), LIMIT)
+    assert picture[0, :, 0].tolist() == [0, 128, 255]

@@ -213,3 +213,13 @@ async def test_one_of_many_pictures_never_waits_before_a_single_one() -> None:
         d.open.set()
         await asyncio.gather(single, *many)
     assert d.decoded.index("single") <= 2
+
+
+async def test_a_whole_picture_is_stretched_to_a_face_as_it_lies() -> None:
+    """The last pixel's middle of the crop is that of the picture, in either direction."""
+    with door() as d:
+        d.open.set()
+        tall = np.zeros((128, 64, 3), dtype=np.uint8)
+        scene = await d.intake.look(lambda: tall, "whole", None)
+    corners = [scene.places[0] @ [x, y, 1] for x, y in ((0, 0), (63, 63))]
+    np.testing.assert_allclose(corners, [[0, 0.5], [63, 126.5]])

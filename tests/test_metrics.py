@@ -1,5 +1,6 @@
 """What the service counts is what its clients counted."""
 
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests import processes
 from tests.fakes import POISON
-from tests.test_api import png, post, serving
+from tests.test_api import explain, png, post, samples, serving
 
 
 def check_counts(text: str, answers: list[int]) -> None:
@@ -43,3 +44,17 @@ def test_under_load_every_number_is_the_clients_own() -> None:
     statuses = [answer.status_code for answer in answers]
     assert set(statuses) == {200, 500, 503}, "the load brings out every kind of answer"
     check_counts(text, statuses)
+
+
+def test_what_is_counted_in_seconds_is_in_seconds() -> None:
+    model = {"model": "gimefive", "version": "1"}
+    with serving() as client:
+        start = time.perf_counter()
+        post(client, png(1), faces="whole")
+        explain(client, png(9))
+        took = time.perf_counter() - start
+        seen = samples(client)
+    passes = "gimefive_inference_duration_seconds_sum"
+    assert seen[passes + str({"kind": "scores", **model})] == 0.25
+    assert seen[passes + str({"kind": "explain", **model})] == 0.5
+    assert 0 < seen["gimefive_request_duration_seconds_sum{'route': '/classify'}"] < took

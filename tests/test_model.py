@@ -1,6 +1,7 @@
 """The embedded model as it is deployed, against the eager network and the paper's preprocessing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +163,19 @@ def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         place(card({"fp32": None}), "cpu", "fp16")
     with pytest.raises(StoreError, match="has no int8 artefact, only fp32"):
         place(card({"fp32": None}), "cpu", "int8")
+
+
+def test_scores_are_of_the_temperature_of_what_serves(
+    stored: StoredModel, faces: NDArray[np.uint8]
+) -> None:
+    if "int8" not in stored.card.precisions:
+        pytest.skip("the embedded model has no int8 artefact")
+    own = stored.card.precisions["int8"]
+    hot = own.model_copy(update={"temperature": 3.0})
+    precisions = {"precisions": {**stored.card.precisions, "int8": hot}}
+    hotter = replace(stored, card=stored.card.model_copy(update=precisions))
+    usual, soft = (
+        np.ptp(np.log(Model(each, Placement("cpu", "int8", "")).scores(faces)), axis=1)
+        for each in (stored, hotter)
+    )
+    assert soft == pytest.approx(usual * own.temperature / 3, rel=1e-3)

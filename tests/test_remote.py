@@ -14,6 +14,7 @@ from service.remote import FAILED_STARTS, RemoteModel
 from service.settings import Settings
 from service.startup import start_workers
 from tests import processes
+from tests.e2e.test_serve import wait_for_the_end_of
 from tests.fakes import POISON, face, scores_of
 
 pytestmark = pytest.mark.anyio
@@ -151,12 +152,15 @@ async def test_a_process_that_has_grown_too_large_is_replaced_without_a_gap() ->
     await model.start()
     try:
         first = model.pid
+        assert first is not None
         generations = [int((await model.scores(GOOD)).scores[0, 0]) for _ in range(3)]
         assert generations == [2, 3, 4]
         while model.pid == first:
             assert model.up
             await model.scores(GOOD)
         assert (await model.scores(GOOD)).scores[0, 0] < 4
+        await asyncio.to_thread(wait_for_the_end_of, [first])
+        await model.scores(GOOD)
         assert model.restarts == 1
     finally:
         await model.stop()
@@ -241,3 +245,27 @@ async def test_stopping_leaves_no_process_behind() -> None:
         pid = model.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+async def test_starts_that_failed_are_forgotten_once_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else rare faults would add up over the weeks to a process that is never started again."""
+    monkeypatch.setattr("service.remote.MAX_PAUSE", 0)
+    count = tmp_path / "starts"
+    count.write_text("-1")
+    script = (
+        f"n=$(($(cat {count}) + 1)); echo $n > {count}; [ $((n % 3)) = 0 ] || exit 1; "
+        f"exec {sys.executable} -m tests.processes dies"
+    )
+    model = RemoteModel(("sh", "-c", script), start_timeout=30)
+    await model.start()
+    try:
+        for _ in range(FAILED_STARTS):  # each time two starts fail, and the third is sound
+            with pytest.raises(WorkerLost):
+                await model.scores(BAD)
+            while not model.up:
+                assert model.sound
+                await asyncio.sleep(0)
+    finally:
+        await model.stop()

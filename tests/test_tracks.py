@@ -198,3 +198,12 @@ def test_a_summary_counts_frames_faces_and_people() -> None:
     np.testing.assert_allclose(
         first.scores, (10 * scores(happy=0.9) + 11 * scores(sad=0.8)) / 21, atol=1e-6
     )
+
+
+def test_who_stops_while_out_of_sight_is_met_again_there() -> None:
+    """Nobody walks on for as long as they are missed."""
+
+    def stops(time: float) -> Box:
+        return Box(100 + 200 * min(time, 1.6), 100, 100, 120)
+
+    assert switches(watch([hidden(stops, 1.5, 3.2)], 10)) == 0

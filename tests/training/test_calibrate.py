@@ -95,3 +95,14 @@ def test_faces_that_are_surely_wrong_are_left_out() -> None:
     threshold = choose_threshold([scored], 1.0)
     assert threshold == 0.65
     assert threshold in THRESHOLDS
+
+
+def test_data_sets_weigh_the_same_for_offsets_and_threshold_too() -> None:
+    small, large = drawn(0.5, 200, seed=5), drawn(2.0, 200, seed=6)
+    moved = Scored(large.logits + np.eye(6)[0], large.labels)
+    repeated = Scored.pool([moved] * 9)
+    assert fit_offsets([small, repeated]) == pytest.approx(fit_offsets([small, moved]), abs=1e-3)
+    wrong = Scored(np.eye(6)[[0] * 10], np.array([0] * 4 + [1] * 6))
+    right = Scored(np.eye(6)[[0] * 90], np.array([0] * 50 + [1] * 40))
+    often = Scored.pool([right] * 9)
+    assert choose_threshold([wrong, often], 1.0) == choose_threshold([wrong, right], 1.0) > 0

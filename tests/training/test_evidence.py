@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from training.evidence import Evidence, Findings
-from training.report import Scored
+from training.report import Scored, measure
 
 
 def evidence(right: int, faces: int = 1000) -> Evidence:
@@ -42,3 +42,15 @@ def test_each_precision_is_measured_at_its_own_temperature() -> None:
         report = findings.metrics["held_out"]["set"][precision]
         assert report["accuracy"]["value"] == share
         assert report["ece"]["after"] == pytest.approx(0, abs=1e-3)
+
+
+def test_sets_that_were_never_seen_are_measured_at_the_temperature_of_the_held_out_faces() -> None:
+    said = {"fp32": evidence(950), "int8": evidence(500)}
+    found = {
+        precision: Evidence(each.validation, each.held_out, {"far": evidence(700).held_out["set"]})
+        for precision, each in said.items()
+    }
+    findings = Findings.of(found)
+    for precision, each in found.items():
+        expected = measure(each.unseen["far"], findings.temperatures[precision])
+        assert findings.metrics["unseen"]["far"][precision] == expected

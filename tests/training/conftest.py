@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from tests.training.generated import lively_network, noise_faces, write_folder, write_zip
 from training.__main__ import app
+from training.data import split
+from training.feed import Data
 from training.network import GiMeFive, with_offsets
 from training.recipe import Recipe
 from training.train import KEEP_MEMORY
@@ -68,15 +70,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         dropout=0.0,
         linear_dropout=0.5,
     )
+    sets = noise_faces("raf-noise", each=10), noise_faces("fer2013-noise", each=10, seed=1)
+    data = write_zip(sets[0], place), write_folder(sets[1], place)
+    cut = [split(faces, 5) for faces in sets]
     for folder, recipe in ((place / "first", Recipe(images=500, seed=5)), (run, started)):
         folder.mkdir()
         torch.save(lively_network().state_dict(), folder / "weights.pt")
         (folder / "recipe.json").write_text(recipe.to_json())
         (folder / "history.json").write_text(json.dumps(HISTORY))
-    data = (
-        write_zip(noise_faces("raf-noise", each=10), place),
-        write_folder(noise_faces("fer2013-noise", each=10, seed=1), place),
-    )
+        learned = Data.of([s.train for s in cut], [s.validation for s in cut], recipe.turns)
+        (folder / "data.sha256").write_text(learned.digest())
     unseen = write_zip(noise_faces("elsewhere", each=2, seed=2), place)
     made = Exported(place / "store" / "gimefive" / "7", run, data, unseen, output="")
     words = [*made.words, "--store", str(place / "store")]

@@ -189,6 +189,15 @@ def test_a_folder_is_not_averaged_with_itself(exported: Exported, tmp_path: Path
         run([*exported.words, "--averaged-with", str(exported.run)], tmp_path)
 
 
+def test_data_that_a_run_did_not_learn_from_is_refused(exported: Exported, tmp_path: Path) -> None:
+    """Or faces that it learned would be reported as held out."""
+    command, folder, *sets = exported.words[:4]
+    for data in (sets[::-1], sets[:1], [*sets, str(exported.unseen)]):
+        with pytest.raises(RunError, match="run learned from other data: give the same sets"):
+            run([command, folder, *data, "--version", "7"], tmp_path)
+    assert not (tmp_path / "gimefive").exists()
+
+
 def test_two_data_sets_of_one_name_are_refused(exported: Exported, tmp_path: Path) -> None:
     words = [*exported.words, "--unseen", str(exported.data[0])]
     with pytest.raises(DataError, match="two data sets have one name"):

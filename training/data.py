@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,11 @@ class FaceSet:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Of each face, int64 ``[N]``, a number that its file's name decides."""
+        return np.array([crc32(file.encode()) for file in self.files])
 
     def take(self, indices: NDArray[np.int64]) -> "FaceSet":
         """The faces at `indices`, in that order."""

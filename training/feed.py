@@ -23,6 +23,7 @@ class Data:
         faces: uint8 ``[N, 64, 64]``, one data set after the other.
         labels: int64 ``[N]``.
         targets: float32 ``[N, 6]``: the probabilities to learn.
+        numbers: int64 ``[N]``: what decides which fold a face is in.
         sizes: how many of these faces each data set has.
         validation_faces: uint8 ``[M, 64, 64]``.
         validation_labels: int64 ``[M]``.
@@ -34,6 +35,7 @@ class Data:
     faces: Tensor
     labels: Tensor
     targets: Tensor
+    numbers: Tensor
     sizes: tuple[int, ...]
     validation_faces: Tensor
     validation_labels: Tensor
@@ -59,6 +61,7 @@ class Data:
             faces=_shared(np.concatenate([s.faces for s in train])),
             labels=_shared(labels),
             targets=_shared(np.eye(len(EMOTIONS), dtype=np.float32)[labels]),
+            numbers=_shared(np.concatenate([s.numbers for s in train])),
             sizes=tuple(len(s) for s in train),
             validation_faces=_shared(np.concatenate([s.faces for s in validation])),
             validation_labels=_shared(np.concatenate([s.labels for s in validation])),
@@ -95,6 +98,29 @@ class Data:
     def taught(self, answers: Tensor, share: float) -> "Data":
         """The same faces, with `share` of each target from `answers`, ``[N, 6]``."""
         return replace(self, targets=torch.lerp(self.targets, answers, share))
+
+    def folds(self, folds: int) -> Tensor:
+        """In which fold each face is, int64 ``[N]``, 0 to `folds` - 1."""
+        return self.numbers % folds
+
+    def where(self, kept: Tensor) -> "Data":
+        """The faces for which `kept`, bool ``[N]``, is true, in the same order.
+
+        Raises:
+            DataError: of a data set there is none.
+        """
+        sizes = tuple(int(part.sum()) for part in torch.split(kept, list(self.sizes)))
+        if 0 in sizes:
+            raise DataError("a data set has no face in one of the folds: cut it in fewer")
+        return replace(
+            self,
+            faces=self.faces[kept],
+            labels=self.labels[kept],
+            targets=self.targets[kept],
+            numbers=self.numbers[kept],
+            sizes=sizes,
+            cut=None if self.cut is None else self.cut[kept],
+        )
 
     def photographed(self, cut: Tensor, share: float) -> "Data":
         """The same data, `share` of the draws giving faces of `cut`, which is like `faces`."""

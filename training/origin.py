@@ -20,27 +20,57 @@ def is_version(start: str) -> bool:
     return (Path(start) / "card.json").exists()
 
 
-def check(start: str, seed: int) -> None:
-    """Make sure that there are weights, and that they were learned from data cut by `seed`.
+def check(recipe: Recipe) -> None:
+    """Make sure that a run finds what it starts from and is taught by, and may know that.
 
     Raises:
-        RunError: the folder holds no weights, or they may know what others are to be tried on.
+        RunError: a folder holds no weights; or they were learned from data cut by another seed, so
+            that they may know what others are to be tried on; or they may know a fold that is left
+            out; or teachers left out folds, and some fold has no teacher.
     """
-    if not start:
+    folders = [folder for folder in (recipe.start, *recipe.teachers) if folder]
+    for folder in folders:
+        others = {each.seed for each in _recipes(folder)} - {recipe.seed}
+        if others:
+            raise RunError(
+                f"{folder} learned from data cut by seed {others.pop()}, so it knows faces that "
+                f"are held out with seed {recipe.seed}: give the recipe its seed, or leave it out"
+            )
+    if recipe.left_out is None:
+        _check_cross_fitted(recipe)
+    elif unsure := [f for f in folders if left_out(f) != (recipe.left_out, recipe.folds)]:
+        raise RunError(f"{unsure[0]} may know the fold that this run leaves out")
+
+
+def _check_cross_fitted(recipe: Recipe) -> None:
+    """Make sure that each fold has a teacher that did not learn it, where teachers left out any."""
+    taught = {left_out(teacher) for teacher in recipe.teachers}
+    if taught <= {None}:
         return
-    folder = Path(start)
-    if is_version(start):
-        recipes = lineage(folder)[0]
-    elif (folder / "weights.pt").exists():
-        recipes = (Recipe.load(folder / "recipe.json"),)
-    else:
-        raise RunError(f"there are no weights in {start}; finish that run first")
-    others = {recipe.seed for recipe in recipes} - {seed}
-    if others:
+    if taught != {(fold, recipe.folds) for fold in range(recipe.folds)}:
         raise RunError(
-            f"{start} learned from data cut by seed {others.pop()}, so it knows faces that are "
-            f"held out with seed {seed}: give the recipe its seed, or leave it out"
+            f"the teachers must leave out each of {recipe.folds} folds (`folds`), and each teacher "
+            "one of them"
         )
+    if recipe.teachers_see == "faces":
+        raise RunError("teachers that left out folds answer `inputs` or `mirrored`, not `faces`")
+
+
+def left_out(folder: str) -> tuple[int, int] | None:
+    """The fold of which a finished run learned no label, and of how many; none of a version."""
+    recipe = _recipes(folder)[-1]
+    if recipe.left_out is None or is_version(folder):
+        return None
+    return recipe.left_out, recipe.folds
+
+
+def _recipes(folder: str) -> tuple[Recipe, ...]:
+    """Of all that led to a version, or of a run alone."""
+    if is_version(folder):
+        return lineage(Path(folder))[0]
+    if not (Path(folder) / "weights.pt").exists():
+        raise RunError(f"there are no weights in {folder}; finish that run first")
+    return (Recipe.load(Path(folder) / "recipe.json"),)
 
 
 def network(start: str) -> GiMeFive:

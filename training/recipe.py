@@ -68,6 +68,9 @@ class Recipe:
             if empty.
         after: faces that runs before it drew; the order goes on where they ended.
         photographed: part of the faces that come as the service cuts them out of a photograph.
+        folds: how many parts the training faces are cut in, by the names of their files.
+        left_out: the fold that is not learned from, 0 to `folds` - 1, so that the network can teach
+            others about its faces, whose labels it does not know; none if empty.
         start: folder of a finished run, or of a version of the store, whose weights this one starts
             from; none if empty.
         teachers: folders like that of `start`; the mean answer of their networks is part of what
@@ -76,6 +79,8 @@ class Recipe:
             step; or ``inputs``, at every step what the network sees, moved, changed and mixed
             (Beyer et al., *Knowledge distillation: A good teacher is patient and consistent*,
             arXiv 2106.05237); or ``mirrored``, that and its mirror image.
+            Where teachers left out a fold, each batch is of one fold, and those teach that did not
+            learn it (cross-fitting, Chernozhukov et al., arXiv 1608.00060).
         teaching: how much the teachers decide; the label decides the rest.
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """
@@ -102,6 +107,8 @@ class Recipe:
     turns: tuple[PositiveInt, ...] = ()
     after: NonNegativeInt = 0
     photographed: Fraction = 0.0
+    folds: PositiveInt = 1
+    left_out: NonNegativeInt | None = None
     start: str = ""
     teachers: tuple[str, ...] = ()
     teachers_see: Literal["faces", "inputs", "mirrored"] = "faces"
@@ -113,6 +120,8 @@ class Recipe:
             raise ValueError("the shares of the stages must add up to 1")
         if self.images < self.batch:
             raise ValueError("there are fewer images than one batch has")
+        if self.left_out is not None and not self.left_out < self.folds > 1:
+            raise ValueError("left_out must be one of 0 to folds - 1, and folds at least 2")
 
     @property
     def steps(self) -> int:

@@ -23,7 +23,7 @@ from training.photographs import photographed
 from training.recipe import Recipe
 from training.saving import write, write_text
 from training.sharpness import climbed
-from training.teaching import beside, taught
+from training.teaching import lessons, taught
 
 MEASURED = 512
 """Faces on which a version's norms are measured, where a run starts from one."""
@@ -83,7 +83,8 @@ class Run:
         self.recipe = recipe
         self.device = job.execution.of(rank)
         data = taught(job.data, recipe, self.device, job.out / "teachers.pt")
-        self.data = photographed(data, recipe, job.out / "photographed.pt").to(self.device)
+        self.data = photographed(data, recipe, job.out / "photographed.pt")
+        self.lessons = lessons(self.data, recipe, self.device)
         self.out = job.out
         self.rank = rank
         self.execution = job.execution
@@ -103,7 +104,7 @@ class Run:
         )
         self.optimizer = _optimizer(self.network, recipe)
         class_weights = job.data.class_weights(recipe.balance).to(self.device)
-        self.objective = Objective(recipe, class_weights, beside(recipe, self.device))
+        self.objectives = [Objective(recipe, class_weights, each.teachers) for each in self.lessons]
         self.at = Progressed()
         self.progress = _progress(shown=rank == 0)
 
@@ -128,14 +129,15 @@ class Run:
         recipe = self.recipe
         chance = (recipe.seed * recipe.steps + step) * self.execution.processes + self.rank
         generator = torch.Generator(self.device).manual_seed(chance)
-        first = recipe.after + step * recipe.batch
+        turn, which = divmod(step, len(self.lessons))
+        first = recipe.after + turn * recipe.batch
         numbers = range(first + self.rank, first + recipe.batch, self.execution.processes)
-        faces, targets = self.data.batch(numbers, recipe.seed)
+        faces, targets = self.lessons[which].data.batch(numbers, recipe.seed)
         inputs = recipe.augmentation(faces, recipe.pixels(step), generator)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step)
         self.optimizer.zero_grad()
-        slope = partial(self._slope, replica, inputs, targets, chance)
+        slope = partial(self._slope, replica, self.objectives[which], inputs, targets, chance)
         if recipe.sharpness:
             with replica.no_sync():  # each process climbs by its own faces
                 loss = slope()
@@ -146,11 +148,18 @@ class Run:
         self.optimizer.step()
         return loss
 
-    def _slope(self, replica: nn.Module, inputs: Tensor, targets: Tensor, chance: int) -> Tensor:
+    def _slope(
+        self,
+        replica: nn.Module,
+        objective: Objective,
+        inputs: Tensor,
+        targets: Tensor,
+        chance: int,
+    ) -> Tensor:
         """Add up the gradients of the loss, which is given; alike for the same `chance`."""
         torch.manual_seed(chance)
         with self.recipe.arithmetic(self.device):
-            loss = self.objective(replica, inputs, targets)
+            loss = objective(replica, inputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return loss.detach()
 

@@ -1,9 +1,11 @@
-"""What a run is taught beside the labels: the mean answer of networks trained before it.
+"""What a run learns, and is taught beside the labels: the mean answer of networks before it.
 
 Labels are noisy, and networks that agree on another emotion are often right. After Hinton, Vinyals
 and Dean, *Distilling the Knowledge in a Neural Network* (arXiv 1503.02531), at a temperature of 1.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from torch import Tensor
 
 from training import origin
 from training.feed import Data
-from training.network import EMOTIONS, GiMeFive, logits_of, with_folded_norms
+from training.network import EMOTIONS, GiMeFive, logits_of
 from training.recipe import Recipe
 from training.sharing import shared_out
 
@@ -32,25 +34,56 @@ def taught(data: Data, recipe: Recipe, device: torch.device, file: Path) -> Data
     return data.taught(answers, recipe.teaching)
 
 
-def beside(recipe: Recipe, device: torch.device) -> tuple[GiMeFive, ...]:
-    """The teachers that answer what the network sees, on `device`, in evaluation mode."""
-    if recipe.teachers_see == "faces":
-        return ()
-    return tuple(_ready(teacher, device) for teacher in recipe.teachers)
+@dataclass(frozen=True)
+class Lesson:
+    """What a step draws its faces from, and who answers them.
+
+    Attributes:
+        data: the faces.
+        teachers: those that answer what the network sees, in evaluation mode.
+    """
+
+    data: Data
+    teachers: tuple[GiMeFive, ...]
+
+
+def lessons(data: Data, recipe: Recipe, device: torch.device) -> tuple[Lesson, ...]:
+    """What the steps of a run take turns in, on `device`.
+
+    It is one lesson, of all faces that the recipe does not leave out; or, where teachers left out
+    folds, one for each fold, in which those teach that did not learn it.
+    """
+    teachers = () if recipe.teachers_see == "faces" else recipe.teachers
+    folds = data.folds(recipe.folds)
+    if recipe.left_out is not None:
+        data = data.where(folds != recipe.left_out)
+    elif any(map(origin.left_out, teachers)):
+        return tuple(
+            Lesson(
+                data.where(folds == fold).to(device),
+                _ready([t for t in teachers if origin.left_out(t) == (fold, recipe.folds)], device),
+            )
+            for fold in range(recipe.folds)
+        )
+    return (Lesson(data.to(device), _ready(teachers, device)),)
 
 
 def _mean_answer(recipe: Recipe, device: torch.device, faces: Tensor) -> Tensor:
     """The teachers' mean probabilities for faces and their mirror images, float32 ``[N, 6]``."""
     views = (faces, faces.flip(-1))
     mean = torch.zeros(len(faces), len(EMOTIONS))
-    for teacher in recipe.teachers:
-        network = _ready(teacher, device)
+    for network in _ready(recipe.teachers, device):
         with recipe.arithmetic(device):
             for view in views:
                 mean += torch.softmax(logits_of(network, view, device), 1)
     return mean / (len(recipe.teachers) * len(views))
 
 
-def _ready(teacher: str, device: torch.device) -> GiMeFive:
-    network = with_folded_norms(origin.network(teacher).eval()).requires_grad_(requires_grad=False)
-    return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stubs lack this pair
+def _ready(teachers: Sequence[str], device: torch.device) -> tuple[GiMeFive, ...]:
+    networks = [origin.network(teacher).eval() for teacher in teachers]
+    return tuple(
+        network.requires_grad_(requires_grad=False).to(  # type: ignore[call-overload]  # torch's stubs lack this pair
+            device=device, memory_format=torch.channels_last
+        )
+        for network in networks
+    )

@@ -46,10 +46,9 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
 
     Raises:
         RunError: `out` holds a run of another recipe or other data, or one to start from or to be
-            taught by is not finished, or cut its data by another seed.
+            taught by is not finished, cut its data by another seed, or is of another network.
     """
-    for folder in (recipe.start, *recipe.teachers):
-        origin.check(folder, recipe.seed)
+    origin.check(recipe)
     out.mkdir(parents=True, exist_ok=True)
     _check(recipe, data.digest(), out)
     for name, value in KEEP_MEMORY.items():

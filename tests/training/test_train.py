@@ -26,6 +26,7 @@ from training.network import GiMeFive, logits_of
 from training.origin import lineage
 from training.recipe import Recipe, Stage
 from training.run import Execution, _optimizer
+from training.teaching import lessons
 from training.train import train
 
 RECIPE = Recipe(images=32, batch=8, stages=(Stage(0.75, 32), Stage(0.25, 40)), seed=5)
@@ -285,6 +286,75 @@ def test_a_run_whose_teacher_sees_what_it_sees_asks_it_at_every_step(
         assert not (folder / "teachers.pt").exists()
         losses[teaching] = json.loads((folder / "history.json").read_text())[0]["train_loss"]
     assert losses[0.0] != losses[1.0]
+
+
+class Watched(Data):
+    """Ends the process that asks for a face of fold 1 of 2, or for two folds at once."""
+
+    def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:
+        faces, targets = super().batch(numbers, seed)
+        folds = dict(zip(map(bytes, self.faces.numpy()), self.folds(2).tolist(), strict=True))
+        if {folds[bytes(face)] for face in faces.numpy()} != {0}:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return faces, targets
+
+
+def test_a_run_that_leaves_out_a_fold_draws_no_face_of_it(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, folds=2, left_out=1)
+    train(recipe, sets(Watched), tmp_path / "without", Execution())
+    with pytest.raises(ProcessExitedException, match="SIGUSR1"):
+        train(replace(recipe, left_out=0), sets(Watched), tmp_path / "with", Execution())
+
+
+def cross_fitted(tmp_path: Path) -> tuple[Recipe, dict[int, Path]]:
+    """A run whose teachers each left out one of two folds, and these."""
+    folders = {}
+    for fold in (0, 1):
+        recipe = replace(RECIPE, images=8, folds=2, left_out=fold)
+        folders[fold] = train(recipe, sets(), tmp_path / f"without {fold}", Execution()).parent
+    teachers = tuple(map(str, folders.values()))
+    return replace(RECIPE, folds=2, teachers=teachers, teachers_see="inputs"), folders
+
+
+def test_each_batch_is_of_one_fold_and_those_teach_that_did_not_learn_it(tmp_path: Path) -> None:
+    recipe, folders = cross_fitted(tmp_path)
+    for fold, lesson in enumerate(lessons(sets(), recipe, torch.device("cpu"))):
+        assert set(lesson.data.folds(2).tolist()) == {fold}
+        (teacher,) = lesson.teachers
+        own = torch.load(folders[fold] / "weights.pt")
+        assert all(torch.equal(own[name], value) for name, value in teacher.state_dict().items())
+    still = replace(recipe, images=16, learning_rate=0.0, dropout=0.0, teaching=1.0)
+    train(still, sets(), tmp_path / "taught", Execution(reports=2))
+    told = losses(tmp_path / "taught")
+    swapped = {folders[fold]: folders[1 - fold] for fold in (0, 1)}
+    contents = {folder: (folder / "weights.pt").read_bytes() for folder in folders.values()}
+    for folder, other in swapped.items():
+        (folder / "weights.pt").write_bytes(contents[other])
+    train(still, sets(), tmp_path / "swapped", Execution(reports=2))
+    assert not set(told) & set(losses(tmp_path / "swapped"))
+
+
+def test_a_fold_that_may_be_known_is_refused(tmp_path: Path) -> None:
+    recipe, folders = cross_fitted(tmp_path)
+    one = (str(folders[0]),)
+    whole = train(replace(RECIPE, images=8), sets(), tmp_path / "whole", Execution()).parent
+    for fault, told in (
+        (replace(recipe, teachers=one), "leave out each of 2 folds"),
+        (replace(recipe, folds=3), "leave out each of 3 folds"),
+        (replace(recipe, teachers=(*recipe.teachers, str(whole))), "and each teacher one of them"),
+        (replace(recipe, teachers_see="faces"), "answer `inputs` or `mirrored`, not `faces`"),
+        (replace(RECIPE, folds=2, left_out=1, teachers=one), "may know the fold that this run"),
+        (replace(RECIPE, folds=2, left_out=1, start=str(whole)), "may know the fold that this run"),
+    ):
+        with pytest.raises(RunError, match=told):
+            train(fault, sets(), tmp_path / "fault", Execution())
+        assert not (tmp_path / "fault").exists()
+    train(
+        replace(RECIPE, images=8, folds=2, left_out=0, start=one[0]),
+        sets(),
+        tmp_path / "on",
+        Execution(),
+    )
 
 
 @pytest.mark.parametrize("what", ["start", "teachers"])

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from service.async_video import AsyncVideo
 from service.drawing import Arrangement, Placed, Style, Subject, annotate
-from service.errors import ModelFailure, TooLarge
+from service.errors import ModelFailure, NotAVideo, TooLarge
 from service.explainer import ExplainedFace, Explainer
 from service.explanation import Question
 from service.intake import Intake
@@ -40,7 +40,7 @@ class FramePlan:
     labels: Sequence[Placed]
 
 
-Found = Sequence[ExplainedFace] | ModelFailure | None
+Found = Sequence[ExplainedFace] | ModelFailure | NotAVideo | None
 Looked = tuple[Frame, Found]
 Planned = tuple[FramePlan, Moment | None]
 
@@ -66,11 +66,11 @@ class FramePlanner:
     def plan(self, frame: Frame, faces: Found) -> Planned:
         """What is drawn on the next frame, and what was found in it, if it was looked at.
 
-        Nothing is drawn where the model could not answer.
+        Nothing is drawn where the model could not answer, and where frames are damaged.
         """
         if faces is None:
             return FramePlan(frame, self._subjects, self._labels), None
-        if isinstance(faces, ModelFailure):
+        if isinstance(faces, ModelFailure | NotAVideo):
             self._subjects, self._labels = [], []
             return FramePlan(frame, (), ()), Moment(frame.index, frame.time, (), faces)
         predictions: Sequence[Prediction] = [face.prediction for face in faces]
@@ -120,7 +120,7 @@ class Annotator:
         planner: FramePlanner,
         window: int,
     ) -> AsyncGenerator[Moment]:
-        """Write every frame, and give what was found in those that were looked at.
+        """Write every frame but damaged ones, and give what was found in those looked at.
 
         Args:
             video: the video.
@@ -136,7 +136,7 @@ class Annotator:
                 return frame, None
             try:
                 return frame, await self._explainer.explain_all(frame.picture, question, faces)
-            except ModelFailure as error:
+            except (ModelFailure, NotAVideo) as error:
                 return frame, error
 
         async def planning() -> AsyncGenerator[Planned]:
@@ -144,14 +144,20 @@ class Annotator:
                 async for frame, found in looked:
                     yield planner.plan(frame, found)
 
-        async def draw(planned: Planned) -> tuple[Picture, Planned]:
-            return await self._intake.run_in_turn("draw", planner.draw, planned[0]), planned
+        async def draw(planned: Planned) -> tuple[Picture | None, Planned]:
+            return await self._draw(planner, planned[0]), planned
 
         async with aclosing(overlapped(planning(), draw, self._settings.decoders + 1)) as drawn:
             async for picture, (plan, moment) in drawn:
-                await write(picture, plan.frame.time)
+                if picture is not None:
+                    await write(picture, plan.frame.time)
                 if moment is not None:
                     yield moment
+
+    async def _draw(self, planner: FramePlanner, plan: FramePlan) -> Picture | None:
+        if plan.frame.damaged:
+            return None
+        return await self._intake.run_in_turn("draw", planner.draw, plan)
 
 
 @asynccontextmanager

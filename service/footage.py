@@ -10,7 +10,7 @@ from service.annotator import Annotator, FramePlanner, writing
 from service.async_video import open_async_video
 from service.classifier import Classifier
 from service.drawing import Style
-from service.errors import BadInput, ModelFailure, ServiceError
+from service.errors import BadInput, ModelFailure, NotAVideo, ServiceError
 from service.explanation import Question
 from service.intake import Intake
 from service.model_lanes import ScoreLane
@@ -84,7 +84,7 @@ class Footage:
 
         Yields:
             What the video says of itself; then a moment a frame, in order, with a problem where the
-            model could not answer; then their summary.
+            model could not answer, and one where frames are damaged; then their summary.
 
         Raises:
             NotAVideo: no video, or it breaks off; the moments before that were given.
@@ -98,7 +98,7 @@ class Footage:
                 answer = await self._classifier.classify(
                     frame.picture, faces, self._bulk, patient=True
                 )
-            except ModelFailure as error:
+            except (ModelFailure, NotAVideo) as error:
                 return Moment(frame.index, frame.time, (), error)
             return Moment(frame.index, frame.time, answer.predictions)
 

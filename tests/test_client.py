@@ -334,7 +334,7 @@ async def test_frames_that_show_nothing_are_counted(tmp_path: Path) -> None:
         assert drawn.failed_frames == 1
         status, said = await _told(*command, "--faces", "whole", "--url", url)
     assert status == 1
-    assert b"could not answer: 1" in said
+    assert b"show nothing: 1" in said
 
 
 @pytest.mark.anyio

@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from service.errors import BadParameter, NotAVideo, TooLarge
 from service.video import Frame, Movie, Sampling, Sound, Video
 from service.video.sampling import Sampler
-from tests.videos import CONTAINERS, counted, counting, encode, sound_alone
+from tests.videos import (
+    CONTAINERS,
+    counted,
+    counting,
+    damaged,
+    encode,
+    moving_portrait,
+    sound_alone,
+)
 
 
 def opened(data: bytes, max_pixels: int = 10**6, max_seconds: float = 60, **wanted: Any) -> Video:  # noqa: ANN401  # any value of a sampling
@@ -129,6 +137,63 @@ def test_an_avi_of_which_frames_were_dropped_while_it_was_recorded_is_whole() ->
         out.mux(stream.encode())
     with opened(data.getvalue()) as video:
         assert len(list(video.frames())) == 20
+
+
+@pytest.mark.parametrize("lost", [[7], [0], [0, 1, 2], [7, 8, 9, 15]])
+def test_frames_that_are_damaged_are_told_and_the_others_keep_their_numbers(
+    lost: list[int],
+) -> None:
+    data = damaged(encode(counting(25), independent=True), *lost)
+    with opened(data) as video:
+        frames = list(video.frames())
+    sound = [frame for frame in frames if not frame.damaged]
+    assert [frame.index for frame in sound] == [n for n in range(25) if n not in lost]
+    assert [counted(frame.picture()) for frame in sound] == [frame.index for frame in sound]
+    gaps = [frame for frame in frames if frame.damaged]
+    begun = [n for n in lost if n - 1 not in lost]
+    assert [(frame.index, frame.time) for frame in gaps] == [(n, n / 25) for n in begun]
+    for gap in gaps:
+        with pytest.raises(NotAVideo, match=r"damaged: (a frame|3 frames) from here on"):
+            gap.picture()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"every": 5}, [0, 5, 7, 10, 15, 20]),
+        ({"fps": 5}, [0, 5, 7, 10, 15, 20]),
+        ({"start": 0.4}, list(range(10, 25))),
+        ({"end": 0.2}, list(range(5))),
+    ],
+)
+def test_damage_moves_no_frame_that_is_looked_at(
+    wanted: dict[str, Any], expected: list[int]
+) -> None:
+    data = damaged(encode(counting(25), independent=True), 7, 8)
+    assert [frame.index for frame in sampled(data, **wanted)] == expected
+
+
+def test_a_video_whose_last_frames_are_damaged_breaks_off() -> None:
+    data = damaged(encode(counting(25), independent=True), 22, 23, 24)
+    assert [frame.index for frame in given_before_the_problem(data)] == list(range(22))
+
+
+def test_no_wrong_byte_ends_a_video_as_if_it_were_whole() -> None:
+    """Some decoders give no more frames then, and no error either."""
+    whole = encode(moving_portrait(60), "hevc")
+    broken_off = 0
+    for at in range(len(whole) // 8, len(whole) * 7 // 8, 211):
+        data = bytearray(whole)
+        data[at] ^= 0xFF
+        frames: list[Frame] = []
+        try:
+            with opened(bytes(data)) as video:
+                frames.extend(video.frames())
+        except NotAVideo:
+            broken_off += 1
+        else:
+            assert frames[-1].time == pytest.approx(59 / 25, abs=0.2)
+    assert broken_off
 
 
 def given_before_the_problem(data: bytes) -> Sequence[Frame]:
@@ -266,6 +331,24 @@ def test_sound_at_a_rate_that_mp4_lacks_is_taken_along_at_another(codec: str, ra
         with av.open(file, "r") as made:
             heard = [frame.time for frame in made.decode(audio=0) if frame.time is not None]
     assert heard[-1] > 0.3
+
+
+def test_sound_goes_on_after_a_damaged_place() -> None:
+    whole = encode(counting(25), "mkv", sound="mp2")
+    with av.open(io.BytesIO(whole), "r") as container:
+        packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size > 40]
+    broken = whole.replace(packets[len(packets) // 3], b"\xff" * len(packets[len(packets) // 3]))
+    assert broken != whole
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as file:
+        source.write(broken)
+        with closing(Sound(source, start=0, end=None)) as sound:
+            movie = Movie(file, fps=25, sound=sound)
+            for index, picture in enumerate(counting(25)):
+                movie.write(picture, index / 25)
+            movie.finish()
+        with av.open(file, "r") as made:
+            late = [f.to_ndarray() for f in made.decode(audio=0) if f.time and f.time > 0.7]
+    assert np.abs(np.concatenate(late, axis=-1)).mean() > 0.05
 
 
 def test_a_movie_may_have_a_frame_an_hour() -> None:

@@ -29,7 +29,7 @@ from tests import processes
 from tests.fakes import POISON
 from tests.served import served
 from tests.test_api import check_problem, rejected, serving
-from tests.videos import counted, counting, encode, grey, moving_portrait
+from tests.videos import counted, counting, damaged, encode, grey, moving_portrait
 
 MP4 = {"Content-Type": "video/mp4"}
 
@@ -163,6 +163,29 @@ def test_a_frame_that_the_model_fails_for_fails_alone(poisoned: bytes) -> None:
     rows = list(csv.DictReader(io.StringIO(table.text)))
     assert [row["frame"] for row in rows] == list("0123456")
     assert set(list(rows[3].values())[2:]) == {""}
+
+
+def test_where_frames_are_damaged_a_line_says_so_and_the_others_are_classified(
+    client: TestClient,
+) -> None:
+    film = damaged(encode(counting(25), independent=True), 7, 8, 9)
+    _, *moments, tail = lines(post(client, film))
+    assert [moment["frame"] for moment in moments] == [*range(8), *range(10, 25)]
+    problem = moments[7]["problem"]
+    assert problem["type"] == "urn:gimefive:not-a-video"
+    assert problem["detail"] == "the video is damaged: 3 frames from here on cannot be decoded"
+    assert "faces" not in moments[7]
+    assert tail["summary"]["faces"] == 22
+
+
+def test_a_video_is_drawn_without_its_damaged_frames(client: TestClient) -> None:
+    film = damaged(encode(counting(25), independent=True), 7, 8, 9)
+    response = explain(client, film)
+    assert response.headers["X-Failed-Frames"] == "1"
+    with av.open(io.BytesIO(response.content), "r") as drawn:
+        times = [frame.time for frame in drawn.decode(video=0)]
+    expected = [index / 25 for index in range(25) if index not in {7, 8, 9}]
+    assert times == pytest.approx(expected, abs=0.001)
 
 
 def test_a_frame_that_the_model_fails_to_explain_is_shown_as_it_is_and_counted(

@@ -1,5 +1,6 @@
 """Generated videos, made by PyAV: a grey that tells the frame, or a portrait that moves."""
 
+import io
 import tempfile
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -79,6 +80,7 @@ def encode(
     sound: str | None = None,
     sound_rate: int = 48_000,
     options: dict[str, str] | None = None,
+    independent: bool = False,
 ) -> bytes:
     """A video file.
 
@@ -92,6 +94,7 @@ def encode(
         sound: codec of a tone; none if None.
         sound_rate: its samples a second.
         options: the container's.
+        independent: whether no frame needs another.
     """
     container, codec = CONTAINERS[kind]
     with (
@@ -99,6 +102,8 @@ def encode(
         av.open(file.name, "w", format=container, options=options or {}) as out,
     ):
         stream: Any = out.add_stream(codec, rate=rate, options=FAST.get(codec, {}))
+        if independent:
+            stream.gop_size = 1
         tone: Any = out.add_stream(sound, rate=sound_rate) if sound else None
         moments = iter(times) if times is not None else (index / rate for index in range(10**6))
         for picture, time in zip(frames, moments, strict=False):
@@ -122,6 +127,16 @@ def encode(
             out.mux(tone.encode())
         out.close()
         return file.read()
+
+
+def damaged(data: bytes, *numbers: int) -> bytes:
+    """An MP4 file whose frames of these numbers cannot be decoded."""
+    broken = bytearray(data)
+    with av.open(io.BytesIO(data), "r") as container:
+        places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0)]
+    for at, size in (places[number] for number in numbers):
+        broken[at : at + size] = b"\xff" * size
+    return bytes(broken)
 
 
 def sound_alone() -> bytes:

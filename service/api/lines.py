@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, Field, RootModel
 
 from service.api import problems, schemas
-from service.errors import ModelFailure, ServiceError
+from service.errors import ServiceError
 from service.explanation import Emotion
 from service.records import EMOTIONS, Moment, Summary, TrackSummary, VideoInfo
 
@@ -35,7 +35,7 @@ class VideoHead(BaseModel):
 
 
 class VideoFrame(BaseModel):
-    """The faces of one frame that was looked at, or why the model could not answer for it."""
+    """The faces of one frame that was looked at, or why there are none."""
 
     frame: int
     time: float
@@ -148,7 +148,7 @@ def content(answer: Answer, threshold: float = 0.0, request_id: str = "") -> dic
     match answer:
         case VideoInfo():
             return {"video": asdict(answer)}
-        case Moment(frame, time, _, ModelFailure() as error):
+        case Moment(frame, time, _, ServiceError() as error):
             problem = problems.content(error, request_id)
             return {"frame": frame, "time": round(time, 6), "problem": problem}
         case Moment():

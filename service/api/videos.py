@@ -83,7 +83,8 @@ async def classify_video(
 
     `curl -N -F file=@video.mp4 http://localhost:8000/classify/video`
 
-    A frame that the model could not answer for has `problem` in place of `faces`.
+    A frame that the model could not answer for has `problem` in place of `faces`; so has the first
+    of those between others that are damaged.
     """
     limit = engine.threshold(threshold)
     deadline = _moment(deadline_ms)
@@ -145,7 +146,8 @@ async def explain_video(
 
     `curl -F file=@video.mp4 -o drawn.mp4 http://localhost:8000/explain/video`
 
-    X-Failed-Frames counts the frames that show nothing since the model could not answer for them.
+    X-Failed-Frames counts the frames that show nothing since the model could not answer for them,
+    and the places where frames are damaged, which are left out.
     """
     style = Style(alpha, colormap, landmarks)
     folder = engine.settings.temp_dir

@@ -112,7 +112,7 @@ async def _follow(
                     progress.update(bar, description="drawing", total=None)
                 case DrawnVideo(failed) if failed:
                     outcome.failed += failed
-                    told = f"frames that show nothing, since the model could not answer: {failed}"
+                    told = f"frames that are damaged or got no answer, and show nothing: {failed}"
                     progress.console.print(told, style="red")
     except ServiceError as error:
         if not begun:

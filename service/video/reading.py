@@ -8,12 +8,14 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from math import isfinite
 from typing import BinaryIO, NoReturn, Self
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -31,28 +33,60 @@ _MISSING_FRAMES, _MISSING_SHARE = 4, 0.05  # What may lack at a sound file's end
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A decoded frame.
+    """A decoded frame, or the first of some that are damaged.
 
     Attributes:
         index: its number in the video, from 0; after a jump to `start`, told from the time.
         time: when it is shown, in seconds from the video's start.
         sampled: whether it is to be looked at.
-        decoded: as the decoder gave it.
+        decoded: as the decoder gave it; or why it gave none.
         ratio: width over height of its pixels.
     """
 
     index: int
     time: float
     sampled: bool
-    decoded: VideoFrame
+    decoded: VideoFrame | NotAVideo
     ratio: Fraction
 
+    @property
+    def damaged(self) -> bool:
+        """Whether there is no picture."""
+        return isinstance(self.decoded, NotAVideo)
+
     def picture(self) -> Picture:
-        """The upright RGB picture with square pixels; any thread may ask."""
+        """The upright RGB picture with square pixels; any thread may ask.
+
+        Raises:
+            NotAVideo: it is damaged.
+        """
+        if isinstance(self.decoded, NotAVideo):
+            raise self.decoded
         width = round(self.decoded.width * self.ratio)
         rgb = self.decoded.reformat(width=width, format="rgb24", threads=1).to_ndarray()
         turned = np.rot90(rgb, round(self.decoded.rotation / 90))
         return np.ascontiguousarray(turned, dtype=np.uint8)
+
+
+@dataclass(slots=True)
+class _Gap:
+    """Packets that could not be decoded: how many, and the time stamp of the first."""
+
+    pts: int | None
+    time_base: Fraction
+    packets: int = 0
+
+    @property
+    def time(self) -> float:
+        """Seconds on the file's own clock."""
+        return float((self.pts or 0) * self.time_base)
+
+    def is_before(self, frame: VideoFrame) -> bool:
+        return self.pts is None or frame.pts is None or self.pts < frame.pts
+
+    def problem(self) -> NotAVideo:
+        frames = "a frame" if self.packets == 1 else f"{self.packets} frames"
+        return NotAVideo(f"the video is damaged: {frames} from here on cannot be decoded")
 
 
 class Video:
@@ -85,6 +119,8 @@ class Video:
         self._max_seconds = max_seconds
         self._container = open_container(file)
         self._decoded = self._decode()
+        self._lost_at_first: list[_Gap] = []
+        self._reached = 0.0
         try:
             self._stream = self._prepare(threads)
             self._first = self._find_first()
@@ -114,25 +150,29 @@ class Video:
     def frames(self) -> Iterator[Frame]:
         """The frames from start to end, in the order in which they are shown.
 
+        In the place of frames between others that are damaged comes one without a picture.
+
         Raises:
             NotAVideo: it breaks off; the frames before that were given.
             TooLarge: it goes on for longer than allowed, or its frames grow.
         """
         sampler = Sampler(self._sampling)
-        index, time, frame = self._index_at(self._first), 0.0, self._first
-        while True:
-            time = max(time, self._time(frame, time))
+        index, time = self._index_at(self._first), 0.0
+        for each in chain(self._lost_at_first, [self._first], self._decoded):
+            time = max(time, self._time(each, time))
             if self._sampling.ends(time):
                 return
+            if isinstance(each, _Gap):
+                yield Frame(index, time, sampled=True, decoded=each.problem(), ratio=self._ratio)
+                sampler.pass_over(each.packets)
+                index += each.packets
+                continue
+            self._check_pixels(each.width, each.height)
             if time - self._sampling.start > self._max_seconds:
                 raise self._too_long()
-            yield Frame(index, time, sampler.takes(time), frame, self._ratio)
-            following = next(self._decoded, None)
-            if following is None:
-                break
-            self._check_pixels(following.width, following.height)
-            index, frame = index + 1, following
-        self._check_complete(index + 1, time)
+            yield Frame(index, time, sampler.takes(time), each, self._ratio)
+            index += 1
+        self._check_complete(index, time)
 
     def _prepare(self, threads: int) -> VideoStream:
         if not self._container.streams.video:
@@ -186,6 +226,9 @@ class Video:
         if start > 0 and self._stream.time_base is not None:
             self._seek(int((start + self._origin) / self._stream.time_base))
         for frame in self._decoded:
+            if isinstance(frame, _Gap):
+                self._lost_at_first += [] if start else [frame]
+                continue
             self._check_pixels(frame.width, frame.height)
             time = self._time(frame, 0.0)
             if self._sampling.ends(time):
@@ -200,16 +243,32 @@ class Video:
         with suppress(av.FFmpegError):  # what cannot jump is read from its start
             self._container.seek(offset, stream=self._stream)
 
-    def _decode(self) -> Generator[VideoFrame]:
+    def _decode(self) -> Generator[VideoFrame | _Gap]:
+        """The frames, and gaps between them; after the last frame there may be none."""
+        gap: _Gap | None = None
+        for packet in self._packets():
+            frames = _decoded(packet)
+            if frames is None:
+                gap = gap or _Gap(packet.pts, packet.time_base)
+                gap.packets += 1
+            for frame in frames or ():
+                if gap is not None and gap.is_before(frame):
+                    yield gap
+                    gap = None
+                yield frame
+        if gap is not None:
+            raise NotAVideo("the video breaks off: the file is cut short or damaged there")
+
+    def _packets(self) -> "Iterator[Packet[VideoStream]]":  # one class at run time
         try:
             for packet in self._container.demux(self._stream):
-                if packet.is_corrupt:
-                    raise NotAVideo("the video breaks off: the file is cut short or damaged there")
-                yield from packet.decode()
+                if packet.pts is not None and not packet.is_discard:
+                    self._reached = max(self._reached, float(packet.pts * packet.time_base))
+                yield packet
         except av.FFmpegError as error:
-            raise NotAVideo("the video breaks off: it cannot be decoded from there on") from error
+            raise NotAVideo("the video breaks off: it cannot be read from there on") from error
 
-    def _time(self, frame: VideoFrame, before: float) -> float:
+    def _time(self, frame: VideoFrame | _Gap, before: float) -> float:
         if frame.pts is None:
             return before + 1 / (self._fps or 25)
         return max(0.0, frame.time - self._origin)
@@ -231,11 +290,13 @@ class Video:
         )
 
     def _check_complete(self, frames: int, time: float) -> None:
-        """Whether the file ended where it said; of Matroska and AVI nothing else tells."""
+        """Whether the file ended where it said, and what was read of it was shown."""
         duration, stated = self._duration, self._stream.frames
-        if self._container.format.name.startswith("mov"):
-            return
         lacking = max(_MISSING_FRAMES / (self._fps or 1), _MISSING_SHARE * (duration or 0))
+        if time < self._reached - self._origin - lacking:
+            raise NotAVideo(f"the video breaks off at {time:.2f} s: it is damaged from there on")
+        if self._container.format.name.startswith("mov"):  # its index tells of each frame
+            return
         too_few = stated and frames < (1 - _MISSING_SHARE) * stated - _MISSING_FRAMES
         if too_few if duration is None else time < duration - lacking:
             raise NotAVideo(f"the video breaks off at {time:.2f} s: the file is cut short")
@@ -245,6 +306,16 @@ class Video:
             f"the video lasts longer than {self._max_seconds:g} s: send a part of it, "
             "or name one with start and end"
         )
+
+
+def _decoded(packet: "Packet[VideoStream]") -> list[VideoFrame] | None:
+    """The frames that come with a packet; none if it is damaged."""
+    if packet.is_corrupt:
+        return None
+    try:
+        return packet.decode()
+    except av.FFmpegError:
+        return None
 
 
 def open_container(file: BinaryIO | FileView) -> InputContainer:

@@ -73,6 +73,10 @@ class Sampler:
         self._count = 0
         self._due = sampling.start
 
+    def pass_over(self, frames: int) -> None:
+        """So many frames come next that cannot be looked at."""
+        self._count += frames
+
     def takes(self, time: float) -> bool:
         """Whether the next frame, shown at `time`, is looked at."""
         fps, every = self._sampling.fps, self._sampling.every or 1

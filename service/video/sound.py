@@ -1,9 +1,11 @@
 """The sound of a video, taken along into another: copied where MP4 may hold it, else as AAC."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, BinaryIO, TypeAlias
 
 import av
+from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.codec import Codec
 from av.container import OutputContainer
@@ -19,7 +21,7 @@ _Timed: TypeAlias = "tuple[float, Packet[Any]]"
 
 
 class Sound:
-    """The sound of a part of a video; from where it is broken on it is silent.
+    """The sound of a part of a video; it is silent where it is damaged, and once it breaks off.
 
     Args:
         file: the video.
@@ -78,8 +80,13 @@ class Sound:
         stream = output.add_stream("aac", rate=rate)
         return self._reencoded(source, stream)
 
+    def _heard(self, source: AudioStream) -> Iterator[AudioFrame]:
+        for packet in self._input.demux(source):
+            with suppress(av.FFmpegError):  # what is damaged is silent
+                yield from packet.decode()
+
     def _reencoded(self, source: AudioStream, stream: AudioStream) -> Iterator[_Timed]:
-        for frame in self._input.decode(source):
+        for frame in self._heard(source):
             if frame.time is None or frame.time_base is None or frame.time < self._start:
                 continue
             if self._end is not None and frame.time >= self._end:

@@ -112,7 +112,7 @@ export class Film {
       for await (const line of video(this.file, { fps: $("rate").value }, looking.signal)) {
         if (line.video) this.#begin(line.video);
         else if (line.summary) this.#summarise(line.summary);
-        else this.#add({ faces: [], ...line }, started, looking); // the model could not answer for all
+        else this.#add({ faces: [], ...line }, started, looking); // some could not be read or answered
       }
     } finally {
       endProgress(looking);
@@ -162,7 +162,7 @@ export class Film {
   #summarise({ frames, faces, tracks }) {
     const people = tracks?.length ?? 0;
     const lost = this.moments.filter(({ problem }) => problem).length;
-    this.#conclude(`${frames} frames, ${faces || "no"} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` The model could not answer for ${lost} of the frames.` : ""}${this.#unseen ? ` ${UNSEEN.detail}` : ""}`);
+    this.#conclude(`${frames} frames, ${faces || "no"} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` ${lost === 1 ? "One frame" : `${lost} frames`} could not be read or answered.` : ""}${this.#unseen ? ` ${UNSEEN.detail}` : ""}`);
   }
 
   #conclude(summary) {

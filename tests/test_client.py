@@ -5,8 +5,9 @@ import fcntl
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import av
 import httpx
@@ -25,10 +26,17 @@ from service.client import (
     VideoSummary,
 )
 from service.client.calls import CHUNK
+from service.client.queries import (
+    DrawnVideoQuery,
+    ExplainQuery,
+    LiveQuery,
+    NumbersQuery,
+    VideoQuery,
+)
 from tests import processes, videos
 from tests.fakes import POISON
 from tests.served import served
-from tests.test_api import png
+from tests.test_api import png, serving
 
 PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
 
@@ -202,6 +210,49 @@ def test_options_are_asked_for_in_the_services_own_words() -> None:
             client.frames([PORTRAIT], faces="whole", threshold=0.25, track=True)
     options = {"faces": "whole", "threshold": "0.25"}
     assert asked == [options, options | {"track": "true"}]
+
+
+KINDS: dict[str, list[type[Mapping[str, object]]]] = {
+    "/explain": [ExplainQuery],
+    "/classify/video": [VideoQuery],
+    "/explain/video": [DrawnVideoQuery],
+}
+
+
+def test_the_client_knows_the_services_options_and_no_other() -> None:
+    with serving() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    for path, kinds in KINDS.items():
+        asked = paths[path]["post"]["parameters"]
+        options = {each["name"] for each in asked if each["in"] == "query"}
+        assert [set(kind.__annotations__) for kind in kinds] == [options], path
+    live = {each["name"] for each in paths["/live"]["get"]["parameters"] if each["in"] == "query"}
+    assert set(LiveQuery.__annotations__) == live
+    assert set(NumbersQuery.__annotations__) < set(ExplainQuery.__annotations__)
+
+
+def test_an_option_that_there_is_not_is_an_error_before_anything_is_sent(tmp_path: Path) -> None:
+    misspelled: dict[str, Any] = {"treshold": 0.5}
+    with Client("http://service", transport=httpx.MockTransport(Script())) as client:
+        for call in (
+            lambda: client.explain(PORTRAIT, **misspelled),
+            lambda: client.explain_numbers(PORTRAIT, **misspelled),
+            lambda: list(client.video(PORTRAIT, **misspelled)),
+            lambda: client.video_csv(PORTRAIT, tmp_path / "out.csv", **misspelled),
+            lambda: client.explain_video(PORTRAIT, tmp_path / "out.mp4", **misspelled),
+        ):
+            with pytest.raises(TypeError, match=r"no option .treshold., only .*faces"):
+                call()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_named_by_a_path() -> None:
+    name: Any = str(PORTRAIT)
+    with (
+        Client("http://service", transport=httpx.MockTransport(Script())) as client,
+        pytest.raises(TypeError, match=r"bytes, or the Path of its file, not '.*collins\.jpg'"),
+    ):
+        client.classify(name)
 
 
 def test_pauses_grow_up_to_the_longest() -> None:

@@ -9,11 +9,13 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any, Unpack
 
 import pytest
 
 from service import errors
 from service.client import AsyncClient, LiveAnswer, Retries, Unreachable
+from service.client.queries import LiveQuery
 from service.explanation import Glance
 from tests import videos
 from tests.served import served
@@ -30,10 +32,13 @@ async def one_by_one(answered: asyncio.Semaphore, *frames: bytes) -> AsyncIterat
         await answered.acquire()
 
 
-async def answers_to(client: AsyncClient, *frames: bytes, **query: object) -> list[LiveAnswer]:
+async def answers_to(
+    client: AsyncClient, *frames: bytes, **query: Unpack[LiveQuery]
+) -> list[LiveAnswer]:
     answered = asyncio.Semaphore(0)
     answers = []
-    async for answer in client.live(one_by_one(answered, *frames), faces="whole", **query):
+    query.setdefault("faces", "whole")
+    async for answer in client.live(one_by_one(answered, *frames), **query):
         answers.append(answer)
         answered.release()
     return answers
@@ -122,8 +127,12 @@ async def test_what_the_service_closes_the_stream_with_is_raised_as_what_it_was(
         served(max_cameras=1, max_live_bytes=999) as (server, url),
         AsyncClient(url) as client,
     ):
+        unknown: Any = "magic"
         with pytest.raises(errors.BadParameter, match=r"explain: .*gradcam"):
-            await answers_to(client, png(1), explain="magic")
+            await answers_to(client, png(1), explain=unknown)
+        misspelled: dict[str, Any] = {"treshold": 1}
+        with pytest.raises(TypeError, match="no option 'treshold'"):
+            await answers_to(client, png(1), **misspelled)
         with pytest.raises(errors.TooLarge):
             await answers_to(client, bytes(1000))
         async with aclosing(client.live(endless(), faces="whole")) as first:

@@ -12,7 +12,7 @@ from collections.abc import (
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 import httpx
 
@@ -22,6 +22,14 @@ from service.atomic import atomic_write
 from service.client import calls, live
 from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
+from service.client.queries import (
+    DrawnVideoQuery,
+    ExplainQuery,
+    LiveQuery,
+    NumbersQuery,
+    VideoQuery,
+    known,
+)
 from service.client.retries import Retries
 from service.errors import ServiceError
 from service.records import FaceMode
@@ -75,21 +83,23 @@ class AsyncClient:
         """As `Client.frames`."""
         return await self._ask(calls.frames(images, faces, threshold, track))
 
-    async def explain(self, image: Source, **query: object) -> ExplainedPicture:
+    async def explain(self, image: Source, **query: Unpack[ExplainQuery]) -> ExplainedPicture:
         """As `Client.explain`."""
         return await self._ask(calls.explain(image, query))
 
-    async def explain_numbers(self, image: Source, **query: object) -> ExplainResponse:
+    async def explain_numbers(
+        self, image: Source, **query: Unpack[NumbersQuery]
+    ) -> ExplainResponse:
         """As `Client.explain_numbers`."""
         return await self._ask(calls.explain_numbers(image, query))
 
-    async def video(self, source: Source, **query: object) -> AsyncGenerator[VideoLine]:
+    async def video(self, source: Source, **query: Unpack[VideoQuery]) -> AsyncGenerator[VideoLine]:
         """As `Client.video`."""
         async with self._stream(calls.video(source, query)) as response:
             async for line in response.aiter_lines():
                 yield video_line(line)
 
-    async def video_csv(self, source: Source, output: Path, **query: object) -> None:
+    async def video_csv(self, source: Source, output: Path, **query: Unpack[VideoQuery]) -> None:
         """As `Client.video_csv`."""
         with atomic_write(output) as file:
             table = Table(file)
@@ -97,12 +107,14 @@ class AsyncClient:
                 async for line in answers:
                     table.add(line)
 
-    async def explain_video(self, source: Source, output: Path, **query: object) -> DrawnVideo:
+    async def explain_video(
+        self, source: Source, output: Path, **query: Unpack[DrawnVideoQuery]
+    ) -> DrawnVideo:
         """As `Client.explain_video`."""
         return await self._save(calls.explain_video(source, query), output)
 
     async def live(
-        self, frames: AsyncIterable[bytes], **query: object
+        self, frames: AsyncIterable[bytes], **query: Unpack[LiveQuery]
     ) -> AsyncGenerator[LiveAnswer]:
         """What a camera shows, as fast as it can be told; `query` as for WebSocket /live.
 
@@ -114,7 +126,9 @@ class AsyncClient:
             frames: encoded pictures; read as fast as they come.
             query: of the route.
         """
-        url = self._http.base_url.join("live").copy_merge_params(calls.plain(query))
+        url = self._http.base_url.join("live").copy_merge_params(
+            calls.plain(known(query, LiveQuery))
+        )
         socket = await self._patiently(partial(live.opened, url, self._key))
         async with aclosing(live.Stream(socket).answers(frames)) as answers:
             async for answer in answers:

@@ -12,6 +12,13 @@ from pydantic import BaseModel
 from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.client.answers import DrawnVideo, ExplainedPicture
 from service.client.problems import raised
+from service.client.queries import (
+    DrawnVideoQuery,
+    ExplainQuery,
+    NumbersQuery,
+    VideoQuery,
+    known,
+)
 from service.client.retries import Unreachable
 from service.errors import ServiceError
 
@@ -82,24 +89,27 @@ def frames(
     return Call("classify/frames", query, None, _as(FramesResponse), frames=images)
 
 
-def explain(image: Source, query: dict[str, object]) -> Call[ExplainedPicture]:
+def explain(image: Source, query: ExplainQuery) -> Call[ExplainedPicture]:
     """POST /explain, drawn."""
-    return Call("explain", query, image, _explained)
+    return Call("explain", known(query, ExplainQuery), image, _explained)
 
 
-def explain_numbers(image: Source, query: dict[str, object]) -> Call[ExplainResponse]:
+def explain_numbers(image: Source, query: NumbersQuery) -> Call[ExplainResponse]:
     """POST /explain, as numbers."""
-    return Call("explain", query, image, _as(ExplainResponse), "application/json")
+    return Call(
+        "explain", known(query, NumbersQuery), image, _as(ExplainResponse), "application/json"
+    )
 
 
-def video(source: Source, query: dict[str, object]) -> Call[httpx.Response]:
+def video(source: Source, query: VideoQuery) -> Call[httpx.Response]:
     """POST /classify/video, as lines of JSON, which tell what it broke off with."""
+    query = known(query, VideoQuery)
     return Call("classify/video", query, source, _itself, "application/x-ndjson", patience=None)
 
 
-def explain_video(source: Source, query: dict[str, object]) -> Call[DrawnVideo]:
+def explain_video(source: Source, query: DrawnVideoQuery) -> Call[DrawnVideo]:
     """POST /explain/video; nothing comes while it is drawn, however long that takes."""
-    return Call("explain/video", query, source, _drawn, patience=None)
+    return Call("explain/video", known(query, DrawnVideoQuery), source, _drawn, patience=None)
 
 
 def failure(response: httpx.Response) -> ServiceError:
@@ -153,7 +163,12 @@ def _drawn(response: httpx.Response) -> DrawnVideo:
 
 
 def _size(source: Source) -> int:
-    return source.stat().st_size if isinstance(source, Path) else len(source)
+    match source:
+        case Path():
+            return source.stat().st_size
+        case bytes():
+            return len(source)
+    raise TypeError(f"a picture or a video is bytes, or the Path of its file, not {source!r}")
 
 
 def _seconds(header: str | None) -> float:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 import httpx
 
@@ -14,6 +14,7 @@ from service.atomic import atomic_write
 from service.client import calls
 from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
+from service.client.queries import DrawnVideoQuery, ExplainQuery, NumbersQuery, VideoQuery
 from service.client.retries import Retries
 from service.errors import ServiceError
 from service.records import FaceMode
@@ -78,15 +79,15 @@ class Client:
         """The faces of a batch of frames, in order; a bad one fails alone."""
         return self._ask(calls.frames(images, faces, threshold, track))
 
-    def explain(self, image: Source, **query: object) -> ExplainedPicture:
+    def explain(self, image: Source, **query: Unpack[ExplainQuery]) -> ExplainedPicture:
         """Why a face got its score, drawn; `query` as for POST /explain."""
         return self._ask(calls.explain(image, query))
 
-    def explain_numbers(self, image: Source, **query: object) -> ExplainResponse:
+    def explain_numbers(self, image: Source, **query: Unpack[NumbersQuery]) -> ExplainResponse:
         """Why a face got its score, as numbers; `query` as for POST /explain."""
         return self._ask(calls.explain_numbers(image, query))
 
-    def video(self, source: Source, **query: object) -> Iterator[VideoLine]:
+    def video(self, source: Source, **query: Unpack[VideoQuery]) -> Iterator[VideoLine]:
         """What a video shows, while it is looked at; `query` as for POST /classify/video.
 
         First a `VideoHead`, then a `VideoFrame` each, last the `VideoSummary`.
@@ -95,14 +96,16 @@ class Client:
             for line in response.iter_lines():
                 yield video_line(line)
 
-    def video_csv(self, source: Source, output: Path, **query: object) -> None:
+    def video_csv(self, source: Source, output: Path, **query: Unpack[VideoQuery]) -> None:
         """What a video shows, as CSV; the file is there when all of it is."""
         with atomic_write(output) as file:
             table = Table(file)
             for line in self.video(source, **query):
                 table.add(line)
 
-    def explain_video(self, source: Source, output: Path, **query: object) -> DrawnVideo:
+    def explain_video(
+        self, source: Source, output: Path, **query: Unpack[DrawnVideoQuery]
+    ) -> DrawnVideo:
         """The annotated video as MP4; the file is there when all of it is."""
         return self._save(calls.explain_video(source, query), output)
 

@@ -1,0 +1,77 @@
+"""What may be asked for beside a picture, a video or a camera, under the service's own names."""
+
+from collections.abc import Mapping
+from typing import TypedDict, TypeVar
+
+from service.explanation import Colormap, Emotion, Layer, Method, View
+from service.records import FaceMode
+
+
+class _Question(TypedDict, total=False):
+    faces: FaceMode
+    target: Emotion | None
+    method: Method
+    layer: Layer
+
+
+class _Part(TypedDict, total=False):
+    track: bool
+    fps: float | None
+    every: int | None
+    start: float
+    end: float | None
+
+
+class NumbersQuery(_Question, total=False):
+    """Of POST /explain, answered in numbers."""
+
+    face: int
+    threshold: float | None
+    faithfulness: bool
+
+
+class ExplainQuery(NumbersQuery, total=False):
+    """Of POST /explain, drawn."""
+
+    view: View
+    alpha: float
+    colormap: Colormap
+
+
+class VideoQuery(_Part, total=False):
+    """Of POST /classify/video."""
+
+    faces: FaceMode
+    threshold: float | None
+
+
+class DrawnVideoQuery(_Part, _Question, total=False):
+    """Of POST /explain/video."""
+
+    alpha: float
+    colormap: Colormap
+    landmarks: bool
+
+
+class LiveQuery(TypedDict, total=False):
+    """Of WebSocket /live."""
+
+    faces: FaceMode
+    threshold: float | None
+    explain: Method | None
+    layer: Layer
+
+
+QueryT = TypeVar("QueryT", bound=Mapping[str, object])
+
+
+def known(query: QueryT, kind: type[QueryT]) -> QueryT:
+    """The query, all of whose options are those of its kind.
+
+    Raises:
+        TypeError: another is among them, which the service would pass over in silence.
+    """
+    for name in query.keys() - kind.__annotations__.keys():
+        options = ", ".join(sorted(kind.__annotations__))
+        raise TypeError(f"there is no option {name!r}, only {options}")
+    return query

@@ -23,12 +23,15 @@ MAX_PAUSE = 30
 GRACE = 5
 """Seconds that a front which has said goodbye may take to end."""
 
+HUNG = 20
+"""Seconds that a front may take to answer anything, and from one question to the next."""
+
 PATIENCE = 1
 """Seconds that a front may take to tell its counts; after that those told before stand."""
 
 
 class FrontProcess:
-    """Keeps one front up: when its process ends by itself, another takes its place.
+    """Keeps one front up: when its process ends by itself or hangs, another takes its place.
 
     The sockets stay open here: connections that come meanwhile wait for the next process.
 
@@ -155,9 +158,10 @@ class FrontProcess:
         return process, connection, session
 
     async def _attend(self, connection: RpcConnection, session: Session) -> None:
-        """Answer a front until it goes."""
+        """Answer a front until it goes, or answers nothing any more."""
         started = asyncio.create_task(session.started.wait())
         running = asyncio.create_task(connection.run())
+        tasks = [started, running]
         try:
             await asyncio.wait([started, running], return_when=asyncio.FIRST_COMPLETED)
             if started.done():
@@ -166,12 +170,18 @@ class FrontProcess:
                 self._served.set()
                 self._tell()
                 log.info("front up")
+                hanging = asyncio.create_task(_hanging(connection))
+                tasks.append(hanging)
+                await asyncio.wait([running, hanging], return_when=asyncio.FIRST_COMPLETED)
+                if not running.done():
+                    log.error("front hangs", seconds=HUNG)
+                    return
             await running
         finally:
             self._connection = None
             self._past, self._latest = merged([self._past, self._latest]), []
-            started.cancel()
-            running.cancel()
+            for task in tasks:
+                task.cancel()
             connection.close()
 
     def _tell(self) -> None:
@@ -179,3 +189,12 @@ class FrontProcess:
             self._connection.tell({"op": "drain"})
         if self._connection and self._ending.is_set():
             self._connection.tell({"op": "stop"})
+
+
+async def _hanging(connection: RpcConnection) -> None:
+    """Return once nobody answers at the other end."""
+    with suppress(TimeoutError, ServiceError):
+        while True:
+            await asyncio.sleep(HUNG)
+            async with asyncio.timeout(HUNG):
+                await connection.call({"op": "samples"})

@@ -1,13 +1,22 @@
-"""A front that cannot be made, by its keeper; what fronts do stands in `test_fronts`."""
+"""Fronts that cannot be made or hang, by their keeper; what they do stands in `test_fronts`."""
 
+import asyncio
+import os
+import signal
 import sys
+from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
+from service.core import Core
 from service.errors import ServiceError
 from service.front_process import FrontProcess
+from service.listeners import listeners
 from service.session import Session
+from service.settings import Settings
 from service.wire import Message
+from tests import processes
 
 pytestmark = pytest.mark.anyio
 
@@ -23,3 +32,38 @@ async def test_a_first_front_that_cannot_be_made_stops_the_start(
     monkeypatch.setattr(sys, "executable", "/no/such/program")
     with pytest.raises(ServiceError, match="could not be made"):
         await front.keep()
+
+
+def the_front() -> int:
+    """The process number of the only front of this process."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    (front,) = (pid for pid, command in commands.items() if b"service.front" in command)
+    return front
+
+
+async def nothing() -> bytes:
+    return b""
+
+
+async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.front_process.HUNG", 0.5)
+    monkeypatch.setattr("service.front_process.GRACE", 0)
+    settings, lost = Settings(workers=1), asyncio.Event()
+    with listeners("127.0.0.1", 0, 1) as sockets:
+        async with Core.open(settings, lambda _: processes.argv(processes.sound)) as core:
+            welcome = {"settings": settings.model_dump(mode="json"), "info": asdict(core.info)}
+            front = FrontProcess(
+                sockets[0], Message(welcome), lambda: Session(core, core.sound, nothing), lost.set
+            )
+            keeping = asyncio.create_task(front.keep())
+            await front.served()
+            first = the_front()
+            os.kill(first, signal.SIGSTOP)
+            await lost.wait()
+            while not front.up:
+                assert not keeping.done()
+                await asyncio.sleep(0)
+            assert the_front() != first
+            front.stop()
+            await keeping

@@ -54,6 +54,8 @@ class Core:
                 partial(self.metrics.rejected, "videos_full"),
             ),
         }
+        for kind, places in self._places.items():
+            self.metrics.in_progress(kind, places.held)
         limit = settings.rate_limit
         self._rate = RateLimiter(limit, settings.rate_burst) if limit else None
 

@@ -60,6 +60,10 @@ class Quota:
         self._refused = refused
         self._held = 0
 
+    def held(self) -> int:
+        """How many are held now."""
+        return self._held
+
     @contextmanager
     def hold(self, places: int = 1) -> Iterator[None]:
         """Hold one, or some.

@@ -1,6 +1,6 @@
 """Prometheus metrics, in a registry of their own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Protocol
 
@@ -56,6 +56,9 @@ class Metrics:
             registry=self.registry,
         )
         self._depth = self._gauge("queue_depth", "Faces that wait.", ("lane",))
+        self._in_progress = self._gauge(
+            "in_progress", "Cameras that are on, and videos that are worked on.", ("kind",)
+        )
         self._rejected = self._counter("rejected", "Requests refused at admission.", ("reason",))
         self._dropped = self._counter(
             "dropped", "Faces, or pictures, dropped before they were worked on.", ("reason",)
@@ -90,6 +93,10 @@ class Metrics:
         waited = self._queue_seconds.labels(**self._model, lane=lane)
         for wait in queue_seconds:
             waited.observe(wait)
+
+    def in_progress(self, kind: str, count: Callable[[], float]) -> None:
+        """Ask `count`, whenever the metrics are wanted, how many of a kind there are."""
+        self._in_progress.labels(kind).set_function(count)
 
     def rejected(self, reason: str) -> None:
         """A request was refused."""

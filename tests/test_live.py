@@ -201,8 +201,10 @@ async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_ha
         assert "try again" in reason
         async with connect(f"{url}?faces=whole") as third:
             assert len((await exchange(third, png(1)))["faces"]) == 1
-        counted = await server.engine.counted()
+            counted = await server.engine.counted()
     assert b'rejected_total{reason="cameras_full"} 1.0' in counted
+    assert b'gimefive_in_progress{kind="camera"} 1.0' in counted
+    assert b'gimefive_in_progress{kind="video"} 0.0' in counted
 
 
 async def test_a_frame_over_the_limit_ends_the_stream() -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -488,6 +489,23 @@ def samples(client: TestClient) -> dict[str, float]:
         for family in families
         for sample in family.samples
     }
+
+
+def test_requests_are_counted_by_route_also_where_none_was_reached(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"someone:{sha256(b'secret').hexdigest()}\n")
+    with serving(keys_file=keys, metrics_open=True) as client:
+        post(client, png(1))
+        client.get("/openapi.json")
+        client.get("/nowhere")
+        seen = samples(client)
+    for method, route, status in (
+        ("POST", "/classify", "401"),
+        ("GET", "/openapi.json", "200"),
+        ("GET", "unmatched", "401"),
+    ):
+        labels = {"method": method, "route": route, "status": status}
+        assert seen["gimefive_requests_total" + str(labels)] == 1, route
 
 
 def test_metrics_count_what_a_client_counted() -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import service
@@ -99,15 +101,10 @@ def create_app(
     problems.install(app)
     live.install(app)
     openapi.install(app, settings)
-    app.include_router(ops.probes)
-    app.include_router(stills.router)
-    app.include_router(batches.router)
-    app.include_router(explanations.router)
-    app.include_router(videos.router)
-    app.include_router(ops.router)
-    app.include_router(live.router)
-    app.include_router(page.router())
-    app.include_router(docs.router())
+    answering = (stills, batches, explanations, videos, ops, live)
+    routers = [ops.probes, *(each.router for each in answering), page.router(), docs.router()]
+    for router in routers:
+        app.include_router(router)
     guarded: ASGIApp = Guard(CancelOnDisconnect(FastPath(app)), settings, keys)
     if settings.origins:
         guarded = CORSMiddleware(
@@ -117,7 +114,7 @@ def create_app(
             allow_headers=["Authorization", "X-API-Key", "X-Request-ID", "X-Deadline-Ms", *TRACE],
             expose_headers=EXPOSED,
         )
-    observed = Observe(guarded)
+    observed = Observe(guarded, _paths(app, *routers))
     return TraceRequests(observed, traces) if traces else observed
 
 
@@ -131,4 +128,9 @@ def create_ops_app(operated: Operated) -> ASGIApp:
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
     problems.install(app)
     app.include_router(ops.probes)
-    return Observe(app)
+    return Observe(app, _paths(ops.probes))
+
+
+def _paths(*routers: FastAPI | APIRouter) -> frozenset[str]:
+    routes = chain.from_iterable(router.routes for router in routers)
+    return frozenset(route.path for route in routes if isinstance(route, Route))

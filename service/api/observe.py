@@ -3,6 +3,7 @@
 import re
 import secrets
 import time
+from collections.abc import Collection
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -24,8 +25,16 @@ NOTHING = Timings()
 class Observe:
     """Pure ASGI middleware: it neither buffers nor hides that a client has gone."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
+        """Surround `app`.
+
+        Args:
+            app: what answers.
+            paths: of its routes, by which requests are counted that are refused before they
+                reach one.
+        """
         self._app = app
+        self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI says."""
@@ -37,7 +46,8 @@ class Observe:
         method = scope["method"]
         if method == "HEAD":  # the server leaves the body out
             scope = {**scope, "method": "GET"}
-        request = _Observed(scope, method, send)
+        path = scope["path"] if scope["path"] in self._paths else "unmatched"
+        request = _Observed(scope, method, path, send)
         try:
             await self._app(scope, receive, request.send)
         except Exception:
@@ -53,12 +63,13 @@ class Observe:
 class _Observed:
     """One request under way."""
 
-    def __init__(self, scope: Scope, method: str, send: Send) -> None:
+    def __init__(self, scope: Scope, method: str, path: str, send: Send) -> None:
         self.id = _request_id(scope)
         self.status: int | None = None
         self.complete = False
         self._scope = scope
         self._method = method
+        self._path = path
         self._send = send
         self._start = time.perf_counter()
         scope["state"]["request_id"] = self.id
@@ -85,7 +96,7 @@ class _Observed:
         seconds = time.perf_counter() - self._start
         state = self._scope["state"]
         engine: Engine = state["engine"]
-        route = getattr(self._scope.get("route"), "path", "unmatched")
+        route = getattr(self._scope.get("route"), "path", self._path)
         status = self.status or 499  # the client went away
         engine.metrics.answered(route, self._method, status, seconds)
         spent = self._timings

@@ -204,14 +204,16 @@ def _choices(values: dict[str, Any]) -> dict[str, str]:
     seen = {"faces": "", "inputs": sight, "mirrored": f"{sight} and its mirror image"}
     draws = " : ".join(map(str, recipe.turns)) or "equally often"
     cut = f"; {recipe.photographed:.0%} cut out of photographs" if recipe.photographed else ""
+    without = "" if recipe.left_out is None else f"; without fold {recipe.left_out}"
+    own = ", each about the fold that it left out" if recipe.folds > 1 and not without else ""
     after = f", after {recipe.after:,} draws before" if recipe.after else ""
     ended = f"; ended after {recipe.until:.0%} of it" if recipe.until < 1 else ""
     half = ", in bfloat16" if recipe.precision == "bf16" else ""
     return {
         "starts from": f"the weights of `{recipe.start}`" if recipe.start else "chance",
         "image passes": f"{recipe.images:,}: {stages}",
-        "draws of each data set": draws + after + cut,
-        "taught by": f"{teachers}: {recipe.teaching:.0%}{seen[recipe.teachers_see]}"
+        "draws of each data set": draws + after + cut + without,
+        "taught by": f"{teachers}: {recipe.teaching:.0%}{seen[recipe.teachers_see]}{own}"
         if teachers
         else "labels alone",
         "optimiser": f"{recipe.optimizer}, peak rate {recipe.learning_rate:g}, "

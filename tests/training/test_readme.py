@@ -136,3 +136,14 @@ def test_the_page_says_what_teachers_were_asked_about(card: Card, sees: str, wor
     changed["recipes"][0] |= {"teachers": ["a"], "teachers_see": sees}
     lines = [" ".join(line.split()) for line in markdown(changed).splitlines()]
     assert f"| taught by | {words} |" in lines
+
+
+def test_the_page_says_which_fold_was_left_out_and_that_teachers_know_theirs_not(
+    card: Card,
+) -> None:
+    changed: Card = json.loads(json.dumps(card))
+    changed["recipes"][0] |= {"folds": 4, "left_out": 2}
+    changed["recipes"][1] |= {"folds": 4, "teachers": ["a"], "teachers_see": "inputs"}
+    page = markdown(changed)
+    assert page.count("; without fold 2") == 1
+    assert page.count("about what it sees, each about the fold that it left out") == 1

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from torch.nn import functional
 from tests.e2e.test_serve import wait_for_the_end_of
 from tests.training.conftest import Exported
 from tests.training.generated import noise_faces
+from training import origin
 from training.artefact import load
 from training.augment import Augmentation, resize
 from training.errors import RunError
@@ -306,55 +309,59 @@ def test_a_run_that_leaves_out_a_fold_draws_no_face_of_it(tmp_path: Path) -> Non
         train(replace(recipe, left_out=0), sets(Watched), tmp_path / "with", Execution())
 
 
-def cross_fitted(tmp_path: Path) -> tuple[Recipe, dict[int, Path]]:
-    """A run whose teachers each left out one of two folds, and these."""
-    folders = {}
-    for fold in (0, 1):
+@pytest.fixture(scope="module")
+def without(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Runs that each left out one of two folds."""
+    place = tmp_path_factory.mktemp("folds")
+
+    def run(fold: int) -> Path:
         recipe = replace(RECIPE, images=8, folds=2, left_out=fold)
-        folders[fold] = train(recipe, sets(), tmp_path / f"without {fold}", Execution()).parent
-    teachers = tuple(map(str, folders.values()))
-    return replace(RECIPE, folds=2, teachers=teachers, teachers_see="inputs"), folders
+        return train(recipe, sets(), place / str(fold), Execution()).parent
+
+    return run(0), run(1)
 
 
-def test_each_batch_is_of_one_fold_and_those_teach_that_did_not_learn_it(tmp_path: Path) -> None:
-    recipe, folders = cross_fitted(tmp_path)
-    for fold, lesson in enumerate(lessons(sets(), recipe, torch.device("cpu"))):
+def cross_fitted(*teachers: Path, **changes: Any) -> Recipe:  # noqa: ANN401  # any choice of a recipe
+    names = tuple(map(str, teachers))
+    return replace(RECIPE, **{"folds": 2, "teachers": names, "teachers_see": "inputs", **changes})
+
+
+def test_each_batch_is_of_one_fold_and_those_teach_that_did_not_learn_it(
+    without: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for fold, lesson in enumerate(lessons(sets(), cross_fitted(*without), torch.device("cpu"))):
         assert set(lesson.data.folds(2).tolist()) == {fold}
         (teacher,) = lesson.teachers
-        own = torch.load(folders[fold] / "weights.pt")
+        own = torch.load(without[fold] / "weights.pt")
         assert all(torch.equal(own[name], value) for name, value in teacher.state_dict().items())
-    still = replace(recipe, images=16, learning_rate=0.0, dropout=0.0, teaching=1.0)
-    train(still, sets(), tmp_path / "taught", Execution(reports=2))
-    told = losses(tmp_path / "taught")
-    swapped = {folders[fold]: folders[1 - fold] for fold in (0, 1)}
-    contents = {folder: (folder / "weights.pt").read_bytes() for folder in folders.values()}
-    for folder, other in swapped.items():
-        (folder / "weights.pt").write_bytes(contents[other])
-    train(still, sets(), tmp_path / "swapped", Execution(reports=2))
-    assert not set(told) & set(losses(tmp_path / "swapped"))
+
+    swapped = [shutil.copytree(folder, tmp_path / folder.name) for folder in without]
+    for folder, other in zip(swapped, reversed(without), strict=True):
+        shutil.copy(other / "weights.pt", folder)
+    told = []
+    for name, teachers in (("taught", without), ("mistaught", swapped)):
+        recipe = cross_fitted(*teachers, images=16, learning_rate=0.0, dropout=0.0, teaching=1.0)
+        train(recipe, sets(), tmp_path / name, Execution(reports=2))
+        told.append(losses(tmp_path / name))
+    assert not set(told[0]) & set(told[1])
 
 
-def test_a_fold_that_may_be_known_is_refused(tmp_path: Path) -> None:
-    recipe, folders = cross_fitted(tmp_path)
-    one = (str(folders[0]),)
-    whole = train(replace(RECIPE, images=8), sets(), tmp_path / "whole", Execution()).parent
-    for fault, told in (
-        (replace(recipe, teachers=one), "leave out each of 2 folds"),
-        (replace(recipe, folds=3), "leave out each of 3 folds"),
-        (replace(recipe, teachers=(*recipe.teachers, str(whole))), "and each teacher one of them"),
-        (replace(recipe, teachers_see="faces"), "answer `inputs` or `mirrored`, not `faces`"),
-        (replace(RECIPE, folds=2, left_out=1, teachers=one), "may know the fold that this run"),
-        (replace(RECIPE, folds=2, left_out=1, start=str(whole)), "may know the fold that this run"),
+def test_a_fold_that_may_be_known_is_refused(
+    without: tuple[Path, Path], exported: Exported
+) -> None:
+    one, whole = without[0], exported.run
+    for recipe, fault in (
+        (cross_fitted(one), "leave out each of 2 folds"),
+        (cross_fitted(*without, folds=3), "leave out each of 3 folds"),
+        (cross_fitted(*without, whole), "and each teacher one of them"),
+        (cross_fitted(*without, teachers_see="faces"), "answer `inputs` or `mirrored`, not"),
+        (cross_fitted(one, left_out=1), "may know the fold that this run leaves out"),
+        (cross_fitted(left_out=1, start=str(whole)), "may know the fold that this run leaves out"),
     ):
-        with pytest.raises(RunError, match=told):
-            train(fault, sets(), tmp_path / "fault", Execution())
-        assert not (tmp_path / "fault").exists()
-    train(
-        replace(RECIPE, images=8, folds=2, left_out=0, start=one[0]),
-        sets(),
-        tmp_path / "on",
-        Execution(),
-    )
+        with pytest.raises(RunError, match=fault):
+            origin.check(recipe)
+    origin.check(cross_fitted(*without))
+    origin.check(cross_fitted(one, left_out=0, start=str(one)))
 
 
 @pytest.mark.parametrize("what", ["start", "teachers"])

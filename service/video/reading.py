@@ -1,31 +1,25 @@
-"""Videos read lazily by PyAV: one frame at a time, upright, with the time it is shown.
+"""Videos read lazily by PyAV: one frame at a time, upright, with the time it is shown."""
 
-Only the containers named here are opened, and they reach no other file: playlists and references
-to other places are refused, whatever the file's name says.
-"""
-
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from math import isfinite
-from typing import BinaryIO, NoReturn, Self
+from typing import BinaryIO, Self
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from service.errors import BadParameter, NotAVideo, TooLarge
 from service.records import Picture, VideoInfo
-from service.video.files import FileView
+from service.video.container import open_container
+from service.video.decoding import Gap, decode
 from service.video.sampling import Sampler, Sampling
 
-_DEMUXERS = "mov,matroska,avi"
-_FORMATS = "MP4, MOV, WebM, MKV or AVI"
 _MOST_THREADS = 4
 _MOST_FPS = 500  # More is a clock's rate that a recorder wrote in its place.
 _MISSING_FRAMES, _MISSING_SHARE = 4, 0.05  # What may lack at a sound file's end.
@@ -68,27 +62,6 @@ class Frame:
         return np.ascontiguousarray(turned, dtype=np.uint8)
 
 
-@dataclass(slots=True)
-class _Gap:
-    """Packets that could not be decoded: how many, and the time stamp of the first."""
-
-    pts: int | None
-    time_base: Fraction
-    packets: int = 0
-
-    @property
-    def time(self) -> float:
-        """Seconds on the file's own clock."""
-        return float((self.pts or 0) * self.time_base)
-
-    def is_before(self, frame: VideoFrame) -> bool:
-        return self.pts is None or frame.pts is None or self.pts < frame.pts
-
-    def problem(self) -> NotAVideo:
-        frames = "a frame" if self.packets == 1 else f"{self.packets} frames"
-        return NotAVideo(f"the video is damaged: {frames} from here on cannot be decoded")
-
-
 class Video:
     """A video file that is open for reading; one thread at a time may use it.
 
@@ -118,8 +91,8 @@ class Video:
         self._max_pixels = max_pixels
         self._max_seconds = max_seconds
         self._container = open_container(file)
-        self._decoded = self._decode()
-        self._lost_at_first: list[_Gap] = []
+        self._decoded = decode(self._packets())
+        self._lost_at_first: list[Gap] = []
         self._reached = 0.0
         try:
             self._stream = self._prepare(threads)
@@ -162,7 +135,7 @@ class Video:
             time = max(time, self._time(each, time))
             if self._sampling.ends(time):
                 return
-            if isinstance(each, _Gap):
+            if isinstance(each, Gap):
                 yield Frame(index, time, sampled=True, decoded=each.problem(), ratio=self._ratio)
                 sampler.pass_over(each.packets)
                 index += each.packets
@@ -226,7 +199,7 @@ class Video:
         if start > 0 and self._stream.time_base is not None:
             self._seek(int((start + self._origin) / self._stream.time_base))
         for frame in self._decoded:
-            if isinstance(frame, _Gap):
+            if isinstance(frame, Gap):
                 self._lost_at_first += [] if start else [frame]
                 continue
             self._check_pixels(frame.width, frame.height)
@@ -243,22 +216,6 @@ class Video:
         with suppress(av.FFmpegError):  # what cannot jump is read from its start
             self._container.seek(offset, stream=self._stream)
 
-    def _decode(self) -> Generator[VideoFrame | _Gap]:
-        """The frames, and gaps between them; after the last frame there may be none."""
-        gap: _Gap | None = None
-        for packet in self._packets():
-            frames = _decoded(packet)
-            if frames is None:
-                gap = gap or _Gap(packet.pts, packet.time_base)
-                gap.packets += 1
-            for frame in frames or ():
-                if gap is not None and gap.is_before(frame):
-                    yield gap
-                    gap = None
-                yield frame
-        if gap is not None:
-            raise NotAVideo("the video breaks off: the file is cut short or damaged there")
-
     def _packets(self) -> "Iterator[Packet[VideoStream]]":  # one class at run time
         try:
             for packet in self._container.demux(self._stream):
@@ -268,7 +225,7 @@ class Video:
         except av.FFmpegError as error:
             raise NotAVideo("the video breaks off: it cannot be read from there on") from error
 
-    def _time(self, frame: VideoFrame | _Gap, before: float) -> float:
+    def _time(self, frame: VideoFrame | Gap, before: float) -> float:
         if frame.pts is None:
             return before + 1 / (self._fps or 25)
         return max(0.0, frame.time - self._origin)
@@ -306,37 +263,3 @@ class Video:
             f"the video lasts longer than {self._max_seconds:g} s: send a part of it, "
             "or name one with start and end"
         )
-
-
-def _decoded(packet: "Packet[VideoStream]") -> list[VideoFrame] | None:
-    """The frames that come with a packet; none if it is damaged."""
-    if packet.is_corrupt:
-        return None
-    try:
-        return packet.decode()
-    except av.FFmpegError:
-        return None
-
-
-def open_container(file: BinaryIO | FileView) -> InputContainer:
-    """Open one of the known containers.
-
-    Raises:
-        NotAVideo: it is none.
-    """
-    try:
-        return av.open(
-            file, "r", options={"format_whitelist": _DEMUXERS}, buffer_size=2**18, io_open=_refuse
-        )
-    except (av.FFmpegError, UnicodeDecodeError) as error:
-        file.seek(0)
-        if (file.read(8) or b"").endswith(b"ftyp"):
-            raise NotAVideo(
-                "the video cannot be opened: its index is missing, as in a file that was cut "
-                "short; send the whole file"
-            ) from error
-        raise NotAVideo(f"this is no video in a known format; send {_FORMATS}") from error
-
-
-def _refuse(url: str, *_: object) -> NoReturn:
-    raise PermissionError(f"{url} is not opened")

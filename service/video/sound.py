@@ -11,8 +11,8 @@ from av.codec import Codec
 from av.container import OutputContainer
 from av.packet import Packet
 
+from service.video.container import open_container
 from service.video.files import FileView
-from service.video.reading import open_container
 
 _COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 _LEAST_MP3_RATE = 16_000  # what MP4 takes

@@ -1,10 +1,8 @@
 """Videos drawn on: who is in each frame, what the face shows, and where the evidence lies."""
 
-import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, aclosing, asynccontextmanager, closing
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
@@ -15,6 +13,7 @@ from service.errors import ModelFailure, NotAVideo, TooLarge
 from service.explainer import ExplainedFace, Explainer
 from service.explanation import Question
 from service.intake import Intake
+from service.own_thread import own_thread
 from service.pipeline import overlapped
 from service.records import FaceMode, Moment, Picture, Prediction, Scores
 from service.settings import Settings
@@ -142,7 +141,7 @@ class Annotator:
         async def planning() -> AsyncGenerator[Planned]:
             async with aclosing(overlapped(video.frames(), look, window)) as looked:
                 async for frame, found in looked:
-                    yield planner.plan(frame, found)
+                    yield await self._plan(planner, frame, found)
 
         async def draw(planned: Planned) -> tuple[Picture | None, Planned]:
             return await self._draw(planner, planned[0]), planned
@@ -153,6 +152,12 @@ class Annotator:
                     await write(picture, plan.frame.time)
                 if moment is not None:
                     yield moment
+
+    async def _plan(self, planner: FramePlanner, frame: Frame, found: Found) -> Planned:
+        """Where labels stand takes a while to find for many faces."""
+        if not found:
+            return planner.plan(frame, found)
+        return await self._intake.run_in_turn("plan", planner.plan, frame, found)
 
     async def _draw(self, planner: FramePlanner, plan: FramePlan) -> Picture | None:
         if plan.frame.damaged:
@@ -177,13 +182,6 @@ async def writing(
         TooLarge: they are more.
         Overloaded: the disk is full.
     """
-    loop, stack = asyncio.get_running_loop(), ExitStack()
-    thread = ThreadPoolExecutor(1, thread_name_prefix="movie")
-
-    def begin() -> Movie:
-        sound = stack.enter_context(closing(Sound(file, *video.span)))
-        movie = Movie(out, fps=video.info.fps, sound=sound, threads=threads)
-        return stack.enter_context(closing(movie))
 
     def put(step: Callable[[], None]) -> None:
         with room_on_disk():
@@ -195,13 +193,16 @@ async def writing(
                 "start and end"
             )
 
-    async def write(picture: Picture, time: float) -> None:
-        await loop.run_in_executor(thread, put, partial(movie.write, picture, time))
+    async with own_thread("movie") as thread:
 
-    try:
-        movie = await loop.run_in_executor(thread, begin)
+        def begin() -> Movie:
+            sound = thread.resources.enter_context(closing(Sound(file, *video.span)))
+            movie = Movie(out, fps=video.info.fps, sound=sound, threads=threads)
+            return thread.resources.enter_context(closing(movie))
+
+        async def write(picture: Picture, time: float) -> None:
+            await thread.run(put, partial(movie.write, picture, time))
+
+        movie = await thread.run(begin)
         yield write
-        await loop.run_in_executor(thread, put, movie.finish)
-    finally:
-        await loop.run_in_executor(thread, stack.close)  # after what has begun
-        thread.shutdown(wait=False)
+        await thread.run(put, movie.finish)

@@ -1,10 +1,9 @@
 """A video that is open, read by a thread of its own."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
+from service.own_thread import OwnThread, own_thread
 from service.records import VideoInfo
 from service.video import Frame, Video
 
@@ -17,7 +16,7 @@ class AsyncVideo:
         span: as `Video.span`.
     """
 
-    def __init__(self, video: Video, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, video: Video, thread: OwnThread) -> None:
         self.info: VideoInfo = video.info
         self.span = video.span
         self._frames = video.frames()
@@ -29,8 +28,7 @@ class AsyncVideo:
         Raises:
             BadInput: as `Video.frames` says.
         """
-        loop = asyncio.get_running_loop()
-        while frame := await loop.run_in_executor(self._thread, next, self._frames, None):
+        while frame := await self._thread.run(next, self._frames, None):
             yield frame
 
     async def sampled(self) -> AsyncGenerator[Frame]:
@@ -51,11 +49,6 @@ async def open_async_video(open_video: Callable[[], Video]) -> AsyncIterator[Asy
     Raises:
         BadInput: as `Video` says.
     """
-    thread = ThreadPoolExecutor(1, thread_name_prefix="video")
-    loop, stack = asyncio.get_running_loop(), ExitStack()
-    try:
-        video = await loop.run_in_executor(thread, lambda: stack.enter_context(open_video()))
+    async with own_thread("video") as thread:
+        video = await thread.run(lambda: thread.resources.enter_context(open_video()))
         yield AsyncVideo(video, thread)
-    finally:
-        await loop.run_in_executor(thread, stack.close)  # after what has begun
-        thread.shutdown(wait=False)

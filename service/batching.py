@@ -44,6 +44,8 @@ class Batcher(Generic[WorkerT]):
         self._admission = Admission(queues, self._pool, observer, clock, self._changed.set)
         hands = [slot for slot in self._pool.slots for _ in range(2)]
         self._tasks = [asyncio.create_task(self._serve(slot)) for slot in hands]
+        for task in self._tasks:
+            task.add_done_callback(_log_fault)
 
     async def submit(
         self,
@@ -85,6 +87,11 @@ class Batcher(Generic[WorkerT]):
             return [await entry.future for entry in entries]
         finally:
             self._admission.leave(queue, entries)
+
+    @property
+    def sound(self) -> bool:
+        """False once something that takes batches has ended by itself, which nothing should."""
+        return not any(task.done() for task in self._tasks)
 
     def check(
         self, lane: Lane[WorkerT, ItemT, ResultT], items: int, deadline: float | None = None
@@ -230,3 +237,8 @@ class Batcher(Generic[WorkerT]):
         for entry in batch:
             entry.fail(error)
             self._observer.failed(queue.lane.name)
+
+
+def _log_fault(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("batches are no longer taken", exc_info=error)

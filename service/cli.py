@@ -14,6 +14,7 @@ from rich.console import Console
 
 import service
 from service import logs
+from service.atomic import atomic_write
 from service.commands.ending import check_outputs, ending, settings_with, stop
 from service.commands.resumable_csv import ResumableCsv, text
 from service.errors import ServiceError
@@ -171,8 +172,8 @@ def explain(
         async with _backend(settings, url, key_file) as backend:
             return await backend.explain(image.read_bytes(), query)
 
-    with ending():
-        output.write_bytes(asyncio.run(draw()))
+    with ending(), atomic_write(output) as file:
+        file.write(asyncio.run(draw()))
 
 
 @app.command()

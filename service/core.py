@@ -105,8 +105,8 @@ class Core:
         return any(worker.up for worker in self._workers)
 
     async def sound(self) -> bool:
-        """False once a model process could not be restarted: only a new start can help."""
-        return all(worker.sound for worker in self._workers)
+        """False once a model process cannot be restarted or asked: only a new start can help."""
+        return self._batcher.sound and all(worker.sound for worker in self._workers)
 
     @asynccontextmanager
     async def place(self, kind: Kind) -> AsyncIterator[None]:

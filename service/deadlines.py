@@ -23,9 +23,11 @@ async def within(seconds: float) -> AsyncIterator[float]:
     moment = time.monotonic() + seconds
     try:
         # The event loop counts in milliseconds: later, so that the moment has surely passed.
-        async with asyncio.timeout(seconds + 0.001):
+        async with asyncio.timeout(seconds + 0.001) as limit:
             yield moment
     except TimeoutError as error:
+        if not limit.expired():
+            raise
         raise DeadlineExceeded(
             f"no answer within {seconds * 1000:.0f} ms: send a later deadline or try again"
         ) from error

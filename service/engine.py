@@ -213,7 +213,8 @@ class Engine:
             pictures = [partial(self._decode, frame) for frame in frames]
             return await self.footage.frames(pictures, faces, track, moment)
 
-    async def explain(
+    @asynccontextmanager
+    async def explained(
         self,
         data: bytes,
         question: Question,
@@ -222,8 +223,8 @@ class Engine:
         face: int = 0,
         measured: bool = False,
         deadline: float | None = None,
-    ) -> Explained:
-        """Explain one face of an encoded picture.
+    ) -> AsyncIterator[Explained]:
+        """Explain one face of an encoded picture, whose memory is held as long as the context.
 
         Args:
             data: as for `classify`.
@@ -232,7 +233,7 @@ class Engine:
             face: which one, the largest being 0.
             measured: whether the map's faithfulness is measured too, on the scores that are served.
             deadline: moment, in monotonic seconds, at which the caller gives up; if None, the
-                settings' time from now.
+                settings' time from now, which holds for the context, too.
 
         Raises:
             NoFace: there is none.
@@ -242,7 +243,7 @@ class Engine:
         async with self.limited(deadline) as moment:
             scene = await self._scene(data, faces, self._explaining, moment)
             with self.memory.hold(scene.picture.nbytes):
-                return await self._explainer.explain(
+                yield await self._explainer.explain(
                     scene, question, face, measured=measured, deadline=moment
                 )
 

@@ -203,6 +203,9 @@ class RemoteModel:
             except (StoreError, WorkerLost) as error:
                 self._failed_starts += 1
                 log.error("model process did not start", error=str(error))
+            except Exception:  # whoever keeps the model up must not end
+                self._failed_starts += 1
+                log.exception("model process did not start")
             else:
                 self._failed_starts = 0
                 log.info("model process up", pid=process.pid, restarts=self.restarts)

@@ -129,7 +129,7 @@ def _described(error: ServiceError) -> dict[str, Any]:
 
 
 def _raised(header: dict[str, Any]) -> ServiceError:
-    kind = getattr(errors, header["error"])
+    kind = getattr(errors, header["error"], ServiceError)
     given = [header["retry_after"]] if "retry_after" in header else []
     error: ServiceError = kind(header["words"], *given)
     return error

@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from math import ceil
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,7 @@ class DrainingServer(uvicorn.Server):
                 proxy_headers=False,  # nothing asks where a request came from
                 log_config=None,
                 server_header=False,
-                timeout_graceful_shutdown=round(settings.drain_timeout),
+                timeout_graceful_shutdown=ceil(settings.drain_timeout),
             )
         )
         self.engine = engine

@@ -63,7 +63,7 @@ def serve(model: Answerer, requests: BinaryIO, answers: BinaryIO) -> None:
             message = _answer(model, request)
         except torch.AcceleratorError:
             raise  # the device answers nothing more to this process: another has to take over
-        except (RuntimeError, ValueError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001  # whoever asked is told, and the next one answered
             message = _failure(error)
         message.header["memory"] = memory()
         answers.write(message.pack())

@@ -45,12 +45,14 @@ class WorkerProcess:
             raise WorkerLost(f"the model process could not be made: {error}") from error
         try:
             message = await _receive(process, seconds)
+            info = ModelInfo(**message.header["ready"])
         except BaseException as error:
             await _end(process)
+            if isinstance(error, KeyError | TypeError):
+                raise WorkerLost("the model process is of another version: restart all") from error
             if isinstance(error, ModelFailure) and not isinstance(error, WorkerLost):
                 raise StoreError(str(error)) from error
             raise
-        info = ModelInfo(**message.header["ready"])
         return cls(process, info, message.header.get("memory", 0))
 
     @property
@@ -98,13 +100,13 @@ class WorkerProcess:
 
 
 async def _receive(process: Process, seconds: float) -> Message:
-    """The process's next message; it is ended if none comes in time."""
+    """The process's next message; it is ended if none comes in time, or something else."""
     if process.stdout is None:
         raise WorkerLost("the model process has no output")
     try:
         async with asyncio.timeout(seconds):
             message = await wire.receive(process.stdout)
-    except (TimeoutError, asyncio.IncompleteReadError) as error:
+    except (OSError, asyncio.IncompleteReadError, ValueError) as error:
         if process.returncode is None:
             process.kill()
         raise WorkerLost(_lost(error, seconds)) from error
@@ -123,4 +125,6 @@ async def _end(process: Process) -> None:
 def _lost(error: Exception, seconds: float) -> str:
     if isinstance(error, TimeoutError):
         return f"the model process did not answer within {seconds:g} s and was ended"
+    if isinstance(error, ValueError):
+        return "the model process answered something that is no message and was ended"
     return "the model process ended unexpectedly"

@@ -105,6 +105,27 @@ def answers_too_few() -> None:
         answer(faces[1:])
 
 
+def babbles() -> None:
+    """Answers poison with what is no message."""
+    get_ready()
+    for faces in batches():
+        if (faces == POISON).any():
+            sys.stdout.buffer.write(bytes(8))  # two lengths, and no header
+            sys.stdout.buffer.flush()
+        else:
+            answer(faces)
+
+
+def becomes_another_version() -> None:
+    """Needs FILE, which remembers the first start; after it, tells what nobody here knows."""
+    memory = Path(sys.argv[2])
+    if memory.exists():
+        say(Message({"ready": asdict(INFO) | {"novelty": 1}}))
+    else:
+        memory.touch()
+        dies()
+
+
 def dies() -> None:
     get_ready()
     for faces in batches():
@@ -209,6 +230,8 @@ PROCESSES: dict[str, Callable[[], None]] = {
         never_gets_ready,
         raises,
         answers_too_few,
+        babbles,
+        becomes_another_version,
         dies,
         hangs,
         answers_only_two_together,

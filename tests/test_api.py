@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from service import engine
 from service.api import schemas
 from service.api.app import create_app
+from service.drawing import draw
 from service.engine import Engine
 from service.intake import SMALL_BYTES
 from service.records import Picture
@@ -450,6 +451,25 @@ def test_what_cannot_be_served_is_refused_before_it_is_looked_at(path: str, tmp_
         check_problem(post(client, png(POISON), faces="whole"), 504, "deadline-exceeded")
         refused = client.post(path, content=b"broken", headers={"Content-Type": "image/png"})
         check_problem(refused, 503, "not-ready")
+
+
+def test_a_picture_counts_as_held_while_it_is_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    with serving() as client:
+        served: Engine = client.app_state["engine"]
+
+        def counting(*arguments: Any) -> Picture:  # noqa: ANN401  # whatever is drawn
+            held.append(served.memory.held())
+            return draw(*arguments)
+
+        monkeypatch.setattr("service.engine.draw", counting)
+        response = client.post(
+            "/explain?faces=whole", content=png(1), headers={"Content-Type": "image/png"}
+        )
+        assert response.status_code == 200
+        assert held == [len(png(1)) + 64 * 64 * 3]
+        assert served.memory.held() == 0
 
 
 def test_a_model_failure_is_a_500_without_internals() -> None:

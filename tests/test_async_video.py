@@ -13,6 +13,7 @@ import pytest
 from service.annotator import writing
 from service.async_video import open_async_video
 from service.errors import Overloaded
+from service.own_thread import own_thread
 from service.video import Sampling, Video
 from tests.videos import counting, encode
 
@@ -85,3 +86,27 @@ async def test_a_disk_that_is_full_while_a_video_is_drawn_is_told(tmp_path: Path
 
         with pytest.raises(Overloaded, match="no room"):
             await draw()
+
+
+async def test_who_is_cancelled_twice_has_what_was_open_closed_still() -> None:
+    begun, free, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def slowly() -> None:
+        begun.set()
+        free.wait(60)
+
+    async def work() -> None:
+        async with own_thread("slow") as thread:
+            thread.resources.callback(closed.set)
+            await thread.run(slowly)
+
+    working = asyncio.create_task(work())
+    await asyncio.to_thread(begun.wait, 60)
+    for _ in range(2):
+        working.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert working.cancelled()
+    assert not closed.is_set()
+    free.set()
+    assert await asyncio.to_thread(closed.wait, 60)

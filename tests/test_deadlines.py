@@ -6,6 +6,7 @@ import json
 import pytest
 from starlette.types import Message
 
+from service.deadlines import within
 from tests import processes
 from tests.fakes import POISON
 from tests.test_api import check_problem, png, serving
@@ -64,3 +65,10 @@ def test_a_video_that_takes_too_long_ends_with_the_problem() -> None:
         answer = client.post("/classify/video?faces=whole", content=film, headers=headers)
     *_, last = answer.text.splitlines()
     assert json.loads(last)["problem"]["type"] == "urn:gimefive:deadline-exceeded"
+
+
+@pytest.mark.anyio
+async def test_a_time_out_within_is_not_the_deadline() -> None:
+    with pytest.raises(TimeoutError, match="of its own"):
+        async with within(60):
+            raise TimeoutError("of its own")

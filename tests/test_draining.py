@@ -128,3 +128,8 @@ async def test_what_ends_by_itself_keeps_its_own_error() -> None:
     with pytest.raises(NotReady):
         async with cutoff.enforced():
             await asyncio.Event().wait()
+
+
+async def test_a_time_to_drain_below_a_second_is_no_time_less() -> None:
+    async with served(drain_timeout=0.3) as (server, _):
+        assert server.config.timeout_graceful_shutdown == 1

@@ -13,7 +13,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from service.camera import Camera
+from service.core import Core
 from service.engine import Engine
+from service.errors import NotReady
 from service.explanation import Glance
 from service.records import Classification, Timings
 from service.server import DrainingServer
@@ -218,6 +220,17 @@ async def test_a_service_that_goes_down_says_so() -> None:
         await exchange(client, png(1))
         server.handle_exit(signal.SIGTERM, None)
         assert await closed(client) == (1012, "the service is going down: connect again")
+
+
+async def test_a_service_that_has_just_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    @asynccontextmanager
+    async def gone(*_: object) -> AsyncIterator[None]:
+        raise NotReady("the process that was asked has ended: try again")
+        yield
+
+    monkeypatch.setattr(Core, "place", gone)
+    async with live() as (_, url), connect(url) as client:
+        assert (await closed(client))[0] == 1012
 
 
 async def test_the_keys_subprotocol_is_accepted_as_browsers_insist() -> None:

@@ -182,8 +182,10 @@ async def test_a_wrong_number_of_rows_is_a_failure_and_not_a_shifted_answer() ->
             await model.scores(GOOD)
 
 
-@pytest.mark.parametrize("process", [processes.dies, processes.hangs])
-async def test_a_process_that_dies_or_hangs_is_replaced(process: Callable[[], None]) -> None:
+@pytest.mark.parametrize("process", [processes.dies, processes.hangs, processes.babbles])
+async def test_a_process_that_dies_or_hangs_or_babbles_is_replaced(
+    process: Callable[[], None],
+) -> None:
     async with started(process) as model:
         with pytest.raises(WorkerLost):
             await model.scores(BAD)
@@ -195,11 +197,12 @@ async def test_a_process_that_dies_or_hangs_is_replaced(process: Callable[[], No
         assert model.restarts == 1
 
 
+@pytest.mark.parametrize("process", [processes.starts_only_once, processes.becomes_another_version])
 async def test_a_model_that_cannot_be_restarted_is_unsound(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    process: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.remote.MAX_PAUSE", 0)
-    async with started(processes.starts_only_once, str(tmp_path / "started")) as model:
+    async with started(process, str(tmp_path / "started")) as model:
         assert model.sound
         with pytest.raises(WorkerLost):
             await model.scores(BAD)

@@ -101,6 +101,18 @@ async def test_an_error_arrives_as_what_it_was(refusal: ServiceError) -> None:
     assert vars(raised.value) == vars(refusal)
 
 
+async def test_an_error_of_another_version_arrives_with_its_words() -> None:
+    class Newer(ServiceError):
+        pass
+
+    async def refuse(_: Message) -> Message:
+        raise Newer("not with me")
+
+    async with linked(refuse) as (here, _):
+        with pytest.raises(ServiceError, match="not with me"):
+            await asyncio.wait_for(here.call({}), 30)
+
+
 async def test_what_nobody_foresaw_arrives_without_its_text() -> None:
     async def fail(_: Message) -> Message:
         raise ZeroDivisionError("a secret")

@@ -14,6 +14,7 @@ from service.wire import Message
 from service.worker import find_cap, serve
 from tests.fakes import POISON, face, scores_of
 
+PUZZLING = POISON - 1
 QUESTIONS = [Question(), Question("activations", "conv2"), Question("layercam", "conv3", target=4)]
 
 
@@ -36,6 +37,8 @@ class Model:
     def scores(self, faces: NDArray[np.uint8]) -> Scores:
         if (faces == POISON).any():
             raise RuntimeError("cannot compute this\nat some place")
+        if (faces == PUZZLING).any():
+            raise TypeError("nobody thought of this")
         if len(faces) > 2:
             raise torch.OutOfMemoryError("too many")
         return scores_of(faces)
@@ -72,12 +75,17 @@ def test_scores_are_answered_in_order() -> None:
     assert first.header["seconds"] > 0
 
 
-def test_a_batch_that_fails_is_answered_with_its_error_and_the_next_one_as_usual() -> None:
+@pytest.mark.parametrize(
+    ("kind", "error"), [(POISON, "cannot compute this"), (PUZZLING, "nobody thought of this")]
+)
+def test_a_batch_that_fails_is_answered_with_its_error_and_the_next_one_as_usual(
+    kind: int, error: str
+) -> None:
     bad, good = converse(
-        Message({"op": "scores"}, face(POISON).tobytes()),
+        Message({"op": "scores"}, face(kind).tobytes()),
         Message({"op": "scores"}, face(1).tobytes()),
     )
-    assert bad.header["error"] == "cannot compute this"
+    assert bad.header["error"] == error
     assert not bad.header["memory_ran_out"]
     assert len(good.body) == 24
 

@@ -100,17 +100,16 @@ async def explain(
     as_json = prefers(request, "application/json", "image/png")
     limit = engine.threshold(threshold)
     async with (
-        received(request, engine, deadline_ms) as (data, asked),
-        engine.limited(asked) as deadline,
-    ):
-        explained = await engine.explain(
+        received(request, engine, deadline_ms) as (data, deadline),
+        engine.explained(
             data,
             question,
             faces=faces,
             face=face,
             measured=faithfulness and as_json,
             deadline=deadline,
-        )
+        ) as explained,
+    ):
         request.state.timings = explained.timings
         headers = {**schemas.explanation_headers(explained), "Vary": "Accept"}
         if as_json:

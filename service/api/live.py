@@ -17,7 +17,7 @@ from service.api.security import subprotocol
 from service.api.state import EngineOf
 from service.api.stills import Faces, Threshold
 from service.camera import Camera
-from service.errors import Overloaded, ServiceError, UnsupportedMedia
+from service.errors import NotReady, Overloaded, ServiceError, UnsupportedMedia
 from service.explanation import Question
 from service.mailbox import Mailbox
 
@@ -89,6 +89,8 @@ async def live(
             await _Stream(socket, camera, limit).run(engine.closing)
     except Overloaded as error:
         await _close(socket, TRY_AGAIN, str(error))
+    except NotReady:
+        await _close(socket, *ENDING)
 
 
 class _Stream:

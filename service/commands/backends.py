@@ -95,11 +95,11 @@ class _Local:
         return schemas.ClassifyResponse.model_validate(answer)
 
     async def explain(self, data: bytes, query: Query) -> bytes:
-        explained = await self._engine.explain(
-            data, _question(query), faces=query["faces"], face=query["face"]
-        )
         style = Style(query["alpha"], query["colormap"])
-        return await self._engine.draw(explained, query["view"], style)
+        async with self._engine.explained(
+            data, _question(query), faces=query["faces"], face=query["face"]
+        ) as explained:
+            return await self._engine.draw(explained, query["view"], style)
 
     async def watch(self, source: Path, query: Query) -> AsyncGenerator[VideoLine]:
         with source.open("rb") as file:

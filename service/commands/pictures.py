@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 from rich.console import Console
@@ -55,13 +56,14 @@ async def classify(
         *COLUMNS, console=progress_on, transient=True, disable=not progress_on.is_terminal
     ) as progress:
         bar = progress.add_task("classifying", total=len(files))
-        async for row in backends.rows(backend, files, faces):
-            if row.problem is not None:
-                failed += 1
-                progress_on.print(
-                    f"{row.path}: {row.problem}", style="red", markup=False, soft_wrap=True
-                )
-            writer.write(row)
-            progress.advance(bar)
+        async with aclosing(backends.rows(backend, files, faces)) as rows:
+            async for row in rows:
+                if row.problem is not None:
+                    failed += 1
+                    progress_on.print(
+                        f"{row.path}: {row.problem}", style="red", markup=False, soft_wrap=True
+                    )
+                writer.write(row)
+                progress.advance(bar)
     writer.close()
     return failed

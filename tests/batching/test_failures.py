@@ -87,3 +87,25 @@ async def test_an_unexpected_error_fails_its_batch_and_nothing_after_it() -> Non
             await d.submit(1)
         worker.answer = FakeWorker().answer  # type: ignore[method-assign]  # mended
         assert await d.submit(2) == [2]
+
+
+async def test_a_batcher_that_takes_no_more_batches_is_not_sound() -> None:
+    class Broken(Notes):
+        def dropped(self, reason: str) -> None:
+            raise RuntimeError(reason)
+
+    worker, now = FakeWorker(), [0.0]
+    worker.gate.clear()
+    async with harness(worker, max_batch=1, notes=Broken(), clock=lambda: now[0]) as d:
+        busy = [d.ask(1), d.ask(2)]
+        await until_idle()
+        assert d.batcher.sound
+        late = d.ask(3, deadline=1.0)
+        await until_idle()
+        now[0] = 2.0
+        worker.gate.set()
+        await asyncio.gather(*busy)
+        await until_idle()
+        assert not d.batcher.sound
+        late.cancel()
+        await asyncio.gather(late, return_exceptions=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO
 
+import numpy as np
+
 from service.async_video import AsyncVideo
 from service.drawing import Arrangement, Placed, Style, Subject, annotate
 from service.errors import ModelFailure, NotAVideo, TooLarge
@@ -47,16 +49,24 @@ Planned = tuple[FramePlan, Moment | None]
 class FramePlanner:
     """Turns explained faces into what is drawn, so that nothing flickers."""
 
-    def __init__(self, room: tuple[int, int], style: Style, tracker: Tracker | None) -> None:
+    def __init__(
+        self,
+        room: tuple[int, int],
+        style: Style,
+        tracker: Tracker | None,
+        explained: int | None = None,
+    ) -> None:
         """Nothing has been seen yet.
 
         Args:
             room: width and height of the frames.
             style: how heat is drawn.
             tracker: follows people; None for nobody.
+            explained: whose heat is drawn, the largest face being 0; None for everybody's.
         """
         self._style = style
         self._tracker = tracker
+        self._explained = explained
         self._arrangement = Arrangement(room, style)
         self._named: dict[int, int] = {}
         self._subjects: list[Subject] = []
@@ -76,8 +86,8 @@ class FramePlanner:
         if self._tracker is not None:
             predictions = self._tracker.follow(frame.time, predictions)
         self._subjects = [
-            self._subject(prediction, face)
-            for prediction, face in zip(predictions, faces, strict=True)
+            self._subject(prediction, face, heated=self._explained in {None, index})
+            for index, (prediction, face) in enumerate(zip(predictions, faces, strict=True))
         ]
         self._labels = self._arrangement.place(self._subjects)
         moment = Moment(frame.index, frame.time, tuple(predictions))
@@ -87,13 +97,18 @@ class FramePlanner:
         """The frame's picture, drawn on; any thread may ask."""
         return annotate(plan.frame.picture(), plan.subjects, self._style, plan.labels)
 
-    def _subject(self, prediction: Prediction, face: ExplainedFace) -> Subject:
+    def _subject(self, prediction: Prediction, face: ExplainedFace, *, heated: bool) -> Subject:
+        reason = face.explanation
+        if not heated:
+            reason = replace(reason, heat=np.zeros_like(reason.heat))
         if prediction.track is None or prediction.smoothed is None:
-            return Subject(prediction, face.place, face.explanation)
+            doubtful = prediction.confidence < self._style.threshold
+            return Subject(prediction, face.place, reason, doubtful=doubtful)
         label = steady(self._named.get(prediction.track), prediction.smoothed)
         self._named[prediction.track] = label
         shown = replace(prediction, scores=prediction.smoothed)
-        return Subject(shown, face.place, face.explanation, prediction.track, label)
+        doubtful = bool(shown.scores[label] < self._style.threshold)
+        return Subject(shown, face.place, reason, prediction.track, label, doubtful=doubtful)
 
 
 def steady(named: int | None, scores: Scores) -> int:

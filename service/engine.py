@@ -282,6 +282,7 @@ class Engine:
             explained.place,
             explained.explanation,
             neighbours=explained.neighbours,
+            doubtful=explained.prediction.confidence < style.threshold,
         )
         return await self._intake.run("draw", _png, view, explained.picture, subject, style)
 

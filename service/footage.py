@@ -121,6 +121,7 @@ class Footage:
         question: Question,
         style: Style,
         *,
+        face: int | None = None,
         faces: FaceMode = "detect",
         track: bool = True,
     ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
@@ -132,6 +133,7 @@ class Footage:
             sampling: which frames are looked at; the others show what the last one did.
             question: how each face is explained.
             style: how it is drawn.
+            face: which one's heat is drawn, the largest being 0; None for everybody's.
             faces: find faces, or take each frame as one aligned face crop.
             track: whether people are followed; labels do not flicker then.
 
@@ -145,7 +147,7 @@ class Footage:
         async with open_async_video(partial(self._open, file, sampling)) as video:
             yield video.info
             room = (video.info.width, video.info.height)
-            planner = FramePlanner(room, style, self._tracker(track))
+            planner = FramePlanner(room, style, self._tracker(track), face)
             threads, max_bytes = self._settings.decoders, self._settings.max_video_bytes
             async with writing(video, file, out, threads, max_bytes) as write:
                 moments = self._annotator.annotate(

@@ -16,6 +16,13 @@ CALM = 1.0
 """Seconds without a refusal after which an overload counts as over."""
 
 
+UNTOLD = 10.0
+"""Seconds for which a place is taken to be held before anybody has shown how long."""
+
+LATELY = 0.1
+"""Weight of the latest holder in the average of how long a place is held."""
+
+
 class LoadShedder:
     """Whether more pictures come than can be answered.
 
@@ -47,18 +54,28 @@ class Quota:
         most: places at a time.
     """
 
-    def __init__(self, most: int, what: str, refused: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        most: int,
+        what: str,
+        refused: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """None is taken yet.
 
         Args:
             most: places at a time.
             what: has them, in words that follow a number.
             refused: told when somebody is refused.
+            clock: seconds.
         """
         self.most = most
         self._what = what
         self._refused = refused
+        self._clock = clock
         self._held = 0
+        self._holders = 0
+        self._seconds = UNTOLD  # that one holds its places, on average of late
 
     def held(self) -> int:
         """How many are held now."""
@@ -78,13 +95,17 @@ class Quota:
     @contextmanager
     def growing(self) -> Iterator[Callable[[int], None]]:
         """Hold none at first, and more with each call of what this gives, as `hold` does."""
-        mine = 0
+        mine, since = 0, self._clock()
+        self._holders += 1
 
         def take(places: int) -> None:
             nonlocal mine
             if self._held + places > self.most:
                 self._refused()
-                raise Overloaded(f"{self._held:,} {self._what} already: try again in 10 s", 10.0)
+                seconds = max(1.0, self._seconds / max(1, self._holders - 1))
+                raise Overloaded(
+                    f"{self._held:,} {self._what} already: try again in {seconds:.0f} s", seconds
+                )
             self._held += places
             mine += places
 
@@ -92,6 +113,9 @@ class Quota:
             yield take
         finally:
             self._held -= mine
+            self._holders -= 1
+            if mine:
+                self._seconds += (self._clock() - since - self._seconds) * LATELY
 
 
 class RateLimiter:

@@ -61,7 +61,7 @@ class DrainingServer(uvicorn.Server):
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
                 ws=patient_socket(settings.client_timeout),
-                ws_max_size=settings.max_live_bytes,
+                ws_max_size=2 * settings.max_live_bytes,  # what is over the limit can be told so
                 ws_ping_interval=settings.ping_seconds,
                 ws_ping_timeout=settings.ping_seconds,
                 ws_per_message_deflate=False,  # pictures are compressed already

@@ -28,6 +28,8 @@ def kind(client: TestClient, *accepts: str) -> str:
         "APPLICATION/JSON; charset=utf-8",
         "application/json, text/plain, */*",
         "image/*;q=0.8, application/json;q=0.9",
+        "application/json, image/png",
+        "image/*, application/json",
     ],
 )
 def test_numbers_are_given_to_who_wants_them_most(client: TestClient, accept: str) -> None:
@@ -44,6 +46,7 @@ def test_numbers_are_given_to_who_wants_them_most(client: TestClient, accept: st
         "application/json;q=high",
         "image/png, application/json;q=0.5",
         "image/*, application/json;q=0.5",
+        "image/png, application/json",
     ],
 )
 def test_everybody_else_gets_the_picture(client: TestClient, accept: str) -> None:

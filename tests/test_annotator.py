@@ -94,3 +94,24 @@ def test_smoothed_scores_are_drawn_where_people_are_followed() -> None:
         plan.plan(frame(index), [explained(happy)])
     shown, _ = plan.plan(frame(25), [explained(sad)])
     assert shown.subjects[0].prediction.scores[0] > 0.8
+
+
+def test_only_the_heat_of_the_face_that_is_asked_for_is_drawn() -> None:
+    happy = explained(np.eye(6, dtype=np.float32)[0])
+    plan = FramePlanner((640, 480), Style(), None, explained=1)
+    shown, _ = plan.plan(frame(0), [happy, happy])
+    assert [subject.explanation.empty for subject in shown.subjects] == [True, False]
+    assert not happy.explanation.empty
+
+
+@pytest.mark.parametrize("tracker", [None, Tracker()])
+def test_an_emotion_below_the_threshold_is_named_with_a_question_mark(
+    tracker: Tracker | None,
+) -> None:
+    plan = FramePlanner((640, 480), Style(threshold=0.5), tracker)
+    sure = np.array([0.6, 0.4, 0, 0, 0, 0], dtype=np.float32)
+    titles = []
+    for index, scores in enumerate((sure, 0.8 * sure)):
+        shown, _ = plan.plan(frame(index * 100), [explained(scores)])
+        titles.append(shown.subjects[0].title.removeprefix("#1 ").removeprefix("#2 "))
+    assert titles == ["happiness", "happiness?"]

@@ -134,7 +134,7 @@ async def test_what_the_service_closes_the_stream_with_is_raised_as_what_it_was(
         with pytest.raises(TypeError, match="no option 'treshold'"):
             await answers_to(client, png(1), **misspelled)
         with pytest.raises(errors.TooLarge):
-            await answers_to(client, bytes(1000))
+            await answers_to(client, bytes(2 * 999 + 1))
         async with aclosing(client.live(endless(), faces="whole")) as first:
             assert (await anext(first)).seq == 0
             with pytest.raises(errors.Overloaded, match="try again"):

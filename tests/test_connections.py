@@ -22,6 +22,7 @@ from service.explanation import Glance
 from service.tracks import Tracker
 from tests import videos
 from tests.served import open_files, served
+from tests.test_api import png
 from tests.virtual import VirtualLoop
 
 
@@ -158,3 +159,61 @@ async def test_a_camera_that_sends_and_never_reads_is_let_go(
             with pytest.raises(ConnectionClosed):
                 await send_for_ever()
     assert log.events == ["the client reads no longer"]
+
+
+PICTURE = b"Content-Type: image/png\r\n"
+
+
+async def answers_to(url: str, sent: bytes, count: int = 1) -> list[httpx.Response]:
+    """What a real client would read of so many answers on one connection."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(sent)
+    answers = []
+    async with asyncio.timeout(30):
+        for _ in range(count):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+            headers = dict(line.split(": ", 1) for line in head[1:-2])
+            body = await reader.readexactly(int(httpx.Headers(headers)["Content-Length"]))
+            answers.append(httpx.Response(int(head[0].split()[1]), headers=headers, content=body))
+    writer.close()
+    return answers
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("offer", [b"h2c", b"TLS/1.2", b"websocket"])
+async def test_a_protocol_that_nobody_speaks_here_is_passed_over(offer: bytes) -> None:
+    """Java's client offers h2c with each request, unless told otherwise."""
+    body = png(1)
+    request = (
+        b"POST /classify?faces=whole HTTP/1.1\r\nHost: x\r\nUpgrade: " + offer + b"\r\n"
+        b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\n" + PICTURE
+    )
+    request += b"Content-Length: %d\r\n\r\n" % len(body)
+    whole = request + body + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with served() as (_, url):
+        first, second = await answers_to(url, whole, 2)
+    assert len(first.json()["faces"]) == 1
+    assert second.json() == {"live": True}
+
+
+@pytest.mark.anyio
+async def test_what_is_no_http_is_a_problem_too() -> None:
+    async with served() as (_, url):
+        (answer,) = await answers_to(url, b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
+    assert "inference;dur=" in answer.headers["Server-Timing"]
+
+
+@pytest.mark.anyio
+async def test_after_a_body_over_the_limit_the_connection_serves_on() -> None:
+    head = b"POST /classify?faces=whole HTTP/1.1\r\nHost: x\r\n" + PICTURE
+    chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+    large = head + b"Transfer-Encoding: chunked\r\n\r\n" + 8 * chunk + b"0\r\n\r\n"
+    small = head + b"Content-Length: %d\r\n\r\n" % len(png(1)) + png(1)
+    async with served(max_body_bytes=1000) as (_, url):
+        refused, answered = await answers_to(url, large + small, 2)
+    assert refused.status_code == 413
+    assert answered.status_code == 200

@@ -209,10 +209,29 @@ async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_ha
     assert b'gimefive_in_progress{kind="video"} 0.0' in counted
 
 
-async def test_a_frame_over_the_limit_ends_the_stream() -> None:
-    async with live(max_live_bytes=1000) as (_, url), connect(url) as client:
-        await client.send(b"x" * 1001)
+async def test_a_frame_over_the_limit_is_told_and_one_far_over_it_ends_the_stream() -> None:
+    async with live(max_live_bytes=1000) as (_, url), connect(f"{url}?faces=whole") as client:
+        problem = (await exchange(client, b"x" * 1001))["problem"]
+        assert problem["type"] == "urn:gimefive:too-large"
+        assert "1,000 bytes" in problem["detail"]
+        assert len((await exchange(client, png(1)))["faces"]) == 1
+        await client.send(b"x" * 2001)
         assert (await closed(client))[0] == 1009
+
+
+async def test_what_opens_a_stream_carries_what_every_response_does_and_is_counted() -> None:
+    async with live() as (server, url):
+        async with connect(url, additional_headers={"X-Request-ID": "camera-1"}) as client:
+            assert client.response is not None
+            assert client.response.headers["X-Request-ID"] == "camera-1"
+            assert "inference;dur=" in client.response.headers["Server-Timing"]
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(f"{url}/nowhere")
+        assert refused.value.response.headers["X-Request-ID"]
+        assert "inference;dur=" in refused.value.response.headers["Server-Timing"]
+        counted = await server.engine.counted()
+    assert b'requests_total{method="GET",route="/live",status="101"} 1.0' in counted
+    assert b'requests_total{method="GET",route="unmatched",status="404"} 1.0' in counted
 
 
 async def test_a_service_that_goes_down_says_so() -> None:

@@ -1,6 +1,7 @@
 """Videos of every kind, whole and broken, read frame by frame."""
 
 import io
+import struct
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing, suppress
@@ -112,6 +113,39 @@ def test_a_turned_video_is_upright(rotation: int, corner: tuple[int, int]) -> No
         assert shown[corner][0] > 180
         with opened(data) as video:
             assert (video.info.height, video.info.width) == shown.shape[:2]
+
+
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [
+        ((-1, 0, 0, 1), (0, -1)),
+        ((1, 0, 0, -1), (-1, 0)),
+        ((0, 1, 1, 0), (0, 0)),
+        ((0, -1, -1, 0), (-1, -1)),
+    ],
+)
+def test_a_mirrored_video_is_shown_as_players_do(
+    matrix: tuple[int, int, int, int], corner: tuple[int, int]
+) -> None:
+    picture = np.full((48, 64, 3), 40, dtype=np.uint8)
+    picture[:24, :32] = 220
+    data = bytearray(encode([picture] * 3))
+    a, b, c, d = (value << 16 for value in matrix)
+    begin = data.index(b"tkhd") + 44
+    data[begin : begin + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    shown = sampled(bytes(data))[0].picture()
+    assert shown.shape == ((48, 64, 3) if matrix[0] else (64, 48, 3))
+    assert shown[corner][0] > 180
+    assert (shown[::47, ::47, 0] > 180).sum() == 1
+
+
+@pytest.mark.parametrize(
+    "wanted", [{"end": 0.01}, {"fps": 1e-9}, {"start": 0.92, "end": 0.93}], ids=str
+)
+def test_a_single_frame_is_expected_where_one_is_looked_at(wanted: dict[str, Any]) -> None:
+    with opened(encode(counting(25)), **wanted) as video:
+        assert video.info.sampled_frames == 1
+        assert sum(frame.sampled for frame in video.frames()) == 1
 
 
 def test_pixels_that_are_not_square_are_made_so() -> None:

@@ -262,6 +262,19 @@ def test_other_content_types_are_refused_with_the_right_ones_named(
     assert "video/mp4" in detail
     form = client.post("/classify/video", files={"video": ("me.mp4", second)})
     assert "'file'" in check_problem(form, 400, "bad-input")
+    assert post(client, second, "application/mp4").status_code == 200
+
+
+def test_a_video_without_bytes_is_told_so(client: TestClient) -> None:
+    assert "no bytes" in check_problem(post(client, b""), 400, "not-a-video")
+    form = client.post("/classify/video", files={"file": ("me.mp4", b"")})
+    assert "no bytes" in check_problem(form, 400, "not-a-video")
+
+
+def test_a_view_that_no_video_has_is_refused(client: TestClient, second: bytes) -> None:
+    detail = check_problem(explain(client, second, view="panel"), 422, "bad-parameter")
+    assert "overlay" in detail
+    played(explain(client, second, view="overlay", face=0, end=0.1))
 
 
 @pytest.mark.parametrize(

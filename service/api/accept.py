@@ -5,7 +5,7 @@ from python_multipart.multipart import parse_options_header
 
 
 def prefers(request: Request, other: str, usual: str) -> bool:
-    """Whether the client names `other`, and wants `usual` no more than that.
+    """Whether the client names `other`, and wants `usual` no more than that, nor names it first.
 
     Args:
         request: whose headers are read; without any, it takes what is usual.
@@ -17,9 +17,12 @@ def prefers(request: Request, other: str, usual: str) -> bool:
     )
     wanted = ranges.get(other, 0.0)
     wildcards = (f"{usual.partition('/')[0]}/*", "*/*")
-    return wanted > 0 and wanted >= next(
-        (ranges[each] for each in (usual, *wildcards) if each in ranges), 0.0
-    )
+    rival = next((each for each in (usual, *wildcards) if each in ranges), None)
+    if wanted == 0 or rival is None:
+        return wanted > 0
+    named = [*ranges]
+    first = rival == usual and named.index(rival) < named.index(other)
+    return wanted > ranges[rival] or (wanted == ranges[rival] and not first)
 
 
 def _range(text: str) -> tuple[str, float]:

@@ -1,15 +1,25 @@
-"""Connections whose clients send no head, or read no answer, and are let go."""
+"""Connections as uvicorn has them, and what clients do there that it does not reckon with.
+
+Who sends no head, or reads no answer, is let go. Who asks for a protocol that nobody here speaks is
+answered in HTTP/1.1.
+"""
 
 import asyncio
 import fcntl
+import secrets
 import struct
+import sys
 import termios
 from collections.abc import Callable
 from typing import Any, cast
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from httptools import HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from service.api import observe, problems
+from service.errors import BadInput
 
 log = structlog.get_logger(__name__)
 
@@ -103,14 +113,20 @@ class _Patient(_Heard, HttpToolsProtocol):
 
     _waiting: asyncio.TimerHandle | None = None
     _head = 0
+    _in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         self._arm()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self._waiting:
+        try:
+            super().data_received(data)
+        except HttpParserUpgrade as upgrade:
+            if self._passes_over_upgrade():
+                self._go_on(data[upgrade.args[0] :])
+            return
+        if self._waiting and not self._in_body:
             self._head += len(data)
             if self._head > MOST_HEAD:
                 self.transport.close()
@@ -125,7 +141,14 @@ class _Patient(_Heard, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._disarm()
-        super().on_headers_complete()
+        self._in_body = True
+        if not self._passes_over_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        if not self._passes_over_upgrade():
+            super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
@@ -133,6 +156,43 @@ class _Patient(_Heard, HttpToolsProtocol):
 
     def state(self) -> dict[str, Any]:
         return self.cycle.scope["state"]
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, with a problem as everything is refused."""
+        request_id = secrets.token_hex(8)
+        refusal = problems.refusal(BadInput(f"{msg} Send HTTP/1.1."), request_id)
+        headers = [
+            *refusal.raw_headers,
+            *observe.headers(request_id, observe.NOTHING),
+            (b"connection", b"close"),
+        ]
+        head = b"".join(b"%s: %s\r\n" % each for each in headers)
+        self.transport.write(STATUS_LINE[400] + head + b"\r\n" + bytes(refusal.body))
+        self.transport.close()
+
+    def _should_upgrade(self) -> bool:
+        return self.parser.get_method() == b"GET" and super()._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Leave it to `data_received`, which knows what comes after the head."""
+        raise cast("HttpParserUpgrade", sys.exception())
+
+    def _passes_over_upgrade(self) -> bool:
+        """Whether the client offers a protocol that nobody here speaks (RFC 9110, section 7.8)."""
+        offers = self.parser.get_method() != b"CONNECT" and self.parser.should_upgrade()
+        return offers and not self._should_upgrade()
+
+    def _go_on(self, rest: bytes) -> None:
+        """Read the request on without its offer: the parser takes what follows for that protocol.
+
+        Args:
+            rest: what came after the head.
+        """
+        line = b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)
+        kept = [each for each in self.headers if each[0] not in {b"upgrade", b"connection"}]
+        head = b"".join(b"%s: %s\r\n" % each for each in kept)
+        self.parser = HttpRequestParser(self)
+        self.data_received(line + head + b"\r\n" + rest)
 
     def shutdown(self) -> None:
         """Close when nothing is worked on; whose first request may be on its way gets a moment."""

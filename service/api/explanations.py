@@ -115,5 +115,5 @@ async def explain(
         if as_json:
             document = schemas.explanation(explained, engine.info, limit)
             return Response(orjson.dumps(document), media_type="application/json", headers=headers)
-        png = await engine.draw(explained, view, Style(alpha, colormap))
+        png = await engine.draw(explained, view, Style(alpha, colormap, threshold=limit))
         return Response(png, media_type="image/png", headers=headers)

@@ -59,7 +59,6 @@ class Guard:
             request_id = scope["state"]["request_id"]
             refusal = problems.refusal(error, request_id)
             if scope["type"] == "websocket":  # nobody else tells of those
-                refusal.headers["X-Request-ID"] = request_id
                 log.info("camera refused", id=request_id, status=refusal.status_code)
             await refusal(scope, receive, guarded.send)
             return

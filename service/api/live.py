@@ -11,7 +11,7 @@ from fastapi.exceptions import WebSocketRequestValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from service import errors
-from service.api import problems, schemas
+from service.api import forms, problems, schemas
 from service.api.explanations import LayerQuery, SpelledMethod
 from service.api.security import subprotocol
 from service.api.state import EngineOf
@@ -71,7 +71,8 @@ async def upgrade() -> None:
     Each binary message is an image, encoded as for `/classify`. While one is looked at, those that
     come are passed over but the newest. A key may also be offered as the subprotocol
     `gimefive.key.KEY`. The service closes with 1008 if the query cannot be used, 1009 if a frame is
-    too large, 1012 when it goes down and 1013 when there are too many cameras, and says why.
+    over twice the limit, 1012 when it goes down and 1013 when there are too many cameras, and says
+    why.
     """
     raise errors.NoWebSocket("a camera's stream is a WebSocket: connect to ws:// or wss://")
 
@@ -86,7 +87,7 @@ async def live(
     limit = engine.threshold(asked.threshold)
     try:
         async with engine.camera(asked.faces, question) as camera:
-            await _Stream(socket, camera, limit).run(engine.closing)
+            await _Stream(socket, camera, limit, engine.settings.max_live_bytes).run(engine.closing)
     except Overloaded as error:
         await _close(socket, TRY_AGAIN, str(error))
     except NotReady:
@@ -96,11 +97,12 @@ async def live(
 class _Stream:
     """One connection, with as much of it in memory as two frames."""
 
-    def __init__(self, socket: WebSocket, camera: Camera, threshold: float) -> None:
+    def __init__(self, socket: WebSocket, camera: Camera, threshold: float, max_bytes: int) -> None:
         self._id = socket.state.request_id
         self._socket = socket
         self._camera = camera
         self._threshold = threshold
+        self._max_bytes = max_bytes
         self._mailbox: Mailbox[bytes | str] = Mailbox()
         self._answered = 0
         self._dropped = 0
@@ -144,6 +146,8 @@ class _Stream:
         try:
             if isinstance(frame, str):
                 raise UnsupportedMedia("a text message: send each frame as a binary one")
+            if len(frame) > self._max_bytes:
+                raise forms.too_large("frame", self._max_bytes)
             return schemas.glance(await self._camera.see(frame, time), self._threshold)
         except ServiceError as error:
             return {"problem": problems.content(error, self._id)}

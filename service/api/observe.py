@@ -38,9 +38,10 @@ class Observe:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI says."""
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, _Opened(scope, send).send)
+            return
         if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                scope["state"]["request_id"] = _request_id(scope)
             await self._app(scope, receive, send)
             return
         method = scope["method"]
@@ -78,16 +79,7 @@ class _Observed:
         """Send, with the headers that every response carries."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            spent = self._timings
-            timing = (
-                f"decode;dur={spent.decode * 1000:.2f}, detect;dur={spent.detect * 1000:.2f}, "
-                f"queue;dur={spent.queue * 1000:.2f}, inference;dur={spent.inference * 1000:.2f}"
-            )
-            message["headers"] = [
-                *message["headers"],
-                (b"x-request-id", self.id.encode()),
-                (b"server-timing", timing.encode()),
-            ]
+            message["headers"] = [*message["headers"], *headers(self.id, self._timings)]
         await self._send(message)
         self.complete = message["type"] == "http.response.body" and not message.get("more_body")
 
@@ -119,6 +111,35 @@ class _Observed:
     def _timings(self) -> Timings:
         timings: Timings = self._scope["state"].get("timings", NOTHING)
         return timings
+
+
+class _Opened:
+    """A camera's connection, until it is open or refused."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._id = scope["state"]["request_id"] = _request_id(scope)
+        self._scope = scope
+        self._send = send
+        self._start = time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        """Send; what opens or refuses it carries what every response does, and is counted."""
+        if message["type"] in {"websocket.accept", "websocket.http.response.start"}:
+            message["headers"] = [*message.get("headers", ()), *headers(self._id, NOTHING)]
+            engine: Engine = self._scope["state"]["engine"]
+            seconds = time.perf_counter() - self._start
+            route = getattr(self._scope.get("route"), "path", "unmatched")
+            engine.metrics.answered(route, "GET", message.get("status", 101), seconds)
+        await self._send(message)
+
+
+def headers(request_id: str, spent: Timings) -> list[tuple[bytes, bytes]]:
+    """What every response carries: its id, and where the time went."""
+    timing = (
+        f"decode;dur={spent.decode * 1000:.2f}, detect;dur={spent.detect * 1000:.2f}, "
+        f"queue;dur={spent.queue * 1000:.2f}, inference;dur={spent.inference * 1000:.2f}"
+    )
+    return [(b"x-request-id", request_id.encode()), (b"server-timing", timing.encode())]
 
 
 def _request_id(scope: Scope) -> str:

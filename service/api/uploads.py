@@ -11,13 +11,15 @@ from fastapi import Request
 
 from service.api import forms
 from service.api.bodies import FORM, content_type
-from service.errors import BadInput, UnsupportedMedia
+from service.errors import BadInput, NotAVideo, UnsupportedMedia
 from service.video import room_on_disk
 
 _PIECE = 2**20
 """Bytes that are written at a time, in a thread."""
 
 _KINDS = ("video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo")
+_OTHERS = frozenset({"application/mp4", "application/octet-stream"})
+"""What videos may be called, too (RFC 4337)."""
 
 OPENAPI = {
     "requestBody": {
@@ -26,7 +28,7 @@ OPENAPI = {
         "content": {
             **{
                 kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in (*_KINDS, "application/octet-stream")
+                for kind in (*_KINDS, *sorted(_OTHERS))
             },
             FORM: {
                 "schema": {
@@ -64,13 +66,14 @@ async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:
         UnsupportedMedia: neither a video nor a form.
         TooLarge: more than `max_bytes`; refused before the rest is read.
         BadInput: a form without the field `file`.
+        NotAVideo: there are no bytes.
         Overloaded: the disk is full.
     """
     kind = content_type(request)
     gathered = _gathered(forms.body(request, max_bytes))
     if kind == FORM:
         await _field(request, gathered, file)
-    elif kind.startswith("video/") or kind == "application/octet-stream":
+    elif kind.startswith("video/") or kind in _OTHERS:
         async for piece in gathered:
             await asyncio.to_thread(_write, file, piece)
     else:
@@ -79,7 +82,10 @@ async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:
             "application/octet-stream, or multipart/form-data with the field file"
         )
     with room_on_disk():
+        size = file.tell()
         file.seek(0)
+    if not size:
+        raise NotAVideo("there are no bytes: send the video's")
 
 
 async def pieces(file: BinaryIO) -> AsyncIterator[bytes]:

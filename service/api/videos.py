@@ -3,7 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack, aclosing
 from os import SEEK_END
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
@@ -138,8 +138,23 @@ async def explain_video(
     alpha: Alpha = 0.4,
     colormap: ColormapQuery = "jet",
     landmarks: Annotated[bool, Query(description="Mark the five points of each face.")] = True,
+    face: Annotated[
+        int | None,
+        Query(
+            ge=0,
+            examples=[0],
+            description="Whose heat is drawn; 0 is the largest, all if left out.",
+        ),
+    ] = None,
+    view: Annotated[  # noqa: ARG001  # it is there to refuse the others
+        Literal["overlay"], Query(description="The one that keeps a frame's size.")
+    ] = "overlay",
+    faithfulness: Annotated[  # noqa: ARG001  # as /explain has it for those who want a picture
+        bool, Query(description="Told of pictures alone, not of videos.")
+    ] = False,
     track: Track = True,
     faces: Faces = "detect",
+    threshold: Threshold = None,
     deadline_ms: Deadline = None,
 ) -> HeldStream:
     """Draw on a video who is in it, what each face shows, and why; MP4 that a browser plays.
@@ -149,7 +164,7 @@ async def explain_video(
     X-Failed-Frames counts the frames that show nothing since the model could not answer for them,
     and the places where frames are damaged, which are left out.
     """
-    style = Style(alpha, colormap, landmarks)
+    style = Style(alpha, colormap, landmarks, engine.threshold(threshold))
     folder = engine.settings.temp_dir
     deadline = _moment(deadline_ms)
     async with AsyncExitStack() as stack:
@@ -159,7 +174,7 @@ async def explain_video(
             async with engine.cutoff.enforced(deadline):
                 await uploads.video(request, file, engine.settings.max_video_bytes)
             answers = engine.footage.annotate(
-                file, out, sampling, question, style, faces=faces, track=track
+                file, out, sampling, question, style, face=face, faces=faces, track=track
             )
             async with engine.cutoff.enforced(deadline), aclosing(answers):
                 moments = (each async for each in answers if isinstance(each, Moment))

@@ -1,7 +1,7 @@
 """What may be asked for beside a picture, a video or a camera, under the service's own names."""
 
 from collections.abc import Mapping
-from typing import TypedDict, TypeVar
+from typing import Literal, TypedDict, TypeVar
 
 from service.explanation import Colormap, Emotion, Layer, Method, View
 from service.records import FaceMode
@@ -48,6 +48,10 @@ class VideoQuery(_Part, total=False):
 class DrawnVideoQuery(_Part, _Question, total=False):
     """Of POST /explain/video."""
 
+    face: int | None
+    threshold: float | None
+    faithfulness: bool
+    view: Literal["overlay"]
     alpha: float
     colormap: Colormap
     landmarks: bool

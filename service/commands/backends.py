@@ -95,7 +95,7 @@ class _Local:
         return schemas.ClassifyResponse.model_validate(answer)
 
     async def explain(self, data: bytes, query: Query) -> bytes:
-        style = Style(query["alpha"], query["colormap"])
+        style = Style(query["alpha"], query["colormap"], threshold=self._engine.threshold())
         async with self._engine.explained(
             data, _question(query), faces=query["faces"], face=query["face"]
         ) as explained:
@@ -116,7 +116,8 @@ class _Local:
         *,
         told: bool,  # noqa: ARG002  # it costs nothing here
     ) -> AsyncGenerator[VideoLine | DrawnVideo]:
-        style = Style(query["alpha"], query["colormap"], query["landmarks"])
+        threshold = self._engine.threshold()
+        style = Style(query["alpha"], query["colormap"], query["landmarks"], threshold)
         with source.open("rb") as file, atomic_write(movie) as out:
             answers = self._engine.footage.annotate(
                 file, out, _sampling(query), _question(query), style, faces=query["faces"]

@@ -51,21 +51,27 @@ class Arrangement:
     def place(self, subjects: Sequence[Subject]) -> list[Placed]:
         """The labels of a frame's faces, the most important face first."""
         habits, self._habits = self._habits, {}
-        taken = [subject.zone for subject in subjects]
+        zones = [subject.zone for subject in subjects]
+        labels: list[Box] = []
         placed = []
-        for subject in subjects:
+        for index, subject in enumerate(subjects):
             habit = None if subject.track is None else habits.get(subject.track)
-            label, side, spot = self._find(subject, habit, taken)
+            rivals = zones[:index] + zones[index + 1 :]
+            label, side, spot = self._find(subject, habit, labels, rivals)
             if subject.track is not None:
                 if habit and habit.side == side and habit.kind is type(label):
                     spot = _following(spot, habit.spot, label.unit)
                 self._habits[subject.track] = _Habit(label.unit, type(label), side, spot)
             placed.append((label, spot))
-            taken.append(spot)
+            labels.append(spot)
         return placed
 
     def _find(
-        self, subject: Subject, habit: _Habit | None, taken: Sequence[Box]
+        self,
+        subject: Subject,
+        habit: _Habit | None,
+        others: Sequence[Box],
+        rivals: Sequence[Box],
     ) -> tuple[Label, Side, Box]:
         unit = type_size(self._room, subject)
         if habit and abs(unit - habit.unit) <= _RESIZED * habit.unit:
@@ -74,10 +80,10 @@ class Arrangement:
         labels: list[Label] = [*cards_of(subject, self._style, unit), chip]
         if habit:
             usual = [label for label in labels if type(label) is habit.kind]
-            found = first_fit(usual, self._room, subject, taken, only=habit.side)
+            found = first_fit(usual, self._room, subject, others, rivals, only=habit.side)
             if found:
                 return found
-        found = first_fit(labels, self._room, subject, taken)
+        found = first_fit(labels, self._room, subject, others, rivals)
         zone = subject.zone
         return found or (chip, "inside", Box(max(zone.x, 0), max(zone.y, 0), *chip.size))
 
@@ -99,13 +105,24 @@ def first_fit(
     labels: Sequence[Label],
     room: Room,
     subject: Subject,
-    taken: Sequence[Box],
+    others: Sequence[Box],
+    rivals: Sequence[Box],
     only: Side | None = None,
 ) -> tuple[Label, Side, Box] | None:
-    """The first of the labels that has a place, the side where that is, and the place."""
+    """The first of the labels that has a place, the side where that is, and the place.
+
+    Args:
+        labels: the best first.
+        room: the picture's.
+        subject: whose label it is.
+        others: labels that stand already.
+        rivals: other faces.
+        only: the one side that is considered; all if None.
+    """
+    taken = [subject.zone, *rivals, *others]
     for label in labels:
         gap = GAP * label.unit
-        found = place(label.size, subject.zone, room, taken, gap, only)
+        found = place(label.size, subject.zone, room, taken, rivals, gap, only)
         if found is not None:
             return label, *found
     return None

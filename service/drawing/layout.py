@@ -1,6 +1,7 @@
 """Where things may stand in a picture: plain geometry on boxes."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import hypot, inf
 from typing import TypeAlias
 
 from service.records import Box
@@ -17,6 +18,13 @@ def overlap(one: Box, other: Box) -> bool:
         and one.y < other.y + other.height
         and other.y < one.y + one.height
     )
+
+
+def distance(one: Box, other: Box) -> float:
+    """Between the nearest edges of two boxes, in pixels; 0 where they meet."""
+    across = max(one.x - other.x - other.width, other.x - one.x - one.width, 0)
+    down = max(one.y - other.y - other.height, other.y - one.y - one.height, 0)
+    return hypot(across, down)
 
 
 def union(boxes: Iterable[Box]) -> Box:
@@ -41,6 +49,7 @@ def place(
     beside: Box,
     room: tuple[int, int],
     taken: Sequence[Box],
+    rivals: Sequence[Box],
     gap: float,
     only: Side | None = None,
 ) -> tuple[Side, Box] | None:
@@ -51,6 +60,7 @@ def place(
         beside: the face.
         room: the picture's width and height.
         taken: what it may not cover.
+        rivals: other faces, to none of which it may be nearer unless it is right beside its own.
         gap: the distance to keep from the face and from the picture's border.
         only: the one side that is considered; all if None.
 
@@ -62,7 +72,10 @@ def place(
     free = Box(gap, gap, room[0] - 2 * gap, room[1] - 2 * gap)
     for side, x, y in _candidates(size, beside, free, gap):
         box = Box(round(x), round(y), width, height)
-        if only in {None, side} and not any(overlap(box, other) for other in taken):
+        if only not in {None, side} or any(overlap(box, other) for other in taken):
+            continue
+        nearest = min((distance(box, rival) for rival in rivals), default=inf)
+        if distance(box, beside) <= max(gap + 1, nearest):
             return side, box
     return None
 

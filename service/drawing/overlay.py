@@ -60,7 +60,7 @@ def overlay(picture: Picture, subject: Subject, style: Style) -> Picture:
     room = (picture.shape[1], picture.shape[0])
     unit = type_size(room, subject)
     cards = cards_of(subject, style, unit)
-    found = first_fit(cards, room, subject, [subject.zone, *subject.neighbours])
+    found = first_fit(cards, room, subject, [], subject.neighbours)
     canvas = picture.copy()
     _draw_face(canvas, subject, style, unit)
     if found is None:

@@ -18,6 +18,7 @@ class Style:
         alpha: share of the colours in the mixture, 0 to 1; the paper's 0.4 leaves 0.6 picture.
         colormap: one of `COLORMAPS`.
         landmarks: whether the five points are marked, where they are known.
+        threshold: score below which the emotion that is named has a question mark.
 
     Raises:
         BadParameter: alpha out of range, or an unknown colour scale.
@@ -26,6 +27,7 @@ class Style:
     alpha: float = 0.4
     colormap: str = "jet"
     landmarks: bool = False
+    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1:
@@ -46,6 +48,7 @@ class Subject:
         label: index in `EMOTIONS` of the emotion that is named, where that is not left to the
             scores; a label may lag behind them, so that it does not flicker.
         neighbours: boxes of other faces, which its card leaves alone.
+        doubtful: whether the emotion that is named gets a question mark.
     """
 
     prediction: Prediction
@@ -54,6 +57,7 @@ class Subject:
     track: int | None = None
     label: int | None = None
     neighbours: tuple[Box, ...] = ()
+    doubtful: bool = False
 
     @property
     def emotion(self) -> str:
@@ -75,7 +79,8 @@ class Subject:
     @property
     def title(self) -> str:
         """The emotion, after the number of the person where people are followed."""
-        return self.emotion if self.track is None else f"#{self.track} {self.emotion}"
+        name = f"{self.emotion}?" if self.doubtful else self.emotion
+        return name if self.track is None else f"#{self.track} {name}"
 
     @property
     def zone(self) -> Box:

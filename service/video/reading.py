@@ -18,6 +18,7 @@ from service.errors import BadParameter, NotAVideo, TooLarge
 from service.records import Picture, VideoInfo
 from service.video.container import open_container
 from service.video.decoding import Gap, decode
+from service.video.orientation import is_turned, upright
 from service.video.sampling import Sampler, Sampling
 
 _MOST_THREADS = 4
@@ -58,8 +59,7 @@ class Frame:
             raise self.decoded
         width = round(self.decoded.width * self.ratio)
         rgb = self.decoded.reformat(width=width, format="rgb24", threads=1).to_ndarray()
-        turned = np.rot90(rgb, round(self.decoded.rotation / 90))
-        return np.ascontiguousarray(turned, dtype=np.uint8)
+        return upright(rgb.astype(np.uint8, copy=False), self.decoded)
 
 
 class Video:
@@ -235,7 +235,7 @@ class Video:
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         width, height = round(frame.width * self._ratio), frame.height
-        if round(frame.rotation / 90) % 2:
+        if is_turned(frame):
             width, height = height, width
         return VideoInfo(
             width=width,

@@ -61,8 +61,8 @@ class Sampling:
             return None
         seconds = max(0.0, end - self.start)
         if self.fps is not None and self.fps < fps:
-            return ceil(seconds * self.fps - _SLACK)
-        return ceil(round(seconds * fps) / (self.every or 1))
+            return max(1, ceil(seconds * self.fps - _SLACK))
+        return max(1, ceil(round(seconds * fps) / (self.every or 1)))
 
 
 class Sampler:

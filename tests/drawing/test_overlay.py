@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.drawing import Style, Subject, annotate, draw
-from service.drawing.layout import overlap, place
+from service.drawing.arrangement import Arrangement
+from service.drawing.layout import distance, overlap, place
 from service.drawing.palette import SLATE, WHITE
 from service.errors import BadParameter
 from service.records import FACE_SIZE, Box, Picture
@@ -145,7 +146,7 @@ sizes = st.integers(1, 500)
 def test_a_place_that_is_found_lies_in_the_picture_and_covers_nothing(
     size: tuple[int, int], face: Box, room: tuple[int, int], others: list[Box]
 ) -> None:
-    found = place(size, face, room, [face, *others], gap=7)
+    found = place(size, face, room, [face, *others], others, gap=7)
     if found is not None:
         _, spot = found
         assert (spot.width, spot.height) == size
@@ -154,3 +155,16 @@ def test_a_place_that_is_found_lies_in_the_picture_and_covers_nothing(
         assert spot.x + spot.width <= room[0] - 6.5
         assert spot.y + spot.height <= room[1] - 6.5
         assert not any(overlap(spot, other) for other in (face, *others))
+        assert all(distance(spot, face) <= max(8, distance(spot, other)) for other in others)
+
+
+def test_a_card_does_not_stand_where_it_would_be_taken_for_anothers() -> None:
+    """Above and below there is no room, and right or left of its face not for a card."""
+    ours, theirs = subject(Box(430, 70, 180, 210)), subject(Box(140, 45, 65, 75))
+    for (_, spot), own, other in zip(
+        Arrangement((640, 360), PLAIN).place([ours, theirs]),
+        (ours.zone, theirs.zone),
+        (theirs.zone, ours.zone),
+        strict=True,
+    ):
+        assert distance(spot, own) < distance(spot, other)

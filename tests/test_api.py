@@ -187,9 +187,16 @@ def test_a_deadline_that_cannot_be_is_named(client: TestClient) -> None:
         assert why in check_problem(response, 422, "bad-parameter")
 
 
-def test_a_parameter_that_nobody_knows_is_passed_over(client: TestClient) -> None:
-    plain = post(client, png(1), faces="whole", threshold=0.5)
-    assert post(client, png(1), faces="whole", threshold=0.5, lang="en").json() == plain.json()
+@pytest.mark.parametrize(
+    "path", ["/classify", "/classify/frames", "/classify/video", "/explain", "/explain/video"]
+)
+def test_a_misspelled_parameter_is_refused_with_the_right_one(
+    client: TestClient, path: str
+) -> None:
+    response = client.post(f"{path}?treshold=0.5", content=png(1))
+    detail = check_problem(response, 422, "bad-parameter")
+    assert "'treshold'" in detail
+    assert "threshold" in detail.partition(":")[2]
 
 
 def test_a_small_file_may_hold_a_large_picture(client: TestClient) -> None:

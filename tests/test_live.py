@@ -193,6 +193,14 @@ async def test_a_query_that_cannot_be_used_is_told_in_the_close() -> None:
     assert "gradcam" in reason
 
 
+async def test_a_misspelled_parameter_is_told_in_the_close() -> None:
+    async with live() as (_, url), connect(f"{url}?treshold=1") as client:
+        assert await closed(client) == (
+            1008,
+            "there is no parameter 'treshold' here: perhaps threshold",
+        )
+
+
 async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_has_gone() -> None:
     async with live(max_cameras=1) as (server, url):
         async with connect(f"{url}?faces=whole") as first:

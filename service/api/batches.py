@@ -1,17 +1,17 @@
 """POST /classify/frames: a batch of video frames."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from service import errors
 from service.api import bodies, forms, problems, schemas
+from service.api.parameters import Deadline, Faces, Threshold, Track, known_alone, within
 from service.api.state import EngineOf
-from service.api.stills import Deadline, Faces, Threshold, within
 from service.records import Classification, Timings
 
-router = APIRouter(tags=["classify"])
+router = APIRouter(tags=["classify"], dependencies=[Depends(known_alone)])
 
 
 @router.post(
@@ -25,9 +25,7 @@ router = APIRouter(tags=["classify"])
 async def classify_frames(
     request: Request,
     engine: EngineOf,
-    track: Annotated[
-        bool, Query(description="Follow people: each face gets a number and smoothed scores.")
-    ] = False,
+    track: Track = False,
     faces: Faces = "detect",
     threshold: Threshold = None,
     deadline_ms: Deadline = None,

@@ -1,10 +1,13 @@
 """Reading what was sent: a raw body or a form, never more than allowed."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from fastapi import Request
 
 from service.api import forms
+from service.api.parameters import within
+from service.engine import Engine
 from service.errors import BadInput, TooLarge, UnsupportedMedia
 
 OPENAPI = {
@@ -93,6 +96,22 @@ class Part:
         if self._over:
             raise forms.too_large(f"file {self.name!r}", self._max_bytes)
         return bytes(self._content)
+
+
+@asynccontextmanager
+async def received(
+    request: Request, engine: Engine, deadline_ms: float | None
+) -> AsyncIterator[tuple[bytes, float | None]]:
+    """A request's image, encoded, in memory that is held for it, and the deadline of `within`.
+
+    Raises:
+        BadInput: as `image` says.
+        Overloaded: too many pictures are held.
+        DeadlineExceeded: the client's deadline has passed.
+    """
+    async with within(deadline_ms) as deadline:
+        with engine.memory.growing() as take:
+            yield await image(request, engine.settings.max_body_bytes, take), deadline
 
 
 async def image(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:

@@ -5,44 +5,27 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
-from pydantic import BeforeValidator
 
 from service import errors
 from service.api import bodies, schemas
 from service.api.accept import prefers
 from service.api.openapi import header
+from service.api.parameters import (
+    Alpha,
+    ColormapQuery,
+    Deadline,
+    Faces,
+    QuestionOf,
+    Threshold,
+    known_alone,
+)
 from service.api.problems import responses
 from service.api.state import EngineOf
-from service.api.stills import Deadline, Faces, Threshold, received
 from service.drawing import Style
-from service.explanation import Colormap, Emotion, Layer, Method, Question, View
+from service.explanation import View
 from service.records import EMOTIONS
 
-router = APIRouter(tags=["explain"])
-
-
-def _pluses(value: object) -> object:
-    """In a query a plus means a space; no method has one in its name."""
-    return value.replace(" ", "+") if isinstance(value, str) else value
-
-
-SpelledMethod = Annotated[Method, BeforeValidator(_pluses)]
-"""A method, `gradcam++` as it is written or as ``gradcam%2B%2B``."""
-LayerQuery = Annotated[Layer, Query(description="The convolution to explain.")]
-Alpha = Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")]
-ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat.")]
-
-
-async def _question(
-    target: Annotated[Emotion | None, Query(description="The predicted one if left out.")] = None,
-    method: Annotated[SpelledMethod, Query(description="gradcam is the paper's.")] = "gradcam",
-    layer: LayerQuery = "conv5",
-) -> Question:
-    return Question(method, layer, None if target is None else EMOTIONS.index(target))
-
-
-QuestionOf = Annotated[Question, Depends(_question)]
-"""What is asked, as a route's argument."""
+router = APIRouter(tags=["explain"], dependencies=[Depends(known_alone)])
 
 HEADERS = {
     "X-Emotion": header("The predicted emotion.", "happiness", enum=EMOTIONS),
@@ -100,7 +83,7 @@ async def explain(
     as_json = prefers(request, "application/json", "image/png")
     limit = engine.threshold(threshold)
     async with (
-        received(request, engine, deadline_ms) as (data, deadline),
+        bodies.received(request, engine, deadline_ms) as (data, deadline),
         engine.explained(
             data,
             question,

@@ -12,12 +12,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from service import errors
 from service.api import forms, problems, schemas
-from service.api.explanations import LayerQuery, SpelledMethod
+from service.api.parameters import Faces, LayerQuery, SpelledMethod, Threshold, known_alone
 from service.api.security import subprotocol
 from service.api.state import EngineOf
-from service.api.stills import Faces, Threshold
 from service.camera import Camera
-from service.errors import NotReady, Overloaded, ServiceError, UnsupportedMedia
+from service.errors import BadParameter, NotReady, Overloaded, ServiceError, UnsupportedMedia
 from service.explanation import Question
 from service.mailbox import Mailbox
 
@@ -86,10 +85,13 @@ async def live(
     question = None if asked.explain is None else Question(asked.explain, asked.layer)
     limit = engine.threshold(asked.threshold)
     try:
+        await known_alone(socket)
         async with engine.camera(asked.faces, question) as camera:
             await _Stream(socket, camera, limit, engine.settings.max_live_bytes).run(engine.closing)
     except Overloaded as error:
         await _close(socket, TRY_AGAIN, str(error))
+    except BadParameter as error:
+        await _close(socket, POLICY, str(error))
     except NotReady:
         await _close(socket, *ENDING)
 

@@ -1,46 +1,25 @@
 """POST /classify: one image."""
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Annotated
-
 import orjson
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
-from service import deadlines, errors
+from service import errors
 from service.api import bodies, schemas
+from service.api.parameters import Deadline, Faces, Threshold, known_alone
 from service.api.problems import responses
 from service.engine import Engine
-from service.records import FaceMode
 
-router = APIRouter(tags=["classify"])
-
-Faces = Annotated[
-    FaceMode,
-    Query(description="detect: find every face; whole: the image is one aligned face crop."),
-]
-Threshold = Annotated[
-    float | None,
-    Query(ge=0, le=1, examples=[0.5], description="Confidence below which `abstained` is true."),
-]
-Deadline = Annotated[
-    float | None,
-    Header(
-        alias="X-Deadline-Ms",
-        gt=0,
-        allow_inf_nan=False,
-        examples=[2000],
-        description="Longest that the request may take, its body included, in ms.",
-    ),
-]
+router = APIRouter(tags=["classify"], dependencies=[Depends(known_alone)])
 
 
 class Parameters(BaseModel):
     """What a request to classify may say beside the image."""
 
-    model_config = ConfigDict(frozen=True, validate_by_name=True, validate_by_alias=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=False
+    )
 
     faces: Faces = "detect"
     threshold: Threshold = None
@@ -81,30 +60,9 @@ async def answer(request: Request, parameters: Parameters) -> Response:
         ServiceError: as `service.engine.Engine.classify` says.
     """
     engine: Engine = request.state.engine
-    async with received(request, engine, parameters.deadline_ms) as (data, deadline):
+    async with bodies.received(request, engine, parameters.deadline_ms) as (data, deadline):
         found = await engine.classify(data, parameters.faces, deadline)
     request.state.timings = found.timings
     limit = engine.threshold(parameters.threshold)
     document = schemas.classification(found, engine.info, limit)
     return Response(orjson.dumps(document), media_type="application/json")
-
-
-def within(deadline_ms: float | None) -> AbstractAsyncContextManager[float | None]:
-    """The client's deadline, from now on, as `deadlines.within`; nothing if it named none."""
-    return nullcontext() if deadline_ms is None else deadlines.within(deadline_ms / 1000)
-
-
-@asynccontextmanager
-async def received(
-    request: Request, engine: Engine, deadline_ms: float | None
-) -> AsyncIterator[tuple[bytes, float | None]]:
-    """A request's image, encoded, in memory that is held for it, and the deadline of `within`.
-
-    Raises:
-        BadInput: as `bodies.image` says.
-        Overloaded: too many pictures are held.
-        DeadlineExceeded: the client's deadline has passed.
-    """
-    async with within(deadline_ms) as deadline:
-        with engine.memory.growing() as take:
-            yield await bodies.image(request, engine.settings.max_body_bytes, take), deadline

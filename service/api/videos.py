@@ -1,6 +1,5 @@
 """POST /classify/video and /explain/video: a whole video."""
 
-import asyncio
 from contextlib import AsyncExitStack, aclosing
 from os import SEEK_END
 from typing import Annotated, Literal
@@ -10,16 +9,25 @@ from fastapi import APIRouter, Depends, Query, Request
 from service import errors
 from service.api import lines, problems, uploads
 from service.api.accept import prefers
-from service.api.explanations import Alpha, ColormapQuery, QuestionOf
 from service.api.openapi import header
+from service.api.parameters import (
+    Alpha,
+    ColormapQuery,
+    Deadline,
+    Faces,
+    QuestionOf,
+    Threshold,
+    Track,
+    known_alone,
+    moment,
+)
 from service.api.state import EngineOf
-from service.api.stills import Deadline, Faces, Threshold
 from service.api.streams import HeldStream
 from service.drawing import Style
 from service.records import Moment
 from service.video import Sampling
 
-router = APIRouter()
+router = APIRouter(dependencies=[Depends(known_alone)])
 
 NDJSON = "application/x-ndjson"
 
@@ -45,10 +53,6 @@ async def _sampling(
 
 SamplingOf = Annotated[Sampling, Depends(_sampling)]
 """Which frames are looked at, as a route's argument; every one by default."""
-
-Track = Annotated[
-    bool, Query(description="Follow people: each face gets a number and smoothed scores.")
-]
 
 PROBLEMS = problems.responses(errors.NotAVideo, errors.DeadlineExceeded)
 
@@ -87,7 +91,7 @@ async def classify_video(
     of those between others that are damaged.
     """
     limit = engine.threshold(threshold)
-    deadline = _moment(deadline_ms)
+    deadline = moment(deadline_ms)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.place_for_video())
         file = stack.enter_context(uploads.temporary(engine.settings.temp_dir))
@@ -104,11 +108,6 @@ async def classify_video(
             else lines.table(answers)
         )
         return HeldStream(told, stack.pop_all(), kind, {"Vary": "Accept"})
-
-
-def _moment(deadline_ms: float | None) -> float | None:
-    """When the client's deadline passes, by the event loop's clock."""
-    return deadline_ms and asyncio.get_running_loop().time() + deadline_ms / 1000
 
 
 @router.post(
@@ -166,7 +165,7 @@ async def explain_video(
     """
     style = Style(alpha, colormap, landmarks, engine.threshold(threshold))
     folder = engine.settings.temp_dir
-    deadline = _moment(deadline_ms)
+    deadline = moment(deadline_ms)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.place_for_video())
         out = stack.enter_context(uploads.temporary(folder))

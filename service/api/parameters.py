@@ -1,0 +1,87 @@
+"""What several routes may be asked, under one name each."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
+from difflib import get_close_matches
+from typing import Annotated
+
+from fastapi import Depends, Header, Query
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.params import Query as QueryInfo
+from pydantic import BeforeValidator
+from starlette.requests import HTTPConnection
+
+from service import deadlines
+from service.errors import BadParameter
+from service.explanation import Colormap, Emotion, Layer, Method, Question
+from service.records import EMOTIONS, FaceMode
+
+Faces = Annotated[
+    FaceMode,
+    Query(description="detect: find every face; whole: the image is one aligned face crop."),
+]
+Threshold = Annotated[
+    float | None,
+    Query(ge=0, le=1, examples=[0.5], description="Confidence below which `abstained` is true."),
+]
+Track = Annotated[
+    bool, Query(description="Follow people: each face gets a number and smoothed scores.")
+]
+Deadline = Annotated[
+    float | None,
+    Header(
+        alias="X-Deadline-Ms",
+        gt=0,
+        allow_inf_nan=False,
+        examples=[2000],
+        description="Longest that the request may take, its body included, in ms.",
+    ),
+]
+
+
+def _pluses(value: object) -> object:
+    """In a query a plus means a space; no method has one in its name."""
+    return value.replace(" ", "+") if isinstance(value, str) else value
+
+
+SpelledMethod = Annotated[Method, BeforeValidator(_pluses)]
+"""A method, `gradcam++` as it is written or as ``gradcam%2B%2B``."""
+LayerQuery = Annotated[Layer, Query(description="The convolution to explain.")]
+Alpha = Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")]
+ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat.")]
+
+
+async def _question(
+    target: Annotated[Emotion | None, Query(description="The predicted one if left out.")] = None,
+    method: Annotated[SpelledMethod, Query(description="gradcam is the paper's.")] = "gradcam",
+    layer: LayerQuery = "conv5",
+) -> Question:
+    return Question(method, layer, None if target is None else EMOTIONS.index(target))
+
+
+QuestionOf = Annotated[Question, Depends(_question)]
+"""What is asked, as a route's argument."""
+
+
+async def known_alone(connection: HTTPConnection) -> None:
+    """Refuse a query that names what its route does not know, which may well be misspelled.
+
+    Raises:
+        BadParameter: it does.
+    """
+    fields = get_flat_params(connection.scope["route"].dependant)
+    known = [field.alias for field in fields if isinstance(field.field_info, QueryInfo)]
+    for name in connection.query_params:
+        if name not in known:
+            near = get_close_matches(name, known, n=1) or sorted(known)
+            raise BadParameter(f"there is no parameter {name!r} here: perhaps {', '.join(near)}")
+
+
+def within(deadline_ms: float | None) -> AbstractAsyncContextManager[float | None]:
+    """The client's deadline, from now on, as `deadlines.within`; nothing if it named none."""
+    return nullcontext() if deadline_ms is None else deadlines.within(deadline_ms / 1000)
+
+
+def moment(deadline_ms: float | None) -> float | None:
+    """When the client's deadline passes, by the event loop's clock; None if it named none."""
+    return deadline_ms and asyncio.get_running_loop().time() + deadline_ms / 1000

@@ -12,6 +12,8 @@ from service.client import AsyncClient
 async def frames(source: str) -> AsyncIterator[bytes]:
     """JPEGs, as fast as the camera gives them, or the film plays."""
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
+    if not capture.isOpened():
+        raise SystemExit(f"{source} cannot be opened")
     pause = 0 if source.isdecimal() else 1 / (capture.get(cv2.CAP_PROP_FPS) or 25)
     try:
         while True:

@@ -16,8 +16,9 @@ import service
 from service import logs
 from service.atomic import atomic_write
 from service.commands.ending import check_outputs, ending, settings_with, stop
-from service.commands.resumable_csv import ResumableCsv, text
-from service.errors import ServiceError
+from service.commands.resumable_csv import ResumableCsv
+from service.csv_text import csv_text
+from service.errors import BadInput, ServiceError
 from service.explanation import Colormap, Emotion, Layer, Method, View
 from service.records import FaceMode
 from service.settings import Settings
@@ -104,8 +105,8 @@ def classify(
         bool,
         typer.Option(
             "--csv",
-            help="filepath and six scores, a face a line, no scores where there is none; with a "
-            "FILE.csv after it into that file, and if it is there already, what it lacks is added",
+            help="filepath and six scores, a row a face, empty scores where there is none; with a "
+            "FILE.csv after it into that file; files that are listed there already are skipped",
         ),
     ] = False,
     url: Url = None,
@@ -116,12 +117,17 @@ def classify(
     """Classify images; a table on a terminal. The exit status is 1 if one could not be read."""
     from service.commands import pictures, report
 
+    if as_json and as_csv:
+        raise typer.BadParameter("--json or --csv, not both")
+    settings = _settings(url, device, precision)
     resumed = _resumed(paths) if as_csv else None
-    found = pictures.find(paths)
-    if not found:
-        raise typer.BadParameter("there is no image in there", param_hint="PATHS")
+    try:
+        found = pictures.find(paths)
+    except BadInput as error:
+        raise typer.BadParameter(str(error), param_hint="PATHS") from error
     files = [file for file in found if resumed is None or str(file) not in resumed.done]
-    settings = settings_with(device=device, precision=precision)
+    if len(files) < len(found):
+        typer.echo(f"{len(found) - len(files)} of {len(found)} were answered before", err=True)
     writer: report.Writer = report.JsonLinesWriter() if as_json else report.TableWriter()
     if as_csv:
         writer = report.CsvWriter(resumed.write if resumed else sys.stdout.write)
@@ -132,7 +138,7 @@ def classify(
 
     with ending(), closing(resumed) if resumed else nullcontext():
         if as_csv and resumed is None:
-            sys.stdout.write(text([report.COLUMNS]))
+            sys.stdout.write(csv_text([report.COLUMNS]))
         failed = asyncio.run(work()) if files else 0
     raise typer.Exit(1 if failed else 0)
 
@@ -155,8 +161,8 @@ def explain(
     precision: PrecisionOption = None,
 ) -> None:
     """Draw why a face got its score."""
-    check_outputs(image, output)
-    settings = settings_with(device=device, precision=precision, workers=1)
+    check_outputs(image, (output, ".png"))
+    settings = _settings(url, device, precision, workers=1)
     query = {
         "target": target,
         "face": face,
@@ -209,8 +215,8 @@ def video(
     """
     from service.commands import video as command
 
-    check_outputs(source, *(path for path in (output, table) if path))
-    settings = settings_with(device=device, precision=precision)
+    check_outputs(source, (output, ".mp4"), (table, ""))
+    settings = _settings(url, device, precision)
     query = {
         "every": every,
         "fps": fps,
@@ -236,9 +242,17 @@ def video(
         command.print_summary(outcome.summary)
     if outcome.problem:
         if table:
-            typer.echo(f"gimefive: {table} holds what was told before the following", err=True)
+            typer.echo(f"gimefive: {table} holds the rows up to the failure below", err=True)
         stop(outcome.problem)
     raise typer.Exit(1 if outcome.failed else 0)
+
+
+def _settings(
+    url: str | None, device: str | None, precision: str | None, **changes: object
+) -> Settings:
+    if url and (device or precision):
+        raise typer.BadParameter("--device and --precision are of a model here, not at --url")
+    return settings_with(device=device, precision=precision, **changes)
 
 
 def _backend(

@@ -19,6 +19,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 SERVICE_LINK = re.compile("GIMEFIVE_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_.*)")
 """A variable by which Kubernetes tells of a Service that is called gimefive."""
 
+ORIGIN = re.compile(r"https?://[^/\s]+")
+"""What a browser calls the site of a page (RFC 6454)."""
+
 Precision = Literal["auto", "fp32", "int8", "fp16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -185,6 +188,11 @@ class Settings(BaseSettings):
             raise ValueError("rate_limit counts by key: set keys_file, too")
         if self.tls_key and not self.tls_cert:
             raise ValueError("tls_key needs tls_cert")
+        if self.ops_port and self.ops_port == self.port:
+            raise ValueError("ops_port is the port of the service itself: choose another")
+        for origin in self.origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"cors_origins: {origin} is none: write https://example.org or *")
         if self.fronts > 1 and self.queue_items < self.fronts * self.max_frames:
             raise ValueError(
                 "each front has its share of queue_items, which must hold max_frames: "
@@ -218,9 +226,18 @@ class Settings(BaseSettings):
 
 def misspelled() -> list[str]:
     """Variables that look like a setting and are none; those that Kubernetes makes do not count."""
-    known = {f"GIMEFIVE_{name.upper()}" for name in Settings.model_fields}
     named = {name for name in os.environ if name.startswith("GIMEFIVE_")}
-    return sorted(name for name in named - known if not SERVICE_LINK.fullmatch(name))
+    return sorted(name for name in named - variables() if not SERVICE_LINK.fullmatch(name))
+
+
+def variables() -> set[str]:
+    """The environment variables that are read."""
+    return {variable(name) for name in Settings.model_fields}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"GIMEFIVE_{name.upper()}"
 
 
 def trace_exporters() -> list[str]:

@@ -85,9 +85,35 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_answered(folder: Path) -> 
     assert "notes.txt" in err
 
 
-def test_a_folder_without_pictures_is_said_so(tmp_path: Path) -> None:
-    _, err = run("classify", str(tmp_path), status=2)
+def test_a_folder_without_pictures_is_said_so(folder: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")  # whoever reads that waits for ever
+    _, err = run("classify", str(folder), str(tmp_path), status=2)
     assert "no image" in err
+    assert tmp_path.name in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("classify", "a.jpg", "--json", "--csv"), "not both"),
+        (("classify", "a.jpg", "--url", "http://x", "--device", "cpu"), "of a model here"),
+        (("explain", "a.jpg", "-o", "why.jpg"), "name end with .png"),
+        (("explain", "a.jpg", "-o", "nowhere/why.png"), "no such folder"),
+        (("video", "a.mp4", "-o", "drawn.avi"), "name end with .mp4"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(arguments: tuple[str, ...], told: str) -> None:
+    _, err = run(*arguments, status=2)
+    assert told in " ".join(err.replace("│", " ").split())
+
+
+def test_a_setting_that_is_wrong_is_told_as_the_environment_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GIMEFIVE_QUEUE_ITEMS", "many")
+    assert run("verify", status=2)[1].startswith("gimefive: GIMEFIVE_QUEUE_ITEMS: ")
+    monkeypatch.setenv("GIMEFIVE_WORKRS", "2")
+    assert "perhaps GIMEFIVE_WORKERS;" in run("verify", status=2)[1]
 
 
 def test_the_version_is_the_packages() -> None:
@@ -124,7 +150,7 @@ def test_a_picture_without_a_face_has_a_row_without_scores(tmp_path: Path) -> No
     run("classify", str(wall), "--csv", str(table))
     assert table.read_text() == f"filepath,{','.join(EMOTIONS)}\n{wall},,,,,,\n"
     _, err = run("classify", str(wall), "--csv", str(table), "--url", "http://127.0.0.1:9")
-    assert err == "", "nobody was asked again"
+    assert err == "1 of 1 were answered before\n", "nobody was asked again"
 
 
 def test_a_file_that_holds_something_else_is_left_alone(folder: Path, tmp_path: Path) -> None:
@@ -183,7 +209,8 @@ def test_a_folder_of_the_users_may_hold_modules_of_any_name(
 
 
 @pytest.mark.parametrize(
-    "outputs", [("-o", "in.mp4"), ("--csv", "in.mp4"), ("-o", "."), ("-o", "a", "--csv", "a")]
+    "outputs",
+    [("-o", "in.mp4"), ("--csv", "in.mp4"), ("-o", "."), ("-o", "a.mp4", "--csv", "a.mp4")],
 )
 def test_a_video_is_never_written_over(
     outputs: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -220,6 +247,19 @@ def test_a_video_that_breaks_off_leaves_its_rows_and_says_why(tmp_path: Path) ->
     assert "out.csv holds" in err
     assert 5 < len(table.read_text().splitlines()) < 25
     assert {path.name for path in tmp_path.iterdir()} == {"film.mkv", "out.csv"}
+
+
+def test_a_table_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+    film, table = tmp_path / "film.mp4", tmp_path / "labels.csv"
+    film.write_bytes(videos.encode(videos.counting(2)))
+    table.write_text("name,label\n")
+    arguments = ("video", str(film), "--csv", str(table), "--faces", "whole")
+    assert "choose another name" in run(*arguments, status=1)[1]
+    assert table.read_text() == "name,label\n"
+    for _ in range(2):
+        table.unlink(missing_ok=True)
+        run(*arguments)
+    assert len(table.read_text().splitlines()) == 3
 
 
 def test_what_is_no_video_leaves_no_file(tmp_path: Path) -> None:

@@ -457,3 +457,13 @@ async def _told(*command: str) -> tuple[int | None, bytes]:
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
     return process.returncode, said
+
+
+def test_what_cannot_be_asked_is_told_at_once() -> None:
+    with pytest.raises(errors.BadParameter, match="http://127"):
+        Client("127.0.0.1:8934")
+    with (
+        Client("http://127.0.0.1:9") as client,
+        pytest.raises(errors.BadInput, match="one at least"),
+    ):
+        client.frames([])

@@ -15,6 +15,7 @@ from websockets.asyncio.client import connect
 from service.api import lines
 from service.api.openapi import EXAMPLES
 from service.api.problems import TABLE
+from service.csv_text import csv_text
 from tests.test_api import png, serving
 from tests.test_live import exchange, live
 from tests.test_security import KEY, line
@@ -152,7 +153,7 @@ def test_the_example_of_csv_is_that_of_json_as_a_table(document: Document) -> No
     told = document["components"]["schemas"]["AnswerLine"]["examples"]
     rows = [row for each in told if "frame" in each for row in lines.rows(each)]
     (table,) = document["components"]["schemas"]["FaceTable"]["examples"]
-    assert table == lines.text([lines.COLUMNS, *rows])
+    assert table == csv_text([lines.COLUMNS, *rows])
 
 
 def test_each_status_is_told_where_it_occurs_and_nowhere_else(document: Document) -> None:

@@ -78,6 +78,11 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
         Settings(rate_limit=1)
     with pytest.raises(ValidationError, match="queue_items to 512"):
         Settings(fronts=2, queue_items=511, max_frames=256)
+    with pytest.raises(ValidationError, match="choose another"):
+        Settings(port=8934, ops_port=8934)
+    with pytest.raises(ValidationError, match="https://example"):
+        Settings(cors_origins="https://lab.example, example.org")
+    assert Settings(cors_origins="https://lab.example:8443, *").origins[1] == "*"
 
 
 def test_a_front_has_its_share_of_what_is_bounded() -> None:

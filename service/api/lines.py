@@ -1,7 +1,5 @@
 """What is told of a video: lines of JSON, or rows of CSV."""
 
-import csv
-import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
@@ -10,6 +8,7 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, Field, RootModel
 
 from service.api import problems, schemas
+from service.csv_text import csv_text
 from service.errors import ServiceError
 from service.explanation import Emotion
 from service.records import EMOTIONS, Moment, Summary, TrackSummary, VideoInfo
@@ -109,17 +108,10 @@ async def table(answers: Answers) -> AsyncIterator[str]:
     Raises:
         ServiceError: the answers break off; the transfer, cut short, tells the client.
     """
-    yield text([COLUMNS])
+    yield csv_text([COLUMNS])
     async for answer in answers:
         if isinstance(answer, Moment) and (written := rows(content(answer))):
-            yield text(written)
-
-
-def text(lines: list[list[object]]) -> str:
-    """Rows as CSV."""
-    with io.StringIO() as out:
-        csv.writer(out, lineterminator="\n").writerows(lines)
-        return out.getvalue()
+            yield csv_text(written)
 
 
 class Table:
@@ -136,7 +128,7 @@ class Table:
             self._write(rows(line.model_dump()))
 
     def _write(self, written: list[list[object]]) -> None:
-        self._file.write(text(written).encode())
+        self._file.write(csv_text(written).encode())
 
 
 def _line(value: dict[str, Any]) -> str:

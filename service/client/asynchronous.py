@@ -51,7 +51,9 @@ class AsyncClient:
     ) -> None:
         """Connect when first asked; the arguments are those of `Client`."""
         headers = {"X-API-Key": key} if key else {}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, transport=transport)
+        self._http = httpx.AsyncClient(
+            base_url=calls.checked(url), headers=headers, transport=transport
+        )
         self._key = key
         self._retries = retries
         self._sleep = sleep

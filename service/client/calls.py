@@ -20,7 +20,7 @@ from service.client.queries import (
     known,
 )
 from service.client.retries import Unreachable
-from service.errors import ServiceError
+from service.errors import BadInput, BadParameter, ServiceError
 
 T = TypeVar("T")
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -76,6 +76,17 @@ class Call(Generic[T]):
             yield "files", (name, content)
 
 
+def checked(url: str) -> str:
+    """The URL of a service.
+
+    Raises:
+        BadParameter: it is none.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise BadParameter(f"{url!r} is no URL: write http://{url or 'localhost:8000'}")
+    return url
+
+
 def classify(image: Source, faces: str, threshold: float | None) -> Call[ClassifyResponse]:
     """POST /classify."""
     return Call("classify", {"faces": faces, "threshold": threshold}, image, _as(ClassifyResponse))
@@ -85,6 +96,8 @@ def frames(
     images: Sequence[Source], faces: str, threshold: float | None, track: bool
 ) -> Call[FramesResponse]:
     """POST /classify/frames."""
+    if not images:
+        raise BadInput("there are no frames: send one at least")
     query = {"faces": faces, "threshold": threshold, "track": track}
     return Call("classify/frames", query, None, _as(FramesResponse), frames=images)
 

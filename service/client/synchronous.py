@@ -48,7 +48,7 @@ class Client:
             sleep: how pauses are spent.
         """
         headers = {"X-API-Key": key} if key else {}
-        self._http = httpx.Client(base_url=url, headers=headers, transport=transport)
+        self._http = httpx.Client(base_url=calls.checked(url), headers=headers, transport=transport)
         self._retries = retries
         self._sleep = sleep
 

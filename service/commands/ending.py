@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,19 +13,21 @@ import typer
 from pydantic import ValidationError
 
 from service.errors import ServiceError
-from service.settings import Settings, misspelled
+from service.settings import Settings, misspelled, variable, variables
 
 
 def settings_with(**changes: object) -> Settings:
     """The environment's settings with `changes`; what cannot be ends the command with status 2."""
     if names := misspelled():
-        typer.echo(f"gimefive: {names[0]} is no setting: see docs/operations.md", err=True)
+        near = get_close_matches(names[0], variables(), n=1)
+        hint = f"perhaps {near[0]}; " if near else ""
+        typer.echo(f"gimefive: {names[0]} is no setting: {hint}see docs/operations.md", err=True)
         raise typer.Exit(2)
     try:
         return Settings().but(**changes)
     except ValidationError as error:
         fault = error.errors()[0]
-        name = ".".join(["setting", *(str(part) for part in fault["loc"])]).replace(".", " ", 1)
+        name = variable(str(fault["loc"][0])) if fault["loc"] else "settings"
         typer.echo(f"gimefive: {name}: {fault['msg']}", err=True)
         raise typer.Exit(2) from None
 
@@ -56,9 +59,24 @@ def stop(error: Exception) -> NoReturn:
     raise typer.Exit(1) from error
 
 
-def check_outputs(source: Path, *outputs: Path) -> None:
-    """Nothing that is there already may be lost but an earlier output."""
-    for index, output in enumerate(outputs):
-        others = (source, *outputs[:index])
-        if output.is_dir() or output.resolve() in {other.resolve() for other in others}:
+def check_outputs(source: Path, *outputs: tuple[Path | None, str]) -> None:
+    """Nothing that is there already may be lost but an earlier output.
+
+    Args:
+        source: what is read.
+        outputs: what is written, if it is, and how its name ends, if that tells its kind.
+    """
+    taken = {source.resolve()}
+    for output, suffix in outputs:
+        if output is None:
+            continue
+        if output.is_dir() or output.resolve() in taken:
             raise typer.BadParameter(f"{output} cannot be written: name a file of its own")
+        if not output.parent.is_dir():
+            raise typer.BadParameter(f"{output} cannot be written: there is no such folder")
+        if suffix and output.suffix.lower() != suffix:
+            raise typer.BadParameter(
+                f"{output}: what is written is {suffix[1:].upper()}, "
+                f"so let its name end with {suffix}"
+            )
+        taken.add(output.resolve())

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.commands import backends, report
+from service.errors import BadInput
 from service.records import FaceMode
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
@@ -21,13 +22,20 @@ COLUMNS = (
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """The files themselves, and the images anywhere below the folders, in order."""
+    """The files themselves, and the images anywhere below the folders, in order.
+
+    Raises:
+        BadInput: a folder has none.
+    """
     files: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            files.extend(sorted(f for f in _below(path) if f.suffix.lower() in SUFFIXES))
-        else:
+        if not path.is_dir():
             files.append(path)
+            continue
+        found = sorted(f for f in _below(path) if f.suffix.lower() in SUFFIXES and f.is_file())
+        if not found:
+            raise BadInput(f"there is no image in {path}")
+        files.extend(found)
     return files
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.api import schemas
-from service.commands.resumable_csv import text
+from service.csv_text import csv_text
 from service.records import EMOTIONS
 
 
@@ -60,7 +60,7 @@ class CsvWriter:
         if row.answer:
             scores = [face.scores.model_dump().values() for face in row.answer.faces]
             nothing = dict.fromkeys(EMOTIONS).values()
-            self._write(text([(row.path, *values) for values in scores or [nothing]]))
+            self._write(csv_text([(row.path, *values) for values in scores or [nothing]]))
 
     def close(self) -> None:
         """Nothing follows."""

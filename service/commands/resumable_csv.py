@@ -1,11 +1,14 @@
 """A CSV file that a later run continues where an interrupted one stopped."""
 
 import csv
+import errno
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.csv_text import csv_text
 from service.errors import BadInput
 
 
@@ -23,40 +26,54 @@ class ResumableCsv:
             BadInput: there is a file of another kind by that name.
             OSError: it cannot be read or written.
         """
-        head = text([columns]).encode()
+        head = csv_text([columns]).encode()
         written = path.read_bytes() if path.exists() else b""
         if written and not head.startswith(written) and not written.startswith(head):
             raise BadInput(f"{path} holds something else: choose another name")
-        kept = _whole(written) or head
-        self.done = {row[0] for row in _rows(kept)[1:] if row}
+        try:
+            kept = _whole(written) or head
+            self.done = {row[0] for row in _rows(kept)[1:] if row}
+        except csv.Error as error:
+            raise BadInput(f"{path} is damaged ({error}): choose another name") from error
+        self._path = path
         self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
         os.truncate(self._file, len(kept) if written.startswith(kept) else 0)
         if not written.startswith(kept):
             os.write(self._file, kept)
 
     def write(self, entry: str) -> None:
-        """Append an entry's rows, as `text` makes them, at once."""
-        os.write(self._file, entry.encode(errors="surrogateescape"))
+        """Append an entry's rows, as `csv_text` makes them, whole or not at all.
+
+        Raises:
+            OSError: they cannot be written; names the file.
+        """
+        data = entry.encode(errors="surrogateescape")
+        size = os.fstat(self._file).st_size
+        try:
+            if os.write(self._file, data) < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            os.truncate(self._file, size)
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def close(self) -> None:
         """Nothing follows."""
         os.close(self._file)
 
 
-def text(rows: Sequence[Sequence[object]]) -> str:
-    """Rows as CSV."""
-    with io.StringIO() as out:
-        csv.writer(out, lineterminator="\n").writerows(rows)
-        return out.getvalue()
-
-
 def _rows(data: bytes) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(data.decode(errors="surrogateescape"))))
+    return list(csv.reader(io.StringIO(data.decode(errors="surrogateescape"), newline="")))
 
 
 def _whole(data: bytes) -> bytes:
     """The data without its last entry, if that does not end with its line."""
-    whole = data[: data.rfind(b"\n") + 1]
+    end = seen = quotes = 0
+    for newline in re.finditer(rb"\n", data):
+        quotes += data.count(b'"', seen, newline.end())
+        seen = newline.end()
+        if quotes % 2 == 0:  # else the line goes on: there is a name with a line feed
+            end = seen
+    whole = data[:end]
     if whole == data:
         return data
     *_, cut = csv.reader([data[len(whole) :].decode(errors="surrogateescape")])
@@ -64,4 +81,4 @@ def _whole(data: bytes) -> bytes:
     if len(rows) > 1 and rows[-1][0].startswith(cut[0]):  # perhaps rows of the same entry
         name = rows[-1][0]
         rows = [row for row in rows if row[0] != name]
-    return text(rows).encode(errors="surrogateescape")
+    return csv_text(rows).encode(errors="surrogateescape")

@@ -22,7 +22,8 @@ from service.api import lines
 from service.atomic import atomic_write
 from service.client import DrawnVideo
 from service.commands.backends import Backend, Query
-from service.errors import ServiceError
+from service.csv_text import csv_text
+from service.errors import BadInput, ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,13 @@ async def run(backend: Backend, job: Job, progress_on: Console) -> Outcome:
     """Do it; the files appear once they are complete, the table also where the work breaks off.
 
     Raises:
+        BadInput: the table is there already, and is none of ours.
         ServiceError: the video cannot be used, or the service has another problem, and nothing was
             told of the video; no file is left.
         OSError: a file cannot be read or written.
     """
+    if job.table:
+        _check_ours(job.table)
     answers: AsyncGenerator[lines.VideoLine | DrawnVideo] = (
         backend.annotate(job.source, job.movie, job.query, told=job.table is not None)
         if job.movie
@@ -83,6 +87,12 @@ async def run(backend: Backend, job: Job, progress_on: Console) -> Outcome:
             )
         )
         return await _follow(answers, table, progress)
+
+
+def _check_ours(table: Path) -> None:
+    head = csv_text([lines.COLUMNS]).encode()
+    if table.exists() and table.stat().st_size and not table.read_bytes().startswith(head):
+        raise BadInput(f"{table} holds something else: choose another name")
 
 
 async def _follow(

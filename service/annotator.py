@@ -12,8 +12,8 @@ import numpy as np
 from service.async_video import AsyncVideo
 from service.drawing import Arrangement, Placed, Style, Subject, annotate
 from service.errors import ModelFailure, NotAVideo, TooLarge
-from service.explainer import ExplainedFace, Explainer
-from service.explanation import Question
+from service.explainer import Explainer
+from service.explanation import ExplainedFace, Question
 from service.intake import Intake
 from service.own_thread import own_thread
 from service.pipeline import overlapped

@@ -15,7 +15,7 @@ import structlog
 
 from service.admission import Admission, Observer
 from service.errors import ModelFailure, NotReady, OutOfMemory, WorkerLost
-from service.lanes import Batch, ItemT, Lane, ResultT, share
+from service.lanes import BatchResult, ItemT, Lane, ResultT, share
 from service.queues import Answer, Entries, Entry, Queue
 from service.tracer import UNTRACED, Tracer
 from service.worker_pool import RECENT, Slot, WorkerPool, WorkerT, choose
@@ -219,7 +219,9 @@ class Batcher(Generic[WorkerT]):
         queue.pace.learn(len(batch), max(answered.seconds, slot.finished - begun))
         self._resolve(queue, batch, answered, begun)
 
-    def _resolve(self, queue: Queue, batch: Entries, answered: Batch[Any], begun: float) -> None:
+    def _resolve(
+        self, queue: Queue, batch: Entries, answered: BatchResult[Any], begun: float
+    ) -> None:
         queue.cost.learn(len(batch), answered.seconds)
         queue.used += answered.seconds / queue.lane.weight
         waits = [begun - entry.enqueued for entry in batch]

@@ -18,31 +18,26 @@ class Classifier:
         self._submitter = submitter
         self._metrics = metrics
 
-    async def classify(
+    async def classify_in_turn(
         self,
         decode: Callable[[], Picture],
         faces: FaceMode,
         lane: ScoreLane,
-        *,
         deadline: float | None = None,
-        patient: bool = False,
     ) -> Classification:
-        """Classify the faces of a picture.
+        """Classify the faces of one of many pictures; it waits for room.
 
         Args:
             decode: gives the upright picture.
             faces: find faces, or take the whole picture as one aligned face crop.
             lane: whose turn it takes at the model.
             deadline: moment on the batcher's clock after which nobody needs the answer.
-            patient: wait for room instead of being refused.
 
         Raises:
-            ServiceError: as `Engine.classify` says.
+            ServiceError: as `Engine.classify_frames` says.
         """
-        look = self._intake.look_in_turn if patient else self._intake.look
-        return await self.score(
-            await look(decode, faces, deadline), lane, deadline=deadline, patient=patient
-        )
+        scene = await self._intake.look_in_turn(decode, faces, deadline)
+        return await self.score(scene, lane, deadline=deadline, wait=True)
 
     async def score(
         self,
@@ -50,13 +45,23 @@ class Classifier:
         lane: ScoreLane,
         *,
         deadline: float | None = None,
-        patient: bool = False,
+        wait: bool = False,
     ) -> Classification:
-        """Classify the faces of a picture that was looked at; likewise."""
+        """Classify the faces of a picture that was looked at.
+
+        Args:
+            scene: the picture.
+            lane: whose turn it takes at the model.
+            deadline: moment on the batcher's clock after which nobody needs the answer.
+            wait: wait for room instead of being refused.
+
+        Raises:
+            ServiceError: as `Engine.classify` says.
+        """
         height, width = scene.picture.shape[:2]
         found, crops, looked = scene.faces, scene.crops, (scene.decode, scene.detect)
         del scene  # whoever waits for the model needs the crops alone
-        answers = await self._submitter.submit(lane, crops, deadline=deadline, wait=patient)
+        answers = await self._submitter.submit(lane, crops, deadline=deadline, wait=wait)
         predictions = tuple(
             Prediction(face, answer.result) for face, answer in zip(found, answers, strict=True)
         )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.explanation import Explanation, Features, Question
-from service.records import EMOTIONS, FACE_SIZE, FaceImage
+from service.records import EMOTIONS, FACE_SIZE, FaceImage, Scores
 from service.wire import Message
 
 
@@ -27,6 +27,11 @@ def decode_faces(request: Message) -> NDArray[np.uint8]:
     """The faces of a request, uint8 ``[N, 64, 64]``, writable."""
     flat = np.frombuffer(bytearray(request.body), dtype=np.uint8)
     return flat.reshape(-1, FACE_SIZE, FACE_SIZE)
+
+
+def decode_scores(response: Message) -> list[Scores]:
+    """The scores of faces, in their order."""
+    return [*np.frombuffer(response.body, dtype=np.float32).reshape(-1, len(EMOTIONS))]
 
 
 def encode_response(explanations: Sequence[Explanation], seconds: float) -> Message:

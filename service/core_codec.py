@@ -8,7 +8,6 @@ import numpy as np
 from service import codec
 from service.explanation import Question
 from service.queues import Answer
-from service.records import EMOTIONS
 from service.wire import Message
 
 
@@ -53,6 +52,6 @@ def decode_response(lane: str, items: Sequence[Any], message: Message) -> list[A
         questions: list[Question] = [question for _, question in items]
         results = codec.decode_response(message, questions)
     else:
-        results = [*np.frombuffer(message.body, dtype=np.float32).reshape(-1, len(EMOTIONS))]
+        results = codec.decode_scores(message)
     header = message.header
     return [Answer(*each) for each in zip(results, header["queue"], header["seconds"], strict=True)]

@@ -277,12 +277,13 @@ class Engine:
         Raises:
             BadParameter: no such view, or one that this explanation cannot give.
         """
+        face = explained.face
         subject = Subject(
-            explained.prediction,
-            explained.place,
-            explained.explanation,
+            face.prediction,
+            face.place,
+            face.explanation,
             neighbours=explained.neighbours,
-            doubtful=explained.prediction.confidence < style.threshold,
+            doubtful=face.prediction.confidence < style.threshold,
         )
         return await self._intake.run("draw", _png, view, explained.picture, subject, style)
 

@@ -1,34 +1,25 @@
 """Faces explained: looked at in the pool, asked about in the explaining lane."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.classifier import timings
 from service.errors import BadParameter, NoFace
-from service.explanation import Explained, Explanation, Faithfulness, Glance, Question
+from service.explanation import (
+    Explained,
+    ExplainedFace,
+    Explanation,
+    Faithfulness,
+    Glance,
+    Question,
+)
 from service.faithfulness import faithfulness, perturbed
 from service.intake import Intake, Scene
 from service.metrics import Metrics
 from service.model_lanes import ExplainLane, ScoreLane, Submitter
 from service.records import Classification, Face, FaceImage, FaceMode, Picture, Prediction
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedFace:
-    """A face of a frame, and why it got its scores.
-
-    Attributes:
-        prediction: the face and its scores, from the same pass as the map.
-        place: where the face's crop lies in the picture, as in `Scene.places`.
-        explanation: the map.
-    """
-
-    prediction: Prediction
-    place: NDArray[np.float64]
-    explanation: Explanation
 
 
 class Explainer:
@@ -75,15 +66,11 @@ class Explainer:
         (answer,) = await self._submitter.submit(
             self._explaining, [(crop, question)], deadline=deadline
         )
-        explanation = answer.result
-        faithful = await self._measure(crop, explanation, deadline) if measured else None
-        prediction = self._prediction(scene.faces[face], explanation)
+        faithful = await self._measure(crop, answer.result, deadline) if measured else None
         return Explained(
             scene.picture,
-            scene.places[face],
+            self._explained(scene.faces[face], scene.places[face], answer.result),
             tuple(other.box for other in scene.faces if other is not scene.faces[face]),
-            prediction,
-            explanation,
             faithful,
             timings(scene.decode, scene.detect, [answer]),
         )
@@ -92,15 +79,14 @@ class Explainer:
         """Classify and explain every face of a camera's frame, from one pass of the network."""
         asked = [(crop, question) for crop in scene.crops]
         answers = await self._submitter.submit(self._explaining, asked, deadline=deadline)
-        explanations = tuple(answer.result for answer in answers)
-        predictions = tuple(
-            self._prediction(face, explanation)
-            for face, explanation in zip(scene.faces, explanations, strict=True)
+        explained = tuple(
+            self._explained(face, place, answer.result)
+            for face, place, answer in zip(scene.faces, scene.places, answers, strict=True)
         )
         height, width = scene.picture.shape[:2]
         took = timings(scene.decode, scene.detect, answers)
-        seen = Classification(width, height, predictions, took)
-        return Glance(seen, explanations, scene.places)
+        predictions = tuple(each.prediction for each in explained)
+        return Glance(Classification(width, height, predictions, took), explained)
 
     async def explain_all(
         self, decode: Callable[[], Picture], question: Question, faces: FaceMode
@@ -112,7 +98,7 @@ class Explainer:
         del scene  # whoever waits for the model needs the crops alone
         answers = await self._submitter.submit(self._explaining, asked, wait=True)
         return [
-            ExplainedFace(self._prediction(face, answer.result), place, answer.result)
+            self._explained(face, place, answer.result)
             for face, place, answer in zip(found, places, answers, strict=True)
         ]
 
@@ -130,13 +116,15 @@ class Explainer:
             scores.extend(answer.result[explanation.target] for answer in answers)
         return faithfulness(np.array(scores))
 
-    def _prediction(self, face: Face, explanation: Explanation) -> Prediction:
+    def _explained(
+        self, face: Face, place: NDArray[np.float64], explanation: Explanation
+    ) -> ExplainedFace:
         """The face with the probabilities that the full network's logits stand for."""
         scaled = explanation.logits / self._temperature
         powers = np.exp(scaled - scaled.max())
         prediction = Prediction(face, powers / powers.sum())
         self._metrics.classified(prediction.emotion)
-        return prediction
+        return ExplainedFace(prediction, place, explanation)
 
 
 def _check_face(face: int, found: int) -> None:

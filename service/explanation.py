@@ -126,25 +126,36 @@ class Faithfulness:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainedFace:
+    """A face of a picture, and why it got its scores.
+
+    Attributes:
+        prediction: the face and its scores, from the same pass as the map.
+        place: where the face's crop lies in the picture, as in `Scene.places`.
+        explanation: the map.
+    """
+
+    prediction: Prediction
+    place: NDArray[np.float64]
+    explanation: Explanation
+
+
+@dataclass(frozen=True, slots=True)
 class Explained:
     """Why one face of a picture got its scores.
 
     Attributes:
         picture: the upright picture.
-        place: where the face's crop lies in it, as in `Scene.places`.
+        face: the one that is explained.
         neighbours: the boxes of the other faces in it.
-        prediction: the face and its scores, from the same pass as the map.
-        explanation: the map.
         faithfulness: how well the map names what the scores depend on; None if nobody asked, and
             for an empty map.
         timings: where the time went.
     """
 
     picture: Picture
-    place: NDArray[np.float64]
+    face: ExplainedFace
     neighbours: tuple[Box, ...]
-    prediction: Prediction
-    explanation: Explanation
     faithfulness: Faithfulness | None
     timings: Timings
 
@@ -155,10 +166,8 @@ class Glance:
 
     Attributes:
         classification: its faces.
-        explanations: one a face, if they were asked for; else none.
-        places: likewise, where each face's crop lies in the picture, as in `Scene.places`.
+        explained: the same faces, if explanations were asked for; else none.
     """
 
     classification: Classification
-    explanations: tuple[Explanation, ...] = ()
-    places: tuple[NDArray[np.float64], ...] = ()
+    explained: tuple[ExplainedFace, ...] = ()

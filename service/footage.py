@@ -58,9 +58,7 @@ class Footage:
 
         async def one(decode: Callable[[], Picture]) -> Classification | ServiceError:
             try:
-                return await self._classifier.classify(
-                    decode, faces, self._bulk, deadline=deadline, patient=True
-                )
+                return await self._classifier.classify_in_turn(decode, faces, self._bulk, deadline)
             except (BadInput, ModelFailure) as error:
                 return error
 
@@ -95,9 +93,7 @@ class Footage:
 
         async def look(frame: Frame) -> Moment:
             try:
-                answer = await self._classifier.classify(
-                    frame.picture, faces, self._bulk, patient=True
-                )
+                answer = await self._classifier.classify_in_turn(frame.picture, faces, self._bulk)
             except (ModelFailure, NotAVideo) as error:
                 return Moment(frame.index, frame.time, (), error)
             return Moment(frame.index, frame.time, answer.predictions)

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import structlog
 
+from service import backoff
 from service.aggregation import Samples, merged
 from service.errors import ServiceError
 from service.rpc import RpcConnection
@@ -16,9 +17,6 @@ from service.session import Session
 from service.wire import Message
 
 log = structlog.get_logger(__name__)
-
-MAX_PAUSE = 30
-"""Longest pause between starts that fail, in seconds."""
 
 GRACE = 5
 """Seconds that a front which has said goodbye may take to end."""
@@ -106,7 +104,7 @@ class FrontProcess:
     async def _pause(self) -> bool:
         """Wait the longer, the more starts failed; whether it is time to end."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(min(MAX_PAUSE, 2**self.failed_starts - 1)):
+            async with asyncio.timeout(backoff.pause(self.failed_starts)):
                 await self._ending.wait()
         return self._ending.is_set()
 

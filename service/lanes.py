@@ -13,7 +13,7 @@ ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(Generic[ResultT]):
+class BatchResult(Generic[ResultT]):
     """What a worker answers for one batch.
 
     Attributes:
@@ -41,7 +41,7 @@ class Lane(Generic[WorkerT, ItemT, ResultT]):
     """
 
     name: str
-    run: Callable[[WorkerT, Sequence[ItemT]], Awaitable[Batch[ResultT]]]
+    run: Callable[[WorkerT, Sequence[ItemT]], Awaitable[BatchResult[ResultT]]]
     weight: float
     max_batch: int
     max_items: int

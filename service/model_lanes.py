@@ -3,11 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
-import numpy as np
-
-from service.errors import ModelFailure
 from service.explanation import Explanation, Question
-from service.lanes import Batch, ItemT, Lane, ResultT
+from service.lanes import ItemT, Lane, ResultT
 from service.queues import Answer
 from service.records import FaceImage, Scores
 from service.remote import RemoteModel
@@ -65,7 +62,7 @@ def interactive(max_batch: int, max_items: int, max_wait: float) -> ScoreLane:
     """Scores of single pictures' faces: somebody waits for each."""
     return Lane(
         "interactive",
-        score,
+        RemoteModel.scores,
         weight=8,
         max_batch=max_batch,
         max_items=max_items,
@@ -76,45 +73,22 @@ def interactive(max_batch: int, max_items: int, max_wait: float) -> ScoreLane:
 def bulk(max_batch: int, max_items: int) -> ScoreLane:
     """Scores of many faces at once, which can wait a little."""
     return Lane(
-        "bulk", score, weight=1, max_batch=max_batch, max_items=max_items, budget=HOLD_SECONDS
+        "bulk",
+        RemoteModel.scores,
+        weight=1,
+        max_batch=max_batch,
+        max_items=max_items,
+        budget=HOLD_SECONDS,
     )
 
 
 def explaining(max_items: int) -> ExplainLane:
     """Explanations."""
     return Lane(
-        "explain", explain, weight=2, max_batch=16, max_items=max_items, budget=HOLD_SECONDS
+        "explain",
+        RemoteModel.explain,
+        weight=2,
+        max_batch=16,
+        max_items=max_items,
+        budget=HOLD_SECONDS,
     )
-
-
-async def score(worker: RemoteModel, faces: Sequence[FaceImage]) -> Batch[Scores]:
-    """Score faces; a row that is not finite fails its face alone.
-
-    Raises:
-        ModelFailure: the batch as a whole could not be scored.
-    """
-    scored = await worker.scores(np.stack(faces))
-    results = [
-        row if np.isfinite(row).all() else ModelFailure("the model gave no finite scores")
-        for row in scored.scores
-    ]
-    return Batch(results, scored.seconds)
-
-
-async def explain(
-    worker: RemoteModel, items: Sequence[tuple[FaceImage, Question]]
-) -> Batch[Explanation]:
-    """Explain faces; a map that is not finite fails its face alone.
-
-    Raises:
-        ModelFailure: the batch as a whole could not be explained.
-    """
-    faces, questions = zip(*items, strict=True)
-    explanations, seconds = await worker.explain(faces, questions)
-    results = [
-        each
-        if np.isfinite(each.heat).all() and np.isfinite(each.logits).all()
-        else ModelFailure("the model gave no finite map")
-        for each in explanations
-    ]
-    return Batch(results, seconds)

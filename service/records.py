@@ -240,16 +240,3 @@ class WorkerConfig:
     precision: str
     threads: int
     max_batch: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """What a model answers for one batch.
-
-    Attributes:
-        scores: float32 ``[N, 6]``, calibrated.
-        seconds: spent in the model.
-    """
-
-    scores: Scores
-    seconds: float

@@ -11,21 +11,15 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from service import codec
+from service import backoff, codec
 from service.errors import ModelFailure, StoreError, WorkerLost
 from service.explanation import Explanation, Question
-from service.records import EMOTIONS, FaceImage, ModelInfo, Scored, WorkerConfig
+from service.lanes import BatchResult, ResultT
+from service.records import FaceImage, ModelInfo, Scores, WorkerConfig
 from service.wire import Message
 from service.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
-
-FAILED_STARTS = 3
-"""Restarts that may fail in a row before the model counts as unsound."""
-
-MAX_PAUSE = 30
-"""Longest pause between restarts, in seconds."""
-
 
 USUAL_GROWTH = 1.25
 """A process may always grow by so much after its start, however low the limit is set."""
@@ -79,7 +73,7 @@ class RemoteModel:
     @property
     def sound(self) -> bool:
         """False once it could not be restarted several times in a row."""
-        return self.up or self._failed_starts < FAILED_STARTS
+        return self.up or self._failed_starts < backoff.FAILED_STARTS
 
     async def ready(self) -> None:
         """Wait until it can be asked."""
@@ -101,32 +95,35 @@ class RemoteModel:
         """Start the process while others work; it can be asked once it is warm."""
         self._watch = asyncio.create_task(self._keep_up_from_now())
 
-    async def scores(self, faces: NDArray[np.uint8]) -> Scored:
-        """Score grey faces, uint8 ``[N, 64, 64]``.
+    async def scores(self, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
+        """Score faces; one whose scores are not finite fails alone.
 
         Raises:
             OutOfMemory: there are too many.
             ModelFailure: the model could not answer for this batch.
             WorkerLost: the process died or hung; it is being replaced.
         """
-        message = await self._ask(Message({"op": "scores"}, faces.tobytes()))
-        scores = np.frombuffer(message.body, dtype=np.float32).reshape(-1, len(EMOTIONS))
-        if len(scores) != len(faces):
-            raise ModelFailure(f"the model answered {len(scores)} rows for {len(faces)} faces")
-        return Scored(scores, message.header["seconds"])
+        message = await self._ask(Message({"op": "scores"}, np.stack(faces).tobytes()))
+        rows = codec.decode_scores(message)
+        if len(rows) != len(faces):
+            raise ModelFailure(f"the model answered {len(rows)} rows for {len(faces)} faces")
+        return BatchResult([_finite(row, row) for row in rows], message.header["seconds"])
 
     async def explain(
-        self, faces: Sequence[FaceImage], questions: Sequence[Question]
-    ) -> tuple[list[Explanation], float]:
-        """Explain grey faces, each as its question asks; also the seconds spent in the model.
+        self, items: Sequence[tuple[FaceImage, Question]]
+    ) -> BatchResult[Explanation]:
+        """Explain faces, each as its question asks; one whose map is not finite fails alone.
 
         Raises:
             OutOfMemory: there are too many.
             ModelFailure: the model could not answer for this batch.
             WorkerLost: the process died or hung; it is being replaced.
         """
+        faces, questions = zip(*items, strict=True)
         message = await self._ask(codec.encode_request(faces, questions))
-        return codec.decode_response(message, questions), message.header["seconds"]
+        explanations = codec.decode_response(message, questions)
+        results = [_finite(each, each.heat, each.logits) for each in explanations]
+        return BatchResult(results, message.header["seconds"])
 
     async def stop(self) -> None:
         """End the process; it cannot be asked afterwards."""
@@ -197,7 +194,7 @@ class RemoteModel:
     async def _relaunch(self) -> WorkerProcess:
         """Start another process, with growing pauses, until one is up."""
         while True:
-            await asyncio.sleep(min(MAX_PAUSE, 2**self._failed_starts - 1))
+            await asyncio.sleep(backoff.pause(self._failed_starts))
             try:
                 process = await self._launch()
             except (StoreError, WorkerLost) as error:
@@ -210,6 +207,12 @@ class RemoteModel:
                 self._failed_starts = 0
                 log.info("model process up", pid=process.pid, restarts=self.restarts)
                 return process
+
+
+def _finite(result: ResultT, *arrays: NDArray[np.float32]) -> ResultT | ModelFailure:
+    if all(np.isfinite(array).all() for array in arrays):
+        return result
+    return ModelFailure("the model's answer for this face is not finite")
 
 
 def worker_argv(config: WorkerConfig) -> tuple[str, ...]:

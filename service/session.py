@@ -67,6 +67,8 @@ class Session:
                 self.started.set()
             case "failed":
                 self.fault = header["words"]
+            case unknown:
+                raise ValueError(f"no operation {unknown!r}")
         return Message({})
 
     async def close(self) -> None:

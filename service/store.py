@@ -115,7 +115,8 @@ class ModelStore:
             if card.parent.parent.name == name
         ]
         if not found:
-            raise NotFound(f"no model {name!r} here: use one of {', '.join(self.names())}")
+            others = ", ".join(self.names())
+            raise NotFound(f"no model {name!r} here" + (f": use one of {others}" if others else ""))
         return tuple(sorted(found, key=_version_key))
 
     def gimefive(self, version: str | None = None) -> StoredModel:
@@ -124,12 +125,7 @@ class ModelStore:
         Raises:
             StoreError: the store lacks it, or its card cannot be used.
         """
-        try:
-            chosen = version or self.versions("gimefive")[-1]
-        except NotFound as error:
-            raise StoreError(f"{self.root} holds no model gimefive") from error
-        folder = self.root / "gimefive" / chosen
-        document = _read_card(folder / "card.json")
+        folder, document = self._needed("gimefive", version)
         card = _validated(ModelCard, document, folder / "card.json")
         if card.labels != EMOTIONS:
             raise StoreError(f"{folder / 'card.json'}: labels are not {', '.join(EMOTIONS)}")
@@ -140,11 +136,9 @@ class ModelStore:
 
         Raises:
             NotFound: there is no such model or version.
+            StoreError: it cannot be read.
         """
-        versions = self.versions(name)
-        if version is not None and version not in versions:
-            raise NotFound(f"no version {version!r} of {name}: use one of {', '.join(versions)}")
-        return _read_card(self.root / name / (version or versions[-1]) / "card.json")
+        return _read_card(self._folder(name, version) / "card.json")
 
     def detector(self) -> bytes:
         """The face detector's bytes, verified.
@@ -152,13 +146,24 @@ class ModelStore:
         Raises:
             StoreError: the file is missing or altered.
         """
-        try:
-            card = self.document("yunet")
-        except NotFound as error:
-            raise StoreError(f"{self.root} holds no model yunet") from error
-        folder = self.root / "yunet" / self.versions("yunet")[-1]
-        named = _validated(StoredFile, card, folder / "card.json")
+        folder, document = self._needed("yunet")
+        named = _validated(StoredFile, document, folder / "card.json")
         return read_verified(folder / named.file, named.sha256)
+
+    def _needed(self, name: str, version: str | None = None) -> tuple[Path, Mapping[str, Any]]:
+        """The folder and the card of a model without which there is no service."""
+        try:
+            folder = self._folder(name, version)
+        except NotFound as error:
+            raise StoreError(f"{self.root}: {error}") from error
+        return folder, _read_card(folder / "card.json")
+
+    def _folder(self, name: str, version: str | None) -> Path:
+        """Of a version of a model, the highest if none is named."""
+        versions = self.versions(name)
+        if version is not None and version not in versions:
+            raise NotFound(f"no version {version!r} of {name}: use one of {', '.join(versions)}")
+        return self.root / name / (version or versions[-1])
 
     def verify(self) -> Iterator[Path]:
         """Every file that a card names, each once it has been found sound.

@@ -9,6 +9,7 @@ from socket import socket
 
 import structlog
 
+from service import backoff
 from service.core import Core
 from service.front_process import GRACE, FrontProcess
 from service.listeners import listeners
@@ -18,9 +19,6 @@ from service.settings import Settings
 from service.wire import Message
 
 log = structlog.get_logger(__name__)
-
-FAILED_STARTS = 3
-"""Fronts that may fail to start in a row before the service counts as unsound."""
 
 
 class Supervisor:
@@ -80,7 +78,7 @@ class Supervisor:
     async def sound(self) -> bool:
         """False once a process could not be restarted: only a new start can help."""
         failed = max(front.failed_starts for front in self._fronts)
-        return failed < FAILED_STARTS and await self._core.sound()
+        return failed < backoff.FAILED_STARTS and await self._core.sound()
 
     async def counted(self) -> bytes:
         """All metrics of all processes in Prometheus' text format."""

@@ -73,11 +73,15 @@ def serve(model: Answerer, requests: BinaryIO, answers: BinaryIO) -> None:
 def _answer(model: Answerer, request: Message) -> Message:
     faces = codec.decode_faces(request)
     start = time.perf_counter()
-    if request.header["op"] == "explain":
-        explanations = model.explain(faces, codec.decode_questions(request))
-        return codec.encode_response(explanations, time.perf_counter() - start)
-    scores = model.scores(faces)
-    return Message({"seconds": time.perf_counter() - start}, scores.tobytes())
+    match request.header["op"]:
+        case "scores":
+            scores = model.scores(faces)
+            return Message({"seconds": time.perf_counter() - start}, scores.tobytes())
+        case "explain":
+            explanations = model.explain(faces, codec.decode_questions(request))
+            return codec.encode_response(explanations, time.perf_counter() - start)
+        case unknown:
+            raise ValueError(f"no operation {unknown!r}")
 
 
 def _failure(error: Exception) -> Message:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import ModelFailure, OutOfMemory, WorkerLost
-from service.records import EMOTIONS, FACE_SIZE, FaceImage, Scored, Scores
+from service.lanes import BatchResult
+from service.records import EMOTIONS, FACE_SIZE, FaceImage, Scores
 
 POISON = 255
 
@@ -45,10 +46,10 @@ class FakeWorker:
     async def ready(self) -> None:
         await self.alive.wait()
 
-    async def scores(self, faces: NDArray[np.uint8]) -> Scored:
+    async def scores(self, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
         self.batches.append([int(face[0, 0]) for face in faces])
         await self.gate.wait()
-        return Scored(self.answer(faces), self.seconds)
+        return BatchResult([*self.answer(np.stack(faces))], self.seconds)
 
     def answer(self, faces: NDArray[np.uint8]) -> Scores:
         return scores_of(faces)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from service import backoff
 from service.serve import serve
 from service.settings import Settings
 from tests import processes
@@ -31,5 +32,6 @@ def fronts_of(server: Server) -> list[int]:
 
 
 if __name__ == "__main__":
+    backoff.MAX_PAUSE = 0.1
     chosen = processes.PROCESSES[sys.argv[1]]
     serve(Settings(), lambda _: processes.argv(chosen, *sys.argv[2:]))

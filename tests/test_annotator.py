@@ -11,7 +11,7 @@ from service.annotator import FramePlanner, steady
 from service.drawing import Arrangement, Style, Subject
 from service.drawing.layout import overlap
 from service.errors import ModelFailure
-from service.explainer import ExplainedFace
+from service.explanation import ExplainedFace
 from service.records import Box, Scores
 from service.tracks import Tracker
 from service.video import Frame

@@ -59,7 +59,7 @@ async def test_who_leaves_while_a_video_is_opened_has_left_once_it_is_closed() -
             pytest.fail("it is not open yet")
 
     looking = asyncio.create_task(look())
-    await asyncio.to_thread(begun.wait, 60)
+    assert await asyncio.to_thread(begun.wait, 60)
     looking.cancel()
     for _ in range(50):
         await asyncio.sleep(0)
@@ -101,7 +101,7 @@ async def test_who_is_cancelled_twice_has_what_was_open_closed_still() -> None:
             await thread.run(slowly)
 
     working = asyncio.create_task(work())
-    await asyncio.to_thread(begun.wait, 60)
+    assert await asyncio.to_thread(begun.wait, 60)
     for _ in range(2):
         working.cancel()
         for _ in range(5):

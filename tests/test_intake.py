@@ -97,7 +97,7 @@ async def test_a_picture_that_is_given_up_after_its_deadline_has_expired() -> No
 async def test_a_picture_that_is_being_decoded_is_not_counted_as_dropped() -> None:
     with door() as d:
         begun = d.look("begun")
-        await asyncio.to_thread(d.begun.wait, 30)
+        assert await asyncio.to_thread(d.begun.wait, 30)
         begun.cancel()
         await settle()
     assert d.decoded == ["begun"]

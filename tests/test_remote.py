@@ -2,15 +2,17 @@ import asyncio
 import os
 import resource
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from service.backoff import FAILED_STARTS
 from service.errors import ModelFailure, OutOfMemory, StoreError, WorkerLost
-from service.remote import FAILED_STARTS, RemoteModel
+from service.records import FaceImage, Scores
+from service.remote import RemoteModel
 from service.settings import Settings
 from service.startup import start_workers
 from tests import processes
@@ -19,8 +21,8 @@ from tests.fakes import POISON, face, scores_of
 
 pytestmark = pytest.mark.anyio
 
-GOOD = np.stack([face(1), face(2), face(3)])
-BAD = np.stack([face(POISON)])
+GOOD = [face(1), face(2), face(3)]
+BAD = [face(POISON)]
 
 
 @asynccontextmanager
@@ -32,6 +34,10 @@ async def started(process: Callable[[], None], *arguments: str) -> AsyncIterator
         yield model
     finally:
         await model.stop()
+
+
+async def rows(model: RemoteModel, faces: Sequence[FaceImage]) -> Scores:
+    return np.array((await model.scores(faces)).results, dtype=np.float32)
 
 
 class Events:
@@ -49,14 +55,14 @@ class Events:
 async def test_a_batch_comes_back_with_its_scores_and_the_time_it_took() -> None:
     async with started(processes.sound) as model:
         scored = await model.scores(GOOD)
-        assert np.array_equal(scored.scores, scores_of(GOOD))
+        assert np.array_equal(np.array(scored.results), scores_of(GOOD))
         assert scored.seconds == 0.25
 
 
 async def test_a_batch_larger_than_a_pipe_goes_through() -> None:
-    many = np.zeros((256, 64, 64), dtype=np.uint8)
+    many = [face(0)] * 256
     async with started(processes.sound) as model:
-        assert (await model.scores(many)).scores.shape == (256, 6)
+        assert (await rows(model, many)).shape == (256, 6)
 
 
 async def test_a_model_that_cannot_be_loaded_says_why() -> None:
@@ -91,12 +97,13 @@ async def test_a_process_that_starts_later_can_be_asked_once_it_is_warm() -> Non
         with pytest.raises(WorkerLost):
             await model.scores(GOOD)
         await model.ready()
-        assert np.array_equal((await model.scores(GOOD)).scores, scores_of(GOOD))
+        assert np.array_equal((await rows(model, GOOD)), scores_of(GOOD))
     finally:
         await model.stop()
 
 
-async def test_one_that_cannot_start_later_is_not_sound() -> None:
+async def test_one_that_cannot_start_later_is_not_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     model = RemoteModel(processes.argv(processes.refuses), start_timeout=30)
     model.start_later()
     try:
@@ -121,15 +128,15 @@ async def test_an_error_of_the_model_leaves_its_process_in_service() -> None:
     async with started(processes.raises) as model:
         with pytest.raises(ModelFailure, match="cannot compute this"):
             await model.scores(BAD)
-        assert (await model.scores(GOOD)).scores.shape == (3, 6)
+        assert (await rows(model, GOOD)).shape == (3, 6)
         assert model.restarts == 0
 
 
 async def test_a_second_batch_may_be_sent_before_the_first_is_answered() -> None:
     async with started(processes.answers_only_two_together) as model:
-        first, second = await asyncio.gather(model.scores(GOOD), model.scores(GOOD[:2]))
-    assert np.array_equal(first.scores, scores_of(GOOD))
-    assert np.array_equal(second.scores, scores_of(GOOD[:2]))
+        first, second = await asyncio.gather(rows(model, GOOD), rows(model, GOOD[:2]))
+    assert np.array_equal(first, scores_of(GOOD))
+    assert np.array_equal(second, scores_of(GOOD[:2]))
 
 
 async def test_running_out_of_memory_is_told_apart_from_other_failures() -> None:
@@ -142,7 +149,7 @@ async def test_running_out_of_memory_is_told_apart_from_other_failures() -> None
 @pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that is told to keep memory")
 async def test_memory_of_a_batch_is_kept_for_the_next() -> None:
     async with started(processes.works_in_much_memory) as model:
-        first, second = [(await model.scores(GOOD)).scores[0, 0] for _ in range(2)]
+        first, second = [(await rows(model, GOOD))[0, 0] for _ in range(2)]
     assert first * resource.getpagesize() > 32 * 2**20
     assert second < first / 100
 
@@ -153,12 +160,12 @@ async def test_a_process_that_has_grown_too_large_is_replaced_without_a_gap() ->
     try:
         first = model.pid
         assert first is not None
-        generations = [int((await model.scores(GOOD)).scores[0, 0]) for _ in range(3)]
+        generations = [int((await rows(model, GOOD))[0, 0]) for _ in range(3)]
         assert generations == [2, 3, 4]
         while model.pid == first:
             assert model.up
             await model.scores(GOOD)
-        assert (await model.scores(GOOD)).scores[0, 0] < 4
+        assert (await rows(model, GOOD))[0, 0] < 4
         await asyncio.to_thread(wait_for_the_end_of, [first])
         await model.scores(GOOD)
         assert model.restarts == 1
@@ -193,7 +200,7 @@ async def test_a_process_that_dies_or_hangs_or_babbles_is_replaced(
         with pytest.raises(WorkerLost, match="being restarted"):
             await model.scores(GOOD)
         await asyncio.wait_for(model.ready(), 30)
-        assert np.array_equal((await model.scores(GOOD)).scores, scores_of(GOOD))
+        assert np.array_equal((await rows(model, GOOD)), scores_of(GOOD))
         assert model.restarts == 1
 
 
@@ -201,7 +208,7 @@ async def test_a_process_that_dies_or_hangs_or_babbles_is_replaced(
 async def test_a_model_that_cannot_be_restarted_is_unsound(
     process: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.remote.MAX_PAUSE", 0)
+    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     async with started(process, str(tmp_path / "started")) as model:
         assert model.sound
         with pytest.raises(WorkerLost):
@@ -225,7 +232,7 @@ async def test_a_start_that_is_stopped_goes_no_further() -> None:
 async def test_while_a_grown_process_answers_its_model_is_sound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.remote.MAX_PAUSE", 0)
+    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     events: list[str] = []
     monkeypatch.setattr("service.remote.log", Events(events))
     argv = processes.argv(processes.leaks_and_starts_only_once, str(tmp_path / "started"))
@@ -236,7 +243,7 @@ async def test_while_a_grown_process_answers_its_model_is_sound(
         async with asyncio.timeout(60):
             while events.count("model process did not start") < FAILED_STARTS:  # noqa: ASYNC110  # it tries again
                 await asyncio.sleep(0.01)
-        assert (await model.scores(GOOD)).scores.shape == (3, 6)
+        assert (await rows(model, GOOD)).shape == (3, 6)
         assert model.sound
     finally:
         await model.stop()
@@ -254,7 +261,7 @@ async def test_starts_that_failed_are_forgotten_once_one_succeeds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else rare faults would add up over the weeks to a process that is never started again."""
-    monkeypatch.setattr("service.remote.MAX_PAUSE", 0)
+    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     count = tmp_path / "starts"
     count.write_text("-1")
     script = (

@@ -111,7 +111,7 @@ def test_a_missing_store_model_or_version_is_one_clear_error(tmp_path: Path) -> 
     with pytest.raises(StoreError, match="set GIMEFIVE_MODEL_STORE"):
         ModelStore(tmp_path / "nowhere")
     store = ModelStore(tmp_path)
-    with pytest.raises(StoreError, match="no model gimefive"):
+    with pytest.raises(StoreError, match="no model 'gimefive'"):
         store.gimefive()
     with pytest.raises(StoreError, match="no model yunet"):
         store.detector()

@@ -4,10 +4,11 @@ import asyncio
 
 import pytest
 
+from service.backoff import FAILED_STARTS
 from service.core import Core
 from service.front_process import FrontProcess
 from service.settings import Settings
-from service.supervisor import FAILED_STARTS, Supervisor
+from service.supervisor import Supervisor
 from tests import processes
 
 pytestmark = pytest.mark.anyio

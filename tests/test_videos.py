@@ -242,8 +242,9 @@ async def test_the_place_of_a_client_that_left_is_free_once_its_video_is_closed(
             "POST", f"{url}/classify/video?faces=whole", content=encode(counting(20)), headers=MP4
         )
         async with sent as response:
-            await anext(response.aiter_lines())
-            await asyncio.to_thread(decoding.wait, 60)
+            lines = response.aiter_lines()  # whose end would close the response
+            await anext(lines)
+            assert await asyncio.to_thread(decoding.wait, 60)
         while server.server_state.connections:  # noqa: ASYNC110  # uvicorn has no event
             await asyncio.sleep(0)
         for _ in range(100):

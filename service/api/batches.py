@@ -3,10 +3,10 @@
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
 
 from service import errors
 from service.api import bodies, forms, problems, schemas
+from service.api.json_response import JsonResponse
 from service.api.parameters import Deadline, Faces, Threshold, Track, known_alone, within
 from service.api.state import EngineOf
 from service.records import Classification, Timings
@@ -29,7 +29,7 @@ async def classify_frames(
     faces: Faces = "detect",
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
-) -> JSONResponse:
+) -> JsonResponse:
     """Classify a batch of frames; order is kept, and a bad frame fails alone.
 
     `curl -F files=@1.jpg -F files=@2.jpg http://localhost:8000/classify/frames`
@@ -59,4 +59,4 @@ async def classify_frames(
         return {"index": index, "name": name, "status": "ok", **schemas.found(answer, limit)}
 
     frames = [frame(index) for index in range(len(sent))]
-    return JSONResponse({"model": schemas.model_ref(engine.info), "frames": frames})
+    return JsonResponse({"model": schemas.model_ref(engine.info), "frames": frames})

@@ -10,42 +10,24 @@ from service.api.parameters import within
 from service.engine import Engine
 from service.errors import BadInput, TooLarge, UnsupportedMedia
 
-OPENAPI = {
-    "requestBody": {
-        "required": True,
-        "description": "An image as the raw body, or in the field `file` of a form.",
-        "content": {
-            **{
-                kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in (
-                    "image/jpeg",
-                    "image/png",
-                    "image/webp",
-                    "image/bmp",
-                    "image/tiff",
-                    "image/gif",
-                    "application/octet-stream",
-                )
-            },
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            },
-        },
-    }
-}
+OPENAPI = forms.request_body(
+    "An image as the raw body, or in the field `file` of a form.",
+    "image/jpeg",
+    "image/png",
+    "image/webp",
+    "image/bmp",
+    "image/tiff",
+    "image/gif",
+    "application/octet-stream",
+)
 """The OpenAPI entry of a route that takes an image."""
-
 
 FRAMES_OPENAPI = {
     "requestBody": {
         "required": True,
         "description": "Images in the field `files`, repeated, in the order of the video.",
         "content": {
-            "multipart/form-data": {
+            forms.FORM: {
                 "schema": {
                     "type": "object",
                     "required": ["files"],
@@ -62,8 +44,6 @@ FRAMES_OPENAPI = {
     }
 }
 """The OpenAPI entry of a route that takes a batch of images."""
-
-FORM = "multipart/form-data"
 
 
 class Part:
@@ -127,8 +107,8 @@ async def image(request: Request, max_bytes: int, take: Callable[[int], None]) -
         TooLarge: more than `max_bytes`; refused before the rest is read.
         BadInput: a form without the field `file`.
     """
-    kind = content_type(request)
-    if kind == FORM:
+    kind = forms.content_type(request)
+    if kind == forms.FORM:
         return await _field(request, max_bytes, take)
     if kind.startswith("image/") or kind == "application/octet-stream":
         return b"".join([piece async for piece in forms.body(request, max_bytes, take)])
@@ -148,8 +128,8 @@ async def frames(
         TooLarge: too many frames or bytes; refused before the rest is read.
         BadInput: a form without the field `files`.
     """
-    kind = content_type(request)
-    if kind != FORM:
+    kind = forms.content_type(request)
+    if kind != forms.FORM:
         raise UnsupportedMedia(
             f"content type {kind or 'missing'}: send multipart/form-data with the field files"
         )
@@ -167,11 +147,6 @@ async def frames(
     if not parts:
         raise BadInput("the form has no file in the field 'files': send the frames there")
     return parts
-
-
-def content_type(request: Request) -> str:
-    """The request's content type, without parameters."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _field(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:

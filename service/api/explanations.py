@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from service import errors
 from service.api import bodies, schemas
 from service.api.accept import prefers
+from service.api.json_response import JsonResponse
 from service.api.openapi import header
 from service.api.parameters import (
     Alpha,
@@ -97,6 +97,6 @@ async def explain(
         headers = {**schemas.explanation_headers(explained), "Vary": "Accept"}
         if as_json:
             document = schemas.explanation(explained, engine.info, limit)
-            return Response(orjson.dumps(document), media_type="application/json", headers=headers)
+            return JsonResponse(document, headers=headers)
         png = await engine.draw(explained, view, Style(alpha, colormap, threshold=limit))
         return Response(png, media_type="image/png", headers=headers)

@@ -1,7 +1,7 @@
 """Forms, read part by part: a file goes where it is wanted, and nothing else is kept."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -19,6 +19,28 @@ class Sink(Protocol):
 
 Choose = Callable[[str, str], Sink | None]
 """Told a part's field and file name ("" without one), says where it goes; None for nowhere."""
+
+
+FORM = "multipart/form-data"
+
+
+def request_body(description: str, *kinds: str) -> dict[str, Any]:
+    """The OpenAPI entry of a route that takes a file, raw or in the field `file` of a form."""
+    binary = {"type": "string", "format": "binary"}
+    form = {"type": "object", "required": ["file"], "properties": {"file": binary}}
+    content = {kind: {"schema": binary} for kind in kinds}
+    return {
+        "requestBody": {
+            "required": True,
+            "description": description,
+            "content": {**content, FORM: {"schema": form}},
+        }
+    }
+
+
+def content_type(request: Request) -> str:
+    """The request's content type, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def size(request: Request, max_bytes: int) -> int:

@@ -1,10 +1,10 @@
 """What is told of a video: lines of JSON, or rows of CSV."""
 
-import json
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
+import orjson
 from pydantic import BaseModel, Field, RootModel
 
 from service.api import problems, schemas
@@ -132,7 +132,7 @@ class Table:
 
 
 def _line(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":")) + "\n"
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def content(answer: Answer, threshold: float = 0.0, request_id: str = "") -> dict[str, Any]:

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from service import errors
-from service.api import bodies, lines, problems
+from service.api import forms, lines, problems
 from service.api.guard import open_paths
 from service.api.observe import SANE_ID
 from service.api.schemas import LiveAnswer
@@ -94,7 +94,7 @@ def install(app: FastAPI, settings: Settings) -> None:
             components["securitySchemes"] = SCHEMES
             document["security"] = [{name: []} for name in SCHEMES]
         batch = document["paths"]["/classify/frames"]["post"]["requestBody"]["content"]
-        batch[bodies.FORM]["schema"]["properties"]["files"]["maxItems"] = settings.max_frames
+        batch[forms.FORM]["schema"]["properties"]["files"]["maxItems"] = settings.max_frames
         return document
 
     app.openapi = completed  # type: ignore[method-assign]  # how FastAPI wants it extended

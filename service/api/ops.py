@@ -5,12 +5,13 @@ from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict
 
 from service import errors
 from service.api import schemas
+from service.api.json_response import JsonResponse
 from service.api.problems import responses
 from service.api.state import EngineOf, OperatedBy
 from service.engine import Engine
@@ -50,10 +51,10 @@ class Readiness(BaseModel):
         503: {"model": Liveness, "description": "Only a new start can help."},
     },
 )
-async def livez(service: OperatedBy) -> JSONResponse:
+async def livez(service: OperatedBy) -> JsonResponse:
     """Whether the process and its model are sound; load never makes it fail."""
     sound = await service.sound()
-    return JSONResponse({"live": sound}, 200 if sound else 503)
+    return JsonResponse({"live": sound}, 200 if sound else 503)
 
 
 @probes.get("/readyz", response_model=Readiness)

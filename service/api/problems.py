@@ -8,12 +8,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from service import errors
+from service.api.json_response import JsonResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Problem(BaseModel):
     request_id: str = Field(description="The value of X-Request-ID.")
 
 
-class ProblemResponse(JSONResponse):
+class ProblemResponse(JsonResponse):
     """A problem whose kind is logged, too, and what it says where the service failed."""
 
     media_type = MEDIA_TYPE
@@ -95,19 +95,19 @@ def install(app: FastAPI) -> None:
     """Make every error that leaves `app` a problem."""
 
     @app.exception_handler(errors.ServiceError)
-    async def service_error(request: Request, error: errors.ServiceError) -> JSONResponse:
+    async def service_error(request: Request, error: errors.ServiceError) -> JsonResponse:
         return refusal(error, request.state.request_id)
 
     @app.exception_handler(Exception)
-    async def unforeseen(request: Request, _: Exception) -> JSONResponse:
+    async def unforeseen(request: Request, _: Exception) -> JsonResponse:
         return unexpected(request.state.request_id)
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(request: Request, error: RequestValidationError) -> JsonResponse:
         return _response(request, TABLE[errors.BadParameter], first_fault(error.errors()))
 
     @app.exception_handler(HTTPException)
-    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+    async def http_error(request: Request, error: HTTPException) -> JsonResponse:
         title = HTTPStatus(error.status_code).phrase
         kind = ProblemKind(error.status_code, title.lower().replace(" ", "-"), title)
         detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"
@@ -119,7 +119,7 @@ def content(error: errors.ServiceError, request_id: str) -> dict[str, Any]:
     return _content(kind_of(error), str(error), request_id)
 
 
-def refusal(error: errors.ServiceError, request_id: str) -> JSONResponse:
+def refusal(error: errors.ServiceError, request_id: str) -> JsonResponse:
     """What a client is told of an error, with the headers that go with it."""
     headers = {}
     if isinstance(error, errors.Passing):
@@ -140,7 +140,7 @@ def first_fault(faults: Sequence[Any]) -> str:
     return f"{name}: {fault['msg']}"
 
 
-def unexpected(request_id: str) -> JSONResponse:
+def unexpected(request_id: str) -> JsonResponse:
     """What a client is told of an error that nobody foresaw."""
     detail = "an unexpected error; it stands in the service's log under this request id"
     return _problem(TABLE[errors.ServiceError], detail, request_id)
@@ -164,13 +164,13 @@ def responses(
 
 def _response(
     request: Request, kind: ProblemKind, detail: str, headers: dict[str, str] | None = None
-) -> JSONResponse:
+) -> JsonResponse:
     return _problem(kind, detail, request.state.request_id, headers)
 
 
 def _problem(
     kind: ProblemKind, detail: str, request_id: str, headers: dict[str, str] | None = None
-) -> JSONResponse:
+) -> JsonResponse:
     return ProblemResponse(_content(kind, detail, request_id), kind.status, headers)
 
 

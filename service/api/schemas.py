@@ -206,27 +206,27 @@ def found(answer: Classification, threshold: float) -> dict[str, Any]:
 def glance(seen: Glance, threshold: float) -> dict[str, Any]:
     """What one frame of a camera shows; with explanations, each face has its raw map."""
     answer = found(seen.classification, threshold)
-    for each, reason, place in zip(answer["faces"], seen.explanations, seen.places, strict=False):
-        each["map"] = reason.heat.tolist()
-        each["place"] = place.tolist()
+    for told, explained in zip(answer["faces"], seen.explained, strict=bool(seen.explained)):
+        told["map"] = explained.explanation.heat.tolist()
+        told["place"] = explained.place.tolist()
     return answer
 
 
 def explanation(explained: Explained, model: ModelInfo, threshold: float) -> dict[str, Any]:
     """An `ExplainResponse`."""
-    found = explained.explanation
+    found = explained.face.explanation
     height, width = explained.picture.shape[:2]
     return {
         "model": {"name": model.name, "version": model.version, "precision": "fp32"},
         "image": {"width": width, "height": height},
-        "face": face(explained.prediction, threshold),
+        "face": face(explained.face.prediction, threshold),
         "explanation": {
             "method": found.question.method,
             "layer": found.question.layer,
             "target": EMOTIONS[found.target],
             "logit": found.logit,
             "map": found.heat.tolist(),
-            "place": explained.place.tolist(),
+            "place": explained.face.place.tolist(),
             "max": found.maximum,
             "empty": found.empty,
             "faithfulness": explained.faithfulness and asdict(explained.faithfulness),
@@ -236,14 +236,14 @@ def explanation(explained: Explained, model: ModelInfo, threshold: float) -> dic
 
 def explanation_headers(explained: Explained) -> dict[str, str]:
     """What the headers of a drawn explanation say."""
-    found = explained.explanation
+    found = explained.face.explanation
     return {
-        "X-Emotion": explained.prediction.emotion,
-        "X-Confidence": f"{explained.prediction.confidence:.6f}",
+        "X-Emotion": explained.face.prediction.emotion,
+        "X-Confidence": f"{explained.face.prediction.confidence:.6f}",
         "X-Target": EMOTIONS[found.target],
         "X-Map-Max": f"{found.maximum:.6g}",
         "X-Map-Empty": str(found.empty).lower(),
-        "X-Map-Place": " ".join(f"{value:.6g}" for value in explained.place.flat),
+        "X-Map-Place": " ".join(f"{value:.6g}" for value in explained.face.place.flat),
     }
 
 

@@ -1,12 +1,12 @@
 """POST /classify: one image."""
 
-import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
 from service import errors
 from service.api import bodies, schemas
+from service.api.json_response import JsonResponse
 from service.api.parameters import Deadline, Faces, Threshold, known_alone
 from service.api.problems import responses
 from service.engine import Engine
@@ -65,4 +65,4 @@ async def answer(request: Request, parameters: Parameters) -> Response:
     request.state.timings = found.timings
     limit = engine.threshold(parameters.threshold)
     document = schemas.classification(found, engine.info, limit)
-    return Response(orjson.dumps(document), media_type="application/json")
+    return JsonResponse(document)

@@ -10,36 +10,24 @@ from typing import BinaryIO
 from fastapi import Request
 
 from service.api import forms
-from service.api.bodies import FORM, content_type
 from service.errors import BadInput, NotAVideo, UnsupportedMedia
 from service.video import room_on_disk
 
 _PIECE = 2**20
 """Bytes that are written at a time, in a thread."""
 
-_KINDS = ("video/mp4", "video/quicktime", "video/webm", "video/x-matroska", "video/x-msvideo")
-_OTHERS = frozenset({"application/mp4", "application/octet-stream"})
+_OTHERS = ("application/mp4", "application/octet-stream")
 """What videos may be called, too (RFC 4337)."""
 
-OPENAPI = {
-    "requestBody": {
-        "required": True,
-        "description": "A video as the raw body, or in the field `file` of a form.",
-        "content": {
-            **{
-                kind: {"schema": {"type": "string", "format": "binary"}}
-                for kind in (*_KINDS, *sorted(_OTHERS))
-            },
-            FORM: {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
-            },
-        },
-    }
-}
+OPENAPI = forms.request_body(
+    "A video as the raw body, or in the field `file` of a form.",
+    "video/mp4",
+    "video/quicktime",
+    "video/webm",
+    "video/x-matroska",
+    "video/x-msvideo",
+    *_OTHERS,
+)
 """The OpenAPI entry of a route that takes a video."""
 
 
@@ -69,9 +57,9 @@ async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:
         NotAVideo: there are no bytes.
         Overloaded: the disk is full.
     """
-    kind = content_type(request)
+    kind = forms.content_type(request)
     gathered = _gathered(forms.body(request, max_bytes))
-    if kind == FORM:
+    if kind == forms.FORM:
         await _field(request, gathered, file)
     elif kind.startswith("video/") or kind in _OTHERS:
         async for piece in gathered:

@@ -6,10 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from service.batching import Batcher
-from service.lanes import Batch, Lane
+from service.lanes import BatchResult, Lane
 from service.records import FaceImage, Scores
 from tests.fakes import FakeWorker, face
 
@@ -43,9 +41,8 @@ class Notes:
 FaceLane = Lane[FakeWorker, FaceImage, Scores]
 
 
-async def run(worker: FakeWorker, faces: Sequence[FaceImage]) -> Batch[Scores]:
-    scored = await worker.scores(np.stack(faces))
-    return Batch(list(scored.scores), scored.seconds)
+async def run(worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
+    return await worker.scores(faces)
 
 
 def lane(name: str = "interactive", **changes: Any) -> FaceLane:  # noqa: ANN401  # a lane's own fields

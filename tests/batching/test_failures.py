@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 
 from service.errors import ModelFailure, WorkerLost
-from service.lanes import Batch
+from service.lanes import BatchResult
 from service.records import FaceImage, Scores
 from tests.batching.harness import Notes, harness, run, until_idle
 from tests.fakes import POISON, BrokenWorker, DyingWorker, FakeWorker, PoisonedWorker
@@ -22,14 +22,14 @@ async def test_a_bad_face_fails_alone() -> None:
 
 
 async def test_an_item_that_failed_alone_fails_alone() -> None:
-    async def half(worker: FakeWorker, faces: Sequence[FaceImage]) -> Batch[Scores]:
+    async def half(worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
         scored = await run(worker, faces)
         results = [
             row if row[0] < POISON else ModelFailure("not this one")
             for row in scored.results
             if not isinstance(row, ModelFailure)
         ]
-        return Batch(results, 0.1)
+        return BatchResult(results, 0.1)
 
     async with harness(FakeWorker(), run=half) as d:
         answers = await asyncio.gather(d.ask(1), d.ask(POISON), return_exceptions=True)

@@ -18,7 +18,7 @@ from service.errors import (
     TooLarge,
     WorkerLost,
 )
-from service.lanes import Batch, Lane
+from service.lanes import BatchResult, Lane
 from tests.virtual import VirtualLoop
 
 MAX_ITEMS = 12
@@ -74,7 +74,7 @@ class Machine:
         self.crash.set()
         self.crash = asyncio.Event()
 
-    async def square(self, items: Sequence[Item]) -> Batch[int]:
+    async def square(self, items: Sequence[Item]) -> BatchResult[int]:
         self._inspect(items)
         self.under_way += 1
         try:
@@ -88,7 +88,7 @@ class Machine:
         if any(item.poisonous and item.number % 2 for item in items):
             raise ModelFailure("an odd poison fails its batch")
         bad = ModelFailure("an even poison fails alone")
-        return Batch([bad if item.poisonous else item.number**2 for item in items], self.pace)
+        return BatchResult([bad if item.poisonous else item.number**2 for item in items], self.pace)
 
     async def _compute(self, seconds: float, crash: asyncio.Event) -> None:
         """One batch at a time, each for its seconds, unless the process is killed meanwhile."""
@@ -145,7 +145,7 @@ class Books:
         self.given_up[reason] += 1
 
 
-async def square(worker: Machine, items: Sequence[Item]) -> Batch[int]:
+async def square(worker: Machine, items: Sequence[Item]) -> BatchResult[int]:
     return await worker.square(items)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.lanes import Batch
+from service.lanes import BatchResult
 from service.records import FaceImage, Scores
 from service.worker_pool import PATIENCE, RECENT
 from tests.batching.harness import FaceLane, harness, lane, run, until_idle
@@ -47,9 +47,9 @@ async def test_a_lane_that_was_served_alone_has_the_same_share_afterwards() -> N
 class TestMakingWay:
     """Lanes that can wait, beside one that cannot."""
 
-    async def slow(self, worker: FakeWorker, faces: Sequence[FaceImage]) -> Batch[Scores]:
+    async def slow(self, worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
         batch = await run(worker, faces)
-        return Batch(batch.results, 0.1 * len(faces))
+        return BatchResult(batch.results, 0.1 * len(faces))
 
     def lanes(self) -> tuple[FaceLane, FaceLane]:
         quick = lane("interactive", run=self.slow)

@@ -25,7 +25,7 @@ from benchmarks.pictures import ROOT
 from benchmarks.systems import systems
 from benchmarks.wrk import closed_loop
 from service.explanation import Question
-from service.model import Model, place
+from service.model import Model, choose_device
 from service.settings import Settings
 from service.store import ModelStore
 
@@ -43,7 +43,7 @@ Call = Callable[[Faces], object]
 def ways(precision: str) -> dict[str, Call]:
     """What is timed: scores as they are served, the artefact called plainly, explanations."""
     stored = ModelStore(Settings().model_store).gimefive()
-    model = Model(stored, place(stored.card, "cuda", precision))
+    model = Model(stored, choose_device(stored.card, "cuda", precision))
     network = torch.jit.load(STORE / "model.fp32.pt").eval().cuda()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     network = network.half() if precision == "fp16" else network.float()
 

@@ -97,7 +97,7 @@ async def cost(part: Part) -> float:
 
 async def measure() -> dict[str, float]:
     """Every part's cost, the rounds interleaved."""
-    settings = Settings().but(workers=1)
+    settings = Settings().with_changes(workers=1)
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(Sink()))
     traces = Traces(provider)
@@ -114,7 +114,7 @@ async def measure() -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    logs.configure(Settings().but(log_format="json"))
+    logs.configure(Settings().with_changes(log_format="json"))
     for name, spent in uvloop.run(measure()).items():
         typer.echo(f"{spent:6.0f} us  {name}")
 

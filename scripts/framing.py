@@ -60,7 +60,7 @@ class Aligned:
 
 
 @dataclass(frozen=True)
-class Scene:
+class DetectedImage:
     """A face in a picture.
 
     Attributes:
@@ -83,7 +83,7 @@ class Trial:
     """The faces of one data set that were found again."""
 
     bare: FaceSet
-    scenes: list[Scene]
+    scenes: list[DetectedImage]
 
     @classmethod
     def of(cls, faces: FaceSet, tilt: float, detector: FaceDetector) -> "Trial":
@@ -94,7 +94,7 @@ class Trial:
             picture, own = set_into_picture(face, tilt, rng)
             hit = look_for(detector, picture, own)
             if hit is not None:
-                found[i] = Scene(picture, own, hit)
+                found[i] = DetectedImage(picture, own, hit)
         typer.echo(f"{faces.name}: {len(found) / len(faces):.1%} of {len(faces)} found")
         return cls(faces.take(np.array(list(found))), list(found.values()))
 

@@ -21,7 +21,7 @@ from service.drawing.palette import STONE, WHITE
 from service.explanation import LAYERS, METHODS, Question
 from service.faces import FRAMING, FaceDetector, cut
 from service.imaging import decode
-from service.model import Model, place
+from service.model import Model, choose_device
 from service.records import EMOTIONS, Picture, Prediction
 from service.store import ModelStore
 
@@ -34,7 +34,7 @@ class Sitter:
 
     def __init__(self, store: ModelStore, picture: Picture) -> None:
         stored = store.gimefive()
-        self._model = Model(stored, place(stored.card, "cpu", "fp32"))
+        self._model = Model(stored, choose_device(stored.card, "cpu", "fp32"))
         self._face = FaceDetector(store.detector()).detect(picture)[0]
         self._frame = FRAMING.frame(self._face)
         self.picture = picture

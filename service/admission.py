@@ -54,7 +54,7 @@ class Admission:
         self._filled = filled
         self._closed = False
 
-    def enter(self, queue: Queue, entries: Entries) -> None:
+    def admit(self, queue: Queue, entries: Entries) -> None:
         """Let a call join now.
 
         Raises:
@@ -91,7 +91,7 @@ class Admission:
             raise self._overloaded("deadline", queue, seconds)
         return answered
 
-    def park(self, queue: Queue, entries: Entries) -> None:
+    def admit_when_room(self, queue: Queue, entries: Entries) -> None:
         """Let a call join as soon as there is room.
 
         Raises:
@@ -99,9 +99,9 @@ class Admission:
         """
         self._check_possible(queue, len(entries))
         queue.parked.append(entries)
-        self.room_made(queue)
+        self.admit_parked(queue)
 
-    def room_made(self, queue: Queue) -> None:
+    def admit_parked(self, queue: Queue) -> None:
         """The queue's length has changed: let those in who wait for room."""
         now = self._clock()
         while queue.parked:
@@ -112,9 +112,9 @@ class Admission:
                 self._put(queue, queue.parked.popleft(), now)
             else:
                 break
-        self.tell(queue)
+        self.report_depth(queue)
 
-    def leave(self, queue: Queue, entries: Entries) -> None:
+    def withdraw(self, queue: Queue, entries: Entries) -> None:
         """Its caller goes: what has not been answered is not wanted any more."""
         if entries in queue.parked:
             queue.parked.remove(entries)
@@ -123,7 +123,7 @@ class Admission:
             gone = [entry for entry in entries if queue.remove(entry)]
         if gone:
             self.drop(gone, self._clock())
-            self.room_made(queue)
+            self.admit_parked(queue)
         for entry in entries:
             if not entry.future.done():
                 entry.future.cancel()
@@ -145,24 +145,24 @@ class Admission:
         for queue in self._queues:
             for entry in queue.clear():
                 entry.fail(NotReady("the service is shutting down: try again"))
-            self.tell(queue)
+            self.report_depth(queue)
 
     def wait(self, queue: Queue, now: float) -> float:
         """Seconds until a worker gets to what joins now."""
         if self._pool.idle and not any(map(len, self._queues)):
             return 0.0
-        return wait(queue, self._queues, self._pool.under_way(now), self._pool.up)
+        return wait(queue, self._queues, self._pool.remaining_seconds(now), self._pool.up)
 
-    def tell(self, queue: Queue) -> None:
+    def report_depth(self, queue: Queue) -> None:
         """Tell the observer how many wait."""
         self._observer.waiting(queue.lane.name, len(queue))
 
     def _put(self, queue: Queue, entries: Entries, now: float) -> None:
         if not len(queue):
             # A lane that comes back starts level with the one served last; it saved nothing up.
-            queue.used = max(queue.used, self._pool.level)
+            queue.virtual_time = max(queue.virtual_time, self._pool.virtual_time)
         queue.put(entries, now)
-        self.tell(queue)
+        self.report_depth(queue)
         self._filled()
 
     def _check_possible(self, queue: Queue, items: int) -> None:

@@ -20,7 +20,7 @@ from service.pipeline import overlapped
 from service.records import FaceMode, Moment, Picture, Prediction, Scores
 from service.settings import Settings
 from service.tracks import Tracker
-from service.video import Frame, Movie, Sound, room_on_disk
+from service.video import Frame, Movie, Sound, disk_full_as_overloaded
 
 MARGIN = 0.1
 """Lead over the named emotion that another needs before it is named instead."""
@@ -103,12 +103,14 @@ class FramePlanner:
             reason = replace(reason, heat=np.zeros_like(reason.heat))
         if prediction.track is None or prediction.smoothed is None:
             doubtful = prediction.confidence < self._style.threshold
-            return Subject(prediction, face.place, reason, doubtful=doubtful)
+            return Subject(prediction, face.crop_to_image, reason, doubtful=doubtful)
         label = steady(self._named.get(prediction.track), prediction.smoothed)
         self._named[prediction.track] = label
         shown = replace(prediction, scores=prediction.smoothed)
         doubtful = bool(shown.scores[label] < self._style.threshold)
-        return Subject(shown, face.place, reason, prediction.track, label, doubtful=doubtful)
+        return Subject(
+            shown, face.crop_to_image, reason, prediction.track, label, doubtful=doubtful
+        )
 
 
 def steady(named: int | None, scores: Scores) -> int:
@@ -199,7 +201,7 @@ async def writing(
     """
 
     def put(step: Callable[[], None]) -> None:
-        with room_on_disk():
+        with disk_full_as_overloaded():
             step()
             out.flush()
         if os.fstat(out.fileno()).st_size > max_bytes:

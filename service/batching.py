@@ -82,14 +82,14 @@ class Batcher(Generic[WorkerT]):
         ]
         if not entries:
             return []
-        (self._admission.park if wait else self._admission.enter)(queue, entries)
+        (self._admission.admit_when_room if wait else self._admission.admit)(queue, entries)
         try:
             return [await entry.future for entry in entries]
         finally:
-            self._admission.leave(queue, entries)
+            self._admission.withdraw(queue, entries)
 
     @property
-    def sound(self) -> bool:
+    def healthy(self) -> bool:
         """False once something that takes batches has ended by itself, which nothing should."""
         return not any(task.done() for task in self._tasks)
 
@@ -162,14 +162,14 @@ class Batcher(Generic[WorkerT]):
         hurried = now < self._pool.urgent_until
         # What a process was lost over is tried alone: it may be lost over it again.
         largest = 1 if queue.first.retried else queue.largest(hurried=hurried)
-        wanted = share(len(queue), self._pool.takers(now), largest)
+        wanted = share(len(queue), self._pool.available(now), largest)
         # Where more waits than fits, none is taken that would be late: another can be in time.
         needed = queue.work(wanted) if len(queue) > wanted else 0.0
         batch: list[Entry[Any, Any]] = []
         while len(queue) and len(batch) < wanted:
             batch += self._wanted([queue.take()], needed)
-        queue.served, self._pool.level = now, queue.used
-        self._admission.room_made(queue)
+        queue.last_served, self._pool.virtual_time = now, queue.virtual_time
+        self._admission.admit_parked(queue)
         return batch
 
     def _wanted(self, entries: Entries, needed: float = 0.0) -> list[Entry[Any, Any]]:
@@ -189,7 +189,7 @@ class Batcher(Generic[WorkerT]):
                 entry.retried = True
                 again.append(entry)
         queue.put_back(again)
-        self._admission.tell(queue)
+        self._admission.report_depth(queue)
         self._changed.set()
 
     async def _answer(self, slot: Slot[WorkerT], queue: Queue, batch: Entries) -> None:
@@ -199,7 +199,7 @@ class Batcher(Generic[WorkerT]):
             with slot.at(queue, len(batch), sent):
                 answered = await queue.lane.run(slot.worker, [entry.item for entry in batch])
         except ModelFailure as error:
-            self._tracer.passed(queue.lane.name, batch, sent, self._clock(), error)
+            self._tracer.batch_span(queue.lane.name, batch, sent, self._clock(), error)
             if isinstance(error, WorkerLost):
                 raise
             if isinstance(error, OutOfMemory):
@@ -215,7 +215,7 @@ class Batcher(Generic[WorkerT]):
             return
         begun = max(sent, slot.finished)  # what was sent ahead had to wait for the one before it
         slot.finished = self._clock()
-        self._tracer.passed(queue.lane.name, batch, begun, slot.finished, None)
+        self._tracer.batch_span(queue.lane.name, batch, begun, slot.finished, None)
         queue.pace.learn(len(batch), max(answered.seconds, slot.finished - begun))
         self._resolve(queue, batch, answered, begun)
 
@@ -223,7 +223,7 @@ class Batcher(Generic[WorkerT]):
         self, queue: Queue, batch: Entries, answered: BatchResult[Any], begun: float
     ) -> None:
         queue.cost.learn(len(batch), answered.seconds)
-        queue.used += answered.seconds / queue.lane.weight
+        queue.virtual_time += answered.seconds / queue.lane.weight
         waits = [begun - entry.enqueued for entry in batch]
         now = self._clock()
         for entry, result, waited in zip(batch, answered.results, waits, strict=True):

@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from service.explanation import Glance
+from service.explanation import LiveResult
 from service.tracks import Tracker
 
 
 class Camera:
     """One camera."""
 
-    def __init__(self, look: Callable[[bytes], Awaitable[Glance]], tracker: Tracker) -> None:
+    def __init__(self, look: Callable[[bytes], Awaitable[LiveResult]], tracker: Tracker) -> None:
         """Nothing has been seen yet.
 
         Args:
@@ -20,7 +20,7 @@ class Camera:
         self._look = look
         self._tracker = tracker
 
-    async def see(self, frame: bytes, time: float) -> Glance:
+    async def process(self, frame: bytes, time: float) -> LiveResult:
         """What a frame shows, with people's tracks and smoothed scores.
 
         Args:
@@ -30,7 +30,7 @@ class Camera:
         Raises:
             ServiceError: as `Engine.classify` says.
         """
-        glance = await self._look(frame)
-        seen = glance.classification
+        result = await self._look(frame)
+        seen = result.classification
         followed = self._tracker.follow(time, seen.predictions)
-        return replace(glance, classification=replace(seen, predictions=followed))
+        return replace(result, classification=replace(seen, predictions=followed))

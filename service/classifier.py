@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from service.intake import Intake, Scene
+from service.intake import DetectedImage, Intake
 from service.metrics import Metrics
 from service.model_lanes import ScoreLane, Submitter
 from service.queues import Answer
@@ -36,12 +36,12 @@ class Classifier:
         Raises:
             ServiceError: as `Engine.classify_frames` says.
         """
-        scene = await self._intake.look_in_turn(decode, faces, deadline)
+        scene = await self._intake.detect_in_turn(decode, faces, deadline)
         return await self.score(scene, lane, deadline=deadline, wait=True)
 
     async def score(
         self,
-        scene: Scene,
+        scene: DetectedImage,
         lane: ScoreLane,
         *,
         deadline: float | None = None,

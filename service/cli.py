@@ -261,7 +261,7 @@ def _backend(
     from service.commands import backends
 
     if url is None:
-        logs.configure(settings.but(log_level="error"))
+        logs.configure(settings.with_changes(log_level="error"))
         return backends.local_backend(settings)
     return backends.remote_backend(url, None if key_file is None else key_file.read_text().strip())
 

@@ -42,7 +42,7 @@ class Core:
         self.lanes = lanes_for(info.max_batch, settings.queue_items, settings.queue_seconds)
         self._workers = workers
         self._batcher = Batcher(workers, self.lanes, self.metrics, tracer=tracer)
-        self._places = {
+        self._quotas = {
             "camera": Quota(
                 settings.max_cameras,
                 "cameras are on",
@@ -54,7 +54,7 @@ class Core:
                 partial(self.metrics.rejected, "videos_full"),
             ),
         }
-        for kind, places in self._places.items():
+        for kind, places in self._quotas.items():
             self.metrics.in_progress(kind, places.held)
         limit = settings.rate_limit
         self._rate = RateLimiter(limit, settings.rate_burst) if limit else None
@@ -104,21 +104,21 @@ class Core:
         """Whether the model can be asked now."""
         return any(worker.up for worker in self._workers)
 
-    async def sound(self) -> bool:
+    async def healthy(self) -> bool:
         """False once a model process cannot be restarted or asked: only a new start can help."""
-        return self._batcher.sound and all(worker.sound for worker in self._workers)
+        return self._batcher.healthy and all(worker.healthy for worker in self._workers)
 
     @asynccontextmanager
-    async def place(self, kind: Kind) -> AsyncIterator[None]:
+    async def reserve(self, kind: Kind) -> AsyncIterator[None]:
         """Hold a place for what lasts long.
 
         Raises:
             Overloaded: all are held.
         """
-        with self._places[kind].hold():
+        with self._quotas[kind].hold():
             yield
 
-    async def spend(self, key: str) -> None:
+    async def take_token(self, key: str) -> None:
         """Count a request with a key.
 
         Raises:
@@ -127,7 +127,7 @@ class Core:
         if self._rate:
             self._rate.take(key)
 
-    async def counted(self) -> bytes:
+    async def render_metrics(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return self.metrics.text()
 

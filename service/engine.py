@@ -14,10 +14,10 @@ from service.deadlines import Cutoff, within
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import ServiceError
 from service.explainer import Explainer
-from service.explanation import Explained, Glance, Question
+from service.explanation import Explained, LiveResult, Question
 from service.faces import FaceDetector
 from service.footage import Footage
-from service.intake import Intake, Scene, configure_opencv
+from service.intake import DetectedImage, Intake, configure_opencv
 from service.lanes import ItemT, Lane, ResultT
 from service.limits import Quota
 from service.records import Classification, FaceMode, Picture, WorkerConfig
@@ -129,29 +129,29 @@ class Engine:
         """Whether requests are welcome: warmed, up and not draining."""
         return not self.draining and await self._core.up()
 
-    async def sound(self) -> bool:
+    async def healthy(self) -> bool:
         """False once a process could not be restarted: only a new start can help."""
-        return await self._core.sound()
+        return await self._core.healthy()
 
-    async def counted(self) -> bytes:
+    async def render_metrics(self) -> bytes:
         """All metrics of the service in Prometheus' text format."""
-        return await self._core.counted()
+        return await self._core.render_metrics()
 
-    async def spend(self, key: str) -> None:
+    async def take_token(self, key: str) -> None:
         """Count a request with a key.
 
         Raises:
             RateLimited: it made too many.
         """
-        await self._core.spend(key)
+        await self._core.take_token(key)
 
-    def place_for_video(self) -> AbstractAsyncContextManager[None]:
+    def reserve_video(self) -> AbstractAsyncContextManager[None]:
         """Hold a place for a video; enter it before the video is taken in.
 
         Raises:
             Overloaded: too many are worked on.
         """
-        return self._core.place("video")
+        return self._core.reserve("video")
 
     def threshold(self, asked: float | None = None) -> float:
         """Confidence below which an answer abstains: as asked, or as settings, or the card, say."""
@@ -260,16 +260,16 @@ class Engine:
         Raises:
             Overloaded: as many are on as may be.
         """
-        async with self._core.place("camera"):
+        async with self._core.reserve("camera"):
             look = partial(self._look, faces, question)
             yield Camera(look, Tracker(self.settings.half_life))
 
-    async def _look(self, faces: FaceMode, question: Question | None, frame: bytes) -> Glance:
+    async def _look(self, faces: FaceMode, question: Question | None, frame: bytes) -> LiveResult:
         if question is None:
-            return Glance(await self.classify(frame, faces))
+            return LiveResult(await self.classify(frame, faces))
         async with self.limited(None) as moment:
             scene = await self._scene(frame, faces, self._explaining, moment)
-            return await self._explainer.glance(scene, question, moment)
+            return await self._explainer.explain_live(scene, question, moment)
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
         """An explanation as a PNG file.
@@ -280,7 +280,7 @@ class Engine:
         face = explained.face
         subject = Subject(
             face.prediction,
-            face.place,
+            face.crop_to_image,
             face.explanation,
             neighbours=explained.neighbours,
             doubtful=face.prediction.confidence < style.threshold,
@@ -289,13 +289,15 @@ class Engine:
 
     async def _scene(
         self, data: bytes, faces: FaceMode, lane: Lane[RemoteModel, ItemT, ResultT], moment: float
-    ) -> Scene:
+    ) -> DetectedImage:
         """Look at a picture, unless the lane would refuse it: that must not cost a decoding."""
         await self._core.check(lane, 1, moment)
-        if faces == "whole" and (scene := self._intake.glance(data, self.settings.max_pixels)):
+        if faces == "whole" and (
+            scene := self._intake.detect_inline(data, self.settings.max_pixels)
+        ):
             return scene
         decode = partial(imaging.decode, data, self.settings.max_pixels)
-        return await self._intake.look(decode, faces, moment)
+        return await self._intake.detect(decode, faces, moment)
 
     def _decode(self, read: Callable[[], bytes]) -> Picture:
         return imaging.decode(read(), self.settings.max_pixels)

@@ -15,7 +15,7 @@
     |- ForeignOrigin             a page of another site asks, which may not
     |- NoWebSocket               what is a WebSocket was asked for as a page
     |- NotFound                  no such model, version or path
-    |- Passing                   what may work a little later, after `retry_after` seconds
+    |- RetryLater                   what may work a little later, after `retry_after` seconds
     |  |- RateLimited            too many requests with this key
     |  |- Overloaded             the queue is full
     |  `- NotReady               starting or draining
@@ -79,7 +79,7 @@ class NoWebSocket(ServiceError):
     """What is a WebSocket was asked for as if it were a page."""
 
 
-class Passing(ServiceError):
+class RetryLater(ServiceError):
     """What may work a little later.
 
     Attributes:
@@ -91,7 +91,7 @@ class Passing(ServiceError):
         self.retry_after = retry_after
 
 
-class RateLimited(Passing):
+class RateLimited(RetryLater):
     """Too many requests with this key."""
 
 
@@ -99,11 +99,11 @@ class NotFound(ServiceError):
     """There is no such model, version or path."""
 
 
-class Overloaded(Passing):
+class Overloaded(RetryLater):
     """The queue is full."""
 
 
-class NotReady(Passing):
+class NotReady(RetryLater):
     """The service is starting or draining."""
 
 

@@ -12,11 +12,11 @@ from service.explanation import (
     ExplainedFace,
     Explanation,
     Faithfulness,
-    Glance,
+    LiveResult,
     Question,
 )
 from service.faithfulness import faithfulness, perturbed
-from service.intake import Intake, Scene
+from service.intake import DetectedImage, Intake
 from service.metrics import Metrics
 from service.model_lanes import ExplainLane, ScoreLane, Submitter
 from service.records import Classification, Face, FaceImage, FaceMode, Picture, Prediction
@@ -53,7 +53,7 @@ class Explainer:
 
     async def explain(
         self,
-        scene: Scene,
+        scene: DetectedImage,
         question: Question,
         face: int,
         *,
@@ -69,37 +69,41 @@ class Explainer:
         faithful = await self._measure(crop, answer.result, deadline) if measured else None
         return Explained(
             scene.picture,
-            self._explained(scene.faces[face], scene.places[face], answer.result),
+            self._explained(scene.faces[face], scene.crop_to_image[face], answer.result),
             tuple(other.box for other in scene.faces if other is not scene.faces[face]),
             faithful,
             timings(scene.decode, scene.detect, [answer]),
         )
 
-    async def glance(self, scene: Scene, question: Question, deadline: float) -> Glance:
+    async def explain_live(
+        self, scene: DetectedImage, question: Question, deadline: float
+    ) -> LiveResult:
         """Classify and explain every face of a camera's frame, from one pass of the network."""
         asked = [(crop, question) for crop in scene.crops]
         answers = await self._submitter.submit(self._explaining, asked, deadline=deadline)
         explained = tuple(
-            self._explained(face, place, answer.result)
-            for face, place, answer in zip(scene.faces, scene.places, answers, strict=True)
+            self._explained(face, crop_to_image, answer.result)
+            for face, crop_to_image, answer in zip(
+                scene.faces, scene.crop_to_image, answers, strict=True
+            )
         )
         height, width = scene.picture.shape[:2]
         took = timings(scene.decode, scene.detect, answers)
         predictions = tuple(each.prediction for each in explained)
-        return Glance(Classification(width, height, predictions, took), explained)
+        return LiveResult(Classification(width, height, predictions, took), explained)
 
     async def explain_all(
         self, decode: Callable[[], Picture], question: Question, faces: FaceMode
     ) -> list[ExplainedFace]:
         """Explain every face of one of many pictures, the largest first; it waits for room."""
-        scene = await self._intake.look_in_turn(decode, faces)
-        found, places = scene.faces, scene.places
+        scene = await self._intake.detect_in_turn(decode, faces)
+        found, transforms = scene.faces, scene.crop_to_image
         asked = [(crop, question) for crop in scene.crops]
         del scene  # whoever waits for the model needs the crops alone
         answers = await self._submitter.submit(self._explaining, asked, wait=True)
         return [
-            self._explained(face, place, answer.result)
-            for face, place, answer in zip(found, places, answers, strict=True)
+            self._explained(face, crop_to_image, answer.result)
+            for face, crop_to_image, answer in zip(found, transforms, answers, strict=True)
         ]
 
     async def _measure(
@@ -117,14 +121,14 @@ class Explainer:
         return faithfulness(np.array(scores))
 
     def _explained(
-        self, face: Face, place: NDArray[np.float64], explanation: Explanation
+        self, face: Face, crop_to_image: NDArray[np.float64], explanation: Explanation
     ) -> ExplainedFace:
         """The face with the probabilities that the full network's logits stand for."""
         scaled = explanation.logits / self._temperature
         powers = np.exp(scaled - scaled.max())
         prediction = Prediction(face, powers / powers.sum())
         self._metrics.classified(prediction.emotion)
-        return ExplainedFace(prediction, place, explanation)
+        return ExplainedFace(prediction, crop_to_image, explanation)
 
 
 def _check_face(face: int, found: int) -> None:

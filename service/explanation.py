@@ -131,12 +131,12 @@ class ExplainedFace:
 
     Attributes:
         prediction: the face and its scores, from the same pass as the map.
-        place: where the face's crop lies in the picture, as in `Scene.places`.
+        crop_to_image: where its crop lies in the picture, as in `DetectedImage`.
         explanation: the map.
     """
 
     prediction: Prediction
-    place: NDArray[np.float64]
+    crop_to_image: NDArray[np.float64]
     explanation: Explanation
 
 
@@ -161,7 +161,7 @@ class Explained:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class LiveResult:
     """What one frame of a camera shows.
 
     Attributes:

@@ -62,7 +62,7 @@ class Footage:
             except (BadInput, ModelFailure) as error:
                 return error
 
-        with self._intake.places(len(frames)):
+        with self._intake.reserve(len(frames)):
             async with aclosing(overlapped(_each(frames), one, self._window)) as results:
                 answers = [answer async for answer in results]
         return self._followed(answers) if track else answers

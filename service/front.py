@@ -22,7 +22,7 @@ from service.records import ModelInfo
 from service.remote_core import RemoteCore
 from service.rpc import RpcConnection
 from service.serve import tracing
-from service.server import DrainingServer, keep_loaded
+from service.server import DrainingServer, freeze_gc
 from service.settings import Settings
 from service.tracer import UNTRACED
 from service.wire import Message
@@ -48,7 +48,7 @@ class FrontServer(DrainingServer):
         await super().startup(sockets)
         self._supervisor.tell({"op": "started"})
 
-    async def obey(self, message: Message) -> Message:
+    async def handle(self, message: Message) -> Message:
         """Do what the supervisor says."""
         match message.header["op"]:
             case "samples":
@@ -63,28 +63,28 @@ class FrontServer(DrainingServer):
 async def _serve(sockets: list[socket.socket]) -> None:
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=0))
     try:
-        welcome = (await wire.receive(reader)).header
+        configuration = (await wire.receive(reader)).header
     except asyncio.IncompleteReadError:
         return  # the supervisor has gone again
-    settings = Settings(**welcome["settings"])
+    settings = Settings(**configuration["settings"])
     logs.configure(settings)
 
-    async def obey(message: Message) -> Message:
-        return await server.obey(message)  # nothing is said before it has started
+    async def handle(message: Message) -> Message:
+        return await server.handle(message)  # nothing is said before it has started
 
-    connection = RpcConnection(reader, writer, obey)
+    connection = RpcConnection(reader, writer, handle)
     listening = asyncio.create_task(connection.run())
     async with AsyncExitStack() as stack:
         try:
             traces = stack.enter_context(tracing(settings))
             tracer = traces or UNTRACED
-            core = RemoteCore(connection, settings, ModelInfo(**welcome["info"]), tracer)
+            core = RemoteCore(connection, settings, ModelInfo(**configuration["info"]), tracer)
             engine = await stack.enter_async_context(Engine.around(core, settings, tracer))
             server = FrontServer(engine, connection, traces)
         except ServiceError as error:
             await connection.call({"op": "failed", "words": str(error)})
             return
-        keep_loaded()
+        freeze_gc()
         listening.add_done_callback(lambda _: server.end())
         await server.serve(sockets)
 

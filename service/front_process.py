@@ -24,7 +24,7 @@ GRACE = 5
 HUNG = 20
 """Seconds that a front may take to answer anything, and from one question to the next."""
 
-PATIENCE = 1
+SAMPLES_TIMEOUT = 1
 """Seconds that a front may take to tell its counts; after that those told before stand."""
 
 
@@ -40,7 +40,7 @@ class FrontProcess:
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        welcome: Message,
+        configuration: Message,
         session: Callable[[], Session],
         lost: Callable[[], None],
     ) -> None:
@@ -48,13 +48,13 @@ class FrontProcess:
 
         Args:
             sockets: that the front listens on.
-            welcome: the first that it is told: its settings and the model in use.
+            configuration: the first that it is told: its settings and the model in use.
             session: makes what answers it.
             lost: called when a front ends by itself.
         """
         self.failed_starts = 0
         self._sockets = sockets
-        self._welcome = welcome
+        self._configuration = configuration
         self._session = session
         self._lost = lost
         self._connection: RpcConnection | None = None
@@ -87,7 +87,7 @@ class FrontProcess:
         """What the fronts so far have counted; never less than it was before."""
         if self._connection:
             with suppress(ServiceError, TimeoutError):
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(SAMPLES_TIMEOUT):
                     told = await self._connection.call({"op": "samples"})
                 self._latest = told.header["samples"]
         return merged([self._past, self._latest])
@@ -152,7 +152,7 @@ class FrontProcess:
             raise
         session = self._session()
         connection = RpcConnection(*await asyncio.open_connection(sock=ours), session.answer)
-        connection.tell(self._welcome.header)
+        connection.tell(self._configuration.header)
         return process, connection, session
 
     async def _attend(self, connection: RpcConnection, session: Session) -> None:

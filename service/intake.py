@@ -31,7 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-LATELY = 0.1
+EWMA_WEIGHT = 0.1
 """Weight of the latest picture in the average of what one takes."""
 
 
@@ -45,14 +45,14 @@ class _Timed(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class DetectedImage:
     """A picture that was looked at.
 
     Attributes:
         picture: upright RGB.
         faces: those in it, the largest first.
-        places: of each crop in the picture: the affine map ``[2, 3]`` from pixel centres of the
-            64x64 crop to those of the picture.
+        crop_to_image: of each face, the affine map ``[2, 3]`` from pixel centres of its 64x64 crop
+            to those of the picture.
         crops: what the model reads of each.
         began: moment when the looking began, on the monotonic clock.
         decode: seconds it took.
@@ -61,7 +61,7 @@ class Scene:
 
     picture: Picture
     faces: tuple[Face, ...]
-    places: tuple[NDArray[np.float64], ...]
+    crop_to_image: tuple[NDArray[np.float64], ...]
     crops: tuple[FaceImage, ...]
     began: float
     decode: float
@@ -115,9 +115,9 @@ class Intake:
         self._seconds = 0.0  # that one takes a thread, on average of late
         self._turns = asyncio.Semaphore(threads + 1)
 
-    async def look(
+    async def detect(
         self, decode: Callable[[], Picture], mode: FaceMode, deadline: float | None = None
-    ) -> Scene:
+    ) -> DetectedImage:
         """Decode a picture and find its faces, or take it as one whole face.
 
         Args:
@@ -130,15 +130,15 @@ class Intake:
             Overloaded: too many pictures wait.
         """
         self._check_wait(deadline)
-        with self.places(1):
+        with self.reserve(1):
             looked = await self._run(partial(self._look, decode, mode), deadline)
         return self._looked(looked.result)
 
-    def glance(self, data: bytes, max_pixels: int) -> Scene | None:
+    def detect_inline(self, data: bytes, max_pixels: int) -> DetectedImage | None:
         """A small face crop looked at here and now, since waking a thread would cost more.
 
         Returns:
-            None for what is not small, or where nothing more is let in: `look` says the rest.
+            None for what is not small, or where nothing more is let in: `detect` says the rest.
 
         Raises:
             BadInput: it is no picture, or broken.
@@ -151,9 +151,9 @@ class Intake:
         except TooLarge:
             return None
 
-    async def look_in_turn(
+    async def detect_in_turn(
         self, decode: Callable[[], Picture], mode: FaceMode, deadline: float | None = None
-    ) -> Scene:
+    ) -> DetectedImage:
         """Likewise for one of many pictures, as `run_in_turn` does."""
         async with self._turns:
             looked = await self._run(partial(self._look, decode, mode), deadline)
@@ -173,7 +173,7 @@ class Intake:
         Raises:
             Overloaded: too many calls wait.
         """
-        with self.places(1):
+        with self.reserve(1):
             return await self._step(step, partial(function, *args, **kwargs))
 
     async def run_in_turn(
@@ -187,7 +187,7 @@ class Intake:
             return await self._step(step, partial(function, *args, **kwargs))
 
     @contextmanager
-    def places(self, count: int) -> Iterator[None]:
+    def reserve(self, count: int) -> Iterator[None]:
         """Hold places for so many pictures, all or none.
 
         Raises:
@@ -239,7 +239,7 @@ class Intake:
             raise
         finally:
             self._pooled -= 1
-        self._seconds += (timed.ended - timed.began - self._seconds) * LATELY
+        self._seconds += (timed.ended - timed.began - self._seconds) * EWMA_WEIGHT
         return timed
 
     def _timed(self, call: Callable[[], T]) -> _Timed[T]:
@@ -249,17 +249,17 @@ class Intake:
 
     async def _step(self, name: str, call: Callable[[], T]) -> T:
         timed = await self._run(call)
-        self._tracer.step(name, timed.began, timed.ended)
+        self._tracer.span(name, timed.began, timed.ended)
         return timed.result
 
-    def _looked(self, scene: Scene) -> Scene:
+    def _looked(self, scene: DetectedImage) -> DetectedImage:
         decoded = scene.began + scene.decode
-        self._tracer.step("decode", scene.began, decoded)
+        self._tracer.span("decode", scene.began, decoded)
         if scene.detect:
-            self._tracer.step("detect", decoded, decoded + scene.detect)
+            self._tracer.span("detect", decoded, decoded + scene.detect)
         return scene
 
-    def _look(self, decode: Callable[[], Picture], mode: FaceMode) -> Scene:
+    def _look(self, decode: Callable[[], Picture], mode: FaceMode) -> DetectedImage:
         start = self._clock()
         picture = decode()
         decoded = self._clock()
@@ -269,14 +269,14 @@ class Intake:
         frames = tuple(FRAMING.frame(face) for face in faces)
         crops = tuple(cut(picture, frame) for frame in frames)
         detect = self._clock() - decoded
-        places = tuple(frame.matrix() for frame in frames)
-        return Scene(picture, faces, places, crops, start, decoded - start, detect)
+        crop_to_image = tuple(frame.matrix() for frame in frames)
+        return DetectedImage(picture, faces, crop_to_image, crops, start, decoded - start, detect)
 
 
-def _whole(picture: Picture, began: float, decode: float) -> Scene:
+def _whole(picture: Picture, began: float, decode: float) -> DetectedImage:
     height, width = picture.shape[:2]
     across, down = width / FACE_SIZE, height / FACE_SIZE
-    place = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
+    crop_to_image = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
     face = Face(Box(0, 0, width, height))
     crops = (imaging.grey_face(picture),)
-    return Scene(picture, (face,), (place,), crops, began, decode, 0.0)
+    return DetectedImage(picture, (face,), (crop_to_image,), crops, began, decode, 0.0)

@@ -7,19 +7,19 @@ from math import inf
 
 from service.errors import Overloaded, RateLimited
 
-CROWD = 128
+FREE_QUEUE = 128
 """Until an overload begins this many may wait, however long: clients that await each answer before
 they ask again are none."""
 
 
-CALM = 1.0
+OVERLOAD_HOLD = 1.0
 """Seconds without a refusal after which an overload counts as over."""
 
 
-UNTOLD = 10.0
+ASSUMED_SECONDS = 10.0
 """Seconds for which a place is taken to be held before anybody has shown how long."""
 
-LATELY = 0.1
+EWMA_WEIGHT = 0.1
 """Weight of the latest holder in the average of how long a place is held."""
 
 
@@ -41,9 +41,9 @@ class LoadShedder:
 
     def sheds(self, waiting: int, seconds: float, now: float) -> bool:
         """Whether one is to be refused who would be one of `waiting`, for so many seconds."""
-        if seconds <= self._max_wait or (waiting <= CROWD and now >= self._over):
+        if seconds <= self._max_wait or (waiting <= FREE_QUEUE and now >= self._over):
             return False
-        self._over = now + CALM
+        self._over = now + OVERLOAD_HOLD
         return True
 
 
@@ -75,7 +75,7 @@ class Quota:
         self._clock = clock
         self._held = 0
         self._holders = 0
-        self._seconds = UNTOLD  # that one holds its places, on average of late
+        self._seconds = ASSUMED_SECONDS  # that one holds its places, on average of late
 
     def held(self) -> int:
         """How many are held now."""
@@ -115,7 +115,7 @@ class Quota:
             self._held -= mine
             self._holders -= 1
             if mine:
-                self._seconds += (self._clock() - since - self._seconds) * LATELY
+                self._seconds += (self._clock() - since - self._seconds) * EWMA_WEIGHT
 
 
 class RateLimiter:

@@ -77,7 +77,7 @@ def _bound(
     return opened
 
 
-def let_nobody_in(listening: socket.socket) -> None:
+def drop_new_connections(listening: socket.socket) -> None:
     """Take no new connection; whoever has connected may still be accepted, and served.
 
     A socket that is closed resets who waits in its queue, after their requests may have been sent.

@@ -42,7 +42,7 @@ class Placement:
         return "fp32" if self.precision == "fp16" else self.precision
 
 
-def place(card: ModelCard, device: str, precision: str) -> Placement:
+def choose_device(card: ModelCard, device: str, precision: str) -> Placement:
     """Decide device and precision; ``auto`` is decided by the card and by what torch finds here.
 
     Raises:

@@ -74,8 +74,8 @@ class Queue:
         margin: how far off the moments were at which answers were expected.
         shedder: whether more come than can be answered.
         cap: most items that a batch may hold, as far as the device's memory goes.
-        used: model seconds over weight: the lane's place in virtual time.
-        served: moment when a batch was last taken.
+        virtual_time: model seconds over weight: the lane's place in virtual time.
+        last_served: moment when a batch was last taken.
         parked: calls that wait for room, the longest waiting first.
     """
 
@@ -86,8 +86,8 @@ class Queue:
         self.margin = SafetyMargin()
         self.shedder = LoadShedder(lane.max_wait)
         self.cap = lane.max_batch
-        self.used = 0.0
-        self.served = 0.0
+        self.virtual_time = 0.0
+        self.last_served = 0.0
         self.parked: deque[Entries] = deque()
         self._entries: OrderedDict[Entry[Any, Any], bool] = OrderedDict()
 
@@ -102,7 +102,7 @@ class Queue:
     @property
     def passed_over_since(self) -> float:
         """Moment since which something waits and nothing was taken; something must wait."""
-        return max(self.served, self.first.enqueued)
+        return max(self.last_served, self.first.enqueued)
 
     def largest(self, hurried: bool) -> int:
         """The most items that a batch may hold, while urgent work is expected or not."""

@@ -57,7 +57,7 @@ class RemoteModel:
         self._grown = asyncio.Event()
         self._watch: asyncio.Task[Any] | None = None
         self._failed_starts = 0
-        self._why = ""
+        self._exit_reason = ""
         self.restarts = 0
 
     @property
@@ -71,7 +71,7 @@ class RemoteModel:
         return self._process.pid if self._process else None
 
     @property
-    def sound(self) -> bool:
+    def healthy(self) -> bool:
         """False once it could not be restarted several times in a row."""
         return self.up or self._failed_starts < backoff.FAILED_STARTS
 
@@ -88,12 +88,12 @@ class RemoteModel:
         """
         self._watch = launching = asyncio.create_task(self._launch())  # which `stop` ends, too
         process = await launching
-        self._watch = asyncio.create_task(self._keep_up(process))
+        self._watch = asyncio.create_task(self._supervise(process))
         return process.info
 
     def start_later(self) -> None:
         """Start the process while others work; it can be asked once it is warm."""
-        self._watch = asyncio.create_task(self._keep_up_from_now())
+        self._watch = asyncio.create_task(self._start_and_supervise())
 
     async def scores(self, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
         """Score faces; one whose scores are not finite fails alone.
@@ -137,7 +137,7 @@ class RemoteModel:
     async def _launch(self) -> WorkerProcess:
         process = await WorkerProcess.launch(self._argv, self._start_timeout)
         self._process = process
-        self._why = "the model process ended while it was asked nothing"
+        self._exit_reason = "the model process ended while it was asked nothing"
         self._grown.clear()
         self._up.set()
         return process
@@ -151,17 +151,17 @@ class RemoteModel:
         except WorkerLost as error:
             if process is self._process:
                 self._up.clear()
-                self._why = str(error)
+                self._exit_reason = str(error)
             raise
         limit = self._memory and max(self._memory, USUAL_GROWTH * process.memory)
         if limit and message.header.get("memory", 0) > limit and process is self._process:
             self._grown.set()
         return message
 
-    async def _keep_up_from_now(self) -> None:
-        await self._keep_up(await self._relaunch())
+    async def _start_and_supervise(self) -> None:
+        await self._supervise(await self._relaunch())
 
-    async def _keep_up(self, process: WorkerProcess) -> None:
+    async def _supervise(self, process: WorkerProcess) -> None:
         while True:
             lost = await self._end_or_growth(process)
             self.restarts += 1
@@ -171,7 +171,7 @@ class RemoteModel:
                     "model process ended",
                     pid=process.pid,
                     status=process.status,
-                    why=self._why,
+                    why=self._exit_reason,
                     restarts=self.restarts,
                 )
             else:

@@ -63,8 +63,8 @@ class RemoteCore:
         answers = core_codec.decode_response(lane.name, items, answer)
         last = max(answers, key=lambda each: each.queue)
         begun = sent + last.queue  # nearly: the ways of question and answer are left out
-        self._tracer.step("queue", sent, begun)
-        self._tracer.step("inference", begun, begun + last.seconds)
+        self._tracer.span("queue", sent, begun)
+        self._tracer.span("inference", begun, begun + last.seconds)
         return answers
 
     async def check(
@@ -80,13 +80,13 @@ class RemoteCore:
         """Whether the model can be asked now."""
         return bool((await self._connection.call({"op": "state"})).header["up"])
 
-    async def sound(self) -> bool:
+    async def healthy(self) -> bool:
         """False once a process could not be restarted: only a new start can help."""
-        return bool((await self._connection.call({"op": "state"})).header["sound"])
+        return bool((await self._connection.call({"op": "state"})).header["healthy"])
 
     @asynccontextmanager
-    async def place(self, kind: Kind) -> AsyncIterator[None]:
-        """Hold a place, as `Core.place` says."""
+    async def reserve(self, kind: Kind) -> AsyncIterator[None]:
+        """Hold a place, as `Core.reserve` says."""
         token = next(self._tokens)
         try:
             await self._connection.call({"op": "hold", "kind": kind, "token": token})
@@ -94,14 +94,14 @@ class RemoteCore:
         finally:
             self._connection.tell({"op": "release", "token": token})
 
-    async def spend(self, key: str) -> None:
-        """Count a request with a key, as `Core.spend` says."""
+    async def take_token(self, key: str) -> None:
+        """Count a request with a key, as `Core.take_token` says."""
         if self._limited:
-            await self._connection.call({"op": "spend", "key": key})
+            await self._connection.call({"op": "take_token", "key": key})
 
-    async def counted(self) -> bytes:
+    async def render_metrics(self) -> bytes:
         """All metrics of all processes in Prometheus' text format."""
-        return (await self._connection.call({"op": "counted"})).body
+        return (await self._connection.call({"op": "metrics"})).body
 
     async def close(self) -> None:
         """Ask nothing more; whoever waits is told."""

@@ -123,7 +123,7 @@ def _settle(asked: asyncio.Future[Message], answer: Message) -> None:
 
 def _described(error: ServiceError) -> dict[str, Any]:
     described: dict[str, Any] = {"error": type(error).__name__, "words": str(error)}
-    if isinstance(error, errors.Passing):
+    if isinstance(error, errors.RetryLater):
         described["retry_after"] = error.retry_after
     return described
 

@@ -118,10 +118,10 @@ async def _serve_together(
     loading = asyncio.create_task(asyncio.to_thread(_load))
     async with Supervisor.open(settings, command) as supervisor:
         await loading
-        from service.server import keep_loaded, operations  # noqa: PLC0415  # by now it is loaded
+        from service.server import freeze_gc, operations  # noqa: PLC0415  # by now it is loaded
 
         _log_ready(settings, supervisor.info)
-        keep_loaded()
+        freeze_gc()
         async with operations(settings, supervisor):
             await supervisor.serve()
     log.info("ended")

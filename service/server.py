@@ -14,11 +14,11 @@ import structlog
 import uvicorn
 
 from service.api.app import create_app, create_ops_app
-from service.api.connections import patient, patient_socket
+from service.api.connections import http_protocol, websocket_protocol
 from service.api.state import Operated
 from service.core import Core
 from service.engine import Engine
-from service.listeners import let_nobody_in, listeners
+from service.listeners import drop_new_connections, listeners
 from service.settings import Settings
 from service.tracer import UNTRACED
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-SETTLING = 0.25
+ACCEPT_GRACE = 0.25
 """Seconds after the drain delay for which clients that have just connected are still heard."""
 
-LAST_WORDS = 5.0
+CUTOFF_LEAD = 5.0
 """At most so many seconds before draining ends, work that still runs is ended, so that its clients
 can be told."""
 
@@ -56,11 +56,11 @@ class DrainingServer(uvicorn.Server):
                 create_app(settings, opened, traces),
                 host=settings.host,
                 port=settings.port,
-                http=patient(settings.client_timeout),
+                http=http_protocol(settings.client_timeout),
                 timeout_keep_alive=settings.keep_alive,
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
-                ws=patient_socket(settings.client_timeout),
+                ws=websocket_protocol(settings.client_timeout),
                 ws_max_size=2 * settings.max_live_bytes,  # what is over the limit can be told so
                 ws_ping_interval=settings.ping_seconds,
                 ws_ping_timeout=settings.ping_seconds,
@@ -99,14 +99,14 @@ class DrainingServer(uvicorn.Server):
         """Let nobody new in, answer what was accepted, and end."""
         for server in self.servers:
             for listening in server.sockets:
-                let_nobody_in(listening)
+                drop_new_connections(listening)
         self.engine.closing.set()  # before uvicorn closes what is open, without a word
-        asyncio.get_running_loop().call_later(SETTLING, self._close)
+        asyncio.get_running_loop().call_later(ACCEPT_GRACE, self._close)
 
     def _close(self) -> None:
         self.should_exit = True
         timeout = self.engine.settings.drain_timeout
-        left = max(timeout - LAST_WORDS, timeout / 2)
+        left = max(timeout - CUTOFF_LEAD, timeout / 2)
         asyncio.get_running_loop().call_later(left, self.engine.cutoff.reach)
 
 
@@ -131,7 +131,7 @@ async def operations(settings: Settings, operated: Operated) -> AsyncIterator[No
     server = _OpsServer(
         uvicorn.Config(
             create_ops_app(operated),
-            http=patient(settings.client_timeout),
+            http=http_protocol(settings.client_timeout),
             access_log=False,
             log_config=None,
             server_header=False,
@@ -147,7 +147,7 @@ async def operations(settings: Settings, operated: Operated) -> AsyncIterator[No
             await serving
 
 
-def keep_loaded() -> None:
+def freeze_gc() -> None:
     """What is loaded now stays: no collection of garbage needs to look at it again."""
     gc.collect()
     gc.freeze()
@@ -163,7 +163,7 @@ async def serve_alone(
     """
     async with Engine.around(core, settings, traces or UNTRACED) as engine:
         server = DrainingServer(engine, traces)
-        keep_loaded()
+        freeze_gc()
         async with operations(settings, engine):
             asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)  # it has its own
             await server.serve(sockets)

@@ -22,22 +22,22 @@ class Session:
     def __init__(
         self,
         core: Core,
-        sound: Callable[[], Awaitable[bool]],
-        counted: Callable[[], Awaitable[bytes]],
+        healthy: Callable[[], Awaitable[bool]],
+        render_metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
         """Nothing was asked yet.
 
         Args:
             core: what is asked.
-            sound: whether the whole service is, as probes want to know.
-            counted: gives the metrics of all processes.
+            healthy: whether the whole service is, as probes want to know.
+            render_metrics: gives the metrics of all processes.
         """
         self.started = asyncio.Event()
         self.fault: str | None = None
         self._core = core
         self._lanes: dict[str, Lane[Any, Any, Any]] = {lane.name: lane for lane in core.lanes}
-        self._sound = sound
-        self._counted = counted
+        self._healthy = healthy
+        self._render_metrics = render_metrics
         self._held: dict[int, AsyncExitStack] = {}
 
     async def answer(self, message: Message) -> Message:
@@ -53,16 +53,16 @@ class Session:
             case "check":
                 lane = self._lanes[header["lane"]]
                 await self._core.check(lane, header["items"], header["deadline"])
-            case "spend":
-                await self._core.spend(header["key"])
+            case "take_token":
+                await self._core.take_token(header["key"])
             case "hold":
                 await self._hold(header["kind"], header["token"])
             case "release":
                 await self._release(header["token"])
             case "state":
-                return Message({"up": await self._core.up(), "sound": await self._sound()})
-            case "counted":
-                return Message({}, await self._counted())
+                return Message({"up": await self._core.up(), "healthy": await self._healthy()})
+            case "metrics":
+                return Message({}, await self._render_metrics())
             case "started":
                 self.started.set()
             case "failed":
@@ -78,7 +78,7 @@ class Session:
 
     async def _hold(self, kind: Kind, token: int) -> None:
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._core.place(kind))
+            await stack.enter_async_context(self._core.reserve(kind))
             self._held[token] = stack.pop_all()
 
     async def _release(self, token: int) -> None:

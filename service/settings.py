@@ -208,23 +208,23 @@ class Settings(BaseSettings):
     @property
     def decoders(self) -> int:
         """Threads that decode and detect."""
-        return self.decode_threads or cores()
+        return self.decode_threads or available_cpus()
 
     def of_one_front(self) -> Self:
         """The settings of one of the fronts, with its share of what is bounded in each."""
-        return self.but(
+        return self.with_changes(
             fronts=1,
             queue_items=self.queue_items // self.fronts,
             decode_threads=max(1, self.decoders // self.fronts),
         )
 
-    def but(self, **changes: object) -> Self:
+    def with_changes(self, **changes: object) -> Self:
         """A copy with `changes`; None leaves a setting as it is. Validated like the original."""
         given = {name: value for name, value in changes.items() if value is not None}
         return self.__class__(**{**self.model_dump(), **given})
 
 
-def misspelled() -> list[str]:
+def unknown_variables() -> list[str]:
     """Variables that look like a setting and are none; those that Kubernetes makes do not count."""
     named = {name for name in os.environ if name.startswith("GIMEFIVE_")}
     return sorted(name for name in named - variables() if not SERVICE_LINK.fullmatch(name))
@@ -261,7 +261,7 @@ def worker_environment() -> dict[str, str]:
     }
 
 
-def cores() -> int:
+def available_cpus() -> int:
     """CPU cores this process may use: its affinity, or less where a cgroup's quota says so."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from service.errors import StoreError, WorkerLost
 from service.records import ModelInfo, WorkerConfig
 from service.remote import RemoteModel
-from service.settings import Settings, cores
+from service.settings import Settings, available_cpus
 
 MAX_CPU_WORKERS = 8
 NVIDIA = Path("/dev/nvidiactl")
@@ -57,5 +57,5 @@ async def start_workers(
 def _worker_plan(settings: Settings) -> tuple[int, int]:
     """How many model processes, and torch threads in each: one per GPU, or one per core."""
     on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and NVIDIA.exists())
-    count = settings.workers or (1 if on_gpu else min(cores(), MAX_CPU_WORKERS))
-    return count, settings.worker_threads or max(1, cores() // count)
+    count = settings.workers or (1 if on_gpu else min(available_cpus(), MAX_CPU_WORKERS))
+    return count, settings.worker_threads or max(1, available_cpus() // count)

@@ -28,7 +28,7 @@ class Supervisor:
         settings: of the whole service.
         info: the model in use.
         metrics: what is counted in this process.
-        draining: whether requests are no longer welcome, though still answered.
+        draining: whether requests are no longer configuration, though still answered.
     """
 
     def __init__(self, settings: Settings, core: Core, sockets: list[list[socket]]) -> None:
@@ -39,9 +39,9 @@ class Supervisor:
         self._core = core
         self._sockets = sockets
         own = settings.of_one_front().model_dump(mode="json")
-        welcome = Message({"settings": own, "info": asdict(core.info)})
+        configuration = Message({"settings": own, "info": asdict(core.info)})
         self._fronts = [
-            FrontProcess(theirs, welcome, self._session, self.metrics.front_lost)
+            FrontProcess(theirs, configuration, self._session, self.metrics.front_lost)
             for theirs in sockets
         ]
         self._keeping = [asyncio.create_task(front.keep()) for front in self._fronts]
@@ -71,16 +71,16 @@ class Supervisor:
                     await asyncio.gather(*supervisor._keeping, return_exceptions=True)
 
     async def ready(self) -> bool:
-        """Whether requests are welcome: warmed, a front up and not draining."""
+        """Whether requests are configuration: warmed, a front up and not draining."""
         up = any(front.up for front in self._fronts)
         return up and not self.draining and await self._core.up()
 
-    async def sound(self) -> bool:
+    async def healthy(self) -> bool:
         """False once a process could not be restarted: only a new start can help."""
         failed = max(front.failed_starts for front in self._fronts)
-        return failed < backoff.FAILED_STARTS and await self._core.sound()
+        return failed < backoff.FAILED_STARTS and await self._core.healthy()
 
-    async def counted(self) -> bytes:
+    async def render_metrics(self) -> bytes:
         """All metrics of all processes in Prometheus' text format."""
         return self.metrics.text(await asyncio.gather(*(front.samples() for front in self._fronts)))
 
@@ -129,4 +129,4 @@ class Supervisor:
                 keeping.result()
 
     def _session(self) -> Session:
-        return Session(self._core, self.sound, self.counted)
+        return Session(self._core, self.healthy, self.render_metrics)

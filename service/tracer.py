@@ -11,10 +11,10 @@ class Tracer(Protocol):
     def current(self) -> object:
         """The request being served, to be kept in `Entry.traced`; None if it is not traced."""
 
-    def step(self, name: str, began: float, ended: float) -> None:
+    def span(self, name: str, began: float, ended: float) -> None:
         """Something was done for the request whose work this is."""
 
-    def passed(
+    def batch_span(
         self, lane: str, entries: Entries, began: float, ended: float, error: Exception | None
     ) -> None:
         """A batch went through a model, or failed there."""
@@ -27,10 +27,10 @@ class NoTracer:
         """No request is followed."""
         return None
 
-    def step(self, name: str, began: float, ended: float) -> None:
+    def span(self, name: str, began: float, ended: float) -> None:
         """Forget it."""
 
-    def passed(
+    def batch_span(
         self, lane: str, entries: Entries, began: float, ended: float, error: Exception | None
     ) -> None:
         """Forget it."""

@@ -131,12 +131,12 @@ class Traces:
         traced = get_value(TRACED)
         return traced if isinstance(traced, TracedRequest) else None
 
-    def step(self, name: str, began: float, ended: float) -> None:
+    def span(self, name: str, began: float, ended: float) -> None:
         """Something was done for the request whose work this is."""
         if traced := self.current():
             self._write(traced, name, began, ended)
 
-    def passed(
+    def batch_span(
         self, lane: str, entries: Entries, began: float, ended: float, error: Exception | None
     ) -> None:
         """A batch went through a model, or failed there.

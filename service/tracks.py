@@ -26,7 +26,7 @@ from service.records import (
 HALF_LIFE = 0.5
 """Seconds after which a score counts half in the smoothed ones."""
 
-PATIENCE = 2.0
+TRACK_TIMEOUT = 2.0
 """Seconds for which somebody who is out of sight is waited for."""
 
 _SETTLING = 0.2  # Seconds over which a velocity is averaged.
@@ -42,7 +42,7 @@ _Edges: TypeAlias = NDArray[np.float64]  # [N, 4]: left, top, right, bottom
 class Tracker:
     """Follows the faces of one video; the same frames give the same tracks."""
 
-    def __init__(self, half_life: float = HALF_LIFE, patience: float = PATIENCE) -> None:
+    def __init__(self, half_life: float = HALF_LIFE, patience: float = TRACK_TIMEOUT) -> None:
         """Nobody has been seen yet.
 
         Args:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from service import codec, wire
 from service.errors import ServiceError
 from service.explanation import Explanation, Question
-from service.model import Model, place
+from service.model import Model, choose_device
 from service.records import Scores, WorkerConfig
 from service.store import ModelStore
 from service.wire import Message
@@ -33,10 +33,10 @@ NO_MEMORY = "can't allocate memory"
 NICENESS = 10
 """How much less urgent than the front a model process is, which has a core's work in each batch."""
 
-AGAIN = 0.1
+RETRY_SECONDS = 0.1
 """Seconds after which a busy system may be asked again."""
 
-TOLERABLE = 1.15
+COST_TOLERANCE = 1.15
 """A face may cost so many times what it costs at the best batch size."""
 
 
@@ -116,7 +116,7 @@ def find_cap(seconds: Callable[[int], float], largest: int) -> int:
     """
     sizes = list(takewhile(lambda size: size <= largest, (1 << n for n in count())))
     costs = {size: seconds(size) / size for size in sizes}
-    return max(size for size in sizes if costs[size] <= min(costs.values()) * TOLERABLE)
+    return max(size for size in sizes if costs[size] <= min(costs.values()) * COST_TOLERANCE)
 
 
 def main() -> None:
@@ -128,7 +128,7 @@ def main() -> None:
     torch.set_num_threads(config.threads)
     try:
         stored = ModelStore(Path(config.store)).gimefive(config.version)
-        model = Model(stored, place(stored.card, config.device, config.precision))
+        model = Model(stored, choose_device(stored.card, config.device, config.precision))
     except ServiceError as error:
         answers.write(Message({"error": str(error)}).pack())
         answers.flush()
@@ -149,7 +149,7 @@ def _give_way() -> None:
     with suppress(OSError):
         os.nice(NICENESS)
         while not _lower_session():
-            time.sleep(AGAIN)
+            time.sleep(RETRY_SECONDS)
 
 
 def _lower_session() -> bool:

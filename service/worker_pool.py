@@ -17,7 +17,7 @@ UNKNOWN = inf
 RECENT = 2.0
 """For so many seconds after urgent work, the next is expected: some workers are kept for it."""
 
-PATIENCE = 1.0
+MAX_PASSED_OVER = 1.0
 """Longest that a lane with work is passed over for one with a greater share, in seconds."""
 
 
@@ -42,14 +42,14 @@ class Slot(Generic[WorkerT]):
         worker: who works here.
         batches: how many it was sent and has not answered.
         yielding: how many of them are of lanes that can wait.
-        until: moment when all of them should be ready, as far as that can be told.
+        busy_until: moment when all of them should be ready, as far as that can be told.
         finished: moment when it answered last.
     """
 
     def __init__(self, worker: WorkerT) -> None:
         self.worker = worker
         self.batches = self.yielding = 0
-        self.until = self.finished = 0.0
+        self.busy_until = self.finished = 0.0
 
     @property
     def idle(self) -> bool:
@@ -58,7 +58,7 @@ class Slot(Generic[WorkerT]):
 
     def due(self, now: float) -> bool:
         """Whether what it is at is as good as ready; one that is overdue may well hang."""
-        return self.worker.up and abs(self.until - now) <= LEAD
+        return self.worker.up and abs(self.busy_until - now) <= LEAD
 
     @contextmanager
     def at(self, queue: Queue, items: int, now: float) -> Iterator[None]:
@@ -66,14 +66,16 @@ class Slot(Generic[WorkerT]):
         yielding = not queue.lane.urgent
         self.batches += 1
         self.yielding += yielding
-        self.until = max(self.until, now) + (queue.cost.seconds(items, queue.cap) or UNKNOWN)
+        self.busy_until = max(self.busy_until, now) + (
+            queue.cost.seconds(items, queue.cap) or UNKNOWN
+        )
         try:
             yield
         finally:
             self.batches -= 1
             self.yielding -= yielding
             if not self.batches:
-                self.until = 0.0
+                self.busy_until = 0.0
 
 
 class WorkerPool(Generic[WorkerT]):
@@ -83,7 +85,7 @@ class WorkerPool(Generic[WorkerT]):
         self.slots = [Slot(worker) for worker in workers]
         self.urgent_until = 0.0
         """Until then, urgent work is expected."""
-        self.level = 0.0
+        self.virtual_time = 0.0
         """What the lane that was served last had used by then: virtual time."""
 
     @property
@@ -96,13 +98,15 @@ class WorkerPool(Generic[WorkerT]):
         """How many could begin at once."""
         return sum(slot.idle for slot in self.slots)
 
-    def takers(self, now: float) -> int:
+    def available(self, now: float) -> int:
         """How many share what waits: those that are idle, else those that soon will be."""
         return self.idle or sum(slot.due(now) for slot in self.slots)
 
-    def under_way(self, now: float) -> float:
+    def remaining_seconds(self, now: float) -> float:
         """Seconds that their present batches should still take, added up."""
-        ends = [slot.until for slot in self.slots if slot.batches and slot.until < UNKNOWN]
+        ends = [
+            slot.busy_until for slot in self.slots if slot.batches and slot.busy_until < UNKNOWN
+        ]
         return sum(max(0.0, end - now) for end in ends)
 
     def may_begin(self, slot: Slot[WorkerT], queue: Queue, now: float) -> bool:
@@ -120,7 +124,7 @@ class WorkerPool(Generic[WorkerT]):
 
     def pause(self, slot: Slot[WorkerT], now: float) -> float | None:
         """Seconds until `may_begin` changes by itself; None if only an event can change it."""
-        moment = slot.until - LEAD if slot.batches else self.urgent_until
+        moment = slot.busy_until - LEAD if slot.batches else self.urgent_until
         return moment - now if now < moment < UNKNOWN else None
 
 
@@ -131,7 +135,7 @@ def choose(queues: Sequence[Queue], now: float) -> Queue | None:
     long, whatever its share.
     """
     waiting = [queue for queue in queues if len(queue)]
-    overdue = [queue for queue in waiting if now - queue.passed_over_since > PATIENCE]
+    overdue = [queue for queue in waiting if now - queue.passed_over_since > MAX_PASSED_OVER]
     if overdue:
         return min(overdue, key=lambda queue: queue.passed_over_since)
-    return min(waiting, key=lambda queue: queue.used, default=None)
+    return min(waiting, key=lambda queue: queue.virtual_time, default=None)

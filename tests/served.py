@@ -26,7 +26,7 @@ async def served(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = Settings().but(**{"workers": 1, "port": port, **changes})
+    settings = Settings().with_changes(**{"workers": 1, "port": port, **changes})
     async with Engine.open(settings, lambda _: model, traces or UNTRACED) as engine:
         server = DrainingServer(engine, traces)
         serving = asyncio.create_task(server.serve())

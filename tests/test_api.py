@@ -46,7 +46,7 @@ async def _open(settings: Settings, process: Process) -> AsyncIterator[Engine]:
 
 @contextmanager
 def serving(process: Process = processes.sound, **changes: object) -> Iterator[TestClient]:
-    settings = Settings().but(**{"workers": 1, **changes})
+    settings = Settings().with_changes(**{"workers": 1, **changes})
     with TestClient(create_app(settings, partial(_open, process=process))) as client:
         yield client
 
@@ -454,7 +454,9 @@ def test_what_cannot_be_served_is_refused_before_it_is_looked_at(path: str, tmp_
         async with Engine.open(settings, lambda _: argv) as engine:
             yield engine
 
-    with TestClient(create_app(Settings().but(workers=1, deadline_ms=200), opened)) as client:
+    with TestClient(
+        create_app(Settings().with_changes(workers=1, deadline_ms=200), opened)
+    ) as client:
         check_problem(post(client, png(POISON), faces="whole"), 504, "deadline-exceeded")
         refused = client.post(path, content=b"broken", headers={"Content-Type": "image/png"})
         check_problem(refused, 503, "not-ready")

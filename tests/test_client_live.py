@@ -16,7 +16,7 @@ import pytest
 from service import errors
 from service.client import AsyncClient, LiveAnswer, Retries, Unreachable
 from service.client.queries import LiveQuery
-from service.explanation import Glance
+from service.explanation import LiveResult
 from tests import videos
 from tests.served import served
 from tests.test_api import png
@@ -79,7 +79,7 @@ async def test_of_frames_that_wait_the_newest_is_sent_and_the_last_is_answered(
     gate, looked = asyncio.Event(), asyncio.Event()
     seen: list[bytes] = []
 
-    async def look(frame: bytes) -> Glance:
+    async def look(frame: bytes) -> LiveResult:
         seen.append(frame)
         looked.set()
         await gate.wait()

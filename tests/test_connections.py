@@ -18,7 +18,7 @@ from service.api.connections import StallWatch
 from service.camera import Camera
 from service.engine import Engine
 from service.errors import BadInput
-from service.explanation import Glance
+from service.explanation import LiveResult
 from service.tracks import Tracker
 from tests import videos
 from tests.served import open_files, served
@@ -140,7 +140,7 @@ async def test_a_camera_that_sends_and_never_reads_is_let_go(
     monkeypatch.setattr(connections, "log", log)
     long = BadInput("x" * 100_000)
 
-    async def look(_: bytes) -> Glance:
+    async def look(_: bytes) -> LiveResult:
         raise long
 
     def camera(*_: object) -> nullcontext[Camera]:

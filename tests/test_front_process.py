@@ -52,9 +52,15 @@ async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.Monk
     settings, lost = Settings(workers=1), asyncio.Event()
     with listeners("127.0.0.1", 0, 1) as sockets:
         async with Core.open(settings, lambda _: processes.argv(processes.sound)) as core:
-            welcome = {"settings": settings.model_dump(mode="json"), "info": asdict(core.info)}
+            configuration = {
+                "settings": settings.model_dump(mode="json"),
+                "info": asdict(core.info),
+            }
             front = FrontProcess(
-                sockets[0], Message(welcome), lambda: Session(core, core.sound, nothing), lost.set
+                sockets[0],
+                Message(configuration),
+                lambda: Session(core, core.healthy, nothing),
+                lost.set,
             )
             keeping = asyncio.create_task(front.keep())
             await front.served()

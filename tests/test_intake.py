@@ -13,7 +13,7 @@ import pytest
 from service.errors import Overloaded
 from service.faces import FaceDetector
 from service.intake import Intake
-from service.limits import CALM, CROWD
+from service.limits import FREE_QUEUE, OVERLOAD_HOLD
 from service.records import Picture
 
 pytestmark = pytest.mark.anyio
@@ -38,8 +38,8 @@ class Door:
         self.decoded.append(name)
         return np.zeros((64, 64, 3), dtype=np.uint8)
 
-    def look(self, name: str, deadline: float | None = None) -> asyncio.Task[object]:
-        looking = self.intake.look(lambda: self.decode(name), "whole", deadline)
+    def detect(self, name: str, deadline: float | None = None) -> asyncio.Task[object]:
+        looking = self.intake.detect(lambda: self.decode(name), "whole", deadline)
         return asyncio.create_task(looking)
 
 
@@ -71,7 +71,7 @@ async def settle() -> None:
 
 async def test_a_picture_whose_caller_has_gone_is_not_decoded() -> None:
     with door() as d:
-        first, gone, stays = d.look("first"), d.look("gone"), d.look("stays")
+        first, gone, stays = d.detect("first"), d.detect("gone"), d.detect("stays")
         await settle()
         gone.cancel()
         await settle()
@@ -83,7 +83,7 @@ async def test_a_picture_whose_caller_has_gone_is_not_decoded() -> None:
 
 async def test_a_picture_that_is_given_up_after_its_deadline_has_expired() -> None:
     with door() as d:
-        first, late = d.look("first"), d.look("late", deadline=5)
+        first, late = d.detect("first"), d.detect("late", deadline=5)
         await settle()
         d.now = 6
         late.cancel()
@@ -96,7 +96,7 @@ async def test_a_picture_that_is_given_up_after_its_deadline_has_expired() -> No
 
 async def test_a_picture_that_is_being_decoded_is_not_counted_as_dropped() -> None:
     with door() as d:
-        begun = d.look("begun")
+        begun = d.detect("begun")
         assert await asyncio.to_thread(d.begun.wait, 30)
         begun.cancel()
         await settle()
@@ -106,13 +106,13 @@ async def test_a_picture_that_is_being_decoded_is_not_counted_as_dropped() -> No
 
 async def test_one_that_has_gone_leaves_its_place_to_another() -> None:
     with door(max_waiting=2) as d:
-        first, gone = d.look("first"), d.look("gone")
+        first, gone = d.detect("first"), d.detect("gone")
         await settle()
         with pytest.raises(Overloaded):
-            await d.look("refused")
+            await d.detect("refused")
         gone.cancel()
         await settle()
-        another = d.look("another")
+        another = d.detect("another")
         d.open.set()
         await asyncio.gather(first, another)
     assert d.decoded == ["first", "another"]
@@ -123,7 +123,7 @@ async def used_to_seconds(d: Door) -> None:
     """Let the intake learn that a picture takes a second."""
     d.open.set()
     for _ in range(100):
-        await d.look("learned from")
+        await d.detect("learned from")
     d.open.clear()
     d.decoded.clear()
 
@@ -131,12 +131,12 @@ async def used_to_seconds(d: Door) -> None:
 async def test_one_that_could_not_be_looked_at_in_time_is_refused_and_told_when_to_come() -> None:
     with door() as d:
         await used_to_seconds(d)
-        waiting = [d.look("first"), d.look("second")]
+        waiting = [d.detect("first"), d.detect("second")]
         await settle()
         with pytest.raises(Overloaded) as refused:
-            await d.look("late", deadline=d.now + 2.9)
+            await d.detect("late", deadline=d.now + 2.9)
         assert refused.value.retry_after == pytest.approx(2, abs=0.01)
-        waiting.append(d.look("in time", deadline=d.now + 3.1))
+        waiting.append(d.detect("in time", deadline=d.now + 3.1))
         await settle()
         d.open.set()
         await asyncio.gather(*waiting)
@@ -147,10 +147,10 @@ async def test_one_that_could_not_be_looked_at_in_time_is_refused_and_told_when_
 async def test_where_all_places_are_taken_one_is_told_how_long_those_before_it_take() -> None:
     with door(max_waiting=3) as d:
         await used_to_seconds(d)
-        waiting = [d.look(f"{number}") for number in range(3)]
+        waiting = [d.detect(f"{number}") for number in range(3)]
         await settle()
         with pytest.raises(Overloaded) as refused:
-            await d.look("refused")
+            await d.detect("refused")
         assert refused.value.retry_after == pytest.approx(3, abs=0.01)
         d.open.set()
         await asyncio.gather(*waiting)
@@ -159,11 +159,11 @@ async def test_where_all_places_are_taken_one_is_told_how_long_those_before_it_t
 async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long() -> None:
     with door(max_waiting=1000, max_wait=100) as d:
         await used_to_seconds(d)
-        crowd = [d.look("one of a crowd") for _ in range(CROWD)]
+        crowd = [d.detect("one of a crowd") for _ in range(FREE_QUEUE)]
         await settle()
         with pytest.raises(Overloaded) as refused:
-            await d.look("one more")
-        assert refused.value.retry_after == pytest.approx(CROWD, rel=0.01)
+            await d.detect("one more")
+        assert refused.value.retry_after == pytest.approx(FREE_QUEUE, rel=0.01)
         d.open.set()
         await asyncio.gather(*crowd)
     assert d.refused == ["intake_full"]
@@ -174,17 +174,17 @@ async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_
 ):
     with door(max_waiting=1000, max_wait=2.5) as d:
         await used_to_seconds(d)
-        crowd = [d.look("one of a crowd") for _ in range(CROWD)]
+        crowd = [d.detect("one of a crowd") for _ in range(FREE_QUEUE)]
         await settle()
         with pytest.raises(Overloaded):
-            await d.look("one more")
+            await d.detect("one more")
         for looked in crowd[3:]:
             looked.cancel()
         await settle()
         with pytest.raises(Overloaded):
-            await d.look("waits too long")
-        d.now += CALM
-        crowd[3] = d.look("may wait again")
+            await d.detect("waits too long")
+        d.now += OVERLOAD_HOLD
+        crowd[3] = d.detect("may wait again")
         await settle()
         d.open.set()
         await asyncio.gather(*crowd[:4])
@@ -194,21 +194,21 @@ async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_
 async def test_a_crowd_that_moves_on_quickly_may_grow() -> None:
     with door(max_waiting=1000, max_wait=1000) as d:
         await used_to_seconds(d)
-        crowd = [d.look("one of a crowd") for _ in range(CROWD + 1)]
+        crowd = [d.detect("one of a crowd") for _ in range(FREE_QUEUE + 1)]
         await settle()
         d.open.set()
         await asyncio.gather(*crowd)
-    assert len(d.decoded) == CROWD + 1
+    assert len(d.decoded) == FREE_QUEUE + 1
 
 
 async def test_one_of_many_pictures_never_waits_before_a_single_one() -> None:
     with door() as d:
         many = [
-            asyncio.create_task(d.intake.look_in_turn(lambda: d.decode("bulk"), "whole"))
+            asyncio.create_task(d.intake.detect_in_turn(lambda: d.decode("bulk"), "whole"))
             for _ in range(9)
         ]
         await settle()
-        single = d.look("single")
+        single = d.detect("single")
         await settle()
         d.open.set()
         await asyncio.gather(single, *many)
@@ -220,6 +220,6 @@ async def test_a_whole_picture_is_stretched_to_a_face_as_it_lies() -> None:
     with door() as d:
         d.open.set()
         tall = np.zeros((128, 64, 3), dtype=np.uint8)
-        scene = await d.intake.look(lambda: tall, "whole", None)
-    corners = [scene.places[0] @ [x, y, 1] for x, y in ((0, 0), (63, 63))]
+        scene = await d.intake.detect(lambda: tall, "whole", None)
+    corners = [scene.crop_to_image[0] @ [x, y, 1] for x, y in ((0, 0), (63, 63))]
     np.testing.assert_allclose(corners, [[0, 0.5], [63, 126.5]])

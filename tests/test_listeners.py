@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from service.listeners import let_nobody_in
+from service.listeners import drop_new_connections
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ def test_who_waits_is_served_and_who_comes_is_not_let_in(
         socket.create_server((host, 0), family=family) as listening,
         socket.create_connection(listening.getsockname()[:2]) as early,
     ):
-        let_nobody_in(listening)
+        drop_new_connections(listening)
         with pytest.raises(TimeoutError):
             socket.create_connection(listening.getsockname()[:2], timeout=0.2)
         early.sendall(b"request")

@@ -16,7 +16,7 @@ from service.camera import Camera
 from service.core import Core
 from service.engine import Engine
 from service.errors import NotReady
-from service.explanation import Glance
+from service.explanation import LiveResult
 from service.records import Classification, Timings
 from service.server import DrainingServer
 from service.tracks import Tracker
@@ -26,7 +26,7 @@ from tests.test_api import png
 pytestmark = pytest.mark.anyio
 
 Look = Callable[[bytes], Any]
-NOTHING = Glance(Classification(1, 1, (), Timings()))
+NOTHING = LiveResult(Classification(1, 1, (), Timings()))
 
 
 @asynccontextmanager
@@ -114,7 +114,7 @@ async def test_while_a_frame_is_looked_at_only_the_newest_waits(
 ) -> None:
     gate, looked = asyncio.Event(), asyncio.Event()
 
-    async def look(_: bytes) -> Glance:
+    async def look(_: bytes) -> LiveResult:
         looked.set()
         await gate.wait()
         return NOTHING
@@ -144,7 +144,7 @@ async def test_a_camera_that_is_slow_holds_up_none_of_nine_others(
     def looks() -> Look:
         mine = next(slow)
 
-        async def look(_: bytes) -> Glance:
+        async def look(_: bytes) -> LiveResult:
             if mine:
                 await gate.wait()
             return NOTHING
@@ -211,7 +211,7 @@ async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_ha
         assert "try again" in reason
         async with connect(f"{url}?faces=whole") as third:
             assert len((await exchange(third, png(1)))["faces"]) == 1
-            counted = await server.engine.counted()
+            counted = await server.engine.render_metrics()
     assert b'rejected_total{reason="cameras_full"} 1.0' in counted
     assert b'gimefive_in_progress{kind="camera"} 1.0' in counted
     assert b'gimefive_in_progress{kind="video"} 0.0' in counted
@@ -237,7 +237,7 @@ async def test_what_opens_a_stream_carries_what_every_response_does_and_is_count
             await connect(f"{url}/nowhere")
         assert refused.value.response.headers["X-Request-ID"]
         assert "inference;dur=" in refused.value.response.headers["Server-Timing"]
-        counted = await server.engine.counted()
+        counted = await server.engine.render_metrics()
     assert b'requests_total{method="GET",route="/live",status="101"} 1.0' in counted
     assert b'requests_total{method="GET",route="unmatched",status="404"} 1.0' in counted
 
@@ -255,7 +255,7 @@ async def test_a_service_that_has_just_gone_says_so(monkeypatch: pytest.MonkeyPa
         raise NotReady("the process that was asked has ended: try again")
         yield
 
-    monkeypatch.setattr(Core, "place", gone)
+    monkeypatch.setattr(Core, "reserve", gone)
     async with live() as (_, url), connect(url) as client:
         assert (await closed(client))[0] == 1012
 

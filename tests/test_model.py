@@ -12,7 +12,7 @@ from PIL import Image
 
 from service.errors import StoreError
 from service.explanation import Question
-from service.model import Model, Placement, place
+from service.model import Model, Placement, choose_device
 from service.settings import Settings
 from service.store import Artefact, ModelCard, ModelStore, StoredModel
 from training.network import GiMeFive
@@ -131,26 +131,27 @@ def test_auto_takes_what_the_card_names_for_the_cpu(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     engine = torch.backends.quantized.supported_engines[-1]
     both = card({"fp32": None, "int8": engine})
-    assert place(both, "auto", "auto").precision == "int8"
+    assert choose_device(both, "auto", "auto").precision == "int8"
     assert (
-        place(card({"fp32": None, "int8": engine}, cpu="fp32"), "auto", "auto").precision == "fp32"
+        choose_device(card({"fp32": None, "int8": engine}, cpu="fp32"), "auto", "auto").precision
+        == "fp32"
     )
-    assert place(both, "auto", "fp32").reason == "chosen by GIMEFIVE_PRECISION"
+    assert choose_device(both, "auto", "fp32").reason == "chosen by GIMEFIVE_PRECISION"
 
 
 def test_auto_takes_half_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    found = place(card({"fp32": None}), "auto", "auto")
+    found = choose_device(card({"fp32": None}), "auto", "auto")
     assert (found.device, found.precision, found.artefact) == ("cuda:0", "fp16", "fp32")
     with pytest.raises(StoreError, match="int8 runs on the CPU only"):
-        place(card({"fp32": None, "int8": "x86"}), "cuda", "int8")
+        choose_device(card({"fp32": None, "int8": "x86"}), "cuda", "int8")
     with pytest.raises(StoreError, match="there are 1"):
-        place(card({"fp32": None}), "cuda:3", "auto")
+        choose_device(card({"fp32": None}), "cuda:3", "auto")
 
 
 def test_auto_falls_back_where_the_engine_is_missing() -> None:
-    found = place(card({"fp32": None, "int8": "abacus"}), "cpu", "auto")
+    found = choose_device(card({"fp32": None, "int8": "abacus"}), "cpu", "auto")
     assert found.precision == "fp32"
     assert "abacus" in found.reason
 
@@ -158,11 +159,11 @@ def test_auto_falls_back_where_the_engine_is_missing() -> None:
 def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(StoreError, match="no CUDA device for GIMEFIVE_DEVICE=cuda"):
-        place(card({"fp32": None}), "cuda", "auto")
+        choose_device(card({"fp32": None}), "cuda", "auto")
     with pytest.raises(StoreError, match="fp16 runs on CUDA only"):
-        place(card({"fp32": None}), "cpu", "fp16")
+        choose_device(card({"fp32": None}), "cpu", "fp16")
     with pytest.raises(StoreError, match="has no int8 artefact, only fp32"):
-        place(card({"fp32": None}), "cpu", "int8")
+        choose_device(card({"fp32": None}), "cpu", "int8")
 
 
 def test_scores_are_of_the_temperature_of_what_serves(

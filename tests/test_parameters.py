@@ -71,5 +71,5 @@ def test_a_service_that_is_not_sound_is_not_live(monkeypatch: pytest.MonkeyPatch
         return False
 
     with serving() as client:
-        monkeypatch.setattr(Engine, "sound", sound)
+        monkeypatch.setattr(Engine, "healthy", sound)
         assert client.get("/livez").status_code == 503

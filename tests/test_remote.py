@@ -107,7 +107,7 @@ async def test_one_that_cannot_start_later_is_not_sound(monkeypatch: pytest.Monk
     model = RemoteModel(processes.argv(processes.refuses), start_timeout=30)
     model.start_later()
     try:
-        while model.sound:  # noqa: ASYNC110  # it tries again, a little later each time
+        while model.healthy:  # noqa: ASYNC110  # it tries again, a little later each time
             await asyncio.sleep(0)
         assert not model.up
     finally:
@@ -115,7 +115,7 @@ async def test_one_that_cannot_start_later_is_not_sound(monkeypatch: pytest.Monk
 
 
 async def test_the_last_of_several_is_not_waited_for() -> None:
-    settings = Settings().but(workers=3)
+    settings = Settings().with_changes(workers=3)
     async with AsyncExitStack() as stack:
         argv = processes.argv(processes.sound)
         workers, info = await start_workers(settings, lambda _: argv, stack)
@@ -210,11 +210,11 @@ async def test_a_model_that_cannot_be_restarted_is_unsound(
 ) -> None:
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     async with started(process, str(tmp_path / "started")) as model:
-        assert model.sound
+        assert model.healthy
         with pytest.raises(WorkerLost):
             await model.scores(BAD)
         async with asyncio.timeout(30):
-            while model.sound:  # noqa: ASYNC110  # a probe asks again and again, too
+            while model.healthy:  # noqa: ASYNC110  # a probe asks again and again, too
                 await asyncio.sleep(0.01)
         assert not model.up
 
@@ -244,7 +244,7 @@ async def test_while_a_grown_process_answers_its_model_is_sound(
             while events.count("model process did not start") < FAILED_STARTS:  # noqa: ASYNC110  # it tries again
                 await asyncio.sleep(0.01)
         assert (await rows(model, GOOD)).shape == (3, 6)
-        assert model.sound
+        assert model.healthy
     finally:
         await model.stop()
 
@@ -275,7 +275,7 @@ async def test_starts_that_failed_are_forgotten_once_one_succeeds(
             with pytest.raises(WorkerLost):
                 await model.scores(BAD)
             while not model.up:
-                assert model.sound
+                assert model.healthy
                 await asyncio.sleep(0)
     finally:
         await model.stop()

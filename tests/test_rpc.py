@@ -164,27 +164,27 @@ async def front_of(
     core: Core, settings: Settings
 ) -> AsyncIterator[tuple[RemoteCore, RpcConnection]]:
     """A core as one of its fronts sees it, and the core's end of the connection."""
-    session = Session(core, core.sound, core.counted)
+    session = Session(core, core.healthy, core.render_metrics)
     async with linked(session.answer) as (here, there):
         yield RemoteCore(here, settings, core.info, UNTRACED), there
     await session.close()
 
 
 async def test_places_are_counted_over_all_fronts_and_come_back_with_one_that_goes() -> None:
-    settings = Settings().but(workers=1, max_videos=1)
+    settings = Settings().with_changes(workers=1, max_videos=1)
     async with (
         Core.open(settings, lambda _: processes.argv(processes.sound)) as core,
         front_of(core, settings) as (one, _),
     ):
-        async with front_of(core, settings) as (other, _), one.place("video"):
+        async with front_of(core, settings) as (other, _), one.reserve("video"):
             with pytest.raises(Overloaded):
-                await other.place("video").__aenter__()
-            async with other.place("camera"):
+                await other.reserve("video").__aenter__()
+            async with other.reserve("camera"):
                 pass
         async with front_of(core, settings) as (other, lost):
-            await other.place("video").__aenter__()
+            await other.reserve("video").__aenter__()
             with pytest.raises(Overloaded):
-                await one.place("video").__aenter__()
+                await one.reserve("video").__aenter__()
             lost.close()
-        async with one.place("video"):
+        async with one.reserve("video"):
             pass

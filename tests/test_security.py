@@ -15,7 +15,7 @@ import pytest
 from starlette.testclient import WebSocketDenialResponse
 from starlette.types import Message
 
-from service.api.guard import LEAST_RATE, Patience
+from service.api.guard import LEAST_RATE, SlowBodyGuard
 from service.api.security import Keys, subprotocol
 from service.errors import KeysUnusable, RateLimited, SlowClient, Unauthorised
 from service.limits import RateLimiter
@@ -258,7 +258,7 @@ class Client:
 
 def receive_all(client: Client, grace: float) -> int:
     async def run() -> int:
-        patience = Patience(client.receive, grace, lambda: client.now)
+        patience = SlowBodyGuard(client.receive, grace, lambda: client.now)
         size, more = 0, True
         while more:
             message = await patience.receive()

@@ -31,21 +31,21 @@ class Lines:
 
 def test_an_address_that_is_taken_is_told_before_a_model_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        settings = Settings().but(workers=1, port=other.getsockname()[1])
+        settings = Settings().with_changes(workers=1, port=other.getsockname()[1])
         with pytest.raises(ServiceError, match="cannot listen"):
             serve(settings, lambda _: pytest.fail("it was"))
 
 
 def test_the_operations_port_that_is_taken_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
-        settings = Settings().but(workers=1, port=0, ops_port=other.getsockname()[1])
+        settings = Settings().with_changes(workers=1, port=0, ops_port=other.getsockname()[1])
         with pytest.raises(ServiceError, match="cannot listen"):
             serve(settings, lambda _: processes.argv(processes.sound))
 
 
 def test_a_certificate_that_is_none_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "tls.pem").write_text("no certificate")
-    settings = Settings().but(workers=1, port=0, tls_cert=tmp_path / "tls.pem")
+    settings = Settings().with_changes(workers=1, port=0, tls_cert=tmp_path / "tls.pem")
     with pytest.raises(ServiceError, match="cannot be used"):
         serve(settings, lambda _: pytest.fail("it was"))
 
@@ -57,7 +57,7 @@ def test_a_signal_while_the_model_is_loaded_ends_all_that_was_begun(fronts: int)
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "from service.serve import serve; from service.settings import Settings;"
         "from tests import processes;"
-        f"settings = Settings().but(workers=1, port=0, fronts={fronts});"
+        f"settings = Settings().with_changes(workers=1, port=0, fronts={fronts});"
         "serve(settings, lambda _: processes.argv(processes.never_gets_ready))"
     )
     with subprocess.Popen([sys.executable, "-c", script]) as running:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, cores, misspelled
+from service.settings import Settings, available_cpus, unknown_variables
 
 
 def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +17,7 @@ def test_a_variable_that_is_no_setting_is_found_and_those_of_kubernetes_are_not(
 ) -> None:
     for name in ("PORT", "SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8000_TCP_ADDR", "KEY_FILE"):
         monkeypatch.setenv(f"GIMEFIVE_{name}", "1")
-    assert misspelled() == ["GIMEFIVE_KEY_FILE"]
+    assert unknown_variables() == ["GIMEFIVE_KEY_FILE"]
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0", ""])
@@ -34,7 +34,7 @@ def test_a_device_that_can_exist_is_taken(device: str) -> None:
 @pytest.mark.parametrize("name", ["temp_dir", "keys_file", "tls_cert", "tls_key"])
 def test_what_is_not_there_is_told_before_anything_starts(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"does not (point to|exist)") as told:
-        Settings().but(**{name: tmp_path / "missing"})
+        Settings().with_changes(**{name: tmp_path / "missing"})
     assert told.value.errors()[0]["loc"] == (name,)
 
 
@@ -43,13 +43,13 @@ def test_changes_win_over_the_environment_and_none_leaves_it(
 ) -> None:
     monkeypatch.setenv("GIMEFIVE_PORT", "9001")
     monkeypatch.setenv("GIMEFIVE_HOST", "0.0.0.0")  # noqa: S104  # nothing is bound here
-    changed = Settings().but(port=9002, host=None)
+    changed = Settings().with_changes(port=9002, host=None)
     assert (changed.port, changed.host) == (9002, "0.0.0.0")  # noqa: S104  # likewise
 
 
 def test_a_change_is_validated() -> None:
     with pytest.raises(ValidationError):
-        Settings().but(port=70_000)
+        Settings().with_changes(port=70_000)
 
 
 def test_every_setting_says_what_it_means() -> None:
@@ -70,7 +70,7 @@ def test_a_containers_quota_counts_where_it_is_less_than_the_machines_cores(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(Path, "read_text", lambda _: quota)
-    assert cores() == count
+    assert available_cpus() == count
 
 
 def test_settings_that_contradict_each_other_are_refused() -> None:

@@ -13,5 +13,5 @@ from service.settings import Settings
 def test_cores_are_shared_evenly(
     cores: int, workers: int | None, plan: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(startup, "cores", lambda: cores)
+    monkeypatch.setattr(startup, "available_cpus", lambda: cores)
     assert startup._worker_plan(Settings(device="cpu", workers=workers)) == plan

@@ -113,7 +113,7 @@ def test_a_missing_store_model_or_version_is_one_clear_error(tmp_path: Path) -> 
     store = ModelStore(tmp_path)
     with pytest.raises(StoreError, match="no model 'gimefive'"):
         store.gimefive()
-    with pytest.raises(StoreError, match="no model yunet"):
+    with pytest.raises(StoreError, match="no model 'yunet'"):
         store.detector()
     with pytest.raises(StoreError, match=r"gimefive/3/card\.json"):
         store.gimefive("3")

@@ -22,13 +22,13 @@ async def test_one_front_that_cannot_start_makes_it_unsound_and_draining_unready
 
     monkeypatch.setattr(FrontProcess, "keep", keep)
     monkeypatch.setattr(FrontProcess, "up", True)
-    settings = Settings().but(workers=1, fronts=2)
+    settings = Settings().with_changes(workers=1, fronts=2)
     async with Core.open(settings, lambda _: processes.argv(processes.sound)) as core:
         supervisor = Supervisor(settings, core, [[], []])
-        assert await supervisor.sound()
+        assert await supervisor.healthy()
         assert await supervisor.ready()
         supervisor._fronts[1].failed_starts = FAILED_STARTS
         supervisor.draining = True
-        assert not await supervisor.sound()
+        assert not await supervisor.healthy()
         assert not await supervisor.ready()
         supervisor.end()

@@ -74,7 +74,7 @@ def traced(process: Callable[[], None] = processes.sound) -> Iterator[Traced]:
         async with Engine.open(settings, lambda _: argv, traces) as engine:
             yield engine
 
-    with TestClient(create_app(Settings().but(workers=1), opened, traces)) as client:
+    with TestClient(create_app(Settings().with_changes(workers=1), opened, traces)) as client:
         yield Traced(client, exporter)
 
 
@@ -245,7 +245,7 @@ def test_a_long_request_stops_writing_steps_and_says_how_many_are_missing() -> N
     traces, exporter = written_down()
     with traces.request("POST", {}, {}):
         for _ in range(MOST_STEPS + 5):
-            traces.step("decode", 0.0, 1.0)
+            traces.span("decode", 0.0, 1.0)
     request = exporter.get_finished_spans()[-1]
     assert len(exporter.get_finished_spans()) == MOST_STEPS + 1
     assert facts(request)["gimefive.steps_left_out"] == 5

@@ -236,7 +236,7 @@ async def test_the_place_of_a_client_that_left_is_free_once_its_video_is_closed(
             events.append("free")
 
     monkeypatch.setattr(footage, "Video", Watched)
-    monkeypatch.setattr(Engine, "place_for_video", place)
+    monkeypatch.setattr(Engine, "reserve_video", place)
     async with served() as (server, url), httpx.AsyncClient() as client:
         sent = client.stream(
             "POST", f"{url}/classify/video?faces=whole", content=encode(counting(20)), headers=MP4
@@ -309,7 +309,7 @@ def test_over_the_limits_a_video_is_refused(second: bytes) -> None:
 
 def test_more_videos_than_allowed_at_once_are_refused(second: bytes) -> None:
     with serving(max_videos=1) as client:
-        place = client.app_state["engine"].place_for_video()
+        place = client.app_state["engine"].reserve_video()
         assert client.portal is not None
         with client.portal.wrap_async_context_manager(place):
             response = post(client, second)

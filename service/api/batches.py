@@ -36,8 +36,8 @@ async def classify_frames(
     """
     settings = engine.settings
     async with within(deadline_ms) as deadline:
-        with engine.memory.hold(forms.size(request, settings.max_frames_bytes)):
-            sent = await bodies.frames(
+        with engine.memory.hold(forms.body_size(request, settings.max_frames_bytes)):
+            sent = await bodies.read_frames(
                 request,
                 max_frames=settings.max_frames,
                 max_bytes=settings.max_frames_bytes,

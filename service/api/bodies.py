@@ -85,16 +85,16 @@ async def received(
     """A request's image, encoded, in memory that is held for it, and the deadline of `within`.
 
     Raises:
-        BadInput: as `image` says.
+        BadInput: as `read_image` says.
         Overloaded: too many pictures are held.
         DeadlineExceeded: the client's deadline has passed.
     """
     async with within(deadline_ms) as deadline:
         with engine.memory.growing() as take:
-            yield await image(request, engine.settings.max_body_bytes, take), deadline
+            yield await read_image(request, engine.settings.max_body_bytes, take), deadline
 
 
-async def image(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
+async def read_image(request: Request, max_bytes: int, take: Callable[[int], None]) -> bytes:
     """The image of a request, encoded.
 
     Args:
@@ -118,7 +118,7 @@ async def image(request: Request, max_bytes: int, take: Callable[[int], None]) -
     )
 
 
-async def frames(
+async def read_frames(
     request: Request, *, max_frames: int, max_bytes: int, max_frame_bytes: int
 ) -> list[Part]:
     """The images of a batch, encoded, in order.

@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 MOST_HEAD = 2**16
 """Largest request head, in bytes; httptools has no limit of its own."""
 
-FIRST_WORDS = 1.0
+FIRST_REQUEST_GRACE = 1.0
 """Seconds a connected client still has for its first request once the service is stopping."""
 
 
@@ -79,7 +79,7 @@ class _Heard(asyncio.Protocol):
             log.warning("the client reads no longer", id=request, seconds=self.seconds)
             writing.abort()
 
-        self._reading = StallWatch(self.seconds, lambda: untaken(writing), abort)
+        self._reading = StallWatch(self.seconds, lambda: unsent_bytes(writing), abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -197,7 +197,7 @@ class _Patient(_Heard, HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close when nothing is worked on; whose first request may be on its way gets a moment."""
         if self.cycle is None:
-            self.loop.call_later(FIRST_WORDS, super().shutdown)
+            self.loop.call_later(FIRST_REQUEST_GRACE, super().shutdown)
         else:
             super().shutdown()
 
@@ -222,7 +222,7 @@ class _Patient(_Heard, HttpToolsProtocol):
             self._arm()  # a pipelined request waits for the one before it
 
 
-def patient(patience: float) -> type[HttpToolsProtocol]:
+def http_protocol(patience: float) -> type[HttpToolsProtocol]:
     """HTTP with so many seconds' patience."""
 
     class Limited(_Patient):
@@ -231,7 +231,7 @@ def patient(patience: float) -> type[HttpToolsProtocol]:
     return Limited
 
 
-def patient_socket(patience: float) -> type[WebSocketsSansIOProtocol]:
+def websocket_protocol(patience: float) -> type[WebSocketsSansIOProtocol]:
     """Likewise a WebSocket."""
 
     class Limited(_PatientSocket):
@@ -240,7 +240,7 @@ def patient_socket(patience: float) -> type[WebSocketsSansIOProtocol]:
     return Limited
 
 
-def untaken(transport: asyncio.Transport) -> int:
+def unsent_bytes(transport: asyncio.Transport) -> int:
     """Bytes that a client has yet to take: those in the kernel count, where it tells."""
     held = transport.get_write_buffer_size()
     try:

@@ -43,7 +43,7 @@ def content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def size(request: Request, max_bytes: int) -> int:
+def body_size(request: Request, max_bytes: int) -> int:
     """Bytes of the body as far as it says, else `max_bytes`.
 
     Raises:
@@ -75,7 +75,7 @@ async def body(
         TooLarge: more than `max_bytes`; refused before the rest is read.
         UnsupportedMedia: it is compressed.
     """
-    size(request, max_bytes)
+    body_size(request, max_bytes)
     came = 0
     async for piece in request.stream():
         came += len(piece)

@@ -63,7 +63,7 @@ class Guard:
             await refusal(scope, receive, guarded.send)
             return
         if scope["type"] == "http":
-            receive = Patience(receive, self._grace).receive
+            receive = SlowBodyGuard(receive, self._grace).receive
         await self._app(scope, receive, guarded.send)
 
     async def _admit(self, scope: Scope, engine: Engine) -> None:
@@ -76,7 +76,7 @@ class Guard:
             return
         name = self._keys.authenticate(scope)
         scope["state"]["key"] = name
-        await engine.spend(name)
+        await engine.take_token(name)
 
     def _check_origin(self, headers: Headers) -> None:
         """Browsers let any page open a WebSocket, and leave it to the server whose it may be."""
@@ -108,7 +108,7 @@ class _Headers:
         await self._send(message)
 
 
-class Patience:
+class SlowBodyGuard:
     """Receives a body as long as it comes fast enough; only waiting for the client counts."""
 
     def __init__(

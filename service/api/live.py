@@ -150,7 +150,7 @@ class _Stream:
                 raise UnsupportedMedia("a text message: send each frame as a binary one")
             if len(frame) > self._max_bytes:
                 raise forms.too_large("frame", self._max_bytes)
-            return schemas.glance(await self._camera.see(frame, time), self._threshold)
+            return schemas.live_result(await self._camera.process(frame, time), self._threshold)
         except ServiceError as error:
             return {"problem": problems.content(error, self._id)}
 

@@ -104,7 +104,7 @@ class _Observed:
             queue_ms=round(spent.queue * 1000, 2),
             inference_ms=round(spent.inference * 1000, 2),
             **{name: state[name] for name in ("key", "trace") if name in state},
-            **state.get("told", {}),
+            **state.get("log_fields", {}),
         )
 
     @property

@@ -27,7 +27,7 @@ TAGS = [
     {"name": "operations", "description": "Probes and metrics."},
 ]
 
-UNSEEN = (problems.Problem, lines.AnswerLine, lines.FaceTable, LiveAnswer)
+EXTRA_MODELS = (problems.Problem, lines.AnswerLine, lines.FaceTable, LiveAnswer)
 """Models of answers that FastAPI does not write itself."""
 
 REQUEST_ID = {
@@ -58,11 +58,11 @@ HEADERS = {
     ),
     "Retry-After": header("Seconds after which it is worth trying again.", 1, type="integer"),
 }
-EVERYWHERE = {
+COMMON_HEADERS = {
     name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", "Server-Timing")
 }
 
-ANYWHERE = (errors.NotReady, errors.ServiceError)
+COMMON_ERRORS = (errors.NotReady, errors.ServiceError)
 """How any operation may fail: the process that it asks has ended, or nobody foresaw it."""
 BEHIND_KEYS = (errors.Unauthorised, errors.RateLimited)
 WITH_A_BODY = (
@@ -102,7 +102,8 @@ def install(app: FastAPI, settings: Settings) -> None:
 
 def _add_components(components: dict[str, Any]) -> None:
     _, unseen = models_json_schema(
-        [(model, "serialization") for model in UNSEEN], ref_template="#/components/schemas/{model}"
+        [(model, "serialization") for model in EXTRA_MODELS],
+        ref_template="#/components/schemas/{model}",
     )
     schemas = components["schemas"]
     schemas |= unseen["$defs"]
@@ -123,14 +124,14 @@ def _complete(operation: dict[str, Any], schemas: dict[str, Any], *, is_open: bo
     if "HTTPValidationError" in str(answers.get("422")):  # FastAPI's guess, which is never sent
         del answers["422"]
     shared = [
-        *ANYWHERE,
+        *COMMON_ERRORS,
         *(() if is_open else BEHIND_KEYS),
         *(WITH_A_BODY if "requestBody" in operation else ()),
     ]
     problems.responses(*shared, among=answers)
     for status, answer in answers.items():
         if status != "101":
-            answer["headers"] = {**EVERYWHERE, **answer.get("headers", {})}
+            answer["headers"] = {**COMMON_HEADERS, **answer.get("headers", {})}
         for content in answer["content"].values():
             _show(content, schemas)
     operation["responses"] = dict(sorted(answers.items()))

@@ -53,8 +53,8 @@ class Readiness(BaseModel):
 )
 async def livez(service: OperatedBy) -> JsonResponse:
     """Whether the process and its model are sound; load never makes it fail."""
-    sound = await service.sound()
-    return JsonResponse({"live": sound}, 200 if sound else 503)
+    healthy = await service.healthy()
+    return JsonResponse({"live": healthy}, 200 if healthy else 503)
 
 
 @probes.get("/readyz", response_model=Readiness)
@@ -83,7 +83,7 @@ async def readyz(service: OperatedBy) -> dict[str, bool]:
 )
 async def metrics(service: OperatedBy) -> Response:
     """Prometheus metrics."""
-    return Response(await service.counted(), media_type=CONTENT_TYPE_LATEST)
+    return Response(await service.render_metrics(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/models", response_model=schemas.ModelList)

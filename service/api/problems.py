@@ -76,13 +76,13 @@ class ProblemResponse(JsonResponse):
         self, problem: Mapping[str, Any], status: int, headers: dict[str, str] | None
     ) -> None:
         super().__init__(problem, status, headers)
-        self._told = {"problem": problem["type"]}
+        self._log_fields = {"problem": problem["type"]}
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._told["detail"] = problem["detail"]
+            self._log_fields["detail"] = problem["detail"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, as ASGI says."""
-        scope["state"]["told"] = self._told
+        scope["state"]["log_fields"] = self._log_fields
         await super().__call__(scope, receive, send)
 
 
@@ -122,7 +122,7 @@ def content(error: errors.ServiceError, request_id: str) -> dict[str, Any]:
 def refusal(error: errors.ServiceError, request_id: str) -> JsonResponse:
     """What a client is told of an error, with the headers that go with it."""
     headers = {}
-    if isinstance(error, errors.Passing):
+    if isinstance(error, errors.RetryLater):
         headers["Retry-After"] = str(ceil(error.retry_after))
     if isinstance(error, errors.Unauthorised):
         headers["WWW-Authenticate"] = 'Bearer realm="gimefive"'
@@ -157,7 +157,7 @@ def responses(
         entry["description"] = f"{entry['description']} {row.title}.".lstrip()
         content = entry["content"].setdefault(MEDIA_TYPE, {"schema": SCHEMA, "examples": {}})
         content["examples"][row.slug] = {"$ref": f"#/components/examples/{row.slug}"}
-        if issubclass(kind, errors.Passing):
+        if issubclass(kind, errors.RetryLater):
             entry["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
     return entries
 

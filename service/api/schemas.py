@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from service.api.problems import Problem
-from service.explanation import Emotion, Explained, Glance
+from service.explanation import Emotion, Explained, LiveResult
 from service.records import (
     EMOTIONS,
     LANDMARKS,
@@ -203,12 +203,12 @@ def found(answer: Classification, threshold: float) -> dict[str, Any]:
     }
 
 
-def glance(seen: Glance, threshold: float) -> dict[str, Any]:
+def live_result(seen: LiveResult, threshold: float) -> dict[str, Any]:
     """What one frame of a camera shows; with explanations, each face has its raw map."""
     answer = found(seen.classification, threshold)
     for told, explained in zip(answer["faces"], seen.explained, strict=bool(seen.explained)):
         told["map"] = explained.explanation.heat.tolist()
-        told["place"] = explained.place.tolist()
+        told["place"] = explained.crop_to_image.tolist()
     return answer
 
 
@@ -226,7 +226,7 @@ def explanation(explained: Explained, model: ModelInfo, threshold: float) -> dic
             "target": EMOTIONS[found.target],
             "logit": found.logit,
             "map": found.heat.tolist(),
-            "place": explained.face.place.tolist(),
+            "place": explained.face.crop_to_image.tolist(),
             "max": found.maximum,
             "empty": found.empty,
             "faithfulness": explained.faithfulness and asdict(explained.faithfulness),
@@ -243,7 +243,7 @@ def explanation_headers(explained: Explained) -> dict[str, str]:
         "X-Target": EMOTIONS[found.target],
         "X-Map-Max": f"{found.maximum:.6g}",
         "X-Map-Empty": str(found.empty).lower(),
-        "X-Map-Place": " ".join(f"{value:.6g}" for value in explained.face.place.flat),
+        "X-Map-Place": " ".join(f"{value:.6g}" for value in explained.face.crop_to_image.flat),
     }
 
 
@@ -251,7 +251,7 @@ def face(prediction: Prediction, threshold: float) -> dict[str, Any]:
     """A `FaceModel`, or where people are followed a `FollowedFaceModel`."""
     confidence = prediction.confidence
     return {
-        **_place(prediction.face),
+        **_geometry(prediction.face),
         "emotion": prediction.emotion,
         "confidence": confidence,
         "abstained": confidence < threshold,
@@ -271,7 +271,7 @@ def _person(prediction: Prediction) -> dict[str, Any]:
     return {"track": prediction.track, "smoothed": named(prediction.smoothed)}
 
 
-def _place(found: Face) -> dict[str, Any]:
+def _geometry(found: Face) -> dict[str, Any]:
     box, points = found.box, found.landmarks
     return {
         "box": {side: round(getattr(box, side)) for side in ("x", "y", "width", "height")},

@@ -23,10 +23,10 @@ class Operated(Protocol):
     async def ready(self) -> bool:
         """Whether requests are welcome."""
 
-    async def sound(self) -> bool:
+    async def healthy(self) -> bool:
         """False once only a new start can help."""
 
-    async def counted(self) -> bytes:
+    async def render_metrics(self) -> bytes:
         """All metrics in Prometheus' text format."""
 
 

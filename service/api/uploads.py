@@ -11,7 +11,7 @@ from fastapi import Request
 
 from service.api import forms
 from service.errors import BadInput, NotAVideo, UnsupportedMedia
-from service.video import room_on_disk
+from service.video import disk_full_as_overloaded
 
 _PIECE = 2**20
 """Bytes that are written at a time, in a thread."""
@@ -38,7 +38,7 @@ def temporary(folder: Path | None) -> Iterator[BinaryIO]:
     Raises:
         Overloaded: none can be made there.
     """
-    with room_on_disk():
+    with disk_full_as_overloaded():
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closing it may fail
     try:
         yield file
@@ -47,7 +47,7 @@ def temporary(folder: Path | None) -> Iterator[BinaryIO]:
             file.close()
 
 
-async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:
+async def save_video(request: Request, file: BinaryIO, max_bytes: int) -> None:
     """Write the video of a request to a file.
 
     Raises:
@@ -69,7 +69,7 @@ async def video(request: Request, file: BinaryIO, max_bytes: int) -> None:
             f"content type {kind or 'missing'}: send video/mp4 or another video type, "
             "application/octet-stream, or multipart/form-data with the field file"
         )
-    with room_on_disk():
+    with disk_full_as_overloaded():
         size = file.tell()
         file.seek(0)
     if not size:
@@ -111,5 +111,5 @@ async def _gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _write(sink: forms.Sink, piece: bytes) -> None:
-    with room_on_disk():
+    with disk_full_as_overloaded():
         sink.write(piece)

@@ -93,10 +93,10 @@ async def classify_video(
     limit = engine.threshold(threshold)
     deadline = moment(deadline_ms)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(engine.place_for_video())
+        await stack.enter_async_context(engine.reserve_video())
         file = stack.enter_context(uploads.temporary(engine.settings.temp_dir))
         async with engine.cutoff.enforced(deadline):
-            await uploads.video(request, file, engine.settings.max_video_bytes)
+            await uploads.save_video(request, file, engine.settings.max_video_bytes)
         watched = engine.footage.watch(file, sampling, faces, track=track)
         await stack.enter_async_context(aclosing(watched))
         answers = engine.cutoff.until(watched, deadline)
@@ -167,11 +167,11 @@ async def explain_video(
     folder = engine.settings.temp_dir
     deadline = moment(deadline_ms)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(engine.place_for_video())
+        await stack.enter_async_context(engine.reserve_video())
         out = stack.enter_context(uploads.temporary(folder))
         with uploads.temporary(folder) as file:
             async with engine.cutoff.enforced(deadline):
-                await uploads.video(request, file, engine.settings.max_video_bytes)
+                await uploads.save_video(request, file, engine.settings.max_video_bytes)
             answers = engine.footage.annotate(
                 file, out, sampling, question, style, face=face, faces=faces, track=track
             )

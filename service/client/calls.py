@@ -29,7 +29,7 @@ Source = bytes | Path
 """An encoded picture or video, or the file that holds it."""
 
 CHUNK = 1 << 18
-PATIENCE = 60.0
+READ_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Call(Generic[T]):
         read: makes the answer of a response that succeeded.
         accept: what the answer should be.
         frames: pictures for a form.
-        patience: longest to wait for the answer or its next piece, in seconds; None for ever.
+        read_timeout: longest to wait for the answer or its next piece, in seconds; None for ever.
     """
 
     path: str
@@ -52,12 +52,12 @@ class Call(Generic[T]):
     read: Callable[[httpx.Response], T]
     accept: str = "*/*"
     frames: Sequence[Source] = field(default=())
-    patience: float | None = PATIENCE
+    read_timeout: float | None = READ_TIMEOUT
 
     def arguments(self) -> dict[str, object]:
         """What httpx is to send, the body of a single file excepted."""
         headers = {"Accept": self.accept}
-        timeout = httpx.Timeout(PATIENCE, connect=10.0, read=self.patience)
+        timeout = httpx.Timeout(READ_TIMEOUT, connect=10.0, read=self.read_timeout)
         given: dict[str, object] = {
             "params": plain(self.query),
             "headers": headers,
@@ -117,12 +117,12 @@ def explain_numbers(image: Source, query: NumbersQuery) -> Call[ExplainResponse]
 def video(source: Source, query: VideoQuery) -> Call[httpx.Response]:
     """POST /classify/video, as lines of JSON, which tell what it broke off with."""
     query = known(query, VideoQuery)
-    return Call("classify/video", query, source, _itself, "application/x-ndjson", patience=None)
+    return Call("classify/video", query, source, _itself, "application/x-ndjson", read_timeout=None)
 
 
 def explain_video(source: Source, query: DrawnVideoQuery) -> Call[DrawnVideo]:
     """POST /explain/video; nothing comes while it is drawn, however long that takes."""
-    return Call("explain/video", known(query, DrawnVideoQuery), source, _drawn, patience=None)
+    return Call("explain/video", known(query, DrawnVideoQuery), source, _drawn, read_timeout=None)
 
 
 def failure(response: httpx.Response) -> ServiceError:

@@ -13,7 +13,7 @@ def raised(problem: Mapping[str, Any], retry_after: float = 1.0) -> errors.Servi
     """The error that a problem document tells of, with its request id as a note."""
     detail = str(problem.get("detail") or problem.get("title") or "the service failed")
     kind = _BY_TYPE.get(str(problem.get("type")), errors.ServiceError)
-    error = kind(detail, retry_after) if issubclass(kind, errors.Passing) else kind(detail)
+    error = kind(detail, retry_after) if issubclass(kind, errors.RetryLater) else kind(detail)
     assert isinstance(error, errors.ServiceError)  # noqa: S101  # the table holds nothing else
     if "request_id" in problem:
         error.add_note(f"request id: {problem['request_id']}")

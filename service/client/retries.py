@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from service.errors import Passing, ServiceError
+from service.errors import RetryLater, ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Retries:
 
     def pause(self, error: ServiceError, attempt: int) -> float | None:
         """Seconds to wait after the `attempt`-th failure, from 1; None to give up."""
-        if isinstance(error, Passing):
+        if isinstance(error, RetryLater):
             if attempt >= (self.refusals or self.attempts) or error.retry_after > self.longest:
                 return None
             return error.retry_after

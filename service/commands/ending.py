@@ -13,18 +13,18 @@ import typer
 from pydantic import ValidationError
 
 from service.errors import ServiceError
-from service.settings import Settings, misspelled, variable, variables
+from service.settings import Settings, unknown_variables, variable, variables
 
 
 def settings_with(**changes: object) -> Settings:
     """The environment's settings with `changes`; what cannot be ends the command with status 2."""
-    if names := misspelled():
+    if names := unknown_variables():
         near = get_close_matches(names[0], variables(), n=1)
         hint = f"perhaps {near[0]}; " if near else ""
         typer.echo(f"gimefive: {names[0]} is no setting: {hint}see docs/operations.md", err=True)
         raise typer.Exit(2)
     try:
-        return Settings().but(**changes)
+        return Settings().with_changes(**changes)
     except ValidationError as error:
         fault = error.errors()[0]
         name = variable(str(fault["loc"][0])) if fault["loc"] else "settings"

@@ -14,7 +14,7 @@ log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def room_on_disk() -> Iterator[None]:
+def disk_full_as_overloaded() -> Iterator[None]:
     """What is written within may meet a full disk.
 
     Raises:

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from service.errors import NotReady, Overloaded, TooLarge
-from service.limits import CALM, CROWD
+from service.limits import FREE_QUEUE, OVERLOAD_HOLD
 from tests.batching.harness import Notes, harness, until_idle
 from tests.fakes import FakeWorker
 
@@ -65,7 +65,7 @@ async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
         worker.gate.clear()
         running = d.ask(0)
         await until_idle()
-        asked = [d.ask(0) for _ in range(CROWD + 1)]
+        asked = [d.ask(0) for _ in range(FREE_QUEUE + 1)]
         await until_idle()
         worker.gate.set()
         answers = await asyncio.gather(running, *asked, return_exceptions=True)
@@ -92,13 +92,13 @@ async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_
             answers = await asyncio.gather(running, *waiting, return_exceptions=True)
             return [type(answer) for answer in answers].count(Overloaded)
 
-        assert await refused(CROWD) == 0
-        assert await refused(CROWD + 1) == 1
-        assert await refused(CROWD) > CROWD // 2
-        now[0] += CALM / 2
-        assert await refused(CROWD) > CROWD // 2
-        now[0] += CALM
-        assert await refused(CROWD) == 0
+        assert await refused(FREE_QUEUE) == 0
+        assert await refused(FREE_QUEUE + 1) == 1
+        assert await refused(FREE_QUEUE) > FREE_QUEUE // 2
+        now[0] += OVERLOAD_HOLD / 2
+        assert await refused(FREE_QUEUE) > FREE_QUEUE // 2
+        now[0] += OVERLOAD_HOLD
+        assert await refused(FREE_QUEUE) == 0
 
 
 async def test_the_predicted_wait_knows_what_the_way_to_the_model_takes() -> None:

@@ -99,13 +99,13 @@ async def test_a_batcher_that_takes_no_more_batches_is_not_sound() -> None:
     async with harness(worker, max_batch=1, notes=Broken(), clock=lambda: now[0]) as d:
         busy = [d.ask(1), d.ask(2)]
         await until_idle()
-        assert d.batcher.sound
+        assert d.batcher.healthy
         late = d.ask(3, deadline=1.0)
         await until_idle()
         now[0] = 2.0
         worker.gate.set()
         await asyncio.gather(*busy)
         await until_idle()
-        assert not d.batcher.sound
+        assert not d.batcher.healthy
         late.cancel()
         await asyncio.gather(late, return_exceptions=True)

@@ -6,7 +6,7 @@ import pytest
 
 from service.lanes import BatchResult
 from service.records import FaceImage, Scores
-from service.worker_pool import PATIENCE, RECENT
+from service.worker_pool import MAX_PASSED_OVER, RECENT
 from tests.batching.harness import FaceLane, harness, lane, run, until_idle
 from tests.fakes import FakeWorker
 
@@ -135,7 +135,7 @@ async def test_a_lane_that_was_passed_over_for_long_is_served_whatever_its_share
         await until_idle()
         requests = [d.ask(2, 3), d.ask(100, lane=bulk)]
         await until_idle()
-        now[0] = 2 * PATIENCE
+        now[0] = 2 * MAX_PASSED_OVER
         worker.gate.set()
         await asyncio.gather(running, *requests)
     assert worker.batches.index([100]) < worker.batches.index([3])

@@ -31,7 +31,7 @@ def serving(*arguments: str) -> Iterator[int]:
         async with Engine.open(settings, lambda _: argv) as engine:
             yield engine
 
-    app = create_app(Settings().but(workers=1), opened)
+    app = create_app(Settings().with_changes(workers=1), opened)
     server = uvicorn.Server(uvicorn.Config(app, loop="asyncio", log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))

@@ -210,4 +210,4 @@ def test_a_setting_that_cannot_be_is_one_clear_line() -> None:
         command("serve", "--port", "70000"), capture_output=True, text=True, check=False
     )
     assert ended_start.returncode == 2
-    assert ended_start.stderr.startswith("gimefive: setting port:")
+    assert ended_start.stderr.startswith("gimefive: GIMEFIVE_PORT:")

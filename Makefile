@@ -12,7 +12,7 @@ serve: .venv/.serving
 	@exec $(BIN)/gimefive serve
 
 test: .venv/.developing check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 check: .venv/.developing
 	$(BIN)/ruff check .

@@ -4,8 +4,8 @@
 
    Sends the bytes of REQUEST_FILE to 127.0.0.1, each time on a connection that is free, or on a
    new one. For each request it prints the status (0: the connection broke; -1: no answer after
-   PATIENCE seconds), the microseconds since the moment at which it was due, and whether there was
-   a Retry-After. What is due is never put off, so no wait goes unseen. */
+   PATIENCE seconds) and the microseconds since the moment at which it was due. What is due is never
+   put off, so no wait goes unseen. */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -43,13 +43,13 @@ static double now(void) {
     return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-static void tell(Connection *c, int status, int retry) {
-    printf("%d %.0f %d\n", status, (now() - c->due) * 1e6, retry);
+static void tell(Connection *c, int status) {
+    printf("%d %.0f\n", status, (now() - c->due) * 1e6);
     c->busy = 0;
 }
 
 static void lose(Connection *c) {
-    if (c->busy) tell(c, 0, 0);
+    if (c->busy) tell(c, 0);
     close(c->fd);
     c->fd = -1;
 }
@@ -68,6 +68,7 @@ static void read_on(Connection *c, int index) {
     ssize_t n = recv(c->fd, c->answer + c->got, ROOM - 1 - c->got, 0);
     if (n < 0 && errno == EAGAIN) return;
     if (n <= 0) { lose(c); return; }
+    if (!c->busy) return;
     c->got += n;
     c->answer[c->got] = 0;
     char *body = strstr(c->answer, "\r\n\r\n");
@@ -75,8 +76,7 @@ static void read_on(Connection *c, int index) {
     char *size = strcasestr(c->answer, "content-length:");
     size_t announced = size && size < body ? strtoul(size + 15, NULL, 10) : 0;
     if (c->got < (size_t)(body + 4 - c->answer) + announced) return;
-    char *retry = strcasestr(c->answer, "retry-after:");
-    tell(c, atoi(c->answer + 9), retry && retry < body);
+    tell(c, atoi(c->answer + 9));
     idle[idles++] = index;
 }
 
@@ -144,7 +144,10 @@ int main(int argc, char **argv) {
     address.sin_port = htons(atoi(argv[1]));
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     struct rlimit files = {MOST + 64, MOST + 64};
-    setrlimit(RLIMIT_NOFILE, &files);
+    if (setrlimit(RLIMIT_NOFILE, &files)) {
+        perror("as many connections as a load needs cannot be open");
+        return 1;
+    }
     poller = epoll_create1(0);
     double begin = now();
     for (long i = 0; i < rate * seconds; i++) {
@@ -155,6 +158,6 @@ int main(int argc, char **argv) {
     double end = now() + patience;
     while (busy() && now() < end) attend(0.01);
     for (int i = 0; i < count; i++)
-        if (all[i].busy) tell(&all[i], -1, 0);
+        if (all[i].busy) tell(&all[i], -1);
     return 0;
 }

@@ -23,7 +23,7 @@ class Arrivals:
         offered: requests a second.
         requests: were sent.
         accepted: were answered with 200.
-        refused: were answered with 503 and a Retry-After.
+        refused: were answered with 429 or 503.
         failed: were answered otherwise, or their connection broke.
         hung: were never answered.
         accepted_ms: the 50th, 99th and 99.9th percentile.
@@ -58,8 +58,8 @@ def open_loop(port: int, request: Request, rate: float, seconds: float) -> Arriv
             timeout=seconds + 2 * PATIENCE,
         )
     rows = np.array([line.split() for line in ran.stdout.splitlines()], dtype=float)
-    status, ms, retry = rows[:, 0], rows[:, 1] / 1000, rows[:, 2]
-    accepted, refused, hung = status == 200, (status == 503) & (retry == 1), status == -1
+    status, ms = rows[:, 0], rows[:, 1] / 1000
+    accepted, refused, hung = status == 200, (status == 429) | (status == 503), status == -1
     return Arrivals(
         offered=rate,
         requests=len(rows),

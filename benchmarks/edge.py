@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
+import httpx
 import typer
 
 from benchmarks.pictures import crop
@@ -33,12 +34,10 @@ def hollow(port: int, fronts: int = 1) -> Iterator[int]:
         "GIMEFIVE_FRONTS": str(fronts),
         "GIMEFIVE_QUEUE_ITEMS": "4096",
     }
-    is_ready = partial(answers, f"http://127.0.0.1:{port}/readyz")
-    with (
-        TemporaryDirectory() as folder,
-        running(command, environment, is_ready, Path(folder, "log"), 180) as (processes, _),
-    ):
-        yield processes.main
+    with TemporaryDirectory() as folder, httpx.Client(timeout=20) as client:
+        is_ready = partial(answers, client, f"http://127.0.0.1:{port}/readyz")
+        with running(command, environment, is_ready, Path(folder, "log"), 180) as (processes, _):
+            yield processes.main
 
 
 def cpu_seconds(pid: int) -> float:

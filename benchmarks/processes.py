@@ -91,8 +91,11 @@ def running(
     """A server until the block ends; also the seconds from its start to its first good answer.
 
     Raises:
-        DidNotStartError: it ended, or was not ready after `patience` seconds.
+        DidNotStartError: it ended, or was not ready after `patience` seconds, or something else
+            answers in its place.
     """
+    if is_ready():
+        raise DidNotStartError("something else answers there already")
     mark = uuid.uuid4().hex
     start = time.monotonic()
     with log.open("wb") as output:
@@ -119,11 +122,14 @@ def running(
         process.wait()
 
 
-def answers(url: str, request: Request | None = None) -> bool:
-    """Whether a request, or a GET if there is none, gets a good answer now."""
+def answers(client: httpx.Client, url: str, request: Request | None = None) -> bool:
+    """Whether a request, or a GET if there is none, gets a good answer now.
+
+    The client is the caller's: to make one costs more than to ask.
+    """
     with suppress(httpx.HTTPError):
         if request is None:
-            return httpx.get(url, timeout=20).is_success
+            return client.get(url).is_success
         headers = {"Content-Type": request.kind, **dict(request.headers)}
-        return httpx.post(url, content=request.body, headers=headers, timeout=20).is_success
+        return client.post(url, content=request.body, headers=headers).is_success
     return False

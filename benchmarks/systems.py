@@ -92,12 +92,12 @@ class System:
             **{f"GIMEFIVE_{name.upper()}": str(value) for name, value in settings.items()},
         }
         url = f"http://127.0.0.1:{port}{self.request.path}"
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, httpx.Client(timeout=20) as client:
             command = self.command(self.python, port, Path(folder))
             log = ENVIRONMENTS / f"{self.name}.log"
             ENVIRONMENTS.mkdir(exist_ok=True)
             with running(
-                command, environment, lambda: answers(url, self.request), log, patience
+                command, environment, lambda: answers(client, url, self.request), log, patience
             ) as (processes, started):
                 processes.settle()
                 yield processes, started

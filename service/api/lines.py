@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import orjson
+import structlog
 from pydantic import BaseModel, Field, RootModel
 
 from service.api import problems, schemas
@@ -12,6 +13,8 @@ from service.csv_text import csv_text
 from service.errors import ServiceError
 from service.explanation import Emotion
 from service.records import EMOTIONS, Moment, Summary, TrackSummary, VideoInfo
+
+log = structlog.get_logger(__name__)
 
 COLUMNS: list[object] = [
     *("frame", "time", "track", "x", "y", "width", "height", "detection_score"),
@@ -99,6 +102,7 @@ async def ndjson(
         async for answer in others:
             yield _line(content(answer, threshold, request_id))
     except ServiceError as error:
+        log.warning("video broke off", id=request_id, error=str(error))
         yield _line({"problem": problems.content(error, request_id)})
 
 

@@ -167,6 +167,12 @@ def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
     run("promtool", "check", "rules", file)
 
 
+def test_the_dashboard_shows_every_metric_and_so_what_each_alert_is_about() -> None:
+    shown = re.findall(r"gimefive_\w+", " ".join(expressions()))
+    for metric in rows("Metrics"):
+        assert any(name.startswith(metric) for name in shown), metric
+
+
 def test_panels_and_alerts_ask_only_for_metrics_that_there_are() -> None:
     there = {name + part for name in rows("Metrics") for part in ("", "_bucket", "_sum", "_count")}
     asked = re.findall(r"gimefive_\w+", " ".join(expressions()))

@@ -54,7 +54,7 @@ def ended(pid: int) -> bool:
     """Whether the process is gone, or dead and only not yet collected."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it may go between opening and reading
         return True
 
 

@@ -17,7 +17,7 @@ Lineage = tuple[tuple[Recipe, ...], list[dict[str, float]]]
 
 def is_version(start: str) -> bool:
     """Whether a run starts with a version of the store."""
-    return (Path(start) / "card.json").exists()
+    return bool(start) and (Path(start) / "card.json").exists()
 
 
 def check(recipe: Recipe) -> None:

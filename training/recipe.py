@@ -120,6 +120,8 @@ class Recipe:
             raise ValueError("the shares of the stages must add up to 1")
         if self.images < self.batch:
             raise ValueError("there are fewer images than one batch has")
+        if not self.last:
+            raise ValueError("until is too small for a single step")
         if self.left_out is not None and not self.left_out < self.folds > 1:
             raise ValueError("left_out must be one of 0 to folds - 1, and folds at least 2")
 

@@ -56,6 +56,7 @@ def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ('{"warm_up": 1.5}', "warm_up"),
         ('{"stages": [{"share": 0.5, "pixels": 64}]}', "add up to 1"),
         ('{"images": 64}', "fewer images than one batch"),
+        ('{"until": 0.0001}', "too small for a single step"),
         ('{"folds": 3, "left_out": 3}', "one of 0 to folds - 1"),
         ('{"left_out": 0}', "folds at least 2"),
         ('{"images": 990,}', "JSON"),

@@ -443,3 +443,12 @@ def test_biases_and_norms_do_not_decay() -> None:
     weights, others = _optimizer(GiMeFive(), Recipe(weight_decay=0.3)).param_groups
     assert (weights["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
     assert {parameter.dim() for parameter in others["params"]} == {1}
+
+
+def test_a_run_from_chance_is_no_version_wherever_it_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "card.json").touch()
+    monkeypatch.chdir(tmp_path)
+    assert not origin.is_version("")
+    assert origin.is_version(str(tmp_path))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
 
 from service.camera import Camera
 from service.core import Core
@@ -233,12 +234,15 @@ async def test_what_opens_a_stream_carries_what_every_response_does_and_is_count
             assert client.response is not None
             assert client.response.headers["X-Request-ID"] == "camera-1"
             assert "inference;dur=" in client.response.headers["Server-Timing"]
+        with pytest.raises(InvalidStatus):
+            await connect(url, origin=Origin("https://evil.example"))
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"{url}/nowhere")
         assert refused.value.response.headers["X-Request-ID"]
         assert "inference;dur=" in refused.value.response.headers["Server-Timing"]
         counted = await server.engine.render_metrics()
     assert b'requests_total{method="GET",route="/live",status="101"} 1.0' in counted
+    assert b'requests_total{method="GET",route="/live",status="403"} 1.0' in counted
     assert b'requests_total{method="GET",route="unmatched",status="404"} 1.0' in counted
 
 

@@ -39,7 +39,8 @@ class Observe:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI says."""
         if scope["type"] == "websocket":
-            await self._app(scope, receive, _Opened(scope, send).send)
+            opened = _Opened(scope, self._named(scope["path"]), send)
+            await self._app(scope, receive, opened.send)
             return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
@@ -47,7 +48,7 @@ class Observe:
         method = scope["method"]
         if method == "HEAD":  # the server leaves the body out
             scope = {**scope, "method": "GET"}
-        path = scope["path"] if scope["path"] in self._paths else "unmatched"
+        path = self._named(scope["path"])
         request = _Observed(scope, method, path, send)
         try:
             await self._app(scope, receive, request.send)
@@ -59,6 +60,9 @@ class Observe:
                 raise
         finally:
             request.finish()
+
+    def _named(self, path: str) -> str:
+        return path if path in self._paths else "unmatched"
 
 
 class _Observed:
@@ -116,9 +120,10 @@ class _Observed:
 class _Opened:
     """A camera's connection, until it is open or refused."""
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, path: str, send: Send) -> None:
         self._id = scope["state"]["request_id"] = _request_id(scope)
         self._scope = scope
+        self._path = path
         self._send = send
         self._start = time.perf_counter()
 
@@ -128,8 +133,7 @@ class _Opened:
             message["headers"] = [*message.get("headers", ()), *headers(self._id, NOTHING)]
             engine: Engine = self._scope["state"]["engine"]
             seconds = time.perf_counter() - self._start
-            route = getattr(self._scope.get("route"), "path", "unmatched")
-            engine.metrics.answered(route, "GET", message.get("status", 101), seconds)
+            engine.metrics.answered(self._path, "GET", message.get("status", 101), seconds)
         await self._send(message)
 
 

@@ -9,7 +9,7 @@ from service import backoff
 from service.serve import serve
 from service.settings import Settings
 from tests import processes
-from tests.e2e.conftest import Server, running_server
+from tests.servers import Server, running_server
 
 
 @contextmanager

@@ -1,17 +1,9 @@
 """What kind of answer a client gets where there are two."""
 
-from collections.abc import Iterator
-
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.test_api import png, serving
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with serving() as client:
-        yield client
+from tests.api import png
 
 
 def kind(client: TestClient, *accepts: str) -> str:

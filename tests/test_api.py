@@ -4,9 +4,8 @@ import gzip
 import io
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
-from prometheus_client.parser import text_string_to_metric_families
 
 from service import engine
 from service.api import schemas
@@ -27,38 +25,8 @@ from service.intake import SMALL_BYTES
 from service.records import Picture
 from service.settings import Settings
 from tests import processes
+from tests.api import check_problem, explain, png, post, rejected, samples, serving
 from tests.fakes import POISON
-
-Process = Callable[[], None]
-
-
-def png(value: int = 0, size: tuple[int, int] = (64, 64)) -> bytes:
-    out = io.BytesIO()
-    Image.new("L", size, value).save(out, "PNG")
-    return out.getvalue()
-
-
-@asynccontextmanager
-async def _open(settings: Settings, process: Process) -> AsyncIterator[Engine]:
-    async with Engine.open(settings, lambda _: processes.argv(process)) as engine:
-        yield engine
-
-
-@contextmanager
-def serving(process: Process = processes.sound, **changes: object) -> Iterator[TestClient]:
-    settings = Settings().with_changes(**{"workers": 1, **changes})
-    with TestClient(create_app(settings, partial(_open, process=process))) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with serving() as client:
-        yield client
-
-
-def post(client: TestClient, body: bytes, kind: str = "image/png", **query: Any) -> Response:  # noqa: ANN401  # any value of a query
-    return client.post("/classify", content=body, headers={"Content-Type": kind}, params=query)
 
 
 def test_an_aligned_face_is_answered_as_the_contract_says(client: TestClient) -> None:
@@ -107,27 +75,6 @@ def test_below_the_threshold_an_answer_abstains(
 ) -> None:
     response = post(client, png(0), faces="whole", threshold=threshold)
     assert response.json()["faces"][0]["abstained"] is abstained
-
-
-def rejected(client: TestClient) -> dict[str, float]:
-    """How often the service refused for which reason, as its metrics say."""
-    families = text_string_to_metric_families(client.get("/metrics").text)
-    samples = [
-        s for family in families for s in family.samples if s.name.endswith("rejected_total")
-    ]
-    return {sample.labels["reason"]: sample.value for sample in samples}
-
-
-def check_problem(response: Response, status: int, slug: str) -> str:
-    assert response.status_code == status
-    assert response.headers["Content-Type"] == "application/problem+json"
-    problem = response.json()
-    assert set(problem) == {"type", "title", "status", "detail", "request_id"}
-    assert problem["type"] == f"urn:gimefive:{slug}"
-    assert problem["status"] == status
-    assert problem["request_id"] == response.headers["X-Request-ID"]
-    assert "Traceback" not in problem["detail"]
-    return str(problem["detail"])
 
 
 @pytest.mark.parametrize(
@@ -293,13 +240,6 @@ def test_the_time_spent_is_told_by_stage(client: TestClient) -> None:
     assert list(stages) == ["decode", "detect", "queue", "inference"]
     assert float(stages["inference"]) == 250
     assert float(stages["decode"]) > 0
-
-
-def explain(client: TestClient, body: bytes, accept: str = "*/*", **query: Any) -> Response:  # noqa: ANN401  # any value of a query
-    headers = {"Content-Type": "image/png", "Accept": accept}
-    return client.post(
-        "/explain", content=body, headers=headers, params={"faces": "whole", **query}
-    )
 
 
 def opened(response: Response) -> Image.Image:
@@ -509,15 +449,6 @@ def test_probes_answer_and_draining_turns_readiness_only(client: TestClient) -> 
         other.app_state["engine"].draining = True
         check_problem(other.get("/readyz"), 503, "not-ready")
         assert other.get("/livez").status_code == 200
-
-
-def samples(client: TestClient) -> dict[str, float]:
-    families = text_string_to_metric_families(client.get("/metrics").text)
-    return {
-        sample.name + str(dict(sorted(sample.labels.items()))): sample.value
-        for family in families
-        for sample in family.samples
-    }
 
 
 def test_requests_are_counted_by_route_also_where_none_was_reached(tmp_path: Path) -> None:

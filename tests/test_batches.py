@@ -1,6 +1,6 @@
 """POST /classify/frames: a batch is admitted whole, and its frames stand or fall alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,14 +12,8 @@ from service.api.bodies import Part
 from service.errors import TooLarge
 from service.limits import Quota
 from tests import processes
+from tests.api import check_problem, png, rejected, serving
 from tests.fakes import POISON
-from tests.test_api import check_problem, png, rejected, serving
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with serving() as client:
-        yield client
 
 
 def post(client: TestClient, frames: Sequence[bytes], **query: Any) -> Response:  # noqa: ANN401  # any value of a query

@@ -34,9 +34,9 @@ from service.client.queries import (
     VideoQuery,
 )
 from tests import processes, videos
+from tests.api import png, serving
 from tests.fakes import POISON
 from tests.served import served
-from tests.test_api import png, serving
 
 PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
 

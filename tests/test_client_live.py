@@ -18,9 +18,9 @@ from service.client import AsyncClient, LiveAnswer, Retries, Unreachable
 from service.client.queries import LiveQuery
 from service.explanation import LiveResult
 from tests import videos
+from tests.api import png
+from tests.cameras import NOTHING, look_with
 from tests.served import served
-from tests.test_api import png
-from tests.test_live import NOTHING, look_with
 
 pytestmark = pytest.mark.anyio
 

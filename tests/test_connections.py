@@ -21,8 +21,8 @@ from service.errors import BadInput
 from service.explanation import LiveResult
 from service.tracks import Tracker
 from tests import videos
+from tests.api import png
 from tests.served import open_files, served
-from tests.test_api import png
 from tests.virtual import VirtualLoop
 
 

@@ -8,8 +8,8 @@ from starlette.types import Message
 
 from service.deadlines import within
 from tests import processes
+from tests.api import check_problem, png, serving
 from tests.fakes import POISON
-from tests.test_api import check_problem, png, serving
 from tests.videos import counting, encode
 
 FORM = "multipart/form-data; boundary=x"

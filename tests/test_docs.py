@@ -1,7 +1,6 @@
 """What the documents promise is there, and what is there is in the documents."""
 
 import re
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -10,15 +9,7 @@ from service.api.problems import TABLE
 from service.metrics import Metrics
 from service.records import ModelInfo
 from service.settings import Settings
-
-ROOT = Path(__file__).parent.parent
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-
-
-def rows(heading: str) -> set[str]:
-    """The first column of the table below a heading of docs/operations.md."""
-    section = OPERATIONS.partition(f"## {heading}\n")[2].partition("\n## ")[0]
-    return set(re.findall(r"^\| `([^`{]+)", section, re.MULTILINE))
+from tests.documents import OPERATIONS, ROOT, rows
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

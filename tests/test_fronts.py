@@ -18,12 +18,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import processes
-from tests.e2e.conftest import Server, command
-from tests.e2e.test_serve import wait_for_the_end_of
+from tests.api import check_counts, png
 from tests.fakes import POISON
 from tests.fronts import fronts_of, two_fronts
-from tests.test_api import png
-from tests.test_metrics import check_counts
+from tests.servers import Server, command, wait_for_the_end_of
 
 ROOM = 32
 """Faces that may wait behind the gate."""

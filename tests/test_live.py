@@ -4,52 +4,21 @@ import asyncio
 import base64
 import json
 import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
-from service.camera import Camera
 from service.core import Core
-from service.engine import Engine
 from service.errors import NotReady
 from service.explanation import LiveResult
-from service.records import Classification, Timings
-from service.server import DrainingServer
-from service.tracks import Tracker
-from tests.served import served
-from tests.test_api import png
+from tests.api import png
+from tests.cameras import NOTHING, Look, closed, exchange, live, look_with
 
 pytestmark = pytest.mark.anyio
-
-Look = Callable[[bytes], Any]
-NOTHING = LiveResult(Classification(1, 1, (), Timings()))
-
-
-@asynccontextmanager
-async def live(**changes: object) -> AsyncIterator[tuple[DrainingServer, str]]:
-    """A server, and where its cameras go."""
-    async with served(**changes) as (server, url):
-        yield server, f"ws{url.removeprefix('http')}/live"
-
-
-async def exchange(client: ClientConnection, frame: bytes | str) -> dict[str, Any]:
-    await client.send(frame)
-    answer: dict[str, Any] = json.loads(await client.recv())
-    return answer
-
-
-def look_with(monkeypatch: pytest.MonkeyPatch, looks: Callable[[], Look]) -> None:
-    """Give each camera an eye of its own."""
-
-    def camera(*_: object) -> nullcontext[Camera]:
-        return nullcontext(Camera(looks(), Tracker()))
-
-    monkeypatch.setattr(Engine, "camera", camera)
 
 
 async def test_a_frame_is_answered_as_the_contract_says() -> None:
@@ -163,14 +132,6 @@ async def test_a_camera_that_is_slow_holds_up_none_of_nine_others(
         assert await asyncio.gather(*(camera() for _ in range(9))) == [[0, 1, 2, 3, 4]] * 9
         gate.set()
         assert json.loads(await held.recv())["seq"] == 0
-
-
-async def closed(client: ClientConnection) -> tuple[int, str]:
-    """The code and the words with which the server ends it."""
-    with pytest.raises(ConnectionClosed) as ended:
-        await client.recv()
-    assert ended.value.rcvd is not None
-    return ended.value.rcvd.code, ended.value.rcvd.reason
 
 
 async def test_a_method_with_pluses_may_be_spelled_as_it_is() -> None:

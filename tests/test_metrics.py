@@ -1,39 +1,11 @@
 """What the service counts is what its clients counted."""
 
 import time
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from tests import processes
+from tests.api import check_counts, explain, png, post, samples, serving
 from tests.fakes import POISON
-from tests.test_api import explain, png, post, samples, serving
-
-
-def check_counts(text: str, answers: list[int]) -> None:
-    """The metrics say what a client counted that sent nothing but single faces."""
-    seen = Counter(answers)
-    samples = [
-        sample for family in text_string_to_metric_families(text) for sample in family.samples
-    ]
-
-    def total(name: str, **labels: str) -> float:
-        return sum(
-            sample.value
-            for sample in samples
-            if sample.name == f"gimefive_{name}" and labels.items() <= sample.labels.items()
-        )
-
-    for status, count in seen.items():
-        assert total("requests_total", route="/classify", status=str(status)) == count
-    assert total("request_duration_seconds_count", route="/classify") == len(answers)
-    assert total("faces_total") == seen[200]
-    assert total("rejected_total") == seen[503]
-    assert total("batch_size_sum", lane="interactive") == seen[200]
-    assert total("queue_duration_seconds_count", lane="interactive") == seen[200]
-    assert total("inference_duration_seconds_count") == total("batch_size_count")
-    assert total("queue_depth") == total("dropped_total") == 0
 
 
 def test_under_load_every_number_is_the_clients_own() -> None:

@@ -16,9 +16,8 @@ from service.api import lines
 from service.api.openapi import EXAMPLES
 from service.api.problems import TABLE
 from service.csv_text import csv_text
-from tests.test_api import png, serving
-from tests.test_live import exchange, live
-from tests.test_security import KEY, line
+from tests.api import KEY, line, png, serving
+from tests.cameras import exchange, live
 from tests.videos import counting, encode
 
 Document = dict[str, Any]
@@ -46,12 +45,6 @@ OF_HTTP = {
     *("referrer-policy", "vary", "x-content-type-options", "x-frame-options"),
 }
 """Headers that say nothing of this API."""
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with serving() as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """The page as it is served; tests/e2e/test_page*.py are its use in a browser."""
 
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,15 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from service.drawing.palette import EMOTION_COLOURS
-from tests.test_api import serving
 
 WEB = Path(__file__).parent.parent / "service" / "web"
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with serving() as client:
-        yield client
 
 
 class Markup(HTMLParser):

@@ -12,8 +12,8 @@ from service.engine import Engine
 from service.imaging import decode
 from service.settings import Settings
 from tests import test_batches, test_videos
+from tests.api import explain, png, post, serving
 from tests.pictures import PORTRAIT, encode
-from tests.test_api import explain, png, post, serving
 from tests.videos import counting, grey
 from tests.videos import encode as encode_video
 

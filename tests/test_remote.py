@@ -16,8 +16,8 @@ from service.remote import RemoteModel
 from service.settings import Settings
 from service.startup import start_workers
 from tests import processes
-from tests.e2e.test_serve import wait_for_the_end_of
 from tests.fakes import POISON, face, scores_of
+from tests.servers import wait_for_the_end_of
 
 pytestmark = pytest.mark.anyio
 

@@ -1,7 +1,6 @@
 """Keys, rates, headers and patience, with the API for real and a fake model behind it."""
 
 import asyncio
-import hashlib
 import os
 import re
 import socket
@@ -19,14 +18,8 @@ from service.api.guard import LEAST_RATE, SlowBodyGuard
 from service.api.security import Keys, subprotocol
 from service.errors import KeysUnusable, RateLimited, SlowClient, Unauthorised
 from service.limits import RateLimiter
-from tests.e2e.conftest import running_server
-from tests.test_api import check_problem, png, post, serving
-
-KEY = "correct horse"
-
-
-def line(name: str, key: str) -> str:
-    return f"{name}:{hashlib.sha256(key.encode()).hexdigest()}\n"
+from tests.api import KEY, check_problem, line, png, post, serving
+from tests.servers import running_server
 
 
 @pytest.fixture

@@ -28,10 +28,10 @@ from service.errors import TracesUnusable
 from service.settings import Settings
 from service.traces import MOST_STEPS, Traces, exporting
 from tests import processes
+from tests.api import png, post
 from tests.batching.harness import Notes, lane
 from tests.fakes import POISON, FakeWorker, face
 from tests.served import served
-from tests.test_api import png, post
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 """The example of W3C Trace Context."""

@@ -26,18 +26,12 @@ from service.engine import Engine
 from service.records import Picture
 from service.video import Frame, Video
 from tests import processes
+from tests.api import check_problem, rejected, serving
 from tests.fakes import POISON
 from tests.served import served
-from tests.test_api import check_problem, rejected, serving
 from tests.videos import counted, counting, damaged, encode, grey, moving_portrait
 
 MP4 = {"Content-Type": "video/mp4"}
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[TestClient]:
-    with serving() as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

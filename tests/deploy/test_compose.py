@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests.deploy.dashboard import expressions
 from tests.deploy.engine import ROOT, docker, figure, load, patience, wait_healthy
-from tests.deploy.test_files import expressions
 from tests.videos import counting, encode
 
 pytestmark = pytest.mark.deployed

@@ -12,11 +12,11 @@ import yaml
 from service.api.problems import TABLE, Problem
 from service.settings import Settings
 from tests.deploy.conftest import ROOT, tool
-from tests.test_docs import rows
+from tests.deploy.dashboard import expressions
+from tests.documents import rows
 
 OVERLAYS = ("cpu", "gpu", "monitoring", "autoscale")
 PROMETHEUS = ROOT / "deploy" / "prometheus"
-DASHBOARD = ROOT / "k8s" / "components" / "monitoring" / "gimefive.json"
 
 
 def run(name: str, *arguments: object) -> str:
@@ -148,16 +148,6 @@ def test_every_alert_says_in_the_documents_what_to_do() -> None:
     section = (ROOT / "docs/operations.md").read_text().partition("## Alerts\n")[2]
     described = set(re.findall(r"^\| `(Gimefive\w+)`", section.partition("\n## ")[0], re.MULTILINE))
     assert described == {rule["alert"] for group in groups for rule in group["rules"]}
-
-
-def expressions() -> list[str]:
-    """What the dashboard asks, with its variables filled in."""
-    board = json.loads(DASHBOARD.read_text())
-    return [
-        target["expr"].replace("$job", ".+").replace("$__rate_interval", "1m")
-        for panel in board["panels"]
-        for target in panel["targets"]
-    ]
 
 
 def test_prometheus_understands_every_panel(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.api import png
 from tests.deploy.conftest import ROOT, tool
 from tests.served import served
-from tests.test_api import png
 from tests.videos import counting, encode
 
 pytestmark = pytest.mark.anyio

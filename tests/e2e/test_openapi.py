@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from tests import videos
-from tests.e2e.conftest import Server
+from tests.servers import Server
 
 
 def test_every_command_that_is_shown_gets_an_answer(

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from service.records import EMOTIONS
 from tests.e2e.browser import PORTRAIT, face, heat, open_file, wait_painted, watched_page
-from tests.e2e.conftest import Server
+from tests.servers import Server
 
 
 def test_the_document_of_the_api_is_read_and_tried_with_no_other_host(

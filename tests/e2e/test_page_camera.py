@@ -9,7 +9,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Playwright, WebSocketRoute, expect
 
 from tests.e2e.browser import PORTRAIT, chromium, face, heat, open_file, wait_painted, watched_page
-from tests.e2e.conftest import Server
+from tests.servers import Server
 
 
 @pytest.fixture(scope="module")

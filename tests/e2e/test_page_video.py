@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests import videos
 from tests.e2e.browser import face, heat, open_file, watched_page
-from tests.e2e.conftest import Server
+from tests.servers import Server
 
 
 def test_a_video_is_followed_on_a_timeline_that_seeks(page: Page, walk: Path) -> None:

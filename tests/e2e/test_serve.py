@@ -7,14 +7,13 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import ROOT, Server, command, running_server
+from tests.servers import ROOT, Server, command, running_server, wait_for_the_end_of
 
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -48,21 +47,6 @@ def test_an_explanation_is_of_the_score_that_is_served(server: Server, photograp
     assert explained.headers["X-Emotion"] == face["emotion"]
     assert float(explained.headers["X-Confidence"]) == pytest.approx(face["confidence"], abs=0.05)
     assert explained.headers["X-Map-Empty"] == "false"
-
-
-def ended(pid: int) -> bool:
-    """Whether the process is gone, or dead and only not yet collected."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # it may go between opening and reading
-        return True
-
-
-def wait_for_the_end_of(pids: list[int]) -> None:
-    limit = time.monotonic() + 10
-    while not all(ended(pid) for pid in pids):
-        assert time.monotonic() < limit, "a process outlived its parent"
-        os.sched_yield()
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])

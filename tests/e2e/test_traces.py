@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 import service
-from tests.e2e.conftest import running_server
+from tests.servers import running_server
 
 
 @contextmanager

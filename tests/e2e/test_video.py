@@ -15,8 +15,8 @@ import av
 import httpx
 import pytest
 
-from tests.e2e.conftest import command, running_server
 from tests.served import open_files
+from tests.servers import command, running_server
 from tests.videos import encode, moving_portrait
 
 MP4 = {"Content-Type": "video/mp4"}

@@ -10,8 +10,10 @@ import torch
 from PIL import Image
 from torch import nn
 
+from training import metrics
 from training.data import FaceSet
 from training.network import EMOTIONS, GiMeFive
+from training.report import Scored
 
 
 def lively_network() -> GiMeFive:
@@ -86,3 +88,12 @@ def write_paper_layout(faces: FaceSet, parent: Path) -> Path:
     path = parent / f"train_{faces.name}_labels.csv"
     path.write_text(listing(faces, header=False))
     return path
+
+
+def drawn(temperature: float, faces: int, seed: int) -> Scored:
+    """Logits whose true probabilities are their softmax at `temperature`."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2, size=(faces, 6))
+    up_to = metrics.softmax(logits, temperature).cumsum(axis=1)
+    labels = (rng.random((faces, 1)) > up_to[:, :-1]).sum(axis=1)
+    return Scored(logits, labels)

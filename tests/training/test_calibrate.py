@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training import metrics
+from tests.training.generated import drawn
 from training.calibrate import (
     choose_threshold,
     fit_offsets,
@@ -13,15 +13,6 @@ from training.calibrate import (
     temperatures_of_others,
 )
 from training.report import THRESHOLDS, Scored
-
-
-def drawn(temperature: float, faces: int, seed: int) -> Scored:
-    """Logits whose true probabilities are their softmax at `temperature`."""
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(scale=2, size=(faces, 6))
-    up_to = metrics.softmax(logits, temperature).cumsum(axis=1)
-    labels = (rng.random((faces, 1)) > up_to[:, :-1]).sum(axis=1)
-    return Scored(logits, labels)
 
 
 @pytest.mark.parametrize("true", [0.4, 1.0, 2.5])

@@ -10,8 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 from tests.training.conftest import Exported
-from tests.training.generated import lively_network, noise_faces, write_zip
-from tests.training.test_calibrate import drawn
+from tests.training.generated import drawn, lively_network, noise_faces, write_zip
 from training import export, material
 from training.__main__ import app
 from training.ablation import BASE, Answers, Faces

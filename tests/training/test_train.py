@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.multiprocessing.spawn import ProcessExitedException
 from torch.nn import functional
 
-from tests.e2e.test_serve import wait_for_the_end_of
+from tests.servers import wait_for_the_end_of
 from tests.training.conftest import Exported
 from tests.training.generated import noise_faces
 from training import origin

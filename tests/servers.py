@@ -1,0 +1,91 @@
+"""Servers in processes of their own, as users start them."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server in a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+
+    def workers(self) -> list[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+
+def command(*arguments: str) -> list[str]:
+    """The command `gimefive`, run from this checkout."""
+    return [sys.executable, "-m", "service.cli", *arguments]
+
+
+@contextmanager
+def running_server(
+    scheme: str = "http", start: Sequence[str] = (), **settings: object
+) -> Iterator[Server]:
+    """A server on a free port, started by `gimefive serve` or another command."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"start_timeout": 300, "port": port, **settings}  # a busy machine is slow
+    changes = {f"GIMEFIVE_{name.upper()}": str(value) for name, value in settings.items()}
+    process = subprocess.Popen(
+        start or command("serve"),
+        env={**os.environ, **changes},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if '"ready"' in line:
+                break
+        else:
+            raise AssertionError("it ended before it was ready:\n" + "".join(said))
+        url = f"{scheme}://127.0.0.1:{port}"
+        # Only waits until it listens; who it is, tests of TLS look at.
+        with httpx.Client(transport=httpx.HTTPTransport(verify=False, retries=5)) as client:
+            client.get(f"{url}/readyz").raise_for_status()
+        # Nobody reads the log, but a full pipe would stop the server.
+        drain = Thread(target=deque, args=(process.stderr, 0))
+        drain.start()
+        try:
+            yield Server(process, url)
+        finally:
+            process.kill()
+            drain.join()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def ended(pid: int) -> bool:
+    """Whether the process is gone, or dead and only not yet collected."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):  # it may go between opening and reading
+        return True
+
+
+def wait_for_the_end_of(pids: list[int]) -> None:
+    limit = time.monotonic() + 10
+    while not all(ended(pid) for pid in pids):
+        assert time.monotonic() < limit, "a process outlived its parent"
+        os.sched_yield()

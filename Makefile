@@ -11,8 +11,9 @@ TORCH := torch==2.13.0
 serve: .venv/.serving
 	@exec $(BIN)/gimefive serve
 
+# One thread each for what multiplies: more would wait for each other's cores.
 test: .venv/.developing check
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 check: .venv/.developing
 	$(BIN)/ruff check .

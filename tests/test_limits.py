@@ -1,0 +1,19 @@
+import pytest
+
+from service.errors import Overloaded
+from service.limits import Quota
+
+
+def test_who_finds_no_place_is_told_when_one_should_be_free() -> None:
+    now = [0.0]
+    quota = Quota(2, "videos are worked on", lambda: None, lambda: now[0])
+    with quota.hold(2), pytest.raises(Overloaded) as unknown, quota.hold():
+        pass
+    for _ in range(100):
+        with quota.hold():
+            now[0] += 60
+    with quota.hold(), quota.hold(), pytest.raises(Overloaded) as full, quota.hold():
+        pass
+    assert unknown.value.retry_after == 10
+    assert full.value.retry_after == pytest.approx(30, rel=0.01)
+    assert quota.held() == 0

@@ -11,7 +11,7 @@ from service.camera import Camera
 from service.classifier import Classifier
 from service.core import Core
 from service.deadlines import Cutoff, within
-from service.drawing import Style, Subject, draw, encode_png
+from service.drawing import Style
 from service.errors import ServiceError
 from service.explainer import Explainer
 from service.explanation import Explained, LiveResult, Question
@@ -176,7 +176,7 @@ class Engine:
             DeadlineExceeded: it took too long.
             ModelFailure: the model could not answer.
         """
-        async with self.limited(deadline) as moment:
+        async with self._limited(deadline) as moment:
             return await self._classifier.score(
                 await self._scene(data, faces, self._interactive, moment),
                 self._interactive,
@@ -209,7 +209,7 @@ class Engine:
             NotReady: the service is shutting down.
             DeadlineExceeded: it took too long.
         """
-        async with self.limited(deadline) as moment:
+        async with self._limited(deadline) as moment:
             pictures = [partial(self._decode, frame) for frame in frames]
             return await self.footage.frames(pictures, faces, track, moment)
 
@@ -240,7 +240,7 @@ class Engine:
             BadParameter: there are not as many.
             ServiceError: as for `classify`.
         """
-        async with self.limited(deadline) as moment:
+        async with self._limited(deadline) as moment:
             scene = await self._scene(data, faces, self._explaining, moment)
             with self.memory.hold(scene.picture.nbytes):
                 yield await self._explainer.explain(
@@ -267,25 +267,13 @@ class Engine:
     async def _look(self, faces: FaceMode, question: Question | None, frame: bytes) -> LiveResult:
         if question is None:
             return LiveResult(await self.classify(frame, faces))
-        async with self.limited(None) as moment:
+        async with self._limited(None) as moment:
             scene = await self._scene(frame, faces, self._explaining, moment)
             return await self._explainer.explain_live(scene, question, moment)
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
-        """An explanation as a PNG file.
-
-        Raises:
-            BadParameter: no such view, or one that this explanation cannot give.
-        """
-        face = explained.face
-        subject = Subject(
-            face.prediction,
-            face.crop_to_image,
-            face.explanation,
-            neighbours=explained.neighbours,
-            doubtful=face.prediction.confidence < style.threshold,
-        )
-        return await self._intake.run("draw", _png, view, explained.picture, subject, style)
+        """An explanation as a PNG file, as `Explainer.draw` says."""
+        return await self._explainer.draw(explained, view, style)
 
     async def _scene(
         self, data: bytes, faces: FaceMode, lane: Lane[RemoteModel, ItemT, ResultT], moment: float
@@ -302,18 +290,8 @@ class Engine:
     def _decode(self, read: Callable[[], bytes]) -> Picture:
         return imaging.decode(read(), self.settings.max_pixels)
 
-    def limited(self, deadline: float | None) -> AbstractAsyncContextManager[float]:
-        """What has to end by a moment that others see to, or within the settings' time from now.
-
-        Gives that moment.
-
-        Raises:
-            DeadlineExceeded: the settings' time has passed.
-        """
+    def _limited(self, deadline: float | None) -> AbstractAsyncContextManager[float]:
+        """The moment that others see to, or the settings' time from now, which is seen to here."""
         if deadline is not None:
             return nullcontext(deadline)
         return within(self.settings.deadline_ms / 1000)
-
-
-def _png(view: str, picture: Picture, subject: Subject, style: Style) -> bytes:
-    return encode_png(draw(view, picture, subject, style))

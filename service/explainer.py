@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.classifier import timings
+from service.drawing import Style, Subject, draw, encode_png
 from service.errors import BadParameter, NoFace
 from service.explanation import (
     Explained,
@@ -75,6 +76,22 @@ class Explainer:
             timings(scene.decode, scene.detect, [answer]),
         )
 
+    async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
+        """An explanation as a PNG file.
+
+        Raises:
+            BadParameter: no such view, or one that this explanation cannot give.
+        """
+        face = explained.face
+        subject = Subject(
+            face.prediction,
+            face.crop_to_image,
+            face.explanation,
+            neighbours=explained.neighbours,
+            doubtful=face.prediction.confidence < style.threshold,
+        )
+        return await self._intake.run("draw", _png, view, explained.picture, subject, style)
+
     async def explain_live(
         self, scene: DetectedImage, question: Question, deadline: float
     ) -> LiveResult:
@@ -129,6 +146,10 @@ class Explainer:
         prediction = Prediction(face, powers / powers.sum())
         self._metrics.classified(prediction.emotion)
         return ExplainedFace(prediction, crop_to_image, explanation)
+
+
+def _png(view: str, picture: Picture, subject: Subject, style: Style) -> bytes:
+    return encode_png(draw(view, picture, subject, style))
 
 
 def _check_face(face: int, found: int) -> None:

@@ -16,7 +16,6 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 
-from service import engine
 from service.api import schemas
 from service.api.app import create_app
 from service.drawing import draw
@@ -353,17 +352,19 @@ def test_what_cannot_be_explained_is_refused_with_what_can(
 def test_a_picture_that_is_drawn_for_too_long_is_given_up(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = threading.Event()
+    begun, told = threading.Event(), threading.Event()
 
     def slowly(*_: object) -> Picture:
+        begun.set()
         told.wait(60)
         return np.zeros((1, 1, 3), np.uint8)
 
-    monkeypatch.setattr(engine, "draw", slowly)
+    monkeypatch.setattr("service.explainer.draw", slowly)
     headers = {"Content-Type": "image/png", "X-Deadline-Ms": "500"}
     response = client.post("/explain?faces=whole", content=png(9), headers=headers)
     told.set()
     check_problem(response, 504, "deadline-exceeded")
+    assert begun.is_set()
 
 
 def test_a_face_that_is_explained_counts_as_classified() -> None:
@@ -412,7 +413,7 @@ def test_a_picture_counts_as_held_while_it_is_drawn_on(monkeypatch: pytest.Monke
             held.append(served.memory.held())
             return draw(*arguments)
 
-        monkeypatch.setattr("service.engine.draw", counting)
+        monkeypatch.setattr("service.explainer.draw", counting)
         response = client.post(
             "/explain?faces=whole", content=png(1), headers={"Content-Type": "image/png"}
         )

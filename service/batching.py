@@ -7,8 +7,9 @@ that has used the least of its share, and some are kept for urgent work where it
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Generic
 
 import structlog
@@ -42,10 +43,10 @@ class Batcher(Generic[WorkerT]):
         self._pool = WorkerPool(workers)
         queues = list(self._queues.values())
         self._admission = Admission(queues, self._pool, observer, clock, self._changed.set)
-        hands = [slot for slot in self._pool.slots for _ in range(2)]
-        self._tasks = [asyncio.create_task(self._serve(slot)) for slot in hands]
-        for task in self._tasks:
-            task.add_done_callback(_log_fault)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.healthy = True
+        """False once one of its tasks has failed, which none should."""
+        self._spawn(self._dispatch())
 
     async def submit(
         self,
@@ -88,11 +89,6 @@ class Batcher(Generic[WorkerT]):
         finally:
             self._admission.withdraw(queue, entries)
 
-    @property
-    def healthy(self) -> bool:
-        """False once something that takes batches has ended by itself, which nothing should."""
-        return not any(task.done() for task in self._tasks)
-
     def check(
         self, lane: Lane[WorkerT, ItemT, ResultT], items: int, deadline: float | None = None
     ) -> None:
@@ -111,45 +107,78 @@ class Batcher(Generic[WorkerT]):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._admission.close()  # again: what a worker had may just have been given back
 
-    async def _serve(self, slot: Slot[WorkerT]) -> None:
-        """One of a worker's two hands: while one's batch is computed, the other sends the next."""
-        while True:
-            queue, batch = await self._take(slot)
-            try:
-                await self._answer(slot, queue, batch)
-            except WorkerLost as error:
-                self._give_back(queue, batch, error)
-            except asyncio.CancelledError:
-                for entry in batch:
-                    entry.fail(NotReady("the service is shutting down: try again"))
-                raise
-            except Exception:
-                log.exception("a batch failed unexpectedly")
-                self._fail(
-                    queue, batch, ModelFailure("the service failed while it worked on this face")
-                )
-            self._changed.set()
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
-    async def _take(self, slot: Slot[WorkerT]) -> tuple[Queue, Entries]:
-        """The next batch for a worker, as soon as there is one that it may begin."""
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self.healthy = False
+            log.error("the batcher failed", exc_info=error)
+
+    async def _dispatch(self) -> None:
+        """Send batches to the workers, as soon as there is one that one of them may begin."""
         while True:
-            await slot.worker.ready()
-            now = self._clock()
-            queues = [
-                queue for queue in self._queues.values() if self._pool.may_begin(slot, queue, now)
-            ]
-            queue = choose(queues, now)
-            if queue is None:
-                await self._change(self._pool.pause(slot, now) if self._waiting else None)
-            elif batch := self._collect(queue, now):
-                return queue, batch
+            self._changed.clear()
+            while self._waiting and any(self._begin(slot) for slot in self._pool.slots):
+                pass
+            await self._change(self._pool.pause(self._clock()) if self._waiting else None)
+
+    def _begin(self, slot: Slot[WorkerT]) -> bool:
+        """Send a worker what it may begin now; whether there was anything."""
+        if not slot.worker.up:
+            if not slot.awaited:
+                slot.awaited = True
+                self._spawn(self._await_worker(slot))
+            return False
+        now = self._clock()
+        queue = choose(
+            [queue for queue in self._queues.values() if self._pool.may_begin(slot, queue, now)],
+            now,
+        )
+        if queue is None:
+            return False
+        if batch := self._collect(queue, now):
+            slot.begin(queue, len(batch), now)
+            work = self._spawn(self._work(slot, queue, batch, now))
+            work.add_done_callback(partial(self._finish, slot, queue, batch))
+        return True
+
+    def _finish(
+        self, slot: Slot[WorkerT], queue: Queue, batch: Entries, work: asyncio.Task[None]
+    ) -> None:
+        slot.end(queue)
+        self._changed.set()
+        if work.cancelled() or work.exception():
+            for entry in batch:
+                entry.fail(NotReady("the service is shutting down: try again"))
+
+    async def _await_worker(self, slot: Slot[WorkerT]) -> None:
+        """Notice that a worker is back."""
+        await slot.worker.ready()
+        slot.awaited = False
+        self._changed.set()
 
     async def _change(self, seconds: float | None) -> None:
         """Wait until something has changed, no longer than so many seconds."""
-        self._changed.clear()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
+
+    async def _work(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
+        """Have a worker answer a batch that it was sent at the moment `sent`."""
+        try:
+            await self._answer(slot, queue, batch, sent)
+        except WorkerLost as error:
+            self._give_back(queue, batch, error)
+        except Exception:
+            log.exception("a batch failed unexpectedly")
+            self._fail(
+                queue, batch, ModelFailure("the service failed while it worked on this face")
+            )
 
     @property
     def _waiting(self) -> bool:
@@ -190,14 +219,11 @@ class Batcher(Generic[WorkerT]):
                 again.append(entry)
         queue.put_back(again)
         self._admission.report_depth(queue)
-        self._changed.set()
 
-    async def _answer(self, slot: Slot[WorkerT], queue: Queue, batch: Entries) -> None:
+    async def _answer(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
         """Run a batch; one that fails is tried in halves, so that a bad item fails alone."""
-        sent = self._clock()
         try:
-            with slot.at(queue, len(batch), sent):
-                answered = await queue.lane.run(slot.worker, [entry.item for entry in batch])
+            answered = await queue.lane.run(slot.worker, [entry.item for entry in batch])
         except ModelFailure as error:
             self._tracer.batch_span(queue.lane.name, batch, sent, self._clock(), error)
             if isinstance(error, WorkerLost):
@@ -211,7 +237,7 @@ class Batcher(Generic[WorkerT]):
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
                 if wanted := self._wanted(half):
-                    await self._answer(slot, queue, wanted)
+                    await self._answer(slot, queue, wanted, self._clock())
             return
         begun = max(sent, slot.finished)  # what was sent ahead had to wait for the one before it
         slot.finished = self._clock()
@@ -239,8 +265,3 @@ class Batcher(Generic[WorkerT]):
         for entry in batch:
             entry.fail(error)
             self._observer.failed(queue.lane.name)
-
-
-def _log_fault(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        log.error("batches are no longer taken", exc_info=error)

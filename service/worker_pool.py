@@ -1,7 +1,6 @@
 """The workers, what each is at, and what each may begin now: decisions, apart from the loops."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from math import inf
 from typing import Generic, Protocol, TypeVar
 
@@ -10,6 +9,9 @@ from service.queues import Queue
 LEAD = 0.002
 """How long before a batch should be ready the next urgent one is sent, in seconds: about what an
 answer and a question need on their way, in which a worker would have nothing to do."""
+
+AHEAD = 2
+"""Most batches that a worker is sent before it has answered the first."""
 
 UNKNOWN = inf
 """Seconds that a batch takes of which nothing is known."""
@@ -44,12 +46,14 @@ class Slot(Generic[WorkerT]):
         yielding: how many of them are of lanes that can wait.
         busy_until: moment when all of them should be ready, as far as that can be told.
         finished: moment when it answered last.
+        awaited: whether somebody waits for it to be up.
     """
 
     def __init__(self, worker: WorkerT) -> None:
         self.worker = worker
         self.batches = self.yielding = 0
         self.busy_until = self.finished = 0.0
+        self.awaited = False
 
     @property
     def idle(self) -> bool:
@@ -60,22 +64,20 @@ class Slot(Generic[WorkerT]):
         """Whether what it is at is as good as ready; one that is overdue may well hang."""
         return self.worker.up and abs(self.busy_until - now) <= LEAD
 
-    @contextmanager
-    def at(self, queue: Queue, items: int, now: float) -> Iterator[None]:
-        """It works on a batch."""
-        yielding = not queue.lane.urgent
+    def begin(self, queue: Queue, items: int, now: float) -> None:
+        """It is sent a batch."""
         self.batches += 1
-        self.yielding += yielding
+        self.yielding += not queue.lane.urgent
         self.busy_until = max(self.busy_until, now) + (
             queue.cost.seconds(items, queue.cap) or UNKNOWN
         )
-        try:
-            yield
-        finally:
-            self.batches -= 1
-            self.yielding -= yielding
-            if not self.batches:
-                self.busy_until = 0.0
+
+    def end(self, queue: Queue) -> None:
+        """A batch is answered, or given up."""
+        self.batches -= 1
+        self.yielding -= not queue.lane.urgent
+        if not self.batches:
+            self.busy_until = 0.0
 
 
 class WorkerPool(Generic[WorkerT]):
@@ -117,15 +119,16 @@ class WorkerPool(Generic[WorkerT]):
         that another is soon free.
         """
         if slot.batches:
-            return queue.lane.urgent and not self.idle and slot.due(now)
+            return slot.batches < AHEAD and queue.lane.urgent and not self.idle and slot.due(now)
         if queue.lane.urgent or now >= self.urgent_until:
             return True
         return sum(bool(other.yielding) for other in self.slots) < max(1, len(self.slots) // 2)
 
-    def pause(self, slot: Slot[WorkerT], now: float) -> float | None:
+    def pause(self, now: float) -> float | None:
         """Seconds until `may_begin` changes by itself; None if only an event can change it."""
-        moment = slot.busy_until - LEAD if slot.batches else self.urgent_until
-        return moment - now if now < moment < UNKNOWN else None
+        moments = [slot.busy_until - LEAD for slot in self.slots if slot.batches]
+        moments.append(self.urgent_until)
+        return min((moment - now for moment in moments if now < moment < UNKNOWN), default=None)
 
 
 def choose(queues: Sequence[Queue], now: float) -> Queue | None:

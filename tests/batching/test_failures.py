@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from service.errors import ModelFailure, WorkerLost
+from service.errors import ModelFailure, NotReady, WorkerLost
 from service.lanes import BatchResult
 from service.records import FaceImage, Scores
 from tests.batching.harness import Notes, harness, run, until_idle
@@ -109,3 +109,16 @@ async def test_a_batcher_that_takes_no_more_batches_is_not_sound() -> None:
         assert not d.batcher.healthy
         late.cancel()
         await asyncio.gather(late, return_exceptions=True)
+
+
+@pytest.mark.parametrize("steps", range(8))
+async def test_whenever_it_closes_whoever_waits_is_told(steps: int) -> None:
+    worker = FakeWorker()
+    worker.gate.clear()
+    async with harness(worker, max_batch=1) as d:
+        requests = [d.ask(1), d.ask(2)]
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await d.batcher.close()
+        answers = await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), 5)
+    assert [type(answer) for answer in answers] == [NotReady, NotReady]

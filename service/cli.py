@@ -15,7 +15,7 @@ from rich.console import Console
 import service
 from service import logs
 from service.atomic import atomic_write
-from service.commands.ending import check_outputs, ending, settings_with, stop
+from service.commands.ending import check_folders, check_outputs, ending, settings_with, stop
 from service.commands.resumable_csv import ResumableCsv
 from service.csv_text import csv_text
 from service.errors import BadInput, ServiceError
@@ -115,14 +115,14 @@ def classify(
     precision: PrecisionOption = None,
 ) -> None:
     """Classify images; a table on a terminal. The exit status is 1 if one could not be read."""
-    from service.commands import pictures, report
+    from service.commands import pictures, report, sources
 
     if as_json and as_csv:
         raise typer.BadParameter("--json or --csv, not both")
     settings = _settings(url, device, precision)
     resumed = _resumed(paths) if as_csv else None
     try:
-        found = pictures.find(paths)
+        found = sources.find(paths, sources.PICTURES)
     except BadInput as error:
         raise typer.BadParameter(str(error), param_hint="PATHS") from error
     files = [file for file in found if resumed is None or str(file) not in resumed.done]
@@ -184,11 +184,15 @@ def explain(
 
 @app.command()
 def video(
-    source: Annotated[Path, typer.Argument(help="a video")],
+    sources: Annotated[list[Path], typer.Argument(help="a video; several, and folders of them")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="MP4 to write, drawn on")
+        Path | None,
+        typer.Option("-o", "--output", help="MP4 to write, drawn on; a folder for several"),
     ] = None,
-    table: Annotated[Path | None, typer.Option("--csv", help="CSV to write, a row a face")] = None,
+    table: Annotated[
+        Path | None,
+        typer.Option("--csv", help="CSV to write, a row a face; a folder for several"),
+    ] = None,
     every: Annotated[int | None, typer.Option(help="look at every n-th frame")] = None,
     fps: Annotated[float | None, typer.Option(help="look at so many frames a second")] = None,
     start: Annotated[float, typer.Option(help="where to begin, in seconds")] = 0.0,
@@ -205,17 +209,32 @@ def video(
     device: Device = None,
     precision: PrecisionOption = None,
 ) -> None:
-    """Classify a video's faces, and draw what they show. Ctrl-C leaves no broken file.
+    """Classify videos' faces, and draw what they show. Ctrl-C leaves no broken file.
+
+    Of several, the outputs lie in folders, named like the videos; those that are there already
+    are not made again.
 
     A service at --url tells what it saw or draws, not both: with -o and --csv
     it is sent the file twice; with -o alone once, and who was seen is not told.
 
-    The exit status is 1 if the model could not answer for a frame, and if the video
-    breaks off; the CSV holds the frames before that then.
+    The exit status is 1 if the model could not answer for a frame, and if a video
+    breaks off; its CSV holds the frames before that then.
     """
     from service.commands import video as command
 
-    check_outputs(source, (output, ".mp4"), (table, ""))
+    several = len(sources) > 1 or sources[0].is_dir()
+    if several:
+        check_folders((output, ".mp4"), (table, ".csv"))
+        try:
+            jobs = command.in_folders(sources, output, table)
+        except BadInput as error:
+            raise typer.BadParameter(str(error)) from error
+    else:
+        check_outputs(sources[0], (output, ".mp4"), (table, ""))
+        jobs = [command.Job(sources[0], output, table)]
+    if several and (done := [job for job in jobs if job.done]):
+        typer.echo(f"{len(done)} of {len(jobs)} were looked at before", err=True)
+        jobs = [job for job in jobs if not job.done]
     settings = _settings(url, device, precision)
     query = {
         "every": every,
@@ -231,20 +250,13 @@ def video(
         "faces": faces,
     }
 
-    async def work() -> command.Outcome:
+    async def work() -> int:
         async with _backend(settings, url, key_file) as backend:
-            job = command.Job(source, output, table, query)
-            return await command.run(backend, job, Console(stderr=True))
+            return await command.run(backend, jobs, query, Console(stderr=True), again=several)
 
     with ending():
-        outcome = asyncio.run(work())
-    if outcome.summary:
-        command.print_summary(outcome.summary)
-    if outcome.problem:
-        if table:
-            typer.echo(f"gimefive: {table} holds the rows up to the failure below", err=True)
-        stop(outcome.problem)
-    raise typer.Exit(1 if outcome.failed else 0)
+        failed = asyncio.run(work()) if jobs else 0
+    raise typer.Exit(1 if failed else 0)
 
 
 def _settings(

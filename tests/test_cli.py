@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import service
 from service.cli import app
-from service.commands.pictures import find
+from service.commands.sources import PICTURES, find
 from service.records import EMOTIONS
 from tests import videos
 
@@ -169,7 +169,7 @@ def test_nobody_at_the_url_is_told_once(folder: Path) -> None:
 def test_linked_folders_are_looked_into_once(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
     (tmp_path / "circle").symlink_to(tmp_path)
-    found = find([tmp_path])
+    found = find([tmp_path], PICTURES)
     assert found == [tmp_path / "link" / "a.jpg", tmp_path / "link" / "deep" / "b.JPG"]
 
 
@@ -260,6 +260,51 @@ def test_a_table_of_something_else_is_not_written_over(tmp_path: Path) -> None:
         table.unlink(missing_ok=True)
         run(*arguments)
     assert len(table.read_text().splitlines()) == 3
+
+
+def test_videos_of_a_folder_have_outputs_in_folders_and_are_looked_at_once(tmp_path: Path) -> None:
+    films, tables, drawn = (tmp_path / name for name in ("films", "tables", "drawn"))
+    (films / "deep").mkdir(parents=True)
+    for name in ("a.mp4", "deep/b.MKV", "zero.mov"):
+        (films / name).write_bytes(videos.encode(videos.counting(3)))
+    (films / "zero.mov").write_bytes(b"hello")
+    (films / "notes.txt").write_text("no video")
+    arguments = ("--csv", str(tables), "-o", str(drawn), "--faces", "whole")
+    out, err = run("video", str(films), *arguments, status=1)
+    assert f"{films / 'a.mp4'}: 3 faces in 3 frames" in out
+    assert f"{films / 'zero.mov'}: this is no video" in err
+    assert sorted(path.name for path in (*tables.rglob("*"), *drawn.rglob("*"))) == [
+        *("a.csv", "a.mp4", "b.csv", "b.mp4", "deep", "deep")
+    ]
+
+    (films / "zero.mov").unlink()
+    (tables / "deep" / "b.csv").unlink()
+    out, err = run("video", str(films), *arguments)
+    assert "1 of 2 were looked at before" in err
+    assert "a.mp4" not in out
+    assert len((tables / "deep" / "b.csv").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("a.mp4", "a.mov", "--csv", "tables"), "a.mp4 needs that name"),
+        ((".", "-o", "."), "needs that name"),
+        ((".", "--csv", "all.csv"), "name a folder"),
+        (("a.mp4", "a.mov", "-o", "notes"), "name a folder"),
+        (("empty",), "empty has no file that ends with .avi"),
+    ],
+)
+def test_what_several_videos_give_is_never_lost(
+    arguments: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    for name in ("a.mp4", "a.mov", "notes"):
+        Path(name).write_bytes(b"kept")
+    assert told in " ".join(run("video", *arguments, status=2)[1].replace("│", "").split())
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "a.mov", "notes", "empty"}
+    assert Path("a.mp4").read_bytes() == b"kept"
 
 
 def test_what_is_no_video_leaves_no_file(tmp_path: Path) -> None:

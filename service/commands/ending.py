@@ -80,3 +80,14 @@ def check_outputs(source: Path, *outputs: tuple[Path | None, str]) -> None:
                 f"so let its name end with {suffix}"
             )
         taken.add(output.resolve())
+
+
+def check_folders(*outputs: tuple[Path | None, str]) -> None:
+    """What several videos give goes to folders.
+
+    Args:
+        outputs: what is named as one, if it is, and how a file's name in it would end.
+    """
+    for output, suffix in outputs:
+        if output and not output.is_dir() and (output.exists() or output.suffix.lower() == suffix):
+            raise typer.BadParameter(f"{output} is one file, for several videos: name a folder")

@@ -1,11 +1,12 @@
-"""A video worked on from the command line: progress, and files that are complete or not there."""
+"""Videos worked on from the command line: progress, and files that are complete or not there."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,10 +21,11 @@ from rich.text import Text
 
 from service.api import lines
 from service.atomic import atomic_write
-from service.client import DrawnVideo
+from service.client import DrawnVideo, Unreachable
 from service.commands.backends import Backend, Query
+from service.commands.sources import VIDEOS, find
 from service.csv_text import csv_text
-from service.errors import BadInput, ServiceError
+from service.errors import BadInput, NotFound, ServiceError, Unauthorised
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,21 @@ class Job:
         source: the video.
         movie: MP4 to write, drawn on; None for none.
         table: CSV to write, a row a face; None for none.
-        query: which frames are looked at and how they are drawn, as for POST /explain/video.
     """
 
     source: Path
     movie: Path | None
     table: Path | None
-    query: Query
+
+    @property
+    def outputs(self) -> list[Path]:
+        """What is written."""
+        return [path for path in (self.movie, self.table) if path]
+
+    @property
+    def done(self) -> bool:
+        """Whether all of that is there already."""
+        return bool(self.outputs) and all(path.exists() for path in self.outputs)
 
 
 @dataclass(slots=True)
@@ -55,24 +65,90 @@ class Outcome:
 
     summary: lines.VideoSummary | None = None
     failed: int = 0
-    problem: ServiceError | None = None
+    problem: ServiceError | OSError | None = None
 
 
-async def run(backend: Backend, job: Job, progress_on: Console) -> Outcome:
-    """Do it; the files appear once they are complete, the table also where the work breaks off.
+def in_folders(sources: Sequence[Path], movies: Path | None, tables: Path | None) -> list[Job]:
+    """What is to be done with several videos, whose outputs are named after them.
+
+    Args:
+        sources: videos, and folders of them, whose subfolders the outputs' folders have, too.
+        movies: folder for what is drawn; None for none.
+        tables: folder for the tables; None for none.
 
     Raises:
-        BadInput: the table is there already, and is none of ours.
-        ServiceError: the video cannot be used, or the service has another problem, and nothing was
-            told of the video; no file is left.
-        OSError: a file cannot be read or written.
+        BadInput: a folder has no video; two would have the same output, or one would be lost.
     """
+    jobs: list[Job] = []
+    for video, name in _named(sources):
+        movie = movies and movies / name.with_suffix(".mp4")
+        table = tables and tables / name.with_suffix(".csv")
+        jobs.append(Job(video, movie, table))
+    taken = {job.source.resolve(): job.source for job in jobs}
+    for job in jobs:
+        for output in job.outputs:
+            other = taken.setdefault(output.resolve(), job.source)
+            if other is not job.source or output.resolve() == job.source.resolve():
+                raise BadInput(
+                    f"{output} cannot be written for {job.source}, since {other} needs that name: "
+                    "name another folder, or ask for them one by one"
+                )
+    return jobs
+
+
+def _named(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Each video, and its path in the folder that it was found in."""
+    for source in sources:
+        for video in find([source], VIDEOS):
+            yield video, video.relative_to(source) if source.is_dir() else Path(video.name)
+
+
+async def run(
+    backend: Backend, jobs: Sequence[Job], query: Query, progress_on: Console, *, again: bool
+) -> int:
+    """Do all of it, one after another, and print who was seen; how many videos failed.
+
+    Files appear once they are complete, the table also where the work breaks off.
+
+    Args:
+        backend: who is asked.
+        jobs: what is to be done; the folders of the outputs are made.
+        query: which frames are looked at and how they are drawn, as for POST /explain/video.
+        progress_on: where progress and problems are told.
+        again: whoever asks will ask again for what has no outputs then, so that no table stays of
+            a video that broke off by no fault of its own.
+
+    Raises:
+        ServiceError: the service cannot be asked at all.
+    """
+    failed = 0
+    for job in jobs:
+        try:
+            for output in job.outputs:
+                output.parent.mkdir(parents=True, exist_ok=True)
+            outcome = await _run(backend, job, query, progress_on, again)
+        except (Unreachable, Unauthorised, NotFound):
+            raise  # no other video would fare better
+        except (ServiceError, OSError) as error:
+            outcome = Outcome(problem=error)
+        if outcome.summary:
+            _print_summary(job.source, outcome.summary)
+        if outcome.problem:
+            told = f"{job.source}: {outcome.problem}"
+            progress_on.print(told, style="red", markup=False, soft_wrap=True)
+        failed += bool(outcome.problem or outcome.failed)
+    return failed
+
+
+async def _run(
+    backend: Backend, job: Job, query: Query, progress_on: Console, again: bool
+) -> Outcome:
     if job.table:
         _check_ours(job.table)
     answers: AsyncGenerator[lines.VideoLine | DrawnVideo] = (
-        backend.annotate(job.source, job.movie, job.query, told=job.table is not None)
+        backend.annotate(job.source, job.movie, query, told=job.table is not None)
         if job.movie
-        else backend.watch(job.source, job.query)
+        else backend.watch(job.source, query)
     )
     async with AsyncExitStack() as stack:
         table = lines.Table(stack.enter_context(atomic_write(job.table))) if job.table else None
@@ -86,7 +162,13 @@ async def run(backend: Backend, job: Job, progress_on: Console) -> Outcome:
                 disable=not progress_on.is_terminal,
             )
         )
-        return await _follow(answers, table, progress)
+        outcome = await _follow(answers, job.source.name, table, progress)
+        if outcome.problem and job.table:
+            if again and not isinstance(outcome.problem, BadInput):
+                raise outcome.problem
+            told = f"{job.table} holds the rows up to the failure below"
+            progress_on.print(told, markup=False, soft_wrap=True)
+        return outcome
 
 
 def _check_ours(table: Path) -> None:
@@ -97,10 +179,11 @@ def _check_ours(table: Path) -> None:
 
 async def _follow(
     answers: AsyncIterator[lines.VideoLine | DrawnVideo],
+    name: str,
     table: lines.Table | None,
     progress: Progress,
 ) -> Outcome:
-    bar = progress.add_task("watching", total=None)
+    bar = progress.add_task(escape(name), total=None)
     outcome = Outcome()
     begun = False
     try:
@@ -119,7 +202,7 @@ async def _follow(
                         table.add(answer)
                 case lines.VideoSummary():
                     outcome.summary = answer
-                    progress.update(bar, description="drawing", total=None)
+                    progress.update(bar, description=f"drawing {escape(name)}", total=None)
                 case DrawnVideo(failed) if failed:
                     outcome.failed += failed
                     told = f"frames that are damaged or got no answer, and show nothing: {failed}"
@@ -131,8 +214,7 @@ async def _follow(
     return outcome
 
 
-def print_summary(summary: lines.VideoSummary) -> None:
-    """Print who was seen, for people."""
+def _print_summary(source: Path, summary: lines.VideoSummary) -> None:
     people = Table("person", "from", "to", "frames", "emotion", box=None, pad_edge=False)
     for column in (people.columns[1], people.columns[2], people.columns[3]):
         column.justify = "right"
@@ -140,7 +222,8 @@ def print_summary(summary: lines.VideoSummary) -> None:
         times = (f"{track.first_time:.2f} s", f"{track.last_time:.2f} s")
         people.add_row(f"#{track.track}", *times, str(track.frames), track.emotion)
     console = Console()
-    console.print(f"{summary.faces} faces in {summary.frames} frames")
+    told = f"{source}: {summary.faces} faces in {summary.frames} frames"
+    console.print(told, markup=False, soft_wrap=True)
     if summary.tracks:
         console.print(people)
 

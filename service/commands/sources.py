@@ -1,0 +1,40 @@
+"""The files that a command works on: those that it is told, and those in folders."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from service.errors import BadInput
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
+
+
+def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
+    """The files themselves, and those anywhere below the folders that end so, in order.
+
+    Raises:
+        BadInput: a folder has none.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        found = sorted(f for f in _below(path) if f.suffix.lower() in suffixes and f.is_file())
+        if not found:
+            raise BadInput(f"{path} has no file that ends with {', '.join(sorted(suffixes))}")
+        files.extend(found)
+    return files
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files below a folder, those in linked folders, too, each folder once."""
+    seen = set()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(path, file) for file in files)

@@ -11,7 +11,7 @@ import numpy as np
 
 from service.async_video import AsyncVideo
 from service.drawing import Arrangement, Placed, Style, Subject, annotate
-from service.errors import ModelFailure, NotAVideo, TooLarge
+from service.errors import BadInput, ModelFailure, TooLarge
 from service.explainer import Explainer
 from service.explanation import ExplainedFace, Question
 from service.intake import Intake
@@ -41,7 +41,7 @@ class FramePlan:
     labels: Sequence[Placed]
 
 
-Found = Sequence[ExplainedFace] | ModelFailure | NotAVideo | None
+Found = Sequence[ExplainedFace] | BadInput | ModelFailure | None
 Looked = tuple[Frame, Found]
 Planned = tuple[FramePlan, Moment | None]
 
@@ -79,7 +79,7 @@ class FramePlanner:
         """
         if faces is None:
             return FramePlan(frame, self._subjects, self._labels), None
-        if isinstance(faces, ModelFailure | NotAVideo):
+        if isinstance(faces, BadInput | ModelFailure):
             self._subjects, self._labels = [], []
             return FramePlan(frame, (), ()), Moment(frame.index, frame.time, (), faces)
         predictions: Sequence[Prediction] = [face.prediction for face in faces]
@@ -152,7 +152,7 @@ class Annotator:
                 return frame, None
             try:
                 return frame, await self._explainer.explain_all(frame.picture, question, faces)
-            except (ModelFailure, NotAVideo) as error:
+            except (BadInput, ModelFailure) as error:
                 return frame, error
 
         async def planning() -> AsyncGenerator[Planned]:

@@ -45,7 +45,8 @@ class Cutoff:
         self._reached = True
         now = asyncio.get_running_loop().time()
         for limit in self._limits:
-            limit.reschedule(now)
+            if (when := limit.when()) is None or when > now:  # else it is ending already
+                limit.reschedule(now)
 
     @asynccontextmanager
     async def enforced(self, deadline: float | None = None) -> AsyncIterator[None]:

@@ -10,7 +10,7 @@ from service.annotator import Annotator, FramePlanner, writing
 from service.async_video import open_async_video
 from service.classifier import Classifier
 from service.drawing import Style
-from service.errors import BadInput, ModelFailure, NotAVideo, ServiceError
+from service.errors import BadInput, ModelFailure, ServiceError
 from service.explanation import Question
 from service.intake import Intake
 from service.model_lanes import ScoreLane
@@ -65,7 +65,9 @@ class Footage:
         with self._intake.reserve(len(frames)):
             async with aclosing(overlapped(_each(frames), one, self._window)) as results:
                 answers = [answer async for answer in results]
-        return self._followed(answers) if track else answers
+        if not track:
+            return answers
+        return await self._intake.run_in_turn("track", self._followed, answers)
 
     async def watch(
         self, file: BinaryIO, sampling: Sampling, faces: FaceMode = "detect", *, track: bool = True
@@ -94,7 +96,7 @@ class Footage:
         async def look(frame: Frame) -> Moment:
             try:
                 answer = await self._classifier.classify_in_turn(frame.picture, faces, self._bulk)
-            except (ModelFailure, NotAVideo) as error:
+            except (BadInput, ModelFailure) as error:
                 return Moment(frame.index, frame.time, (), error)
             return Moment(frame.index, frame.time, answer.predictions)
 

@@ -57,6 +57,8 @@ class FrontServer(DrainingServer):
                 self.engine.draining = True
             case "stop":
                 self.stop()
+            case unknown:
+                raise ServiceError(f"no operation {unknown!r}")
         return Message({})
 
 

@@ -43,6 +43,7 @@ class FrontProcess:
         configuration: Message,
         session: Callable[[], Session],
         lost: Callable[[], None],
+        start_timeout: float,
     ) -> None:
         """Start nothing yet.
 
@@ -51,12 +52,14 @@ class FrontProcess:
             configuration: the first that it is told: its settings and the model in use.
             session: makes what answers it.
             lost: called when a front ends by itself.
+            start_timeout: longest that a front may take until it serves, in seconds.
         """
         self.failed_starts = 0
         self._sockets = sockets
         self._configuration = configuration
         self._session = session
         self._lost = lost
+        self._start_timeout = start_timeout
         self._connection: RpcConnection | None = None
         self._served = asyncio.Event()
         self._draining = False
@@ -161,7 +164,12 @@ class FrontProcess:
         running = asyncio.create_task(connection.run())
         tasks = [started, running]
         try:
-            await asyncio.wait([started, running], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                tasks, timeout=self._start_timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not started.done() and not running.done():
+                log.error("front does not start", seconds=self._start_timeout)
+                return
             if started.done():
                 self._connection = connection
                 self.failed_starts = 0

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 import cv2
 import cv2.utils.logging
@@ -35,13 +35,12 @@ EWMA_WEIGHT = 0.1
 """Weight of the latest picture in the average of what one takes."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Timed(Generic[T]):
-    """What a call gave, and when it ran, on the monotonic clock."""
+@dataclass(slots=True)
+class _Span:
+    """When a call ran, on the monotonic clock; 0 as long as it has not."""
 
-    result: T
-    began: float
-    ended: float
+    began: float = 0.0
+    ended: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +130,8 @@ class Intake:
         """
         self._check_wait(deadline)
         with self.reserve(1):
-            looked = await self._run(partial(self._look, decode, mode), deadline)
-        return self._looked(looked.result)
+            scene, _ = await self._run(partial(self._look, decode, mode), deadline)
+        return self._looked(scene)
 
     def detect_inline(self, data: bytes, max_pixels: int) -> DetectedImage | None:
         """A small face crop looked at here and now, since waking a thread would cost more.
@@ -156,8 +155,8 @@ class Intake:
     ) -> DetectedImage:
         """Likewise for one of many pictures, as `run_in_turn` does."""
         async with self._turns:
-            looked = await self._run(partial(self._look, decode, mode), deadline)
-        return self._looked(looked.result)
+            scene, _ = await self._run(partial(self._look, decode, mode), deadline)
+        return self._looked(scene)
 
     async def run(
         self, step: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -227,30 +226,40 @@ class Intake:
         seconds = max(0.1, waiting * self._seconds / self._threads)
         return Overloaded(f"{waiting} pictures wait already: try again in {seconds:.1f} s", seconds)
 
-    async def _run(self, call: Callable[[], T], deadline: float | None = None) -> _Timed[T]:
-        future = self._pool.submit(self._timed, call)
+    async def _run(self, call: Callable[[], T], deadline: float | None = None) -> tuple[T, _Span]:
+        span = _Span()
+        future = self._pool.submit(self._timed, call, span)
         self._pooled += 1
         try:
-            timed = await asyncio.wrap_future(future)
+            return await asyncio.wrap_future(future), span
         except asyncio.CancelledError:
             if future.cancel():  # it had not begun
                 late = deadline is not None and self._clock() >= deadline
                 self._dropped("expired" if late else "cancelled")
             raise
         finally:
-            self._pooled -= 1
-        self._seconds += (timed.ended - timed.began - self._seconds) * EWMA_WEIGHT
-        return timed
+            if future.running():  # its thread is not free yet, though nobody waits
+                leave = partial(asyncio.get_running_loop().call_soon_threadsafe, self._leave, span)
+                future.add_done_callback(lambda _: leave())
+            else:
+                self._leave(span)
 
-    def _timed(self, call: Callable[[], T]) -> _Timed[T]:
-        began = self._clock()
-        result = call()
-        return _Timed(result, began, self._clock())
+    def _leave(self, span: _Span) -> None:
+        self._pooled -= 1
+        if span.ended:
+            self._seconds += (span.ended - span.began - self._seconds) * EWMA_WEIGHT
+
+    def _timed(self, call: Callable[[], T], span: _Span) -> T:
+        span.began = self._clock()
+        try:
+            return call()
+        finally:
+            span.ended = self._clock()
 
     async def _step(self, name: str, call: Callable[[], T]) -> T:
-        timed = await self._run(call)
-        self._tracer.span(name, timed.began, timed.ended)
-        return timed.result
+        result, span = await self._run(call)
+        self._tracer.span(name, span.began, span.ended)
+        return result
 
     def _looked(self, scene: DetectedImage) -> DetectedImage:
         decoded = scene.began + scene.decode

@@ -1,5 +1,6 @@
 """Who is served next, and how much at once: the batcher's decisions, as functions of values."""
 
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import ceil, inf
@@ -93,7 +94,9 @@ class Cost:
     def fitting(self, budget: float) -> int:
         """The largest batch that takes no longer than `budget` seconds; at least 1."""
         slope, base = self.fit()
-        return max(1, int((budget - base) / slope)) if slope else 1
+        if slope:
+            return max(1, int((budget - base) / slope))
+        return sys.maxsize if 0 < base <= budget else 1  # as long for one as for many, or unknown
 
 
 class SafetyMargin:

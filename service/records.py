@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import ModelFailure, NotAVideo
+from service.errors import BadInput, ModelFailure
 
 EMOTIONS = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
 """The classes, in the order of the network's outputs."""
@@ -150,13 +150,13 @@ class Moment:
         frame: its number in the video, from 0.
         time: when it is shown, in seconds from the video's start.
         predictions: one a face, the largest face first.
-        problem: why the model could not answer for it, or that it is damaged; None if it did.
+        problem: why there is no answer; None if there is.
     """
 
     frame: int
     time: float
     predictions: tuple[Prediction, ...]
-    problem: ModelFailure | NotAVideo | None = None
+    problem: BadInput | ModelFailure | None = None
 
 
 @dataclass(frozen=True, slots=True)

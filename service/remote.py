@@ -56,6 +56,7 @@ class RemoteModel:
         self._up = asyncio.Event()
         self._grown = asyncio.Event()
         self._watch: asyncio.Task[Any] | None = None
+        self._retiring: set[asyncio.Task[None]] = set()
         self._failed_starts = 0
         self._exit_reason = ""
         self.restarts = 0
@@ -128,9 +129,11 @@ class RemoteModel:
     async def stop(self) -> None:
         """End the process; it cannot be asked afterwards."""
         self._up.clear()
-        if self._watch:
-            self._watch.cancel()
-            await asyncio.wait([self._watch])  # it may be just starting a process
+        ending = {self._watch, *self._retiring} if self._watch else set()
+        for task in ending:
+            task.cancel()
+        if ending:
+            await asyncio.wait(ending)  # a process may be just starting, or ending
         if self._process:
             await self._process.end()
 
@@ -177,7 +180,9 @@ class RemoteModel:
             else:
                 log.warning("model process grew too large", pid=process.pid, restarts=self.restarts)
             fresh = await self._relaunch()
-            await process.retire(self._batch_timeout)
+            retiring = asyncio.create_task(process.retire(self._batch_timeout))
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
             process = fresh
 
     async def _end_or_growth(self, process: WorkerProcess) -> bool:

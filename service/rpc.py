@@ -97,7 +97,7 @@ class RpcConnection:
             if task := self._working.get(header["cancel"]):
                 task.cancel()
         else:
-            number = header.get("call", -1 - next(self._numbers))
+            number = header["call"] if "call" in header else -1 - next(self._numbers)
             task = asyncio.create_task(self._work(message))
             self._working[number] = task
             task.add_done_callback(lambda _: self._working.pop(number))

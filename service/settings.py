@@ -132,7 +132,7 @@ class Settings(BaseSettings):
         10_000, description="Longest a request may take unless it says otherwise, in milliseconds."
     )
     start_timeout: PositiveFloat = Field(
-        60, description="Longest that loading and warming the model may take, in seconds."
+        60, description="Longest that a model process, or a front, may take to start, in seconds."
     )
     drain_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0,

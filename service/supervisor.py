@@ -28,7 +28,7 @@ class Supervisor:
         settings: of the whole service.
         info: the model in use.
         metrics: what is counted in this process.
-        draining: whether requests are no longer configuration, though still answered.
+        draining: whether requests are no longer welcome, though still answered.
     """
 
     def __init__(self, settings: Settings, core: Core, sockets: list[list[socket]]) -> None:
@@ -41,7 +41,13 @@ class Supervisor:
         own = settings.of_one_front().model_dump(mode="json")
         configuration = Message({"settings": own, "info": asdict(core.info)})
         self._fronts = [
-            FrontProcess(theirs, configuration, self._session, self.metrics.front_lost)
+            FrontProcess(
+                theirs,
+                configuration,
+                self._session,
+                self.metrics.front_lost,
+                settings.start_timeout,
+            )
             for theirs in sockets
         ]
         self._keeping = [asyncio.create_task(front.keep()) for front in self._fronts]
@@ -71,7 +77,7 @@ class Supervisor:
                     await asyncio.gather(*supervisor._keeping, return_exceptions=True)
 
     async def ready(self) -> bool:
-        """Whether requests are configuration: warmed, a front up and not draining."""
+        """Whether requests are welcome: warmed, a front up and not draining."""
         up = any(front.up for front in self._fronts)
         return up and not self.draining and await self._core.up()
 

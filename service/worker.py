@@ -65,8 +65,7 @@ def serve(model: Answerer, requests: BinaryIO, answers: BinaryIO) -> None:
             raise  # the device answers nothing more to this process: another has to take over
         except Exception as error:  # noqa: BLE001  # whoever asked is told, and the next one answered
             message = _failure(error)
-        message.header["memory"] = memory()
-        answers.write(message.pack())
+        answers.write(Message({**message.header, "memory": memory()}, message.body).pack())
         answers.flush()
 
 

@@ -122,7 +122,7 @@ class WorkerPool(Generic[WorkerT]):
             return slot.batches < AHEAD and queue.lane.urgent and not self.idle and slot.due(now)
         if queue.lane.urgent or now >= self.urgent_until:
             return True
-        return sum(bool(other.yielding) for other in self.slots) < max(1, len(self.slots) // 2)
+        return sum(bool(other.yielding) for other in self.slots) < max(1, self.up // 2)
 
     def pause(self, now: float) -> float | None:
         """Seconds until `may_begin` changes by itself; None if only an event can change it."""

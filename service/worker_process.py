@@ -76,8 +76,12 @@ class WorkerProcess:
         if self._process.stdin is None or self._process.returncode is not None:
             raise WorkerLost("the model process is down; it is being restarted")
         self._process.stdin.write(request.pack())
-        async with self._turn:
-            return await _receive(self._process, seconds)
+        try:
+            async with self._turn:
+                return await _receive(self._process, seconds)
+        except asyncio.CancelledError:  # its answer would be taken for the next one's
+            _kill(self._process)
+            raise
 
     async def ended(self) -> None:
         """Wait for its end."""
@@ -107,8 +111,7 @@ async def _receive(process: Process, seconds: float) -> Message:
         async with asyncio.timeout(seconds):
             message = await wire.receive(process.stdout)
     except (OSError, asyncio.IncompleteReadError, ValueError) as error:
-        if process.returncode is None:
-            process.kill()
+        _kill(process)
         raise WorkerLost(_lost(error, seconds)) from error
     if "error" in message.header:
         kind = OutOfMemory if message.header.get("memory_ran_out") else ModelFailure
@@ -117,9 +120,13 @@ async def _receive(process: Process, seconds: float) -> Message:
 
 
 async def _end(process: Process) -> None:
+    _kill(process)
+    await process.wait()
+
+
+def _kill(process: Process) -> None:
     if process.returncode is None:
         process.kill()
-    await process.wait()
 
 
 def _lost(error: Exception, seconds: float) -> str:

@@ -157,6 +157,12 @@ def leaks() -> None:
         say(Message({"seconds": 0.25, "memory": number * 1000}, body))
 
 
+def leaks_and_stays() -> None:
+    """Likewise, and does not end when it should."""
+    leaks()
+    time.sleep(600)
+
+
 def works_in_much_memory() -> None:
     """Needs 64 MB for each batch, and says in its scores how many pages were new to it."""
     get_ready()
@@ -237,6 +243,7 @@ PROCESSES: dict[str, Callable[[], None]] = {
         answers_only_two_together,
         has_no_memory,
         leaks,
+        leaks_and_stays,
         works_in_much_memory,
         gated,
         explains_at_once,

@@ -3,6 +3,7 @@
 import gzip
 import io
 import re
+import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -440,6 +441,16 @@ def test_an_unforeseen_error_is_a_problem_without_its_text(
         for path in ("/classify", "/explain"):
             detail = check_problem(client.post(path, **sent), 500, "internal")
             assert "secret" not in detail
+
+
+def test_a_fault_of_the_services_is_told_without_its_paths(tmp_path: Path) -> None:
+    shutil.copytree(
+        Settings().model_store, tmp_path, ignore=shutil.ignore_patterns("*.pt"), dirs_exist_ok=True
+    )
+    with serving(model_store=tmp_path) as client:
+        (tmp_path / "yunet" / "1" / "card.json").write_text("{")
+        answer = client.get("/models/yunet/card")
+        assert str(tmp_path) not in check_problem(answer, 500, "internal")
 
 
 def test_probes_answer_and_draining_turns_readiness_only(client: TestClient) -> None:

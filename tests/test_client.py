@@ -162,6 +162,14 @@ def test_patience_ends(run: Run) -> None:
 
 
 @both
+def test_who_wants_no_second_try_gets_the_first_refusal(run: Run) -> None:
+    script = Script(problem(503, "overloaded", **{"Retry-After": "1"}))
+    with pytest.raises(errors.Overloaded):
+        run(script, Retries(refusals=0))
+    assert script.naps == []
+
+
+@both
 def test_who_should_wait_too_long_gets_the_error_at_once(run: Run) -> None:
     script = Script(problem(503, "overloaded", **{"Retry-After": "600"}))
     with pytest.raises(errors.Overloaded) as refused:

@@ -6,7 +6,8 @@ import json
 import pytest
 from starlette.types import Message
 
-from service.deadlines import within
+from service.deadlines import Cutoff, within
+from service.errors import NotReady
 from tests import processes
 from tests.api import check_problem, png, serving
 from tests.fakes import POISON
@@ -72,3 +73,29 @@ async def test_a_time_out_within_is_not_the_deadline() -> None:
     with pytest.raises(TimeoutError, match="of its own"):
         async with within(60):
             raise TimeoutError("of its own")
+
+
+@pytest.mark.anyio
+async def test_what_is_ending_already_does_not_keep_the_others_from_being_told() -> None:
+    cutoff, begun = Cutoff(), 0
+
+    async def hold(*, slow_to_end: bool) -> None:
+        nonlocal begun
+        async with cutoff.enforced():
+            begun += 1
+            try:
+                await asyncio.Event().wait()
+            finally:
+                if slow_to_end:
+                    await asyncio.sleep(0.01)
+
+    held = [asyncio.create_task(hold(slow_to_end=not each)) for each in range(4)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert begun == len(held)
+    cutoff.reach()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    cutoff.reach()
+    ended = await asyncio.wait_for(asyncio.gather(*held, return_exceptions=True), 10)
+    assert [type(each) for each in ended] == [NotReady] * 4

@@ -25,10 +25,14 @@ def nobody() -> Session:
     pytest.fail("no front asks")
 
 
+def lost_none() -> None:
+    pytest.fail("none was there to be lost")
+
+
 async def test_a_first_front_that_cannot_be_made_stops_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    front = FrontProcess([], Message({}), nobody, lambda: pytest.fail("none was there to be lost"))
+    front = FrontProcess([], Message({}), nobody, lost_none, start_timeout=30)
     monkeypatch.setattr(sys, "executable", "/no/such/program")
     with pytest.raises(ServiceError, match="could not be made"):
         await front.keep()
@@ -61,6 +65,7 @@ async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.Monk
                 Message(configuration),
                 lambda: Session(core, core.healthy, nothing),
                 lost.set,
+                start_timeout=120,
             )
             keeping = asyncio.create_task(front.keep())
             await front.served()
@@ -73,3 +78,23 @@ async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.Monk
             assert the_front() != first
             front.stop()
             await keeping
+
+
+async def test_a_first_front_that_does_not_get_ready_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "hangs"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("service.front_process.GRACE", 0)
+    async with Core.open(Settings(workers=1), lambda _: processes.argv(processes.sound)) as core:
+        monkeypatch.setattr(sys, "executable", str(program))
+        front = FrontProcess(
+            [],
+            Message({}),
+            lambda: Session(core, core.healthy, nothing),
+            lost_none,
+            start_timeout=0.1,
+        )
+        with pytest.raises(ServiceError, match="before it served"):
+            await asyncio.wait_for(front.keep(), 30)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.errors import Overloaded
+from service.errors import NotAnImage, Overloaded
 from service.faces import FaceDetector
 from service.intake import Intake
 from service.limits import FREE_QUEUE, OVERLOAD_HOLD
@@ -142,6 +142,44 @@ async def test_one_that_could_not_be_looked_at_in_time_is_refused_and_told_when_
         await asyncio.gather(*waiting)
     assert d.decoded == ["first", "second", "in time"]
     assert d.refused == ["deadline"]
+
+
+async def test_a_thread_is_not_free_before_it_has_ended_what_nobody_waits_for_any_more() -> None:
+    with door() as d:
+        await used_to_seconds(d)
+        d.begun.clear()
+        left = d.detect("left")
+        assert await asyncio.to_thread(d.begun.wait, 30)
+        left.cancel()
+        await settle()
+        with pytest.raises(Overloaded):
+            await d.detect("late", deadline=d.now + 1.5)
+        waiting = d.detect("in time", deadline=d.now + 2.1)
+        await settle()
+        d.open.set()
+        await waiting
+        await d.detect("alone", deadline=d.now + 1.1)
+    assert d.decoded == ["left", "in time", "alone"]
+
+
+async def test_pictures_that_fail_or_take_too_long_tell_how_long_one_takes_too() -> None:
+    def broken(d: Door) -> Picture:
+        d.decode("broken")
+        raise NotAnImage("broken")
+
+    with door() as d:
+        d.open.set()
+        for _ in range(100):
+            with pytest.raises(NotAnImage):
+                await d.intake.detect(lambda: broken(d), "whole", None)
+        d.open.clear()
+        first = d.detect("first")
+        await settle()
+        with pytest.raises(Overloaded) as refused:
+            await d.detect("late", deadline=d.now + 1.9)
+        assert refused.value.retry_after == pytest.approx(1, abs=0.01)
+        d.open.set()
+        await first
 
 
 async def test_where_all_places_are_taken_one_is_told_how_long_those_before_it_take() -> None:

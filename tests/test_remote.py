@@ -1,6 +1,8 @@
 import asyncio
+import fcntl
 import os
 import resource
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -219,6 +221,27 @@ async def test_a_model_that_cannot_be_restarted_is_unsound(
         assert not model.up
 
 
+async def test_nobody_gets_the_answer_to_what_another_has_given_up(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    model = RemoteModel(processes.argv(processes.gated, str(gate)), start_timeout=30)
+    await model.start()
+    try:
+        with gate.open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            given_up = asyncio.create_task(model.scores(GOOD))
+            while not (tmp_path / "gate.log").exists():  # noqa: ASYNC110  # the other process writes it
+                await asyncio.sleep(0.01)
+            given_up.cancel()
+            await asyncio.wait([given_up])
+        with pytest.raises(WorkerLost):
+            await model.scores([face(7)])
+        await asyncio.wait_for(model.ready(), 30)
+        assert np.array_equal(await rows(model, [face(7)]), scores_of([face(7)]))
+    finally:
+        await model.stop()
+
+
 async def test_a_start_that_is_stopped_goes_no_further() -> None:
     model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=600)
     starting = asyncio.create_task(model.start())
@@ -247,6 +270,27 @@ async def test_while_a_grown_process_answers_its_model_is_sound(
         assert model.healthy
     finally:
         await model.stop()
+
+
+async def test_a_process_that_replaces_another_is_watched_while_that_one_still_ends() -> None:
+    model = RemoteModel(
+        processes.argv(processes.leaks_and_stays), start_timeout=30, batch_timeout=60, memory=3500
+    )
+    await model.start()
+    try:
+        first = model.pid
+        while model.pid == first:
+            await model.scores(GOOD)
+        second = model.pid
+        assert second is not None
+        os.kill(second, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while model.pid == second:  # noqa: ASYNC110  # the next one starts
+                await asyncio.sleep(0.01)
+    finally:
+        await model.stop()
+    assert first is not None
+    await asyncio.to_thread(wait_for_the_end_of, [first])
 
 
 async def test_stopping_leaves_no_process_behind() -> None:

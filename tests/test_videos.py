@@ -345,6 +345,28 @@ def test_a_video_that_the_disk_has_no_room_for_is_refused(
         assert "no room" in check_problem(refused, 503, "overloaded")
 
 
+@pytest.mark.parametrize("path", ["/classify/video", "/explain/video"])
+def test_that_the_disk_is_full_is_not_said_where_something_else_is_wrong(
+    path: str, second: bytes, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with serving(temp_dir=folder) as client:
+        folder.rmdir()
+        headers = {"Content-Type": "video/mp4"}
+        check_problem(client.post(path, content=second, headers=headers), 500, "internal")
+
+
+def test_a_frame_with_more_faces_than_may_wait_fails_alone() -> None:
+    crowd = np.tile(np.asarray(next(moving_portrait(1))), (1, 2, 1))
+    empty = np.zeros_like(crowd)
+    with serving(queue_items=1) as client:
+        told = lines(post(client, encode([empty, crowd, empty]), faces="detect"))
+        assert [line.get("problem", {}).get("status") for line in told[1:4]] == [None, 413, None]
+        drawn = explain(client, encode([empty, crowd, empty]), faces="detect")
+        assert drawn.headers["X-Failed-Frames"] == "1"
+
+
 def test_no_file_is_left_and_none_has_a_name_meanwhile(second: bytes, tmp_path: Path) -> None:
     with serving(temp_dir=tmp_path) as client:
         assert post(client, second).status_code == 200

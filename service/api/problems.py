@@ -6,6 +6,7 @@ from http import HTTPStatus
 from math import ceil
 from typing import Any
 
+import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
@@ -14,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from service import errors
 from service.api.json_response import JsonResponse
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,9 @@ def content(error: errors.ServiceError, request_id: str) -> dict[str, Any]:
 
 def refusal(error: errors.ServiceError, request_id: str) -> JsonResponse:
     """What a client is told of an error, with the headers that go with it."""
+    if kind_of(error) is TABLE[errors.ServiceError]:
+        log.error("the service is at fault", id=request_id, error=str(error))
+        return unexpected(request_id)
     headers = {}
     if isinstance(error, errors.RetryLater):
         headers["Retry-After"] = str(ceil(error.retry_after))

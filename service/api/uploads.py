@@ -2,8 +2,8 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,8 +31,8 @@ OPENAPI = forms.request_body(
 """The OpenAPI entry of a route that takes a video."""
 
 
-@contextmanager
-def temporary(folder: Path | None) -> Iterator[BinaryIO]:
+@asynccontextmanager
+async def temporary(folder: Path | None) -> AsyncIterator[BinaryIO]:
     """A file without a name, which is gone once it is closed, or the process ends.
 
     Raises:
@@ -43,8 +43,7 @@ def temporary(folder: Path | None) -> Iterator[BinaryIO]:
     try:
         yield file
     finally:
-        with suppress(OSError):  # a full disk was told of already, and this file is thrown away
-            file.close()
+        await asyncio.shield(asyncio.to_thread(_close, file))
 
 
 async def save_video(request: Request, file: BinaryIO, max_bytes: int) -> None:
@@ -108,6 +107,12 @@ async def _gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield bytes(gathered)
             gathered.clear()
     yield bytes(gathered)
+
+
+def _close(file: BinaryIO) -> None:
+    """Give a large file's place back, which takes a disk a while."""
+    with suppress(OSError):  # a full disk was told of already, and this file is thrown away
+        file.close()
 
 
 def _write(sink: forms.Sink, piece: bytes) -> None:

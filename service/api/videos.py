@@ -94,7 +94,7 @@ async def classify_video(
     deadline = moment(deadline_ms)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.reserve_video())
-        file = stack.enter_context(uploads.temporary(engine.settings.temp_dir))
+        file = await stack.enter_async_context(uploads.temporary(engine.settings.temp_dir))
         async with engine.cutoff.enforced(deadline):
             await uploads.save_video(request, file, engine.settings.max_video_bytes)
         watched = engine.footage.watch(file, sampling, faces, track=track)
@@ -168,8 +168,8 @@ async def explain_video(
     deadline = moment(deadline_ms)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.reserve_video())
-        out = stack.enter_context(uploads.temporary(folder))
-        with uploads.temporary(folder) as file:
+        out = await stack.enter_async_context(uploads.temporary(folder))
+        async with uploads.temporary(folder) as file:
             async with engine.cutoff.enforced(deadline):
                 await uploads.save_video(request, file, engine.settings.max_video_bytes)
             answers = engine.footage.annotate(

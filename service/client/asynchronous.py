@@ -171,7 +171,7 @@ class AsyncClient:
                 await self._sleep(pause)
 
     async def _once(self, call: Call[T]) -> httpx.Response:
-        arguments = call.arguments()
+        arguments = await asyncio.to_thread(call.arguments)  # which reads files
         if call.source is not None:
             arguments["content"] = _content(call.source)
         try:

@@ -11,7 +11,7 @@ class Retries:
 
     Attributes:
         attempts: most of them in all.
-        refusals: most of them in all where the service says when to come back, if not as many.
+        refusals: most of them where the service answers with Retry-After; as many if None.
         longest: most seconds to wait before one; who should wait longer gets the error.
         first: seconds to wait if nobody answered; doubled each time.
     """
@@ -24,7 +24,8 @@ class Retries:
     def pause(self, error: ServiceError, attempt: int) -> float | None:
         """Seconds to wait after the `attempt`-th failure, from 1; None to give up."""
         if isinstance(error, RetryLater):
-            if attempt >= (self.refusals or self.attempts) or error.retry_after > self.longest:
+            most = self.attempts if self.refusals is None else self.refusals
+            if attempt >= most or error.retry_after > self.longest:
                 return None
             return error.retry_after
         if isinstance(error, Unreachable) and attempt < self.attempts:

@@ -1,5 +1,6 @@
 """Files that videos lie in while they are worked on."""
 
+import errno
 import io
 import os
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ def disk_full_as_overloaded() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         log.error("a video cannot be written", why=str(error))
         raise Overloaded("there is no room for the video just now: try again later", 60) from error
 

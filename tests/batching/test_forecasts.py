@@ -57,3 +57,11 @@ def test_no_batch_is_expected_to_take_less_than_no_time() -> None:
     predicted = cost.seconds(1, 8)
     assert predicted is not None
     assert predicted >= 0
+
+
+def test_batches_that_take_as_long_whatever_their_size_are_large() -> None:
+    cost = Cost()
+    for items, seconds in ((1, 0.0041), (256, 0.004)) * 5:
+        cost.learn(items, seconds)
+    assert cost.fitting(0.01) >= 256
+    assert cost.fitting(0.001) == 1

@@ -103,6 +103,21 @@ class TestMakingWay:
                 worker.gate.set()
             await asyncio.gather(flood, urgent)
 
+    async def test_one_of_those_that_are_up_is_kept(self) -> None:
+        workers = [FakeWorker() for _ in range(4)]
+        for worker in workers[2:]:
+            worker.alive.clear()
+        quick, bulk = self.lanes()
+        async with harness(*workers, lanes=[quick, bulk]) as d:
+            await d.submit(1)
+            for worker in workers[:2]:
+                worker.gate.clear()
+                worker.batches.clear()
+            flood = d.ask(*range(10, 90), lane=bulk)
+            await until_idle()
+            assert sum(len(worker.batches) for worker in workers) == 1
+            flood.cancel()
+
     async def test_the_kept_worker_joins_in_when_no_urgent_work_came(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -27,7 +27,7 @@
     |- KeysUnusable              the file of API keys cannot be read
     `- TracesUnusable            they are wanted, and what writes them is missing
 
-Nothing here knows HTTP: ``service.api.problems`` holds the one table from error to status.
+Nothing here knows HTTP: ``service.contract.problems`` holds the one table from error to status.
 """
 
 

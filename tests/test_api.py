@@ -17,8 +17,8 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 
-from service.api import schemas
 from service.api.app import create_app
+from service.contract import schemas
 from service.drawing import draw
 from service.engine import Engine
 from service.intake import SMALL_BYTES

@@ -7,8 +7,8 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
-from service.api import schemas
 from service.api.bodies import Part
+from service.contract import schemas
 from service.errors import TooLarge
 from service.limits import Quota
 from tests import processes

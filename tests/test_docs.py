@@ -5,7 +5,7 @@ import re
 from prometheus_client import CollectorRegistry
 
 from benchmarks import sizing
-from service.api.problems import TABLE
+from service.contract.problems import TABLE
 from service.metrics import Metrics
 from service.records import ModelInfo
 from service.settings import Settings

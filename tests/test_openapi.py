@@ -12,9 +12,9 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from websockets.asyncio.client import connect
 
-from service.api import lines
 from service.api.openapi import EXAMPLES
-from service.api.problems import TABLE
+from service.contract import lines
+from service.contract.problems import TABLE
 from service.csv_text import csv_text
 from tests.api import KEY, line, png, serving
 from tests.cameras import exchange, live

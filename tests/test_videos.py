@@ -21,7 +21,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from service import footage
-from service.api import schemas
+from service.contract import schemas
 from service.engine import Engine
 from service.records import Picture
 from service.video import Frame, Video

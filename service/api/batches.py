@@ -5,10 +5,12 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 
 from service import errors
-from service.api import bodies, forms, problems, schemas
+from service.api import bodies, forms, problems
 from service.api.json_response import JsonResponse
 from service.api.parameters import Deadline, Faces, Threshold, Track, known_alone, within
 from service.api.state import EngineOf
+from service.contract import schemas
+from service.contract.problems import problem_of
 from service.records import Classification, Timings
 
 router = APIRouter(tags=["classify"], dependencies=[Depends(known_alone)])
@@ -54,7 +56,7 @@ async def classify_frames(
     def frame(index: int) -> dict[str, Any]:
         name, answer = sent[index].name, answers[index]
         if isinstance(answer, errors.ServiceError):
-            problem = problems.content(answer, request.state.request_id)
+            problem = problem_of(answer, request.state.request_id)
             return {"index": index, "name": name, "status": "error", "problem": problem}
         return {"index": index, "name": name, "status": "ok", **schemas.found(answer, limit)}
 

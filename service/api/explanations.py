@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
 from service import errors
-from service.api import bodies, schemas
+from service.api import bodies
 from service.api.accept import prefers
 from service.api.json_response import JsonResponse
 from service.api.openapi import header
@@ -21,6 +21,7 @@ from service.api.parameters import (
 )
 from service.api.problems import responses
 from service.api.state import EngineOf
+from service.contract import schemas
 from service.drawing import Style
 from service.explanation import View
 from service.records import EMOTIONS

@@ -11,11 +11,13 @@ from fastapi.exceptions import WebSocketRequestValidationError
 from starlette.websockets import WebSocketDisconnect
 
 from service import errors
-from service.api import forms, problems, schemas
+from service.api import forms, problems
 from service.api.parameters import Faces, LayerQuery, SpelledMethod, Threshold, known_alone
 from service.api.security import subprotocol
 from service.api.state import EngineOf
 from service.camera import Camera
+from service.contract import schemas
+from service.contract.problems import problem_of
 from service.errors import BadParameter, NotReady, Overloaded, ServiceError, UnsupportedMedia
 from service.explanation import Question
 from service.mailbox import Mailbox
@@ -152,7 +154,7 @@ class _Stream:
                 raise forms.too_large("frame", self._max_bytes)
             return schemas.live_result(await self._camera.process(frame, time), self._threshold)
         except ServiceError as error:
-            return {"problem": problems.content(error, self._id)}
+            return {"problem": problem_of(error, self._id)}
 
 
 async def _close(socket: WebSocket, code: int, reason: str) -> None:

@@ -9,11 +9,13 @@ from fastapi import FastAPI
 from pydantic.json_schema import models_json_schema
 
 from service import errors
-from service.api import forms, lines, problems
+from service.api import forms, problems
 from service.api.guard import open_paths
 from service.api.observe import SANE_ID
-from service.api.schemas import LiveAnswer
 from service.api.security import SCHEMES
+from service.contract import lines
+from service.contract.problems import Problem
+from service.contract.schemas import LiveAnswer
 from service.settings import Settings
 
 EXAMPLES = Path(__file__).parent / "examples"
@@ -27,7 +29,7 @@ TAGS = [
     {"name": "operations", "description": "Probes and metrics."},
 ]
 
-EXTRA_MODELS = (problems.Problem, lines.AnswerLine, lines.FaceTable, LiveAnswer)
+EXTRA_MODELS = (Problem, lines.AnswerLine, lines.FaceTable, LiveAnswer)
 """Models of answers that FastAPI does not write itself."""
 
 REQUEST_ID = {

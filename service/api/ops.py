@@ -10,10 +10,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict
 
 from service import errors
-from service.api import schemas
 from service.api.json_response import JsonResponse
 from service.api.problems import responses
 from service.api.state import EngineOf, OperatedBy
+from service.contract import schemas
 from service.engine import Engine
 from service.errors import NotReady
 

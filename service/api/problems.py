@@ -1,7 +1,6 @@
-"""Errors as ``application/problem+json`` (RFC 9457): THE table from error to status."""
+"""Errors as answers: ``application/problem+json`` (RFC 9457)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -9,65 +8,18 @@ from typing import Any
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from service import errors
 from service.api.json_response import JsonResponse
+from service.contract.problems import TABLE, ProblemKind, document, kind_of
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class ProblemKind:
-    """What is said of a kind of error.
-
-    Attributes:
-        status: the HTTP status.
-        slug: the last part of the problem's type.
-        title: the same for every occurrence.
-    """
-
-    status: int
-    slug: str
-    title: str
-
-
-TABLE: dict[type[Exception], ProblemKind] = {
-    errors.NotAnImage: ProblemKind(400, "not-an-image", "Not a readable image"),
-    errors.NotAVideo: ProblemKind(400, "not-a-video", "Not a readable video"),
-    errors.UnsupportedMedia: ProblemKind(415, "unsupported-media", "Unsupported content type"),
-    errors.TooLarge: ProblemKind(413, "too-large", "Over a size limit"),
-    errors.NoFace: ProblemKind(422, "no-face", "No face in the picture"),
-    errors.BadParameter: ProblemKind(422, "bad-parameter", "A parameter cannot be used"),
-    errors.BadInput: ProblemKind(400, "bad-input", "The request cannot be used"),
-    errors.SlowClient: ProblemKind(408, "slow-client", "The body came too slowly"),
-    errors.Unauthorised: ProblemKind(401, "unauthorized", "A key is needed"),
-    errors.ForeignOrigin: ProblemKind(403, "foreign-origin", "Another site's page"),
-    errors.NoWebSocket: ProblemKind(426, "no-websocket", "A WebSocket is needed"),
-    errors.RateLimited: ProblemKind(429, "rate-limited", "Too many requests with this key"),
-    errors.NotFound: ProblemKind(404, "not-found", "Not Found"),
-    errors.Overloaded: ProblemKind(503, "overloaded", "Too much is waiting"),
-    errors.NotReady: ProblemKind(503, "not-ready", "Starting or draining"),
-    errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),
-    errors.ModelFailure: ProblemKind(500, "model-failure", "The model could not answer"),
-    errors.ServiceError: ProblemKind(500, "internal", "The service failed"),
-}
-"""Looked up along an error's ancestors, nearest first."""
-
 MEDIA_TYPE = "application/problem+json"
 SCHEMA = {"$ref": "#/components/schemas/Problem"}
-
-
-class Problem(BaseModel):
-    """What went wrong, and what to do about it."""
-
-    type: str = Field(description="A stable name of the kind of problem.")
-    title: str = Field(description="The kind in words.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What happened here, and what to do.")
-    request_id: str = Field(description="The value of X-Request-ID.")
 
 
 class ProblemResponse(JsonResponse):
@@ -76,22 +28,22 @@ class ProblemResponse(JsonResponse):
     media_type = MEDIA_TYPE
 
     def __init__(
-        self, problem: Mapping[str, Any], status: int, headers: dict[str, str] | None
+        self,
+        kind: ProblemKind,
+        detail: str,
+        request_id: str,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(problem, status, headers)
+        problem = document(kind, detail, request_id)
+        super().__init__(problem, kind.status, headers)
         self._log_fields = {"problem": problem["type"]}
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._log_fields["detail"] = problem["detail"]
+        if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            self._log_fields["detail"] = detail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, as ASGI says."""
         scope["state"]["log_fields"] = self._log_fields
         await super().__call__(scope, receive, send)
-
-
-def kind_of(error: Exception) -> ProblemKind:
-    """The table's row for an error."""
-    return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
 
 
 def install(app: FastAPI) -> None:
@@ -107,19 +59,15 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JsonResponse:
-        return _response(request, TABLE[errors.BadParameter], first_fault(error.errors()))
+        fault = first_fault(error.errors())
+        return ProblemResponse(TABLE[errors.BadParameter], fault, request.state.request_id)
 
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JsonResponse:
         title = HTTPStatus(error.status_code).phrase
         kind = ProblemKind(error.status_code, title.lower().replace(" ", "-"), title)
         detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"
-        return _response(request, kind, detail, dict(error.headers or {}))
-
-
-def content(error: errors.ServiceError, request_id: str) -> dict[str, Any]:
-    """A `Problem`, for an answer that holds more."""
-    return _content(kind_of(error), str(error), request_id)
+        return ProblemResponse(kind, detail, request.state.request_id, error.headers)
 
 
 def refusal(error: errors.ServiceError, request_id: str) -> JsonResponse:
@@ -136,7 +84,7 @@ def refusal(error: errors.ServiceError, request_id: str) -> JsonResponse:
         headers |= {"Connection": "Upgrade", "Upgrade": "websocket"}
     if isinstance(error, errors.SlowClient):
         headers["Connection"] = "close"  # the rest of the body is not waited for
-    return _problem(kind_of(error), str(error), request_id, headers)
+    return ProblemResponse(kind_of(error), str(error), request_id, headers)
 
 
 def first_fault(faults: Sequence[Any]) -> str:
@@ -149,7 +97,7 @@ def first_fault(faults: Sequence[Any]) -> str:
 def unexpected(request_id: str) -> JsonResponse:
     """What a client is told of an error that nobody foresaw."""
     detail = "an unexpected error; it stands in the service's log under this request id"
-    return _problem(TABLE[errors.ServiceError], detail, request_id)
+    return ProblemResponse(TABLE[errors.ServiceError], detail, request_id)
 
 
 def responses(
@@ -166,25 +114,3 @@ def responses(
         if issubclass(kind, errors.RetryLater):
             entry["headers"] = {"Retry-After": {"$ref": "#/components/headers/Retry-After"}}
     return entries
-
-
-def _response(
-    request: Request, kind: ProblemKind, detail: str, headers: dict[str, str] | None = None
-) -> JsonResponse:
-    return _problem(kind, detail, request.state.request_id, headers)
-
-
-def _problem(
-    kind: ProblemKind, detail: str, request_id: str, headers: dict[str, str] | None = None
-) -> JsonResponse:
-    return ProblemResponse(_content(kind, detail, request_id), kind.status, headers)
-
-
-def _content(kind: ProblemKind, detail: str, request_id: str) -> dict[str, Any]:
-    return {
-        "type": f"urn:gimefive:{kind.slug}",
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail,
-        "request_id": request_id,
-    }

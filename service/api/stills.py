@@ -5,10 +5,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict
 
 from service import errors
-from service.api import bodies, schemas
+from service.api import bodies
 from service.api.json_response import JsonResponse
 from service.api.parameters import Deadline, Faces, Threshold, known_alone
 from service.api.problems import responses
+from service.contract import schemas
 from service.engine import Engine
 
 router = APIRouter(tags=["classify"], dependencies=[Depends(known_alone)])

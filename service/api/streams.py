@@ -2,12 +2,18 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
+from typing import Any
 
+import orjson
 import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.contract import lines
+from service.contract.problems import problem_of
+from service.csv_text import csv_text
 from service.errors import ServiceError
+from service.records import Moment
 
 log = structlog.get_logger(__name__)
 
@@ -36,3 +42,32 @@ class HeldStream(StreamingResponse):
                 await self.stream_response(send)
             except ServiceError as error:
                 log.warning("answer cut short", id=scope["state"]["request_id"], error=str(error))
+
+
+async def ndjson(
+    first: lines.Answer, others: AsyncIterator[lines.Answer], threshold: float, request_id: str
+) -> AsyncIterator[str]:
+    """A line of JSON for each answer; if they break off, the last line is the problem."""
+    yield _line(lines.content(first, threshold, request_id))
+    try:
+        async for answer in others:
+            yield _line(lines.content(answer, threshold, request_id))
+    except ServiceError as error:
+        log.warning("video broke off", id=request_id, error=str(error))
+        yield _line({"problem": problem_of(error, request_id)})
+
+
+async def table(answers: AsyncIterator[lines.Answer]) -> AsyncIterator[str]:
+    """CSV, a row a face, and one that is all but empty for a frame with a problem.
+
+    Raises:
+        ServiceError: the answers break off; the transfer, cut short, tells the client.
+    """
+    yield csv_text([lines.COLUMNS])
+    async for answer in answers:
+        if isinstance(answer, Moment) and (written := lines.rows(lines.content(answer))):
+            yield csv_text(written)
+
+
+def _line(value: dict[str, Any]) -> str:
+    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE).decode()

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request
 
 from service import errors
-from service.api import lines, problems, uploads
+from service.api import problems, streams, uploads
 from service.api.accept import prefers
 from service.api.openapi import header
 from service.api.parameters import (
@@ -22,7 +22,6 @@ from service.api.parameters import (
     moment,
 )
 from service.api.state import EngineOf
-from service.api.streams import HeldStream
 from service.drawing import Style
 from service.records import Moment
 from service.video import Sampling
@@ -60,7 +59,7 @@ PROBLEMS = problems.responses(errors.NotAVideo, errors.DeadlineExceeded)
 @router.post(
     "/classify/video",
     tags=["classify"],
-    response_class=HeldStream,
+    response_class=streams.HeldStream,
     status_code=200,
     responses={
         200: {
@@ -82,7 +81,7 @@ async def classify_video(
     faces: Faces = "detect",
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
-) -> HeldStream:
+) -> streams.HeldStream:
     """Classify the faces of a video frame by frame; lines come while the rest is worked on.
 
     `curl -N -F file=@video.mp4 http://localhost:8000/classify/video`
@@ -103,17 +102,17 @@ async def classify_video(
         info = await anext(answers)
         kind = "text/csv" if prefers(request, "text/csv", NDJSON) else NDJSON
         told = (
-            lines.ndjson(info, answers, limit, request.state.request_id)
+            streams.ndjson(info, answers, limit, request.state.request_id)
             if kind == NDJSON
-            else lines.table(answers)
+            else streams.table(answers)
         )
-        return HeldStream(told, stack.pop_all(), kind, {"Vary": "Accept"})
+        return streams.HeldStream(told, stack.pop_all(), kind, {"Vary": "Accept"})
 
 
 @router.post(
     "/explain/video",
     tags=["explain"],
-    response_class=HeldStream,
+    response_class=streams.HeldStream,
     status_code=200,
     responses={
         200: {
@@ -155,7 +154,7 @@ async def explain_video(
     faces: Faces = "detect",
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
-) -> HeldStream:
+) -> streams.HeldStream:
     """Draw on a video who is in it, what each face shows, and why; MP4 that a browser plays.
 
     `curl -F file=@video.mp4 -o drawn.mp4 http://localhost:8000/explain/video`
@@ -182,4 +181,4 @@ async def explain_video(
             "Content-Length": str(out.seek(0, SEEK_END)),
             "X-Failed-Frames": str(failed),
         }
-        return HeldStream(uploads.pieces(out), stack.pop_all(), "video/mp4", headers)
+        return streams.HeldStream(uploads.pieces(out), stack.pop_all(), "video/mp4", headers)

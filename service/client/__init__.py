@@ -4,13 +4,13 @@ What goes wrong is raised as the errors of `service.errors`, as if the service r
 its request id as a note; `Unreachable` if nobody answers.
 """
 
-from service.api.lines import VideoFrame, VideoHead, VideoLine, VideoSummary
-from service.api.schemas import LiveAnswer, LiveFace
 from service.client.answers import DrawnVideo, ExplainedPicture
 from service.client.asynchronous import AsyncClient
 from service.client.calls import Source
 from service.client.retries import Retries, Unreachable
 from service.client.synchronous import Client
+from service.contract.lines import VideoFrame, VideoHead, VideoLine, VideoSummary
+from service.contract.schemas import LiveAnswer, LiveFace
 
 __all__ = [
     "AsyncClient",

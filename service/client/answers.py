@@ -3,8 +3,8 @@
 import json
 from dataclasses import dataclass
 
-from service.api import lines
 from service.client.problems import raised
+from service.contract import lines
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,6 @@ from typing import Self, TypeVar, Unpack
 
 import httpx
 
-from service.api.lines import Table, VideoLine
-from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse, LiveAnswer
 from service.atomic import atomic_write
 from service.client import calls, live
 from service.client.answers import DrawnVideo, ExplainedPicture, video_line
@@ -31,6 +29,8 @@ from service.client.queries import (
     known,
 )
 from service.client.retries import Retries
+from service.contract.lines import Table, VideoLine
+from service.contract.schemas import ClassifyResponse, ExplainResponse, FramesResponse, LiveAnswer
 from service.errors import ServiceError
 from service.records import FaceMode
 

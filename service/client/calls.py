@@ -9,7 +9,6 @@ from typing import Generic, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.client.answers import DrawnVideo, ExplainedPicture
 from service.client.problems import raised
 from service.client.queries import (
@@ -20,6 +19,7 @@ from service.client.queries import (
     known,
 )
 from service.client.retries import Unreachable
+from service.contract.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.errors import BadInput, BadParameter, ServiceError
 
 T = TypeVar("T")

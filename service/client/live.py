@@ -9,9 +9,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from service import errors
-from service.api.schemas import LiveAnswer
 from service.client import calls
 from service.client.retries import Unreachable
+from service.contract.schemas import LiveAnswer
 from service.mailbox import Mailbox
 
 AHEAD = 2

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from service import errors
-from service.api.problems import TABLE
+from service.contract.problems import TABLE
 
 _BY_TYPE = {f"urn:gimefive:{kind.slug}": error for error, kind in TABLE.items()}
 

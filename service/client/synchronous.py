@@ -8,14 +8,14 @@ from typing import Self, TypeVar, Unpack
 
 import httpx
 
-from service.api.lines import Table, VideoLine
-from service.api.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.atomic import atomic_write
 from service.client import calls
 from service.client.answers import DrawnVideo, ExplainedPicture, video_line
 from service.client.calls import CHUNK, Call, Source
 from service.client.queries import DrawnVideoQuery, ExplainQuery, NumbersQuery, VideoQuery
 from service.client.retries import Retries
+from service.contract.lines import Table, VideoLine
+from service.contract.schemas import ClassifyResponse, ExplainResponse, FramesResponse
 from service.errors import ServiceError
 from service.records import FaceMode
 

@@ -6,11 +6,11 @@ from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from service.api import lines, schemas
-from service.api.lines import VideoLine
 from service.atomic import atomic_write
 from service.client import AsyncClient, DrawnVideo, Retries, Unreachable
 from service.commands.report import Row
+from service.contract import lines, schemas
+from service.contract.lines import VideoLine
 from service.drawing import Style
 from service.engine import Engine
 from service.errors import NotFound, ServiceError, Unauthorised

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from service.api import schemas
+from service.contract import schemas
 from service.csv_text import csv_text
 from service.records import EMOTIONS
 

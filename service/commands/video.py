@@ -19,11 +19,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from service.api import lines
 from service.atomic import atomic_write
 from service.client import DrawnVideo, Unreachable
 from service.commands.backends import Backend, Query
 from service.commands.sources import VIDEOS, find
+from service.contract import lines
 from service.csv_text import csv_text
 from service.errors import BadInput, NotFound, ServiceError, Unauthorised
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from service.api.problems import TABLE, Problem
+from service.contract.problems import TABLE, Problem
 from service.settings import Settings
 from tests.deploy.conftest import ROOT, tool
 from tests.deploy.dashboard import expressions

@@ -1,20 +1,17 @@
 """What is told of a video: lines of JSON, or rows of CSV."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
-import orjson
-import structlog
 from pydantic import BaseModel, Field, RootModel
 
-from service.api import problems, schemas
+from service.contract import schemas
+from service.contract.problems import Problem, problem_of
 from service.csv_text import csv_text
 from service.errors import ServiceError
 from service.explanation import Emotion
 from service.records import EMOTIONS, Moment, Summary, TrackSummary, VideoInfo
-
-log = structlog.get_logger(__name__)
 
 COLUMNS: list[object] = [
     *("frame", "time", "track", "x", "y", "width", "height", "detection_score"),
@@ -22,7 +19,6 @@ COLUMNS: list[object] = [
 ]
 
 Answer = VideoInfo | Moment | Summary
-Answers = AsyncIterator[Answer]
 
 
 class VideoHead(BaseModel):
@@ -42,7 +38,7 @@ class VideoFrame(BaseModel):
     frame: int
     time: float
     faces: list[schemas.FollowedFaceModel] = Field(default_factory=list)
-    problem: problems.Problem | None = None
+    problem: Problem | None = None
 
 
 class TrackModel(BaseModel):
@@ -82,7 +78,7 @@ class LastLine(BaseModel):
 class BrokenOff(BaseModel):
     """The last line of an answer that breaks off."""
 
-    problem: problems.Problem
+    problem: Problem
 
 
 class AnswerLine(RootModel[FirstLine | VideoFrame | LastLine | BrokenOff]):
@@ -93,33 +89,8 @@ class FaceTable(RootModel[str]):
     """CSV with a head: a row a face, and one that is all but empty for a frame with a problem."""
 
 
-async def ndjson(
-    first: Answer, others: Answers, threshold: float, request_id: str
-) -> AsyncIterator[str]:
-    """A line of JSON for each answer; if they break off, the last line is the problem."""
-    yield _line(content(first, threshold, request_id))
-    try:
-        async for answer in others:
-            yield _line(content(answer, threshold, request_id))
-    except ServiceError as error:
-        log.warning("video broke off", id=request_id, error=str(error))
-        yield _line({"problem": problems.content(error, request_id)})
-
-
-async def table(answers: Answers) -> AsyncIterator[str]:
-    """CSV, a row a face, and one that is all but empty for a frame with a problem.
-
-    Raises:
-        ServiceError: the answers break off; the transfer, cut short, tells the client.
-    """
-    yield csv_text([COLUMNS])
-    async for answer in answers:
-        if isinstance(answer, Moment) and (written := rows(content(answer))):
-            yield csv_text(written)
-
-
 class Table:
-    """A file written as CSV, as `table` has it."""
+    """A file written as CSV."""
 
     def __init__(self, file: BinaryIO) -> None:
         """Write the head."""
@@ -135,17 +106,13 @@ class Table:
         self._file.write(csv_text(written).encode())
 
 
-def _line(value: dict[str, Any]) -> str:
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE).decode()
-
-
 def content(answer: Answer, threshold: float = 0.0, request_id: str = "") -> dict[str, Any]:
     """A line of what is told of a video."""
     match answer:
         case VideoInfo():
             return {"video": asdict(answer)}
         case Moment(frame, time, _, ServiceError() as error):
-            problem = problems.content(error, request_id)
+            problem = problem_of(error, request_id)
             return {"frame": frame, "time": round(time, 6), "problem": problem}
         case Moment():
             faces = [schemas.face(prediction, threshold) for prediction in answer.predictions]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from service.api.problems import Problem
+from service.contract.problems import Problem
 from service.explanation import Emotion, Explained, LiveResult
 from service.records import (
     EMOTIONS,

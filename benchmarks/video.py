@@ -25,7 +25,7 @@ from benchmarks.pictures import ROOT
 from service.engine import Engine
 from service.faces import FaceDetector, crop
 from service.intake import configure_opencv
-from service.records import Moment, Picture
+from service.records import FrameResult, Picture
 from service.settings import Settings
 from service.store import ModelStore
 from service.video import Sampling, Video
@@ -99,7 +99,7 @@ async def whole(engine: Engine, path: Path, sampling: Sampling) -> int:
     """Classify the video; how many frames were looked at."""
     with path.open("rb") as file:
         async with aclosing(engine.footage.watch(file, sampling)) as answers:
-            return len([1 async for answer in answers if isinstance(answer, Moment)])
+            return len([1 async for answer in answers if isinstance(answer, FrameResult)])
 
 
 async def peak_mb(engine: Engine, path: Path, sampling: Sampling) -> float:

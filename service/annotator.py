@@ -17,7 +17,7 @@ from service.explanation import ExplainedFace, Question
 from service.intake import Intake
 from service.own_thread import own_thread
 from service.pipeline import overlapped
-from service.records import FaceMode, Moment, Picture, Prediction, Scores
+from service.records import FaceMode, FrameResult, Picture, Prediction, Scores
 from service.settings import Settings
 from service.tracks import Tracker
 from service.video import Frame, Movie, Sound, disk_full_as_overloaded
@@ -43,7 +43,7 @@ class FramePlan:
 
 Found = Sequence[ExplainedFace] | BadInput | ModelFailure | None
 Looked = tuple[Frame, Found]
-Planned = tuple[FramePlan, Moment | None]
+Planned = tuple[FramePlan, FrameResult | None]
 
 
 class FramePlanner:
@@ -81,7 +81,7 @@ class FramePlanner:
             return FramePlan(frame, self._subjects, self._labels), None
         if isinstance(faces, BadInput | ModelFailure):
             self._subjects, self._labels = [], []
-            return FramePlan(frame, (), ()), Moment(frame.index, frame.time, (), faces)
+            return FramePlan(frame, (), ()), FrameResult(frame.index, frame.time, (), faces)
         predictions: Sequence[Prediction] = [face.prediction for face in faces]
         if self._tracker is not None:
             predictions = self._tracker.follow(frame.time, predictions)
@@ -90,8 +90,8 @@ class FramePlanner:
             for index, (prediction, face) in enumerate(zip(predictions, faces, strict=True))
         ]
         self._labels = self._arrangement.place(self._subjects)
-        moment = Moment(frame.index, frame.time, tuple(predictions))
-        return FramePlan(frame, self._subjects, self._labels), moment
+        result = FrameResult(frame.index, frame.time, tuple(predictions))
+        return FramePlan(frame, self._subjects, self._labels), result
 
     def draw(self, plan: FramePlan) -> Picture:
         """The frame's picture, drawn on; any thread may ask."""
@@ -135,7 +135,7 @@ class Annotator:
         faces: FaceMode,
         planner: FramePlanner,
         window: int,
-    ) -> AsyncGenerator[Moment]:
+    ) -> AsyncGenerator[FrameResult]:
         """Write every frame but damaged ones, and give what was found in those looked at.
 
         Args:
@@ -164,11 +164,11 @@ class Annotator:
             return await self._draw(planner, planned[0]), planned
 
         async with aclosing(overlapped(planning(), draw, self._settings.decoders + 1)) as drawn:
-            async for picture, (plan, moment) in drawn:
+            async for picture, (plan, result) in drawn:
                 if picture is not None:
                     await write(picture, plan.frame.time)
-                if moment is not None:
-                    yield moment
+                if result is not None:
+                    yield result
 
     async def _plan(self, planner: FramePlanner, frame: Frame, found: Found) -> Planned:
         """Where labels stand takes a while to find for many faces."""

@@ -1,4 +1,4 @@
-"""How long to wait before a process is started again that did not start."""
+"""The pauses before a process that did not start is started again."""
 
 MAX_PAUSE = 30.0
 """Longest pause, in seconds."""

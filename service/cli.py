@@ -19,8 +19,8 @@ from service.commands.ending import check_folders, check_outputs, ending, settin
 from service.commands.resumable_csv import ResumableCsv
 from service.csv_text import csv_text
 from service.errors import BadInput, ServiceError
-from service.explanation import Colormap, Emotion, Layer, Method, View
-from service.records import FaceMode
+from service.explanation import Colormap, Layer, Method, View
+from service.records import Emotion, FaceMode
 from service.settings import Settings
 from service.store import ModelStore
 

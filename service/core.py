@@ -1,6 +1,6 @@
 """What there is once, however many fronts: the models, their queue, the limits, the counts."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Literal
@@ -11,7 +11,7 @@ from service.limits import Quota, RateLimiter
 from service.metrics import Metrics
 from service.model_lanes import lanes_for
 from service.queues import Answer
-from service.records import ModelInfo, WorkerConfig
+from service.records import ModelInfo, WorkerCommand
 from service.remote import RemoteModel
 from service.settings import Settings
 from service.startup import start_workers
@@ -64,7 +64,7 @@ class Core:
     async def open(
         cls,
         settings: Settings,
-        command: Callable[[WorkerConfig], Sequence[str]],
+        command: WorkerCommand,
         tracer: Tracer = UNTRACED,
     ) -> AsyncIterator["Core"]:
         """Start the model processes, and stop them at the end.

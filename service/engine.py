@@ -20,7 +20,7 @@ from service.footage import Footage
 from service.intake import DetectedImage, Intake, configure_opencv
 from service.lanes import ItemT, Lane, ResultT
 from service.limits import Quota
-from service.records import Classification, FaceMode, Picture, WorkerConfig
+from service.records import Classification, FaceMode, Picture, WorkerCommand
 from service.remote import RemoteModel, worker_argv
 from service.remote_core import RemoteCore
 from service.settings import Settings
@@ -40,8 +40,8 @@ class Engine:
         memory: bytes for pictures, of requests that come in or are worked on: those that are
             encoded, and those that are explained.
         draining: whether requests are no longer welcome, though still answered.
-        closing: set when what goes on for ever has to end.
-        cutoff: comes when what takes long has to.
+        closing: set when connections of cameras must close.
+        cutoff: ends videos in time before draining is over.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Engine:
     async def open(
         cls,
         settings: Settings,
-        command: Callable[[WorkerConfig], Sequence[str]] = worker_argv,
+        command: WorkerCommand = worker_argv,
         tracer: Tracer = UNTRACED,
     ) -> AsyncIterator["Engine"]:
         """Start the model processes, and stop them at the end.
@@ -176,11 +176,11 @@ class Engine:
             DeadlineExceeded: it took too long.
             ModelFailure: the model could not answer.
         """
-        async with self._limited(deadline) as moment:
+        async with self._deadline_or_default(deadline) as limit:
             return await self._classifier.score(
-                await self._scene(data, faces, self._interactive, moment),
+                await self._scene(data, faces, self._interactive, limit),
                 self._interactive,
-                deadline=moment,
+                deadline=limit,
             )
 
     async def classify_frames(
@@ -209,9 +209,9 @@ class Engine:
             NotReady: the service is shutting down.
             DeadlineExceeded: it took too long.
         """
-        async with self._limited(deadline) as moment:
+        async with self._deadline_or_default(deadline) as limit:
             pictures = [partial(self._decode, frame) for frame in frames]
-            return await self.footage.frames(pictures, faces, track, moment)
+            return await self.footage.frames(pictures, faces, track, limit)
 
     @asynccontextmanager
     async def explained(
@@ -240,11 +240,11 @@ class Engine:
             BadParameter: there are not as many.
             ServiceError: as for `classify`.
         """
-        async with self._limited(deadline) as moment:
-            scene = await self._scene(data, faces, self._explaining, moment)
+        async with self._deadline_or_default(deadline) as limit:
+            scene = await self._scene(data, faces, self._explaining, limit)
             with self.memory.hold(scene.picture.nbytes):
                 yield await self._explainer.explain(
-                    scene, question, face, measured=measured, deadline=moment
+                    scene, question, face, measured=measured, deadline=limit
                 )
 
     @asynccontextmanager
@@ -267,31 +267,31 @@ class Engine:
     async def _look(self, faces: FaceMode, question: Question | None, frame: bytes) -> LiveResult:
         if question is None:
             return LiveResult(await self.classify(frame, faces))
-        async with self._limited(None) as moment:
-            scene = await self._scene(frame, faces, self._explaining, moment)
-            return await self._explainer.explain_live(scene, question, moment)
+        async with self._deadline_or_default(None) as limit:
+            scene = await self._scene(frame, faces, self._explaining, limit)
+            return await self._explainer.explain_live(scene, question, limit)
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
         """An explanation as a PNG file, as `Explainer.draw` says."""
         return await self._explainer.draw(explained, view, style)
 
     async def _scene(
-        self, data: bytes, faces: FaceMode, lane: Lane[RemoteModel, ItemT, ResultT], moment: float
+        self, data: bytes, faces: FaceMode, lane: Lane[RemoteModel, ItemT, ResultT], deadline: float
     ) -> DetectedImage:
         """Look at a picture, unless the lane would refuse it: that must not cost a decoding."""
-        await self._core.check(lane, 1, moment)
+        await self._core.check(lane, 1, deadline)
         if faces == "whole" and (
             scene := self._intake.detect_inline(data, self.settings.max_pixels)
         ):
             return scene
         decode = partial(imaging.decode, data, self.settings.max_pixels)
-        return await self._intake.detect(decode, faces, moment)
+        return await self._intake.detect(decode, faces, deadline)
 
     def _decode(self, read: Callable[[], bytes]) -> Picture:
         return imaging.decode(read(), self.settings.max_pixels)
 
-    def _limited(self, deadline: float | None) -> AbstractAsyncContextManager[float]:
-        """The moment that others see to, or the settings' time from now, which is seen to here."""
+    def _deadline_or_default(self, deadline: float | None) -> AbstractAsyncContextManager[float]:
+        """A deadline that the caller sees to, or else the settings' from now, seen to here."""
         if deadline is not None:
             return nullcontext(deadline)
         return within(self.settings.deadline_ms / 1000)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from service.errors import BadParameter
 from service.records import EMOTIONS, Box, Classification, Picture, Prediction, Timings
 
-Emotion = Literal["happiness", "surprise", "sadness", "anger", "disgust", "fear"]
 Method = Literal["gradcam", "gradcam++", "layercam", "hirescam", "activations"]
 Layer = Literal["conv1", "conv2", "conv3", "conv4", "conv5"]
 View = Literal["overlay", "face", "heatmap", "panel", "grid", "map"]

@@ -15,7 +15,7 @@ from service.explanation import Question
 from service.intake import Intake
 from service.model_lanes import ScoreLane
 from service.pipeline import overlapped
-from service.records import Classification, FaceMode, Moment, Picture, Summary, VideoInfo
+from service.records import Classification, FaceMode, FrameResult, Picture, Summary, VideoInfo
 from service.settings import Settings
 from service.tracks import Summariser, Tracker
 from service.video import Frame, Sampling, Video
@@ -71,7 +71,7 @@ class Footage:
 
     async def watch(
         self, file: BinaryIO, sampling: Sampling, faces: FaceMode = "detect", *, track: bool = True
-    ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
+    ) -> AsyncGenerator[VideoInfo | FrameResult | Summary]:
         """Classify the faces of a video, frame by frame; memory stays the same however long it is.
 
         Whoever reads the answers slowly slows the work; closing the generator ends it.
@@ -83,30 +83,30 @@ class Footage:
             track: whether people are followed from frame to frame.
 
         Yields:
-            What the video says of itself; then a moment a frame, in order, with a problem where the
+            What the video says of itself; then a result a frame, in order, with a problem where the
             model could not answer, and one where frames are damaged; then their summary.
 
         Raises:
-            NotAVideo: no video, or it breaks off; the moments before that were given.
+            NotAVideo: no video, or it breaks off; the results before that were given.
             TooLarge: over a limit.
             BadParameter: the video ends before the sampling begins.
             NotReady: the service is shutting down.
         """
 
-        async def look(frame: Frame) -> Moment:
+        async def look(frame: Frame) -> FrameResult:
             try:
                 answer = await self._classifier.classify_in_turn(frame.picture, faces, self._bulk)
             except (BadInput, ModelFailure) as error:
-                return Moment(frame.index, frame.time, (), error)
-            return Moment(frame.index, frame.time, answer.predictions)
+                return FrameResult(frame.index, frame.time, (), error)
+            return FrameResult(frame.index, frame.time, answer.predictions)
 
         tracker, summariser = self._tracker(track), Summariser()
         async with open_async_video(partial(self._open, file, sampling)) as video:
             yield video.info
-            moments = overlapped(video.sampled(), look, self._window_for(video.info))
-            async with aclosing(moments):
-                async for moment in moments:
-                    followed = _follow(tracker, moment)
+            results = overlapped(video.sampled(), look, self._window_for(video.info))
+            async with aclosing(results):
+                async for result in results:
+                    followed = _follow(tracker, result)
                     summariser.add(followed)
                     yield followed
         yield summariser.summary()
@@ -122,7 +122,7 @@ class Footage:
         face: int | None = None,
         faces: FaceMode = "detect",
         track: bool = True,
-    ) -> AsyncGenerator[VideoInfo | Moment | Summary]:
+    ) -> AsyncGenerator[VideoInfo | FrameResult | Summary]:
         """Draw on each frame of a video what `watch` finds, and why, and write it as MP4.
 
         Args:
@@ -148,13 +148,13 @@ class Footage:
             planner = FramePlanner(room, style, self._tracker(track), face)
             threads, max_bytes = self._settings.decoders, self._settings.max_video_bytes
             async with writing(video, file, out, threads, max_bytes) as write:
-                moments = self._annotator.annotate(
+                results = self._annotator.annotate(
                     video, write, question, faces, planner, self._window_for(video.info)
                 )
-                async with aclosing(moments):
-                    async for moment in moments:
-                        summariser.add(moment)
-                        yield moment
+                async with aclosing(results):
+                    async for result in results:
+                        summariser.add(result)
+                        yield result
         yield summariser.summary()
 
     def _tracker(self, track: bool) -> Tracker | None:
@@ -185,10 +185,10 @@ class Footage:
         ]
 
 
-def _follow(tracker: Tracker | None, moment: Moment) -> Moment:
-    if tracker is None or moment.problem is not None:
-        return moment
-    return replace(moment, predictions=tracker.follow(moment.time, moment.predictions))
+def _follow(tracker: Tracker | None, result: FrameResult) -> FrameResult:
+    if tracker is None or result.problem is not None:
+        return result
+    return replace(result, predictions=tracker.follow(result.time, result.predictions))
 
 
 async def _each(items: Iterable[T]) -> AsyncGenerator[T]:

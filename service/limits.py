@@ -9,7 +9,7 @@ from service.errors import Overloaded, RateLimited
 
 FREE_QUEUE = 128
 """Until an overload begins this many may wait, however long: clients that await each answer before
-they ask again are none."""
+they ask again cause none."""
 
 
 OVERLOAD_HOLD = 1.0

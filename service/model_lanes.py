@@ -17,7 +17,13 @@ HOLD_SECONDS = 0.05
 
 
 class Lanes(NamedTuple):
-    """The lanes there are."""
+    """The lanes there are.
+
+    Attributes:
+        interactive: scores of single pictures' faces: somebody waits for each.
+        bulk: scores of many faces at once, which can wait a little.
+        explain: explanations.
+    """
 
     interactive: ScoreLane
     bulk: ScoreLane
@@ -51,16 +57,7 @@ def lanes_for(max_batch: int, max_items: int, max_wait: float) -> Lanes:
         max_items: most faces that may wait in each.
         max_wait: longest that one of a crowd of single pictures should wait, in seconds.
     """
-    return Lanes(
-        interactive(max_batch, max_items, max_wait),
-        bulk(max_batch, max_items),
-        explaining(max_items),
-    )
-
-
-def interactive(max_batch: int, max_items: int, max_wait: float) -> ScoreLane:
-    """Scores of single pictures' faces: somebody waits for each."""
-    return Lane(
+    interactive: ScoreLane = Lane(
         "interactive",
         RemoteModel.scores,
         weight=8,
@@ -68,11 +65,7 @@ def interactive(max_batch: int, max_items: int, max_wait: float) -> ScoreLane:
         max_items=max_items,
         max_wait=max_wait,
     )
-
-
-def bulk(max_batch: int, max_items: int) -> ScoreLane:
-    """Scores of many faces at once, which can wait a little."""
-    return Lane(
+    bulk: ScoreLane = Lane(
         "bulk",
         RemoteModel.scores,
         weight=1,
@@ -80,11 +73,7 @@ def bulk(max_batch: int, max_items: int) -> ScoreLane:
         max_items=max_items,
         budget=HOLD_SECONDS,
     )
-
-
-def explaining(max_items: int) -> ExplainLane:
-    """Explanations."""
-    return Lane(
+    explain: ExplainLane = Lane(
         "explain",
         RemoteModel.explain,
         weight=2,
@@ -92,3 +81,4 @@ def explaining(max_items: int) -> ExplainLane:
         max_items=max_items,
         budget=HOLD_SECONDS,
     )
+    return Lanes(interactive, bulk, explain)

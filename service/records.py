@@ -1,16 +1,19 @@
 """The values that travel through the service: frozen, with their own arithmetic only."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadInput, ModelFailure
 
-EMOTIONS = ("happiness", "surprise", "sadness", "anger", "disgust", "fear")
-"""The classes, in the order of the network's outputs."""
+Emotion = Literal["happiness", "surprise", "sadness", "anger", "disgust", "fear"]
+"""The classes that the network tells apart."""
+
+EMOTIONS: tuple[str, ...] = get_args(Emotion)
+"""All of them, in the order of the network's outputs."""
 
 FACE_SIZE = 64
 """Side of the square grey face that the network reads, in pixels."""
@@ -143,7 +146,7 @@ class VideoInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class FrameResult:
     """The answer for one frame of a video.
 
     Attributes:
@@ -240,3 +243,7 @@ class WorkerConfig:
     precision: str
     threads: int
     max_batch: int | None
+
+
+WorkerCommand = Callable[[WorkerConfig], Sequence[str]]
+"""Makes the command line of a model process."""

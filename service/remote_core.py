@@ -22,8 +22,6 @@ from service.tracer import Tracer
 class RemoteCore:
     """The `service.core.Core` of another process, reached over a connection.
 
-    Methods that are not described here do as the core's.
-
     Attributes:
         info: the model in use.
         metrics: what is counted in this process.

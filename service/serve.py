@@ -7,7 +7,7 @@ import asyncio
 import resource
 import signal
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from service import logs
 from service.core import Core
 from service.errors import ServiceError, TracesUnusable
 from service.listeners import listeners
-from service.records import ModelInfo, WorkerConfig
+from service.records import ModelInfo, WorkerCommand
 from service.remote import worker_argv
 from service.settings import Settings, trace_exporters
 from service.supervisor import Supervisor
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def serve(
-    settings: Settings, command: Callable[[WorkerConfig], Sequence[str]] = worker_argv
-) -> None:
+def serve(settings: Settings, command: WorkerCommand = worker_argv) -> None:
     """Serve until a signal ends it.
 
     Args:
@@ -98,7 +96,7 @@ def tracing(settings: Settings) -> "Iterator[Traces | None]":
         yield traces
 
 
-async def _serve(settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]) -> None:
+async def _serve(settings: Settings, command: WorkerCommand) -> None:
     end_on_sigterm()
     loading = asyncio.create_task(asyncio.to_thread(_load))
     with tracing(settings) as traces, listeners(settings.host, settings.port, 1) as (sockets,):
@@ -111,9 +109,7 @@ async def _serve(settings: Settings, command: Callable[[WorkerConfig], Sequence[
     log.info("ended")
 
 
-async def _serve_together(
-    settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]
-) -> None:
+async def _serve_together(settings: Settings, command: WorkerCommand) -> None:
     end_on_sigterm()
     loading = asyncio.create_task(asyncio.to_thread(_load))
     async with Supervisor.open(settings, command) as supervisor:

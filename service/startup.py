@@ -1,12 +1,11 @@
 """Starting the model processes: how many, and with how many threads each."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from service.errors import StoreError, WorkerLost
-from service.records import ModelInfo, WorkerConfig
+from service.records import ModelInfo, WorkerCommand, WorkerConfig
 from service.remote import RemoteModel
 from service.settings import Settings, available_cpus
 
@@ -17,7 +16,7 @@ NVIDIA = Path("/dev/nvidiactl")
 
 async def start_workers(
     settings: Settings,
-    command: Callable[[WorkerConfig], Sequence[str]],
+    command: WorkerCommand,
     stack: AsyncExitStack,
 ) -> tuple[list[RemoteModel], ModelInfo]:
     """Start the model processes and wait until all but the last are warm; `stack` stops them.

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from socket import socket
@@ -13,7 +13,7 @@ from service import backoff
 from service.core import Core
 from service.front_process import GRACE, FrontProcess
 from service.listeners import listeners
-from service.records import WorkerConfig
+from service.records import WorkerCommand
 from service.session import Session
 from service.settings import Settings
 from service.wire import Message
@@ -54,9 +54,7 @@ class Supervisor:
 
     @classmethod
     @asynccontextmanager
-    async def open(
-        cls, settings: Settings, command: Callable[[WorkerConfig], Sequence[str]]
-    ) -> AsyncIterator["Supervisor"]:
+    async def open(cls, settings: Settings, command: WorkerCommand) -> AsyncIterator["Supervisor"]:
         """Start the model processes, then the fronts, and end all of them at the end.
 
         Args:

@@ -70,8 +70,8 @@ class TracedRequest:
         """Nanoseconds of the epoch for a moment of the monotonic clock, in seconds."""
         return self._epoch + int(moment * 1e9)
 
-    def has_room(self) -> bool:
-        """Whether one more step may be written; if not, the request's span counts it."""
+    def claim_step(self) -> bool:
+        """Count a step, and say whether it may be written; if not, the request's span tells so."""
         self._steps += 1
         if self._steps <= MOST_STEPS:
             return True
@@ -170,7 +170,7 @@ class Traces:
         error: Exception | None = None,
     ) -> list[SpanContext]:
         """Write a span below a request's, if there is room; gives its context, for links to it."""
-        if not traced.has_room():
+        if not traced.claim_step():
             return []
         span = self._tracer.start_span(
             name,

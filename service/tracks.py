@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from service.records import (
     EMOTIONS,
     Box,
-    Moment,
+    FrameResult,
     Prediction,
     Scores,
     Summary,
@@ -92,21 +92,23 @@ class Summariser:
         self._frames = self._faces = 0
         self._tracks: dict[int, TrackSummary] = {}
 
-    def add(self, moment: Moment) -> None:
+    def add(self, result: FrameResult) -> None:
         """Count the next frame."""
         self._frames += 1
-        self._faces += len(moment.predictions)
-        for each in moment.predictions:
+        self._faces += len(result.predictions)
+        for each in result.predictions:
             if each.track is not None:
                 before = self._tracks.get(each.track)
-                self._tracks[each.track] = _longer(before, each.track, moment.time, each.scores)
+                self._tracks[each.track] = _with_frame(before, each.track, result.time, each.scores)
 
     def summary(self) -> Summary:
         """All so far."""
         return Summary(self._frames, self._faces, tuple(self._tracks.values()))
 
 
-def _longer(before: TrackSummary | None, track: int, time: float, scores: Scores) -> TrackSummary:
+def _with_frame(
+    before: TrackSummary | None, track: int, time: float, scores: Scores
+) -> TrackSummary:
     if before is None:
         return TrackSummary(track, time, time, 1, scores)
     frames = before.frames + 1

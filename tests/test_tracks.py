@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.records import Box, Face, Moment, Prediction, Scores
+from service.records import Box, Face, FrameResult, Prediction, Scores
 from service.tracks import Summariser, Tracker
 
 Path = Callable[[float], Box | None]
@@ -188,7 +188,7 @@ def test_a_summary_counts_frames_faces_and_people() -> None:
         present = [Box(0, 0, 90, 90), Box(500, 0, 90, 90)] if time >= 1 else [Box(0, 0, 90, 90)]
         shown = scores(happy=0.9) if time < 1 else scores(sad=0.8)
         followed = tracker.follow(time, faces(present, shown))
-        summariser.add(Moment(index, time, followed))
+        summariser.add(FrameResult(index, time, followed))
     summary = summariser.summary()
     assert (summary.frames, summary.faces) == (21, 32)
     first, second = summary.tracks

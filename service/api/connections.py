@@ -65,7 +65,7 @@ class StallWatch:
             self._stalled()
 
 
-class _Heard(asyncio.Protocol):
+class _DropsStalledReaders(asyncio.Protocol):
     """Stands before a protocol whose clients are dropped when they read nothing for `seconds`."""
 
     seconds: float
@@ -98,14 +98,14 @@ class _Heard(asyncio.Protocol):
         raise NotImplementedError
 
 
-class _PatientSocket(_Heard, WebSocketsSansIOProtocol):
+class _TimeoutWebSocket(_DropsStalledReaders, WebSocketsSansIOProtocol):
     """A WebSocket; who sends nothing is told by uvicorn's pings."""
 
     def state(self) -> dict[str, Any]:
         return self.scope["state"]
 
 
-class _Patient(_Heard, HttpToolsProtocol):
+class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
     """HTTP without clients that keep it waiting longer than `seconds`.
 
     Who does not send a request's head is dropped, and so is who does not read an answer.
@@ -225,7 +225,7 @@ class _Patient(_Heard, HttpToolsProtocol):
 def http_protocol(patience: float) -> type[HttpToolsProtocol]:
     """HTTP with so many seconds' patience."""
 
-    class Limited(_Patient):
+    class Limited(_TimeoutHttp):
         seconds = patience
 
     return Limited
@@ -234,7 +234,7 @@ def http_protocol(patience: float) -> type[HttpToolsProtocol]:
 def websocket_protocol(patience: float) -> type[WebSocketsSansIOProtocol]:
     """Likewise a WebSocket."""
 
-    class Limited(_PatientSocket):
+    class Limited(_TimeoutWebSocket):
         seconds = patience
 
     return Limited

@@ -13,8 +13,8 @@ from starlette.requests import HTTPConnection
 
 from service import deadlines
 from service.errors import BadParameter
-from service.explanation import Colormap, Emotion, Layer, Method, Question
-from service.records import EMOTIONS, FaceMode
+from service.explanation import Colormap, Layer, Method, Question
+from service.records import EMOTIONS, Emotion, FaceMode
 
 Faces = Annotated[
     FaceMode,
@@ -82,6 +82,6 @@ def within(deadline_ms: float | None) -> AbstractAsyncContextManager[float | Non
     return nullcontext() if deadline_ms is None else deadlines.within(deadline_ms / 1000)
 
 
-def moment(deadline_ms: float | None) -> float | None:
+def deadline_of(deadline_ms: float | None) -> float | None:
     """When the client's deadline passes, by the event loop's clock; None if it named none."""
     return deadline_ms and asyncio.get_running_loop().time() + deadline_ms / 1000

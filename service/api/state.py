@@ -1,6 +1,6 @@
 """What every request can reach: typed lifespan state, no globals."""
 
-from typing import Annotated, Protocol, TypedDict
+from typing import Annotated, Any, Protocol, TypedDict
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -50,20 +50,14 @@ class OpsState(TypedDict):
     engine: Operated
 
 
-async def _engine(connection: HTTPConnection) -> Engine:
+async def _engine(connection: HTTPConnection) -> Any:  # noqa: ANN401  # an `Operated`, or an `Engine`
     # No plain function: FastAPI would run it in a thread.
-    engine: Engine = connection.state.engine
-    return engine
+    return connection.state.engine
 
 
 EngineOf = Annotated[Engine, Depends(_engine)]
 """The engine, as a route's argument."""
 
 
-async def _operated(connection: HTTPConnection) -> Operated:
-    operated: Operated = connection.state.engine
-    return operated
-
-
-OperatedBy = Annotated[Operated, Depends(_operated)]
+OperatedBy = Annotated[Operated, Depends(_engine)]
 """What probes and metrics tell of, as a route's argument."""

@@ -13,7 +13,7 @@ from service.contract import lines
 from service.contract.problems import problem_of
 from service.csv_text import csv_text
 from service.errors import ServiceError
-from service.records import Moment
+from service.records import FrameResult
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ async def table(answers: AsyncIterator[lines.Answer]) -> AsyncIterator[str]:
     """
     yield csv_text([lines.COLUMNS])
     async for answer in answers:
-        if isinstance(answer, Moment) and (written := lines.rows(lines.content(answer))):
+        if isinstance(answer, FrameResult) and (written := lines.rows(lines.content(answer))):
             yield csv_text(written)
 
 

@@ -18,12 +18,12 @@ from service.api.parameters import (
     QuestionOf,
     Threshold,
     Track,
+    deadline_of,
     known_alone,
-    moment,
 )
 from service.api.state import EngineOf
 from service.drawing import Style
-from service.records import Moment
+from service.records import FrameResult
 from service.video import Sampling
 
 router = APIRouter(dependencies=[Depends(known_alone)])
@@ -90,7 +90,7 @@ async def classify_video(
     of those between others that are damaged.
     """
     limit = engine.threshold(threshold)
-    deadline = moment(deadline_ms)
+    deadline = deadline_of(deadline_ms)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.reserve_video())
         file = await stack.enter_async_context(uploads.temporary(engine.settings.temp_dir))
@@ -164,7 +164,7 @@ async def explain_video(
     """
     style = Style(alpha, colormap, landmarks, engine.threshold(threshold))
     folder = engine.settings.temp_dir
-    deadline = moment(deadline_ms)
+    deadline = deadline_of(deadline_ms)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(engine.reserve_video())
         out = await stack.enter_async_context(uploads.temporary(folder))
@@ -175,8 +175,8 @@ async def explain_video(
                 file, out, sampling, question, style, face=face, faces=faces, track=track
             )
             async with engine.cutoff.enforced(deadline), aclosing(answers):
-                moments = (each async for each in answers if isinstance(each, Moment))
-                failed = len([1 async for moment in moments if moment.problem])
+                frames = (each async for each in answers if isinstance(each, FrameResult))
+                failed = len([1 async for frame in frames if frame.problem])
         headers = {
             "Content-Length": str(out.seek(0, SEEK_END)),
             "X-Failed-Frames": str(failed),

@@ -1,4 +1,4 @@
-"""Problems of the service as the errors that they were there."""
+"""The errors that problem documents tell of."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal, TypedDict, TypeVar
 
-from service.explanation import Colormap, Emotion, Layer, Method, View
-from service.records import FaceMode
+from service.explanation import Colormap, Layer, Method, View
+from service.records import Emotion, FaceMode
 
 
 class _Question(TypedDict, total=False):

@@ -60,7 +60,7 @@ def stop(error: Exception) -> NoReturn:
 
 
 def check_outputs(source: Path, *outputs: tuple[Path | None, str]) -> None:
-    """Nothing that is there already may be lost but an earlier output.
+    """Refuse to write over anything but an earlier output.
 
     Args:
         source: what is read.

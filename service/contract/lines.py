@@ -10,15 +10,14 @@ from service.contract import schemas
 from service.contract.problems import Problem, problem_of
 from service.csv_text import csv_text
 from service.errors import ServiceError
-from service.explanation import Emotion
-from service.records import EMOTIONS, Moment, Summary, TrackSummary, VideoInfo
+from service.records import EMOTIONS, Emotion, FrameResult, Summary, TrackSummary, VideoInfo
 
 COLUMNS: list[object] = [
     *("frame", "time", "track", "x", "y", "width", "height", "detection_score"),
     *("emotion", "confidence", *EMOTIONS),
 ]
 
-Answer = VideoInfo | Moment | Summary
+Answer = VideoInfo | FrameResult | Summary
 
 
 class VideoHead(BaseModel):
@@ -111,10 +110,10 @@ def content(answer: Answer, threshold: float = 0.0, request_id: str = "") -> dic
     match answer:
         case VideoInfo():
             return {"video": asdict(answer)}
-        case Moment(frame, time, _, ServiceError() as error):
+        case FrameResult(frame, time, _, ServiceError() as error):
             problem = problem_of(error, request_id)
             return {"frame": frame, "time": round(time, 6), "problem": problem}
-        case Moment():
+        case FrameResult():
             faces = [schemas.face(prediction, threshold) for prediction in answer.predictions]
             return {"frame": answer.frame, "time": round(answer.time, 6), "faces": faces}
         case Summary():

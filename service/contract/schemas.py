@@ -9,11 +9,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from service.contract.problems import Problem
-from service.explanation import Emotion, Explained, LiveResult
+from service.explanation import Explained, LiveResult
 from service.records import (
     EMOTIONS,
     LANDMARKS,
     Classification,
+    Emotion,
     Face,
     ModelInfo,
     Prediction,

@@ -88,6 +88,17 @@ async def test_the_services_errors_are_raised_as_what_they_were() -> None:
             await anext(client.video(b"no video"))
 
 
+@pytest.mark.anyio
+async def test_the_service_gives_up_what_a_client_no_longer_waits_for() -> None:
+    poison = png(POISON)
+    async with served(processes.argv(processes.hangs)) as (_, url):
+        async with AsyncClient(url, deadline=0.05) as client:
+            with pytest.raises(errors.DeadlineExceeded, match="50 ms"):
+                await client.classify(poison, faces="whole")
+        with Client(url, deadline=0.05) as plain, pytest.raises(errors.DeadlineExceeded):
+            await asyncio.to_thread(plain.classify, poison, faces="whole")
+
+
 def problem(status: int, slug: str, **headers: str) -> httpx.Response:
     content = {"type": f"urn:gimefive:{slug}", "detail": slug, "request_id": "7"}
     return httpx.Response(status, json=content, headers=headers)

@@ -45,14 +45,14 @@ class AsyncClient:
         url: str,
         *,
         key: str | None = None,
+        deadline: float | None = None,
         retries: Retries = Retries(),  # noqa: B008  # frozen
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Connect when first asked; the arguments are those of `Client`."""
-        headers = {"X-API-Key": key} if key else {}
         self._http = httpx.AsyncClient(
-            base_url=calls.checked(url), headers=headers, transport=transport
+            base_url=calls.checked(url), headers=calls.headers(key, deadline), transport=transport
         )
         self._key = key
         self._retries = retries

@@ -76,6 +76,12 @@ class Call(Generic[T]):
             yield "files", (name, content)
 
 
+def headers(key: str | None, deadline: float | None) -> dict[str, str]:
+    """Those of every request; the deadline is in seconds."""
+    sent = {"X-API-Key": key, "X-Deadline-Ms": None if deadline is None else f"{deadline * 1e3}"}
+    return {name: value for name, value in sent.items() if value is not None}
+
+
 def checked(url: str) -> str:
     """The URL of a service.
 

@@ -34,6 +34,7 @@ class Client:
         url: str,
         *,
         key: str | None = None,
+        deadline: float | None = None,
         retries: Retries = Retries(),  # noqa: B008  # frozen
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
@@ -43,12 +44,15 @@ class Client:
         Args:
             url: of the service.
             key: an API key, if the service wants one.
+            deadline: seconds after which the service gives a request up, each try for itself; as
+                the service says if None.
             retries: how patient to be.
             transport: httpx's own if None.
             sleep: how pauses are spent.
         """
-        headers = {"X-API-Key": key} if key else {}
-        self._http = httpx.Client(base_url=calls.checked(url), headers=headers, transport=transport)
+        self._http = httpx.Client(
+            base_url=calls.checked(url), headers=calls.headers(key, deadline), transport=transport
+        )
         self._retries = retries
         self._sleep = sleep
 

@@ -142,9 +142,13 @@ class Admission:
     def close(self) -> None:
         """Admit nothing more; whoever still waits is told that the service is shutting down."""
         self._closed = True
+        self.give_up("the service is shutting down: try again")
+
+    def give_up(self, why: str) -> None:
+        """Whoever waits is told that nothing will come of it now."""
         for queue in self._queues:
             for entry in queue.clear():
-                entry.fail(NotReady("the service is shutting down: try again"))
+                entry.fail(NotReady(why))
             self.report_depth(queue)
 
     def wait(self, queue: Queue, now: float) -> float:

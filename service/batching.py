@@ -23,6 +23,9 @@ from service.worker_pool import RECENT, Slot, WorkerPool, WorkerT, choose
 
 log = structlog.get_logger(__name__)
 
+OUTAGE = 120.0
+"""Seconds for which those who can wait do so while no worker is up."""
+
 
 class Batcher(Generic[WorkerT]):
     """Brings the items of many callers to a few workers, in order of arrival within a lane."""
@@ -67,7 +70,7 @@ class Batcher(Generic[WorkerT]):
                 not been computed by then is dropped.
             wait: wait for room instead of being refused, first come, first served. Those who
                 wait leave half of the lane to those who do not. They also wait for a model
-                process that is being restarted.
+                process that is being restarted, for `OUTAGE`.
 
         Raises:
             Overloaded: the lane has no room for all of them, or will not get to them in time.
@@ -157,8 +160,12 @@ class Batcher(Generic[WorkerT]):
                 entry.fail(NotReady("the service is shutting down: try again"))
 
     async def _await_worker(self, slot: Slot[WorkerT]) -> None:
-        """Notice that a worker is back."""
-        await slot.worker.ready()
+        """Notice that a worker is back, or that none comes back, which whoever waits is told."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OUTAGE):
+                await slot.worker.ready()
+        if not self._pool.up:
+            self._admission.give_up("no model process has come back: try again later")
         slot.awaited = False
         self._changed.set()
 

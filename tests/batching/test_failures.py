@@ -3,11 +3,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from service.batching import OUTAGE
 from service.errors import ModelFailure, NotReady, WorkerLost
 from service.lanes import BatchResult
 from service.records import FaceImage, Scores
 from tests.batching.harness import Notes, harness, run, until_idle
 from tests.fakes import POISON, BrokenWorker, DyingWorker, FakeWorker, PoisonedWorker
+from tests.virtual import VirtualLoop
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +111,24 @@ async def test_a_batcher_that_takes_no_more_batches_is_not_sound() -> None:
         assert not d.batcher.healthy
         late.cancel()
         await asyncio.gather(late, return_exceptions=True)
+
+
+def test_who_waits_for_a_worker_that_does_not_come_back_is_told() -> None:
+    worker = FakeWorker()
+    worker.alive.clear()
+    loop = VirtualLoop()
+
+    async def wait() -> None:
+        async with harness(worker) as d:
+            with pytest.raises(NotReady, match="come back"):
+                await d.submit(1, wait=True)
+            assert loop.time() == OUTAGE
+            waiting = d.ask(2, wait=True)
+            loop.call_later(OUTAGE / 2, worker.alive.set)
+            assert await waiting == [2]
+
+    loop.run_until_complete(wait())
+    loop.close()
 
 
 @pytest.mark.parametrize("steps", range(8))

@@ -285,7 +285,7 @@ class Engine:
         ):
             return scene
         decode = partial(imaging.decode, data, self.settings.max_pixels)
-        return await self._intake.detect(decode, faces, deadline)
+        return await self._intake.detect(decode, faces, deadline, size=len(data))
 
     def _decode(self, read: Callable[[], bytes]) -> Picture:
         return imaging.decode(read(), self.settings.max_pixels)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from service import imaging
 from service.errors import Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
+from service.lanes import Cost
 from service.limits import LoadShedder
 from service.records import FACE_SIZE, Box, Face, FaceImage, FaceMode, Picture
 from service.tracer import UNTRACED, Tracer
@@ -29,10 +31,6 @@ Both bounds hold, and are told before a pixel is decoded, so that no file can ho
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-EWMA_WEIGHT = 0.1
-"""Weight of the latest picture in the average of what one takes."""
 
 
 @dataclass(slots=True)
@@ -111,11 +109,17 @@ class Intake:
         self._clock = clock
         self._waiting = 0
         self._pooled = 0
-        self._seconds = 0.0  # that one takes a thread, on average of late
+        self._backlog = 0.0  # seconds that what is pooled should take one thread
+        self._costs: defaultdict[str, Cost] = defaultdict(Cost)  # of each kind of work, by size
         self._turns = asyncio.Semaphore(threads + 1)
 
     async def detect(
-        self, decode: Callable[[], Picture], mode: FaceMode, deadline: float | None = None
+        self,
+        decode: Callable[[], Picture],
+        mode: FaceMode,
+        deadline: float | None = None,
+        *,
+        size: int,
     ) -> DetectedImage:
         """Decode a picture and find its faces, or take it as one whole face.
 
@@ -123,14 +127,17 @@ class Intake:
             decode: gives the upright picture; called in the pool.
             mode: find faces, or take the whole picture as one aligned face crop.
             deadline: monotonic moment after which the call is given up, if it is.
+            size: bytes of the encoded picture, which tell how long it may take.
 
         Raises:
             BadInput: whatever `decode` finds wrong.
             Overloaded: too many pictures wait.
         """
-        self._check_wait(deadline)
+        size = max(1, size)  # without a byte it is refused like any other
+        self._check_wait(size, deadline)
+        look = partial(self._look, decode, mode)
         with self.reserve(1):
-            scene, _ = await self._run(partial(self._look, decode, mode), deadline)
+            scene, _ = await self._run("picture", look, deadline, size)
         return self._looked(scene)
 
     def detect_inline(self, data: bytes, max_pixels: int) -> DetectedImage | None:
@@ -155,7 +162,7 @@ class Intake:
     ) -> DetectedImage:
         """Likewise for one of many pictures, as `run_in_turn` does."""
         async with self._turns:
-            scene, _ = await self._run(partial(self._look, decode, mode), deadline)
+            scene, _ = await self._run("frame", partial(self._look, decode, mode), deadline)
         return self._looked(scene)
 
     async def run(
@@ -197,7 +204,8 @@ class Intake:
             raise TooLarge(f"{count} pictures at once: send at most {self._max_waiting}")
         if self._waiting + count > self._max_waiting:
             self._refused("intake_full")
-            raise self._overloaded(self._waiting)
+            turns = max(0, self._waiting - self._pooled) * self._expected("frame")
+            raise _overloaded(self._waiting, (self._backlog + turns) / self._threads)
         self._waiting += count
         try:
             yield
@@ -208,28 +216,32 @@ class Intake:
         """Drop what has not begun."""
         self._pool.shutdown(cancel_futures=True)
 
-    def _check_wait(self, deadline: float | None = None) -> None:
+    def _check_wait(self, size: int, deadline: float | None) -> None:
         """Whether one more would be looked at soon enough.
 
         Raises:
             Overloaded: it would not.
         """
-        seconds = self._pooled * self._seconds / self._threads
+        seconds = self._backlog / self._threads
         now = self._clock()
-        late = deadline is not None and now + seconds + self._seconds > deadline
+        late = deadline is not None and now + seconds + self._expected("picture", size) > deadline
         overfull = self._shedder.sheds(self._pooled + 1, seconds, now)
         if overfull or (self._pooled and late):
             self._refused("deadline" if late else "intake_full")
-            raise self._overloaded(self._pooled)
+            raise _overloaded(self._pooled, seconds)
 
-    def _overloaded(self, waiting: int) -> Overloaded:
-        seconds = max(0.1, waiting * self._seconds / self._threads)
-        return Overloaded(f"{waiting} pictures wait already: try again in {seconds:.1f} s", seconds)
+    def _expected(self, kind: str, size: int = 1) -> float:
+        """Seconds that such work should take a thread; 0 where nothing is known."""
+        return self._costs[kind].seconds(size, size)
 
-    async def _run(self, call: Callable[[], T], deadline: float | None = None) -> tuple[T, _Span]:
-        span = _Span()
+    async def _run(
+        self, kind: str, call: Callable[[], T], deadline: float | None = None, size: int = 1
+    ) -> tuple[T, _Span]:
+        span, expected = _Span(), self._expected(kind, size)
+        leave = partial(self._leave, kind, size, expected, span)
         future = self._pool.submit(self._timed, call, span)
         self._pooled += 1
+        self._backlog += expected
         try:
             return await asyncio.wrap_future(future), span
         except asyncio.CancelledError:
@@ -239,15 +251,16 @@ class Intake:
             raise
         finally:
             if future.running():  # its thread is not free yet, though nobody waits
-                leave = partial(asyncio.get_running_loop().call_soon_threadsafe, self._leave, span)
-                future.add_done_callback(lambda _: leave())
+                loop = asyncio.get_running_loop()
+                future.add_done_callback(lambda _: loop.call_soon_threadsafe(leave))
             else:
-                self._leave(span)
+                leave()
 
-    def _leave(self, span: _Span) -> None:
+    def _leave(self, kind: str, size: int, expected: float, span: _Span) -> None:
         self._pooled -= 1
+        self._backlog = self._backlog - expected if self._pooled else 0.0  # no rest of rounding
         if span.ended:
-            self._seconds += (span.ended - span.began - self._seconds) * EWMA_WEIGHT
+            self._costs[kind].learn(size, span.ended - span.began)
 
     def _timed(self, call: Callable[[], T], span: _Span) -> T:
         span.began = self._clock()
@@ -257,7 +270,7 @@ class Intake:
             span.ended = self._clock()
 
     async def _step(self, name: str, call: Callable[[], T]) -> T:
-        result, span = await self._run(call)
+        result, span = await self._run(name, call)
         self._tracer.span(name, span.began, span.ended)
         return result
 
@@ -280,6 +293,11 @@ class Intake:
         detect = self._clock() - decoded
         crop_to_image = tuple(frame.matrix() for frame in frames)
         return DetectedImage(picture, faces, crop_to_image, crops, start, decoded - start, detect)
+
+
+def _overloaded(waiting: int, seconds: float) -> Overloaded:
+    seconds = max(0.1, seconds)
+    return Overloaded(f"{waiting} pictures wait already: try again in {seconds:.1f} s", seconds)
 
 
 def _whole(picture: Picture, began: float, decode: float) -> DetectedImage:

@@ -58,6 +58,15 @@ def test_a_folder_becomes_csv_with_the_papers_columns(folder: Path) -> None:
     assert max(EMOTIONS, key=lambda emotion: float(rows[0][emotion])) == "happiness"
 
 
+def test_no_deadline_is_kept_where_nobody_else_is_served(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIMEFIVE_DEADLINE_MS", "0.001")
+    out, _ = run("classify", "--csv", str(folder))
+    assert len(out.splitlines()) == 3
+    run("explain", str(PORTRAIT), "-o", str(tmp_path / "why.png"))
+
+
 def test_json_lines_say_what_classify_answers(folder: Path) -> None:
     out, _ = run("classify", "--json", str(folder / "a.jpg"))
     (line,) = out.splitlines()

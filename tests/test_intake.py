@@ -31,15 +31,18 @@ class Door:
         self.decoded: list[str] = []
         self.now = 0.0
 
-    def decode(self, name: str) -> Picture:
+    def decode(self, name: str, size: int = 1) -> Picture:
+        """One of a hundred bytes takes a hundred seconds."""
         self.begun.set()
         self.open.wait(30)
-        self.now += 1
+        self.now += size
         self.decoded.append(name)
         return np.zeros((64, 64, 3), dtype=np.uint8)
 
-    def detect(self, name: str, deadline: float | None = None) -> asyncio.Task[object]:
-        looking = self.intake.detect(lambda: self.decode(name), "whole", deadline)
+    def detect(
+        self, name: str, deadline: float | None = None, size: int = 1
+    ) -> asyncio.Task[object]:
+        looking = self.intake.detect(lambda: self.decode(name, size), "whole", deadline, size=size)
         return asyncio.create_task(looking)
 
 
@@ -171,7 +174,7 @@ async def test_pictures_that_fail_or_take_too_long_tell_how_long_one_takes_too()
         d.open.set()
         for _ in range(100):
             with pytest.raises(NotAnImage):
-                await d.intake.detect(lambda: broken(d), "whole", None)
+                await d.intake.detect(lambda: broken(d), "whole", size=1)
         d.open.clear()
         first = d.detect("first")
         await settle()
@@ -180,6 +183,36 @@ async def test_pictures_that_fail_or_take_too_long_tell_how_long_one_takes_too()
         assert refused.value.retry_after == pytest.approx(1, abs=0.01)
         d.open.set()
         await first
+
+
+@pytest.mark.parametrize("before", [0, 100])
+async def test_after_a_large_picture_small_ones_are_expected_to_take_as_long_as_before(
+    before: int,
+) -> None:
+    with door() as d:
+        d.open.set()
+        for size in [*[1] * before, 100]:
+            await d.detect("learned from", size=size)
+        d.open.clear()
+        small = [d.detect(f"{number}", deadline=d.now + 3.1) for number in range(3)]
+        await settle()
+        with pytest.raises(Overloaded) as refused:
+            await d.detect("large", deadline=d.now + 102, size=100)
+        assert refused.value.retry_after == pytest.approx(3, abs=0.1)
+        d.open.set()
+        await asyncio.gather(*small)
+
+
+async def test_what_is_drawn_does_not_count_as_looking_at_a_picture() -> None:
+    with door() as d:
+        await used_to_seconds(d)
+        d.open.set()
+        await d.intake.run("draw", d.decode, "drawn", 1000)
+        d.open.clear()
+        small = [d.detect("first"), d.detect("second", deadline=d.now + 2.1)]
+        await settle()
+        d.open.set()
+        await asyncio.gather(*small)
 
 
 async def test_where_all_places_are_taken_one_is_told_how_long_those_before_it_take() -> None:
@@ -258,6 +291,6 @@ async def test_a_whole_picture_is_stretched_to_a_face_as_it_lies() -> None:
     with door() as d:
         d.open.set()
         tall = np.zeros((128, 64, 3), dtype=np.uint8)
-        scene = await d.intake.detect(lambda: tall, "whole", None)
+        scene = await d.intake.detect(lambda: tall, "whole", size=1)
     corners = [scene.crop_to_image[0] @ [x, y, 1] for x, y in ((0, 0), (63, 63))]
     np.testing.assert_allclose(corners, [[0, 0.5], [63, 126.5]])

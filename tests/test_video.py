@@ -251,6 +251,21 @@ def test_of_a_broken_video_the_frames_before_the_damage_are_given(kind: str, dam
     assert [frame.index for frame in frames] == list(range(len(frames)))
 
 
+@pytest.mark.parametrize("kind", ["mp4", "mov"])
+@pytest.mark.parametrize("open_groups", [0, 1])
+@pytest.mark.parametrize("start", [0.3, 0.5, 1.0, 1.6, 2.4])
+def test_frames_after_a_jump_have_their_numbers_whatever_their_rate(
+    kind: str, open_groups: int, start: float
+) -> None:
+    times = [*np.arange(12) / 25, *np.arange(12) / 5 + 0.5]
+    others = f"open-gop={open_groups}:scenecut=0:bframes=3:b-adapt=0"
+    groups = {"g": "6", "x264-params": others}
+    frames = sampled(encode(counting(24), kind, times=times, groups=groups), start=start)
+    expected = [index for index, time in enumerate(times) if time >= start - 1e-4]
+    assert [frame.index for frame in frames] == expected
+    assert [counted(frame.picture()) for frame in frames] == expected
+
+
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"\x00" * 5000, b"RIFF\0\0\0\0AVI LIST", b"GIF89a"]
 )

@@ -81,6 +81,7 @@ def encode(
     sound_rate: int = 48_000,
     options: dict[str, str] | None = None,
     independent: bool = False,
+    groups: dict[str, str] | None = None,
 ) -> bytes:
     """A video file.
 
@@ -95,13 +96,16 @@ def encode(
         sound_rate: its samples a second.
         options: the container's.
         independent: whether no frame needs another.
+        groups: the codec's options, of how frames need others.
     """
     container, codec = CONTAINERS[kind]
     with (
         tempfile.NamedTemporaryFile() as file,
         av.open(file.name, "w", format=container, options=options or {}) as out,
     ):
-        stream: Any = out.add_stream(codec, rate=rate, options=FAST.get(codec, {}))
+        stream: Any = out.add_stream(
+            codec, rate=rate, options={**FAST.get(codec, {}), **(groups or {})}
+        )
         if independent:
             stream.gop_size = 1
         tone: Any = out.add_stream(sound, rate=sound_rate) if sound else None

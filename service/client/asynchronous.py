@@ -51,10 +51,12 @@ class AsyncClient:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Connect when first asked; the arguments are those of `Client`."""
+        headers = {"X-API-Key": key} if key else {}
         self._http = httpx.AsyncClient(
-            base_url=calls.checked(url), headers=calls.headers(key, deadline), transport=transport
+            base_url=calls.checked(url), headers=headers, transport=transport
         )
         self._key = key
+        self._deadline = deadline
         self._retries = retries
         self._sleep = sleep
 
@@ -171,7 +173,7 @@ class AsyncClient:
                 await self._sleep(pause)
 
     async def _once(self, call: Call[T]) -> httpx.Response:
-        arguments = await asyncio.to_thread(call.arguments)  # which reads files
+        arguments = await asyncio.to_thread(call.arguments, self._deadline)  # which reads files
         if call.source is not None:
             arguments["content"] = _content(call.source)
         try:

@@ -43,7 +43,7 @@ class Call(Generic[T]):
         read: makes the answer of a response that succeeded.
         accept: what the answer should be.
         frames: pictures for a form.
-        read_timeout: longest to wait for the answer or its next piece, in seconds; None for ever.
+        lasting: whether it takes as long as it takes, with pauses of any length, as a video does.
     """
 
     path: str
@@ -52,12 +52,20 @@ class Call(Generic[T]):
     read: Callable[[httpx.Response], T]
     accept: str = "*/*"
     frames: Sequence[Source] = field(default=())
-    read_timeout: float | None = READ_TIMEOUT
+    lasting: bool = False
 
-    def arguments(self) -> dict[str, object]:
-        """What httpx is to send, the body of a single file excepted."""
+    def arguments(self, deadline: float | None) -> dict[str, object]:
+        """What httpx is to send, the body of a single file excepted.
+
+        Args:
+            deadline: seconds after which the service is to give it up, unless it is lasting.
+        """
         headers = {"Accept": self.accept}
-        timeout = httpx.Timeout(READ_TIMEOUT, connect=10.0, read=self.read_timeout)
+        timeout = httpx.Timeout(READ_TIMEOUT + (deadline or 0), connect=10.0)
+        if self.lasting:
+            timeout = httpx.Timeout(READ_TIMEOUT, connect=10.0, read=None)
+        elif deadline is not None:
+            headers["X-Deadline-Ms"] = str(deadline * 1000)
         given: dict[str, object] = {
             "params": plain(self.query),
             "headers": headers,
@@ -74,12 +82,6 @@ class Call(Generic[T]):
             name = frame.name if isinstance(frame, Path) else f"{index:06}"
             content = frame.read_bytes() if isinstance(frame, Path) else frame
             yield "files", (name, content)
-
-
-def headers(key: str | None, deadline: float | None) -> dict[str, str]:
-    """Those of every request; the deadline is in seconds."""
-    sent = {"X-API-Key": key, "X-Deadline-Ms": None if deadline is None else f"{deadline * 1e3}"}
-    return {name: value for name, value in sent.items() if value is not None}
 
 
 def checked(url: str) -> str:
@@ -123,12 +125,12 @@ def explain_numbers(image: Source, query: NumbersQuery) -> Call[ExplainResponse]
 def video(source: Source, query: VideoQuery) -> Call[httpx.Response]:
     """POST /classify/video, as lines of JSON, which tell what it broke off with."""
     query = known(query, VideoQuery)
-    return Call("classify/video", query, source, _itself, "application/x-ndjson", read_timeout=None)
+    return Call("classify/video", query, source, _itself, "application/x-ndjson", lasting=True)
 
 
 def explain_video(source: Source, query: DrawnVideoQuery) -> Call[DrawnVideo]:
     """POST /explain/video; nothing comes while it is drawn, however long that takes."""
-    return Call("explain/video", known(query, DrawnVideoQuery), source, _drawn, read_timeout=None)
+    return Call("explain/video", known(query, DrawnVideoQuery), source, _drawn, lasting=True)
 
 
 def failure(response: httpx.Response) -> ServiceError:

@@ -44,15 +44,15 @@ class Client:
         Args:
             url: of the service.
             key: an API key, if the service wants one.
-            deadline: seconds after which the service gives a request up, each try for itself; as
-                the service says if None.
+            deadline: seconds after which the service gives a picture or a batch up, each try for
+                itself; as the service says if None. Videos take as long as they take.
             retries: how patient to be.
             transport: httpx's own if None.
             sleep: how pauses are spent.
         """
-        self._http = httpx.Client(
-            base_url=calls.checked(url), headers=calls.headers(key, deadline), transport=transport
-        )
+        headers = {"X-API-Key": key} if key else {}
+        self._http = httpx.Client(base_url=calls.checked(url), headers=headers, transport=transport)
+        self._deadline = deadline
         self._retries = retries
         self._sleep = sleep
 
@@ -148,7 +148,7 @@ class Client:
                 self._sleep(pause)
 
     def _once(self, call: Call[T]) -> httpx.Response:
-        arguments = call.arguments()
+        arguments = call.arguments(self._deadline)
         if call.source is not None:
             arguments["content"] = _content(call.source)
         try:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +26,9 @@ Query = Mapping[str, Any]
 
 PATIENT = Retries(refusals=100)
 """Nobody waits for a command but who started it; a refusal says when to come back."""
+
+DEADLINE = 50.0
+"""Seconds that a service may take for a picture, which it may have many of."""
 
 SAMPLING = ("fps", "every", "start", "end")
 
@@ -90,14 +94,16 @@ class _Local:
         self._engine = engine
 
     async def classify(self, data: bytes, faces: FaceMode) -> schemas.ClassifyResponse:
-        seen = await self._engine.classify(data, faces)
+        (seen,) = await self._engine.classify_frames([lambda: data], faces, deadline=inf)
+        if isinstance(seen, ServiceError):
+            raise seen
         answer = schemas.classification(seen, self._engine.info, self._engine.threshold())
         return schemas.ClassifyResponse.model_validate(answer)
 
     async def explain(self, data: bytes, query: Query) -> bytes:
         style = Style(query["alpha"], query["colormap"], threshold=self._engine.threshold())
         async with self._engine.explained(
-            data, _question(query), faces=query["faces"], face=query["face"]
+            data, _question(query), faces=query["faces"], face=query["face"], deadline=inf
         ) as explained:
             return await self._engine.draw(explained, query["view"], style)
 
@@ -135,7 +141,7 @@ class _Local:
 @asynccontextmanager
 async def remote_backend(url: str, key: str | None) -> AsyncIterator[Backend]:
     """The service at a URL."""
-    async with AsyncClient(url, key=key, retries=PATIENT) as client:
+    async with AsyncClient(url, key=key, deadline=DEADLINE, retries=PATIENT) as client:
         yield _Remote(client)
 
 

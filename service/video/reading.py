@@ -93,6 +93,8 @@ class Video:
         self._container = open_container(file)
         self._decoded = decode(self._packets())
         self._lost_at_first: list[Gap] = []
+        self._begun_at: tuple[int, int] | None = None  # times of the first packet: shown, decoded
+        self._passed_over = 0
         self._reached = 0.0
         try:
             self._stream = self._prepare(threads)
@@ -130,7 +132,7 @@ class Video:
             TooLarge: it goes on for longer than allowed, or its frames grow.
         """
         sampler = Sampler(self._sampling)
-        index, time = self._index_at(self._first), 0.0
+        index, time = self._index_of_first(), 0.0
         for each in chain(self._lost_at_first, [self._first], self._decoded):
             time = max(time, self._time(each, time))
             if self._sampling.ends(time):
@@ -201,6 +203,7 @@ class Video:
         for frame in self._decoded:
             if isinstance(frame, Gap):
                 self._lost_at_first += [] if start else [frame]
+                self._passed_over += frame.packets
                 continue
             self._check_pixels(frame.width, frame.height)
             time = self._time(frame, 0.0)
@@ -208,6 +211,7 @@ class Video:
                 raise BadParameter(f"no frame is shown from {start} s to {self._sampling.end} s")
             if self._sampling.begins(time):
                 return frame
+            self._passed_over += not self._is_leading(frame)
         if start > 0:
             raise BadParameter(f"start is at {start} s, where the video has ended")
         raise NotAVideo("the video holds no frame that can be decoded; send the whole file")
@@ -221,6 +225,7 @@ class Video:
             for packet in self._container.demux(self._stream):
                 if packet.pts is not None and not packet.is_discard:
                     self._reached = max(self._reached, float(packet.pts * packet.time_base))
+                    self._count_leading(packet)
                 yield packet
         except av.FFmpegError as error:
             raise NotAVideo("the video breaks off: it cannot be read from there on") from error
@@ -230,8 +235,30 @@ class Video:
             return before + 1 / (self._fps or 25)
         return max(0.0, frame.time - self._origin)
 
-    def _index_at(self, frame: VideoFrame) -> int:
-        return round(self._time(frame, 0.0) * (self._fps or 0)) if self._sampling.start else 0
+    def _count_leading(self, packet: "Packet[VideoStream]") -> None:
+        """Count what is shown before the frame that reading began at, though it comes later.
+
+        A decoder may leave such frames out, for they need others that were not read.
+        """
+        if self._begun_at is None and packet.pts is not None and packet.dts is not None:
+            self._begun_at = packet.pts, packet.dts
+        self._passed_over += self._is_leading(packet)
+
+    def _is_leading(self, each: "Packet[VideoStream] | VideoFrame") -> bool:
+        return bool(self._begun_at and each.pts is not None and each.pts < self._begun_at[0])
+
+    def _index_of_first(self) -> int:
+        """The number of the first wanted frame; a guess where no index lists what is before it."""
+        if not self._sampling.start:
+            return 0
+        if self._begun_at is not None:
+            shown, decoded = self._begun_at
+            if shown <= (self._stream.start_time or 0):
+                return self._passed_over
+            index = self._stream.index_entries
+            if len(index) == self._stream.frames:
+                return index.search_timestamp(decoded, any_frame=True) + self._passed_over
+        return round(self._time(self._first, 0.0) * (self._fps or 0))
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
         width, height = round(frame.width * self._ratio), frame.height

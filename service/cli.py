@@ -125,7 +125,10 @@ def classify(
         found = sources.find(paths, sources.PICTURES)
     except BadInput as error:
         raise typer.BadParameter(str(error), param_hint="PATHS") from error
-    files = [file for file in found if resumed is None or str(file) not in resumed.done]
+    done = {Path(name).absolute() for name in resumed.done} if resumed else set()
+    files = [file for file in found if file.absolute() not in done]
+    if others := sources.left_out(paths, sources.PICTURES):
+        typer.echo(f"passed over: {others}", err=True)
     if len(files) < len(found):
         typer.echo(f"{len(found) - len(files)} of {len(found)} were answered before", err=True)
     writer: report.Writer = report.JsonLinesWriter() if as_json else report.TableWriter()

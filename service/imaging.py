@@ -29,6 +29,8 @@ from service.records import FACE_SIZE, FaceImage, Picture
 
 _FORMATS = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 _BROKEN = "the picture is broken or incomplete; send the whole file"
+_UNREAD = "pixels of this kind are not read; save the picture with 8 or 16 bits a channel"
+_HEIF = (b"heic", b"heix", b"mif1", b"msf1", b"avif")
 
 # Called by name and never looked up in PIL's registry, so that no other format can be reached.
 _READERS: tuple[tuple[tuple[bytes, ...], type[ImageFile]], ...] = (
@@ -75,7 +77,8 @@ def decode(data: bytes, max_pixels: int) -> Picture:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLarge("the picture has too many pixels; send it scaled down") from error
     except Exception as error:  # what PIL raises on hostile bytes has no common root
-        raise NotAnImage(_BROKEN) from error
+        told = _UNREAD if "unknown pixel mode" in str(error) else _BROKEN
+        raise NotAnImage(told) from error
     turn = _UPRIGHT.get(_orientation(image))
     return picture if turn is None else np.asarray(turn(picture), dtype=np.uint8)
 
@@ -94,6 +97,8 @@ def _open(data: bytes) -> ImageFile:
     for signatures, reader in _READERS:
         if data.startswith(signatures):
             return reader(BytesIO(data))
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF:
+        raise NotAnImage(f"HEIC and AVIF are not read; save the picture as a {_FORMATS} file")
     raise NotAnImage(f"this is no picture in a known format; send a {_FORMATS} file")
 
 

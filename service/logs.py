@@ -38,6 +38,13 @@ def configure(settings: Settings) -> None:
         structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=shared)
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # of a form its client is told
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that an answer is not complete, which is so on purpose and told with its request's id."""
+    return not record.getMessage().startswith("ASGI callable returned without completing")
 
 
 def _json(event: object, default: Callable[[Any], Any]) -> str:

@@ -6,7 +6,9 @@ What speaks HTTP takes long to import, so that is done while the model processes
 import asyncio
 import resource
 import signal
+import socket
 import ssl
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -21,6 +23,7 @@ from service.listeners import listeners
 from service.records import ModelInfo, WorkerCommand
 from service.remote import worker_argv
 from service.settings import Settings, trace_exporters
+from service.store import ModelStore
 from service.supervisor import Supervisor
 from service.tracer import UNTRACED
 
@@ -42,6 +45,7 @@ def serve(settings: Settings, command: WorkerCommand = worker_argv) -> None:
             had; nothing was served.
     """
     check_certificate(settings)
+    check_folders(settings)
     logs.configure(settings)
     raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -82,6 +86,37 @@ def check_certificate(settings: Settings) -> None:
         raise ServiceError(f"{settings.tls_cert} and its key cannot be used: {error}") from error
 
 
+def check_folders(settings: Settings) -> None:
+    """Read the card of the model, and make a file where videos lie.
+
+    Raises:
+        StoreError: there is no such model.
+        ServiceError: no file can be made.
+    """
+    ModelStore(settings.model_store).gimefive(settings.model_version)
+    try:
+        tempfile.TemporaryFile(dir=settings.temp_dir).close()
+    except OSError as error:
+        folder = settings.temp_dir or tempfile.gettempdir()
+        raise ServiceError(
+            f"videos cannot be kept in {folder} ({error.strerror}): set GIMEFIVE_TEMP_DIR"
+        ) from error
+
+
+@contextmanager
+def operations_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
+    """Those of the operations port; none if none is set.
+
+    Raises:
+        ServiceError: the address cannot be had.
+    """
+    if settings.ops_port is None:
+        yield []
+        return
+    with listeners(settings.host, settings.ops_port, 1) as (sockets,):
+        yield sockets
+
+
 @contextmanager
 def tracing(settings: Settings) -> "Iterator[Traces | None]":
     """What follows requests, if that is wanted."""
@@ -99,27 +134,32 @@ def tracing(settings: Settings) -> "Iterator[Traces | None]":
 async def _serve(settings: Settings, command: WorkerCommand) -> None:
     end_on_sigterm()
     loading = asyncio.create_task(asyncio.to_thread(_load))
-    with tracing(settings) as traces, listeners(settings.host, settings.port, 1) as (sockets,):
+    with (
+        tracing(settings) as traces,
+        listeners(settings.host, settings.port, 1) as (sockets,),
+        operations_sockets(settings) as ops_sockets,
+    ):
         async with Core.open(settings, command, traces or UNTRACED) as core:
             await loading
             from service.server import serve_alone  # noqa: PLC0415  # by now it is loaded
 
             _log_ready(settings, core.info)
-            await serve_alone(settings, core, traces, sockets)
+            await serve_alone(settings, core, traces, sockets, ops_sockets)
     log.info("ended")
 
 
 async def _serve_together(settings: Settings, command: WorkerCommand) -> None:
     end_on_sigterm()
     loading = asyncio.create_task(asyncio.to_thread(_load))
-    async with Supervisor.open(settings, command) as supervisor:
-        await loading
-        from service.server import freeze_gc, operations  # noqa: PLC0415  # by now it is loaded
+    with operations_sockets(settings) as sockets:
+        async with Supervisor.open(settings, command) as supervisor:
+            await loading
+            from service.server import freeze_gc, operations  # noqa: PLC0415  # by now it is loaded
 
-        _log_ready(settings, supervisor.info)
-        freeze_gc()
-        async with operations(settings, supervisor):
-            await supervisor.serve()
+            _log_ready(settings, supervisor.info)
+            freeze_gc()
+            async with operations(settings, supervisor, sockets):
+                await supervisor.serve()
     log.info("ended")
 
 

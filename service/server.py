@@ -18,7 +18,7 @@ from service.api.connections import http_protocol, websocket_protocol
 from service.api.state import Operated
 from service.core import Core
 from service.engine import Engine
-from service.listeners import drop_new_connections, listeners
+from service.listeners import drop_new_connections
 from service.settings import Settings
 from service.tracer import UNTRACED
 
@@ -119,13 +119,11 @@ class _OpsServer(uvicorn.Server):
 
 
 @asynccontextmanager
-async def operations(settings: Settings, operated: Operated) -> AsyncIterator[None]:
-    """The operations port, if one is set, until the end of draining.
-
-    Raises:
-        ServiceError: the address cannot be had.
-    """
-    if settings.ops_port is None:
+async def operations(
+    settings: Settings, operated: Operated, sockets: list[socket.socket]
+) -> AsyncIterator[None]:
+    """The operations port until the end of draining, if there are sockets for it."""
+    if not sockets:
         yield
         return
     server = _OpsServer(
@@ -138,13 +136,12 @@ async def operations(settings: Settings, operated: Operated) -> AsyncIterator[No
             timeout_graceful_shutdown=1,
         )
     )
-    with listeners(settings.host, settings.ops_port, 1) as (sockets,):
-        serving = asyncio.create_task(server.serve(sockets))
-        try:
-            yield
-        finally:
-            server.should_exit = True
-            await serving
+    serving = asyncio.create_task(server.serve(sockets))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
 
 
 def freeze_gc() -> None:
@@ -154,7 +151,11 @@ def freeze_gc() -> None:
 
 
 async def serve_alone(
-    settings: Settings, core: Core, traces: "Traces | None", sockets: list[socket.socket]
+    settings: Settings,
+    core: Core,
+    traces: "Traces | None",
+    sockets: list[socket.socket],
+    ops_sockets: list[socket.socket],
 ) -> None:
     """Serve what `core` answers at bound `sockets`, in this process, until a signal ends it.
 
@@ -164,6 +165,6 @@ async def serve_alone(
     async with Engine.around(core, settings, traces or UNTRACED) as engine:
         server = DrainingServer(engine, traces)
         freeze_gc()
-        async with operations(settings, engine):
+        async with operations(settings, engine, ops_sockets):
             asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)  # it has its own
             await server.serve(sockets)

@@ -133,9 +133,9 @@ def main() -> None:
         answers.flush()
         return
     info = replace(model.info, max_batch=_warm_up(model, config.max_batch))
-    answers.write(Message({"ready": asdict(info), "memory": memory()}).pack())
-    answers.flush()
     with suppress(BrokenPipeError):  # whoever asked has gone
+        answers.write(Message({"ready": asdict(info), "memory": memory()}).pack())
+        answers.flush()
         serve(model, sys.stdin.buffer, answers)
 
 

@@ -97,6 +97,16 @@ def test_a_form_without_the_field_is_refused(client: TestClient) -> None:
     assert "'file'" in check_problem(response, 400, "bad-input")
 
 
+def test_what_belongs_elsewhere_than_into_the_form_is_said(client: TestClient) -> None:
+    me = ("me.png", png())
+    for path, field in (("/classify", "file"), ("/classify/frames", "files"), ("/explain", "file")):
+        data = {"faces": "whole"}
+        misplaced = client.post(path, files={field: me}, data=data)
+        assert "?faces=" in check_problem(misplaced, 422, "bad-parameter")
+    two = client.post("/classify", files=[("file", me), ("file", me)])
+    assert "/classify/frames" in check_problem(two, 400, "bad-input")
+
+
 @pytest.mark.parametrize(("others", "status"), [(90, 200), (110, 413)])
 def test_a_form_may_not_have_many_parts_that_nobody_asked_for(
     client: TestClient, others: int, status: int

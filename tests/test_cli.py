@@ -175,6 +175,31 @@ def test_nobody_at_the_url_is_told_once(folder: Path) -> None:
     assert err.count("no answer from http://127.0.0.1:9") == 1
 
 
+def test_what_is_passed_over_in_a_folder_is_said(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    for name in ("a.HEIC", "b.heic", ".hidden", "README"):
+        (tmp_path / name).write_bytes(b"")
+    _, err = run("classify", "--csv", str(tmp_path))
+    assert "passed over: 2 .heic, 1 .txt, 1 without an ending\n" in err.replace(
+        "1 without an ending, 1 .txt", "1 .txt, 1 without an ending"
+    )
+    for picture in tmp_path.rglob("*.[jJ]*"):
+        picture.unlink()
+    _, err = run("classify", str(tmp_path), status=2)
+    assert "2 .heic" in err
+
+
+def test_a_picture_that_is_listed_is_passed_over_however_it_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    table = tmp_path / "out.csv"
+    run("classify", ".", "--csv", str(table))
+    _, err = run("classify", str(folder), "--csv", str(table))
+    assert "2 of 2 were answered before" in err
+    assert len(table.read_text().splitlines()) == 3
+
+
 def test_linked_folders_are_looked_into_once(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
     (tmp_path / "circle").symlink_to(tmp_path)
@@ -204,7 +229,7 @@ def test_who_has_read_enough_ends_it_quietly(folder: Path) -> None:
         assert running.stdout is not None
         assert running.stderr is not None
         running.stdout.close()
-        assert running.stderr.read() == b""
+        assert running.stderr.read() == b"passed over: 4 .txt\n"
         assert running.wait(60) == 0
 
 

@@ -2,6 +2,7 @@
 
 from io import BytesIO
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -347,3 +348,16 @@ def test_light_that_is_a_little_too_bright_is_clipped_and_does_not_darken_the_re
     values = np.array([[0.0, 0.5, 1.2]], np.float32)
     picture = decode(encode(Image.fromarray(values), "TIFF"), LIMIT)
     assert picture[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC and AVIF are not read"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", "HEIC and AVIF are not read"),
+        (cv2.imencode(".tif", np.ones((8, 8, 3), np.float32))[1].tobytes(), "8 or 16 bits"),
+    ],
+)
+def test_whole_pictures_of_kinds_that_are_not_read_are_told_apart(data: bytes, told: str) -> None:
+    with pytest.raises(NotAnImage, match=told):
+        decode(data, 10**6)

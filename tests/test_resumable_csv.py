@@ -44,7 +44,9 @@ def test_wherever_a_file_was_cut_short_it_is_completed(tmp_path: Path, cut: int)
 def test_an_empty_line_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_bytes(WHOLE.encode() + b"\r\n")
-    assert ResumableCsv(path, COLUMNS).done == ENTRIES.keys()
+    table = ResumableCsv(path, COLUMNS)
+    assert table.done == ENTRIES.keys()
+    table.close()
 
 
 def test_a_file_of_another_kind_is_refused_and_kept(tmp_path: Path) -> None:
@@ -53,6 +55,15 @@ def test_a_file_of_another_kind_is_refused_and_kept(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="choose another name"):
         ResumableCsv(path, COLUMNS)
     assert path.read_text() == "other,columns\n"
+
+
+def test_two_runs_never_write_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    first = ResumableCsv(path, COLUMNS)
+    with pytest.raises(BadInput, match="another run"):
+        ResumableCsv(path, COLUMNS)
+    first.close()
+    ResumableCsv(path, COLUMNS).close()
 
 
 def test_every_reader_finds_the_names_as_they_are() -> None:

@@ -13,10 +13,15 @@ from service import server as serving
 from service.errors import ServiceError
 from service.serve import serve
 from service.settings import Settings
-from tests import processes
 from tests.served import served
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(autouse=True)
+def _log_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tests next in this process has no use for the log of a server that has ended."""
+    monkeypatch.setattr("service.logs.configure", lambda _: None)
 
 
 class Lines:
@@ -36,11 +41,25 @@ def test_an_address_that_is_taken_is_told_before_a_model_is_loaded() -> None:
             serve(settings, lambda _: pytest.fail("it was"))
 
 
-def test_the_operations_port_that_is_taken_is_told() -> None:
+def test_the_operations_port_that_is_taken_is_told_likewise() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings = Settings().with_changes(workers=1, port=0, ops_port=other.getsockname()[1])
         with pytest.raises(ServiceError, match="cannot listen"):
-            serve(settings, lambda _: processes.argv(processes.sound))
+            serve(settings, lambda _: pytest.fail("it was"))
+
+
+def test_folders_that_are_of_no_use_are_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    for changes, told in (
+        ({"temp_dir": folder}, "videos cannot be kept in"),
+        ({"model_store": folder}, "GIMEFIVE_MODEL_STORE"),
+    ):
+        settings = Settings().with_changes(workers=1, port=0, **changes)
+        folder.rmdir()
+        with pytest.raises(ServiceError, match=told):
+            serve(settings, lambda _: pytest.fail("it was"))
+        folder.mkdir()
 
 
 def test_a_certificate_that_is_none_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:

@@ -153,8 +153,10 @@ async def _field(request: Request, max_bytes: int, take: Callable[[int], None]) 
     parts: list[Part] = []
 
     def choose(field: str, name: str) -> Part | None:
-        if field != "file" or parts:
+        if field != "file":
             return None
+        if parts:
+            raise BadInput("the form has two files: send one, or all of them to /classify/frames")
         parts.append(Part(name, max_bytes))
         return parts[-1]
 
@@ -165,7 +167,7 @@ async def _field(request: Request, max_bytes: int, take: Callable[[int], None]) 
 
 
 async def _read(body: AsyncIterator[bytes], request: Request, choose: forms.Choose) -> None:
-    form = forms.Form(request.headers["content-type"], choose)
+    form = forms.Form(request, choose)
     async for piece in body:
         form.write(piece)
     form.close()

@@ -7,7 +7,8 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.errors import BadInput, TooLarge, UnsupportedMedia
+from service.api.parameters import query_names
+from service.errors import BadInput, BadParameter, TooLarge, UnsupportedMedia
 
 
 class Sink(Protocol):
@@ -99,18 +100,19 @@ class Form:
     """A form that is being read.
 
     Args:
-        content_type: the request's, with the boundary.
+        request: whose it is.
         choose: where each part goes.
 
     Raises:
         BadInput: there is no boundary.
     """
 
-    def __init__(self, content_type: str, choose: Choose) -> None:
-        _, options = parse_options_header(content_type)
+    def __init__(self, request: Request, choose: Choose) -> None:
+        _, options = parse_options_header(request.headers["content-type"])
         if not options.get(b"boundary"):
             raise BadInput("the form's content type names no boundary: let your client set it")
         self._choose = choose
+        self._parameters = query_names(request)
         self._sink: Sink | None = None
         self._complete = False
         self._others = 0
@@ -136,6 +138,7 @@ class Form:
 
         Raises:
             BadInput: this is no form.
+            BadParameter: a part is a parameter, which belongs into the query.
             TooLarge: it has over `MOST_OTHERS` parts that nobody asked for.
         """
         try:
@@ -171,8 +174,11 @@ class Form:
 
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._disposition)
-        field, name = options.get(b"name", b""), options.get(b"filename", b"")
-        self._sink = self._choose(field.decode(errors="replace"), name.decode(errors="replace"))
+        field = options.get(b"name", b"").decode(errors="replace")
+        name = options.get(b"filename", b"").decode(errors="replace")
+        if field in self._parameters:
+            raise BadParameter(f"{field} belongs into the query, not into the form: ?{field}=...")
+        self._sink = self._choose(field, name)
         self._others -= self._sink is not None
 
     def _data(self, data: bytes, start: int, end: int) -> None:

@@ -69,12 +69,17 @@ async def known_alone(connection: HTTPConnection) -> None:
     Raises:
         BadParameter: it does.
     """
-    fields = get_flat_params(connection.scope["route"].dependant)
-    known = [field.alias for field in fields if isinstance(field.field_info, QueryInfo)]
+    known = query_names(connection)
     for name in connection.query_params:
         if name not in known:
             near = get_close_matches(name, known, n=1) or sorted(known)
             raise BadParameter(f"there is no parameter {name!r} here: perhaps {', '.join(near)}")
+
+
+def query_names(connection: HTTPConnection) -> list[str]:
+    """The parameters that a connection's route has."""
+    fields = get_flat_params(connection.scope["route"].dependant)
+    return [field.alias for field in fields if isinstance(field.field_info, QueryInfo)]
 
 
 def within(deadline_ms: float | None) -> AbstractAsyncContextManager[float | None]:

@@ -91,7 +91,7 @@ async def _field(request: Request, gathered: AsyncIterator[bytes], file: BinaryI
         found = found or wanted
         return file if wanted else None
 
-    form = forms.Form(request.headers["content-type"], choose)
+    form = forms.Form(request, choose)
     async for piece in gathered:
         await asyncio.to_thread(_write, form, piece)
     form.close()

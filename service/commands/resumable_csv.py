@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import fcntl
 import io
 import os
 import re
@@ -23,23 +24,33 @@ class ResumableCsv:
         """Open the file, or begin it; an entry that was cut short is taken out.
 
         Raises:
-            BadInput: there is a file of another kind by that name.
+            BadInput: there is a file of another kind by that name, or another run writes it.
             OSError: it cannot be read or written.
         """
-        head = csv_text([columns]).encode()
-        written = path.read_bytes() if path.exists() else b""
-        if written and not head.startswith(written) and not written.startswith(head):
+        self._path = path
+        self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.done = self._continue(csv_text([columns]).encode())
+        except BaseException as error:
+            os.close(self._file)
+            if isinstance(error, BlockingIOError):
+                raise BadInput(f"{path} is being written by another run: let it end") from error
+            raise
+
+    def _continue(self, head: bytes) -> set[str]:
+        path, written = self._path, self._path.read_bytes()
+        if not head.startswith(written) and not written.startswith(head):
             raise BadInput(f"{path} holds something else: choose another name")
         try:
             kept = _whole(written) or head
-            self.done = {row[0] for row in _rows(kept)[1:] if row}
+            done = {row[0] for row in _rows(kept)[1:] if row}
         except csv.Error as error:
             raise BadInput(f"{path} is damaged ({error}): choose another name") from error
-        self._path = path
-        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
         os.truncate(self._file, len(kept) if written.startswith(kept) else 0)
         if not written.startswith(kept):
             os.write(self._file, kept)
+        return done
 
     def write(self, entry: str) -> None:
         """Append an entry's rows, as `csv_text` makes them, whole or not at all.

@@ -1,6 +1,7 @@
 """The files that a command works on: those that it is told, and those in folders."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
     """The files themselves, and those anywhere below the folders that end so, in order.
 
     Raises:
-        BadInput: a folder has none.
+        BadInput: a folder has none; says what it has.
     """
     files: list[Path] = []
     for path in paths:
@@ -23,9 +24,18 @@ def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
             continue
         found = sorted(f for f in _below(path) if f.suffix.lower() in suffixes and f.is_file())
         if not found:
-            raise BadInput(f"{path} has no file that ends with {', '.join(sorted(suffixes))}")
+            others = left_out([path], suffixes) or "nothing"
+            raise BadInput(f"{path} has no {', '.join(sorted(suffixes))}, but {others}")
         files.extend(found)
     return files
+
+
+def left_out(paths: Iterable[Path], suffixes: frozenset[str]) -> str:
+    """How many files below the folders end otherwise, but for hidden ones: ``2 .heic, 1 .txt``."""
+    others = (f for path in paths if path.is_dir() for f in _below(path) if f.name[0] != ".")
+    endings = Counter(f.suffix.lower() or "without an ending" for f in others)
+    counts = ((ending, count) for ending, count in endings.most_common() if ending not in suffixes)
+    return ", ".join(f"{count} {ending}" for ending, count in counts)
 
 
 def _below(folder: Path) -> Iterator[Path]:

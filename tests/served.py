@@ -13,6 +13,7 @@ from service.settings import Settings
 from service.tracer import UNTRACED
 from service.traces import Traces
 from tests import processes
+from tests.waiting import until
 
 
 @asynccontextmanager
@@ -30,8 +31,7 @@ async def served(
     async with Engine.open(settings, lambda _: model, traces or UNTRACED) as engine:
         server = DrainingServer(engine, traces)
         serving = asyncio.create_task(server.serve())
-        while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn has no event
-            await asyncio.sleep(0)
+        await until(lambda: server.started or serving.done())
         try:
             yield server, f"http://127.0.0.1:{port}"
         finally:

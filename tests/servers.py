@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,8 @@ from pathlib import Path
 from threading import Thread
 
 import httpx
+
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,7 +86,4 @@ def ended(pid: int) -> bool:
 
 
 def wait_for_the_end_of(pids: list[int]) -> None:
-    limit = time.monotonic() + 10
-    while not all(ended(pid) for pid in pids):
-        assert time.monotonic() < limit, "a process outlived its parent"
-        os.sched_yield()
+    wait_until(lambda: all(ended(pid) for pid in pids))

@@ -16,6 +16,7 @@ from service.errors import Overloaded
 from service.own_thread import own_thread
 from service.video import Sampling, Video
 from tests.videos import counting, encode
+from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
 
@@ -61,8 +62,7 @@ async def test_who_leaves_while_a_video_is_opened_has_left_once_it_is_closed() -
     looking = asyncio.create_task(look())
     assert await asyncio.to_thread(begun.wait, 60)
     looking.cancel()
-    for _ in range(50):
-        await asyncio.sleep(0)
+    await settle()
     assert not looking.done()
     free.set()
     await asyncio.wait([looking])
@@ -104,8 +104,7 @@ async def test_who_is_cancelled_twice_has_what_was_open_closed_still() -> None:
     assert await asyncio.to_thread(begun.wait, 60)
     for _ in range(2):
         working.cancel()
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await settle()
     assert working.cancelled()
     assert not closed.is_set()
     free.set()

@@ -19,6 +19,7 @@ from service.cli import app
 from service.commands.sources import PICTURES, find
 from service.records import EMOTIONS
 from tests import videos
+from tests.waiting import wait_until
 
 PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
 
@@ -264,8 +265,7 @@ def test_a_signal_leaves_no_part_of_a_file(tmp_path: Path) -> None:
         [sys.executable, "-m", "service.cli", "video", str(film), "-o", str(tmp_path / "out.mp4")],
         env={**os.environ, "GIMEFIVE_WORKERS": "1"},
     ) as running:
-        while not list(tmp_path.glob(".out.mp4.*")):
-            assert running.poll() is None
+        wait_until(lambda: list(tmp_path.glob(".out.mp4.*")))
         running.send_signal(signal.SIGTERM)
         assert running.wait(60) == 130
     assert list(tmp_path.iterdir()) == [film]

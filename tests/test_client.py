@@ -37,6 +37,7 @@ from tests import processes, videos
 from tests.api import png, serving
 from tests.fakes import POISON
 from tests.served import served
+from tests.waiting import until
 
 PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
 
@@ -443,8 +444,7 @@ async def test_ctrl_c_leaves_no_file_of_what_a_service_was_asked(tmp_path: Path)
         fcntl.flock(held, fcntl.LOCK_EX)
         async with served(processes.argv(processes.gated, str(gate))) as (_, url):
             process = await asyncio.create_subprocess_exec(*command, "--url", url)
-            while not log.read_text():  # noqa: ASYNC110  # a file has no event
-                await asyncio.sleep(0)
+            await until(log.read_text)
             process.send_signal(signal.SIGINT)
             assert await process.wait() == 130
             fcntl.flock(held, fcntl.LOCK_UN)

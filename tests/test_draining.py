@@ -15,6 +15,7 @@ from service.errors import NotReady
 from service.server import DrainingServer
 from tests import processes, videos
 from tests.served import open_files, served
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -74,8 +75,7 @@ async def test_a_video_that_is_drawn_on_is_refused(
     running, url = server
     async with httpx.AsyncClient(base_url=url, headers=MP4, timeout=60) as client:
         asking = asyncio.create_task(client.post("/explain/video?faces=whole", content=FILM))
-        while len(open_files(folder)) < 2:  # noqa: ASYNC110  # a file has no event
-            await asyncio.sleep(0)
+        await until(lambda: len(open_files(folder)) == 2)
         running.handle_exit(signal.SIGTERM, None)
         response = await asking
     assert response.status_code == 503
@@ -93,8 +93,7 @@ async def test_an_upload_that_is_not_complete_is_refused(
     reader, writer = await asyncio.open_connection(host, int(port))
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\n"
     writer.write(f"{head}Content-Length: {len(FILM)}\r\n\r\n".encode() + FILM[:-1])
-    while not open_files(folder):  # noqa: ASYNC110  # likewise
-        await asyncio.sleep(0)
+    await until(lambda: open_files(folder))
     running.handle_exit(signal.SIGTERM, None)
     answer = await reader.read()
     writer.close()
@@ -108,8 +107,7 @@ async def test_who_had_only_just_connected_is_answered_still() -> None:
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         running.handle_exit(signal.SIGTERM, None)
-        while running.servers[0].is_serving():  # noqa: ASYNC110  # uvicorn has no event for its end
-            await asyncio.sleep(0)
+        await until(lambda: not running.servers[0].is_serving())
         writer.write(b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = await reader.read()
         writer.close()

@@ -17,6 +17,7 @@ from service.session import Session
 from service.settings import Settings
 from service.wire import Message
 from tests import processes
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -72,9 +73,7 @@ async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.Monk
             first = the_front()
             os.kill(first, signal.SIGSTOP)
             await lost.wait()
-            while not front.up:
-                assert not keeping.done()
-                await asyncio.sleep(0)
+            await until(lambda: front.up or keeping.done())
             assert the_front() != first
             front.stop()
             await keeping

@@ -22,6 +22,7 @@ from tests.api import check_counts, png
 from tests.fakes import POISON
 from tests.fronts import fronts_of, two_fronts
 from tests.servers import Server, command, wait_for_the_end_of
+from tests.waiting import wait_until
 
 ROOM = 32
 """Faces that may wait behind the gate."""
@@ -78,8 +79,7 @@ def asked_behind_the_gate(
     log = Path(f"{gate}.log")
     before = log.read_text() if log.exists() else ""
     first = pool.submit(ask, server, values[0])
-    while not log.exists() or log.read_text() == before:
-        os.sched_yield()
+    wait_until(lambda: log.exists() and log.read_text() != before)
     return [first, *(pool.submit(ask, server, value) for value in values[1:])]
 
 
@@ -164,10 +164,8 @@ def test_what_a_client_that_went_away_had_asked_is_never_computed(
             )
             with socket.create_connection((host, int(port))) as leaving:
                 leaving.sendall(head.encode() + body)
-                while not counted(gated, "queue_depth"):
-                    pass
-            while counted(gated, "dropped_total") == before:
-                pass
+                wait_until(lambda: counted(gated, "queue_depth"))
+            wait_until(lambda: counted(gated, "dropped_total") > before)
         assert first.result().status_code == 200
     assert "99" not in Path(f"{gate}.log").read_text()
 
@@ -185,11 +183,9 @@ def test_a_killed_front_loses_its_own_requests_alone_and_is_replaced(
     with ThreadPoolExecutor(20) as pool:
         with shut(gate):
             asked = asked_behind_the_gate(gated, gate, pool, range(20))
-            while counted(gated, "queue_depth") < 19:
-                pass
+            wait_until(lambda: counted(gated, "queue_depth") == 19)
             os.kill(fronts_of(gated)[0], signal.SIGKILL)
-            while not counted(gated, "front_restarts_total"):
-                pass
+            wait_until(lambda: counted(gated, "front_restarts_total"))
         outcomes = Counter(map(outcome, asked))
     assert set(outcomes) == {0, 200}
     assert counted(gated, "requests_total") > requests, "counts never fall"
@@ -214,14 +210,11 @@ def test_fronts_that_have_come_back_are_sound_and_without_one_nobody_is_welcome(
         keys.write_text("no key")
         for pid in fronts_of(server):
             os.kill(pid, signal.SIGKILL)
-        while status("livez") == 200:
-            pass
+        wait_until(lambda: status("livez") == 503)
         assert status("readyz") == 503
         keys.write_text(hashed)
-        while status("readyz") == 503:
-            pass
-        while status("livez") == 503:  # until the other has come back, too
-            pass
+        wait_until(lambda: status("readyz") == 200)
+        wait_until(lambda: status("livez") == 200)  # the other has come back, too
 
 
 def test_over_both_fronts_every_number_is_the_clients_own() -> None:
@@ -245,8 +238,7 @@ def test_a_drain_answers_what_both_fronts_accepted(tmp_path: Path) -> None:
         children = server.workers()
         with shut(gate):
             asked = asked_behind_the_gate(server, gate, pool, range(16))
-            while counted(server, "queue_depth") < 15:
-                pass
+            wait_until(lambda: counted(server, "queue_depth") == 15)
             server.process.send_signal(signal.SIGTERM)
             with suppress(httpx.TransportError):
                 while True:  # until nobody listens any more
@@ -271,8 +263,7 @@ def test_rates_hold_and_readiness_turns_over_both_fronts_and_a_second_signal_end
         assert statuses == {200: 5, 429: 15}
         children = server.workers()
         server.process.send_signal(signal.SIGTERM)
-        while probed() == 200:
-            pass
+        wait_until(lambda: probed() == 503)
         assert {probed() for _ in range(16)} == {503}
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0

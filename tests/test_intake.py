@@ -15,6 +15,7 @@ from service.faces import FaceDetector
 from service.intake import Intake
 from service.limits import FREE_QUEUE, OVERLOAD_HOLD
 from service.records import Picture
+from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
 
@@ -65,11 +66,6 @@ def door(max_waiting: int = 10, max_wait: float = inf) -> Iterator[Door]:
     finally:
         held.open.set()
         intake.close()
-
-
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 async def test_a_picture_whose_caller_has_gone_is_not_decoded() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.pipeline import overlapped
+from tests.waiting import settle
 
 
 class Works:
@@ -44,12 +45,6 @@ class Works:
     def let(self, *numbers: int) -> None:
         for number in numbers:
             self.gates[number].set()
-
-
-async def settle() -> None:
-    """Let everything run that can."""
-    for _ in range(50):
-        await asyncio.sleep(0)
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:

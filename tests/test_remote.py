@@ -20,6 +20,7 @@ from service.startup import start_workers
 from tests import processes
 from tests.fakes import POISON, face, scores_of
 from tests.servers import wait_for_the_end_of
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -109,8 +110,7 @@ async def test_one_that_cannot_start_later_is_not_sound(monkeypatch: pytest.Monk
     model = RemoteModel(processes.argv(processes.refuses), start_timeout=30)
     model.start_later()
     try:
-        while model.healthy:  # noqa: ASYNC110  # it tries again, a little later each time
-            await asyncio.sleep(0)
+        await until(lambda: not model.healthy)
         assert not model.up
     finally:
         await model.stop()
@@ -215,9 +215,7 @@ async def test_a_model_that_cannot_be_restarted_is_unsound(
         assert model.healthy
         with pytest.raises(WorkerLost):
             await model.scores(BAD)
-        async with asyncio.timeout(30):
-            while model.healthy:  # noqa: ASYNC110  # a probe asks again and again, too
-                await asyncio.sleep(0.01)
+        await until(lambda: not model.healthy)
         assert not model.up
 
 
@@ -263,9 +261,7 @@ async def test_while_a_grown_process_answers_its_model_is_sound(
     await model.start()
     try:
         await model.scores(GOOD)
-        async with asyncio.timeout(60):
-            while events.count("model process did not start") < FAILED_STARTS:  # noqa: ASYNC110  # it tries again
-                await asyncio.sleep(0.01)
+        await until(lambda: events.count("model process did not start") >= FAILED_STARTS)
         assert (await rows(model, GOOD)).shape == (3, 6)
         assert model.healthy
     finally:
@@ -318,8 +314,7 @@ async def test_starts_that_failed_are_forgotten_once_one_succeeds(
         for _ in range(FAILED_STARTS):  # each time two starts fail, and the third is sound
             with pytest.raises(WorkerLost):
                 await model.scores(BAD)
-            while not model.up:
-                assert model.healthy
-                await asyncio.sleep(0)
+            await until(lambda: model.up or not model.healthy)
+            assert model.up
     finally:
         await model.stop()

@@ -14,6 +14,7 @@ from service.errors import ServiceError
 from service.serve import serve
 from service.settings import Settings
 from tests.served import served
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -81,8 +82,8 @@ def test_a_signal_while_the_model_is_loaded_ends_all_that_was_begun(fronts: int)
     )
     with subprocess.Popen([sys.executable, "-c", script]) as running:
         children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
-        while not (begun := children.read_text().split()):
-            assert running.poll() is None
+        wait_until(children.read_text)
+        begun = children.read_text().split()
         running.send_signal(signal.SIGTERM)
         assert running.wait(60) == 128 + signal.SIGTERM
     assert not [child for child in begun if Path(f"/proc/{child}").exists()]

@@ -30,6 +30,7 @@ from tests.api import check_problem, rejected, serving
 from tests.fakes import POISON
 from tests.served import served
 from tests.videos import counted, counting, damaged, encode, grey, moving_portrait
+from tests.waiting import settle, until
 
 MP4 = {"Content-Type": "video/mp4"}
 
@@ -239,14 +240,10 @@ async def test_the_place_of_a_client_that_left_is_free_once_its_video_is_closed(
             lines = response.aiter_lines()  # whose end would close the response
             await anext(lines)
             assert await asyncio.to_thread(decoding.wait, 60)
-        while server.server_state.connections:  # noqa: ASYNC110  # uvicorn has no event
-            await asyncio.sleep(0)
-        for _ in range(100):
-            await asyncio.sleep(0)
+        await until(lambda: not server.server_state.connections)
+        await settle()
         gone.set()
-        async with asyncio.timeout(60):
-            while "free" not in events:  # noqa: ASYNC110  # nothing tells of it
-                await asyncio.sleep(0.01)
+        await until(lambda: "free" in events)
     assert events == ["closed", "free"]
 
 

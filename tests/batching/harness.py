@@ -93,8 +93,3 @@ async def harness(
         yield Harness(batcher, lanes[0])
     finally:
         await batcher.close()
-
-
-async def until_idle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)

@@ -4,8 +4,9 @@ import pytest
 
 from service.errors import NotReady, Overloaded, TooLarge
 from service.limits import FREE_QUEUE, OVERLOAD_HOLD
-from tests.batching.harness import Notes, harness, until_idle
+from tests.batching.harness import Notes, harness
 from tests.fakes import FakeWorker
+from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
 
@@ -17,14 +18,14 @@ async def test_a_full_queue_refuses_all_faces_of_a_request_and_says_when_to_come
         await d.submit(0)
         worker.gate.clear()
         running = d.ask(1)
-        await until_idle()
+        await settle()
         waiting = [d.ask(2), d.ask(3), d.ask(4)]
-        await until_idle()
+        await settle()
         with pytest.raises(Overloaded) as refused:
             await d.submit(5, 6)
         assert refused.value.retry_after == pytest.approx((1 + 3) * 2.0)
         accepted = d.ask(7)
-        await until_idle()
+        await settle()
         assert notes.depth == 4
         worker.gate.set()
         await asyncio.gather(running, *waiting, accepted)
@@ -43,9 +44,9 @@ async def test_a_worker_that_is_not_up_shortens_no_predicted_wait(up: bool, seco
         if up:
             other.alive.set()
         running = [d.ask(1), *([d.ask(2)] if up else [])]
-        await until_idle()
+        await settle()
         waiting = [d.ask(3), d.ask(4)]
-        await until_idle()
+        await settle()
         with pytest.raises(Overloaded) as refused:
             await d.submit(5)
         assert refused.value.retry_after == pytest.approx(seconds)
@@ -64,9 +65,9 @@ async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
         await d.submit(0)
         worker.gate.clear()
         running = d.ask(0)
-        await until_idle()
+        await settle()
         asked = [d.ask(0) for _ in range(FREE_QUEUE + 1)]
-        await until_idle()
+        await settle()
         worker.gate.set()
         answers = await asyncio.gather(running, *asked, return_exceptions=True)
     assert [type(answer) for answer in answers].count(Overloaded) == len(refused)
@@ -85,9 +86,9 @@ async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_
             """How many of so many are, who ask at once while the model is busy."""
             worker.gate.clear()
             running = d.ask(0)
-            await until_idle()
+            await settle()
             waiting = [d.ask(0) for _ in range(asked)]
-            await until_idle()
+            await settle()
             worker.gate.set()
             answers = await asyncio.gather(running, *waiting, return_exceptions=True)
             return [type(answer) for answer in answers].count(Overloaded)
@@ -107,15 +108,15 @@ async def test_the_predicted_wait_knows_what_the_way_to_the_model_takes() -> Non
     worker.gate.clear()
     async with harness(worker, max_batch=1, max_items=1, clock=lambda: now[0]) as d:
         learned = d.ask(0)
-        await until_idle()
+        await settle()
         now[0] = 3.0
         worker.gate.set()
         await learned
         worker.gate.clear()
         running = d.ask(1)
-        await until_idle()
+        await settle()
         waiting = d.ask(2)
-        await until_idle()
+        await settle()
         with pytest.raises(Overloaded) as refused:
             await d.submit(3)
         assert refused.value.retry_after == pytest.approx(1.0 + 3.0)
@@ -131,9 +132,9 @@ class TestWaitingForRoom:
         worker.gate.clear()
         async with harness(worker, max_batch=1, max_items=8) as d:
             running = d.ask(0)
-            await until_idle()
+            await settle()
             chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, 5, wait=True), d.ask(6, wait=True)]
-            await until_idle()
+            await settle()
             worker.gate.set()
             assert await asyncio.gather(running, *chunks) == [[0], [1, 2, 3], [4, 5], [6]]
         assert worker.batches == [[n] for n in range(7)]
@@ -144,12 +145,12 @@ class TestWaitingForRoom:
         notes = Notes()
         async with harness(worker, max_batch=1, max_items=8, notes=notes) as d:
             running = d.ask(0)
-            await until_idle()
+            await settle()
             chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, 5, 6, wait=True)]
-            await until_idle()
+            await settle()
             assert notes.depth == 3
             frames = d.ask(7, 8, 9, 10, 11)
-            await until_idle()
+            await settle()
             assert notes.depth == 8
             worker.gate.set()
             await asyncio.gather(running, frames, *chunks)
@@ -160,9 +161,9 @@ class TestWaitingForRoom:
         worker.gate.clear()
         async with harness(worker, max_batch=2, max_items=8) as d:
             running = d.ask(0)
-            await until_idle()
+            await settle()
             first, large = d.ask(1, 2, wait=True), d.ask(*range(3, 11), wait=True)
-            await until_idle()
+            await settle()
             worker.gate.set()
             await asyncio.gather(running, first)
             assert await large == list(range(3, 11))
@@ -173,12 +174,12 @@ class TestWaitingForRoom:
         notes = Notes()
         async with harness(worker, max_batch=1, max_items=8, notes=notes) as d:
             running = d.ask(0)
-            await until_idle()
+            await settle()
             inside, parked, patient = (d.ask(n, n, n, wait=True) for n in (1, 2, 3))
-            await until_idle()
+            await settle()
             parked.cancel()
             inside.cancel()
-            await until_idle()
+            await settle()
             assert notes.depth == 3
             worker.gate.set()
             await asyncio.gather(running, patient)
@@ -190,9 +191,9 @@ class TestWaitingForRoom:
         worker.gate.clear()
         async with harness(worker, max_batch=1, max_items=2) as d:
             calls = [d.ask(0)]
-            await until_idle()
+            await settle()
             calls += [d.ask(1, wait=True), d.ask(2, wait=True)]
-            await until_idle()
+            await settle()
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(answer) for answer in answers] == [NotReady] * 3
 
@@ -201,7 +202,7 @@ class TestWaitingForRoom:
         worker.alive.clear()
         async with harness(worker) as d:
             chunk = d.ask(1, wait=True)
-            await until_idle()
+            await settle()
             worker.alive.set()
             assert await chunk == [1]
 
@@ -234,6 +235,6 @@ async def test_closing_tells_everyone_who_still_waits() -> None:
     worker.gate.clear()
     async with harness(worker, max_batch=1) as d:
         computing, waiting = d.ask(1), d.ask(2)
-        await until_idle()
+        await settle()
     answers = await asyncio.gather(computing, waiting, return_exceptions=True)
     assert [type(answer) for answer in answers] == [NotReady, NotReady]

@@ -3,8 +3,9 @@ import asyncio
 import pytest
 
 from service.errors import DeadlineExceeded, Overloaded
-from tests.batching.harness import Notes, harness, lane, until_idle
+from tests.batching.harness import Notes, harness, lane
 from tests.fakes import FakeWorker
+from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
 
@@ -15,11 +16,11 @@ async def test_faces_whose_caller_has_gone_are_never_computed() -> None:
     notes = Notes()
     async with harness(worker, notes=notes) as d:
         first = d.ask(1)
-        await until_idle()
+        await settle()
         gone, stays = d.ask(2, 3), d.ask(4)
-        await until_idle()
+        await settle()
         gone.cancel()
-        await until_idle()
+        await settle()
         worker.gate.set()
         await asyncio.gather(first, stays)
     assert worker.batches == [[1], [4]]
@@ -33,9 +34,9 @@ async def test_faces_whose_moment_has_passed_are_never_computed() -> None:
     notes = Notes()
     async with harness(worker, notes=notes, clock=lambda: now[0]) as d:
         first = d.ask(1)
-        await until_idle()
+        await settle()
         late, in_time = d.ask(2, 3, deadline=1.0), d.ask(4, deadline=3.0)
-        await until_idle()
+        await settle()
         now[0] = 2.0
         worker.gate.set()
         with pytest.raises(DeadlineExceeded):
@@ -63,12 +64,12 @@ async def test_a_caller_that_gives_up_after_its_moment_has_expired_and_not_cance
     notes = Notes()
     async with harness(worker, notes=notes, clock=lambda: now[0]) as d:
         running = d.ask(1)
-        await until_idle()
+        await settle()
         late = d.ask(2, deadline=1.0)
-        await until_idle()
+        await settle()
         now[0] = 1.0
         late.cancel()
-        await until_idle()
+        await settle()
         assert notes.depth == 0
         worker.gate.set()
         await running
@@ -82,12 +83,12 @@ async def test_what_cannot_be_reached_in_time_is_refused_at_once() -> None:
         await d.submit(0)
         worker.gate.clear()
         running, waiting = d.ask(1), d.ask(2)
-        await until_idle()
+        await settle()
         with pytest.raises(Overloaded) as refused:
             await d.submit(3, deadline=5.9)  # 4 s before it, and 2 its own
         assert refused.value.retry_after == pytest.approx(4.0)
         accepted = d.ask(4, deadline=6.1)
-        await until_idle()
+        await settle()
         assert notes.depth == 2
         worker.gate.set()
         await asyncio.gather(running, waiting, accepted)
@@ -100,13 +101,13 @@ async def test_whoever_joins_a_batch_is_answered_with_the_whole_of_it() -> None:
         await d.submit(0)  # a second for each
         worker.gate.clear()
         running = d.ask(1)
-        await until_idle()
+        await settle()
         waiting = d.ask(2, 3)
-        await until_idle()
+        await settle()
         with pytest.raises(Overloaded):
             await d.submit(4, deadline=5.9)  # 3 s before the batch of three begins, as it seems
         accepted = d.ask(4, deadline=6.1)
-        await until_idle()
+        await settle()
         worker.gate.set()
         await asyncio.gather(running, waiting, accepted)
 
@@ -120,10 +121,10 @@ async def test_where_answers_came_later_than_expected_deadlines_are_doubted() ->
         async def refused(deadline: float, delay: float = 0.0) -> bool:
             worker.gate.clear()
             running = d.ask(1)
-            await until_idle()
+            await settle()
             now[0] += delay
             asked = d.ask(2, deadline=now[0] + deadline)
-            await until_idle()
+            await settle()
             worker.gate.set()
             await running
             (answer,) = await asyncio.gather(asked, return_exceptions=True)
@@ -138,7 +139,7 @@ async def test_an_idle_worker_is_asked_even_if_it_may_be_too_slow() -> None:
     worker = FakeWorker(seconds=2.0)
     async with harness(worker) as d:
         assert await d.submit(1) == [1]
-        await until_idle()
+        await settle()
         assert await d.submit(2, deadline=0.5) == [2]
 
 
@@ -148,9 +149,9 @@ async def test_what_would_be_late_makes_way_for_what_can_be_in_time() -> None:
     notes = Notes()
     async with harness(worker, max_batch=1, notes=notes) as d:
         running = d.ask(0)
-        await until_idle()
+        await settle()
         hurried, patient = d.ask(1, deadline=1.9), d.ask(2)
-        await until_idle()
+        await settle()
         worker.gate.set()  # and only now it shows how slow it is
         with pytest.raises(DeadlineExceeded):
             await hurried
@@ -167,9 +168,9 @@ async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_go
         await d.submit(1, lane=flood)
         worker.gate.clear()
         running = d.ask(0)
-        await until_idle()
+        await settle()
         requests = [d.ask(*range(1, 51), lane=flood), d.ask(*range(101, 109))]
-        await until_idle()
+        await settle()
         # 1 s under way, 8 s of its own lane, 2 s that the flood gets meanwhile, 1 s for itself
         with pytest.raises(Overloaded):
             await d.submit(110, deadline=11.9)
@@ -185,7 +186,7 @@ async def test_where_answers_came_late_though_the_pace_stayed_deadlines_are_doub
         await d.submit(0)
         worker.gate.clear()
         running, waiting = d.ask(1), d.ask(2)
-        await until_idle()
+        await settle()
         worker.alive.clear()
         worker.gate.set()
         await running
@@ -194,7 +195,7 @@ async def test_where_answers_came_late_though_the_pace_stayed_deadlines_are_doub
         await waiting
         worker.gate.clear()
         running, late = d.ask(3), d.ask(4, deadline=now[0] + 2.3)
-        await until_idle()
+        await settle()
         worker.gate.set()
         await running
         with pytest.raises(Overloaded):
@@ -204,7 +205,7 @@ async def test_where_answers_came_late_though_the_pace_stayed_deadlines_are_doub
 async def test_what_comes_together_waits_for_each_other_in_the_prediction() -> None:
     async with harness(FakeWorker(seconds=2.0), max_batch=1) as d:
         await d.submit(0)
-        await until_idle()
+        await settle()
         asked = [d.ask(number, deadline=3.0) for number in (1, 2)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
     assert answers[0] == [1]

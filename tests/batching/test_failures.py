@@ -7,9 +7,10 @@ from service.batching import OUTAGE
 from service.errors import ModelFailure, NotReady, WorkerLost
 from service.lanes import BatchResult
 from service.records import FaceImage, Scores
-from tests.batching.harness import Notes, harness, run, until_idle
+from tests.batching.harness import Notes, harness, run
 from tests.fakes import POISON, BrokenWorker, DyingWorker, FakeWorker, PoisonedWorker
 from tests.virtual import VirtualLoop
+from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
 
@@ -54,9 +55,9 @@ async def test_what_a_worker_was_lost_over_is_tried_alone_so_that_others_are_ans
         worker.gate.clear()
     async with harness(*workers, notes=notes) as d:
         busy = [d.ask(1), d.ask(2)]
-        await until_idle()
+        await settle()
         requests = [d.ask(3), d.ask(POISON), d.ask(4)]
-        await until_idle()
+        await settle()
         for worker in workers:
             worker.gate.set()
         answers = await asyncio.gather(*busy, *requests, return_exceptions=True)
@@ -70,7 +71,7 @@ async def test_another_worker_goes_on_with_what_a_dead_one_had() -> None:
     dying.gate.clear()
     async with harness(dying, sound) as d:
         request = d.ask(1)
-        await until_idle()
+        await settle()
 
         def die(_: object) -> None:
             dying.alive.clear()
@@ -100,14 +101,14 @@ async def test_a_batcher_that_takes_no_more_batches_is_not_sound() -> None:
     worker.gate.clear()
     async with harness(worker, max_batch=1, notes=Broken(), clock=lambda: now[0]) as d:
         busy = [d.ask(1), d.ask(2)]
-        await until_idle()
+        await settle()
         assert d.batcher.healthy
         late = d.ask(3, deadline=1.0)
-        await until_idle()
+        await settle()
         now[0] = 2.0
         worker.gate.set()
         await asyncio.gather(*busy)
-        await until_idle()
+        await settle()
         assert not d.batcher.healthy
         late.cancel()
         await asyncio.gather(late, return_exceptions=True)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from service.lanes import share
 from service.worker_pool import LEAD
-from tests.batching.harness import Harness, Notes, harness, until_idle
+from tests.batching.harness import Harness, Notes, harness
 from tests.fakes import CrampedWorker, FakeWorker
+from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
 
@@ -32,9 +33,9 @@ async def test_an_idle_worker_takes_a_face_at_once_and_batches_form_while_it_is_
     worker.gate.clear()
     async with harness(worker, max_batch=4) as d:
         first = d.ask(1)
-        await until_idle()
+        await settle()
         others = [d.ask(n) for n in range(2, 8)]
-        await until_idle()
+        await settle()
         assert worker.batches == [[1]]
         worker.gate.set()
         await asyncio.gather(first, *others)
@@ -46,9 +47,9 @@ async def test_two_idle_workers_share_what_arrives_together() -> None:
     for worker in workers:
         worker.gate.clear()
     async with harness(*workers, max_batch=8) as d:
-        await until_idle()
+        await settle()
         request = d.ask(*range(6))
-        await until_idle()
+        await settle()
         for worker in workers:
             worker.gate.set()
         await request
@@ -72,9 +73,9 @@ async def test_the_observer_learns_how_long_each_face_waited() -> None:
     notes = Notes()
     async with harness(worker, notes=notes, clock=lambda: now[0]) as d:
         first = d.ask(1)
-        await until_idle()
+        await settle()
         second = d.ask(2)
-        await until_idle()
+        await settle()
         now[0] = 13.0
         worker.gate.set()
         answers = [*await first, *await second]
@@ -97,7 +98,7 @@ class TestSendingAhead:
             await d.submit(0)
             worker.gate.clear()
             running = d.ask(1)
-            await until_idle()
+            await settle()
             yield d, worker, running
             worker.gate.set()
             await running
@@ -106,11 +107,11 @@ class TestSendingAhead:
         now = [0.0]
         async with self.busy(now) as (d, worker, _):
             early = d.ask(2)
-            await until_idle()
+            await settle()
             assert worker.batches == [[0], [1]]
             now[0] = 2.0 - 0.9 * LEAD
             last = d.ask(3)
-            await until_idle()
+            await settle()
             assert worker.batches == [[0], [1], [2, 3]]
             worker.gate.set()
             assert [await early, await last] == [[2], [3]]
@@ -120,7 +121,7 @@ class TestSendingAhead:
         async with self.busy(now, max_batch=1) as (d, worker, _):
             now[0] = 2.0
             request = d.ask(2, 3)
-            await until_idle()
+            await settle()
             assert worker.batches == [[0], [1], [2]]
             worker.gate.set()
             await request
@@ -130,7 +131,7 @@ class TestSendingAhead:
         async with self.busy(now) as (d, worker, _):
             now[0] = 2.1
             request = d.ask(2)
-            await until_idle()
+            await settle()
             assert worker.batches == [[0], [1]]
             worker.gate.set()
             await request
@@ -140,7 +141,7 @@ class TestSendingAhead:
         async with self.busy(now, budget=9.0) as (d, worker, _):
             now[0] = 2.0
             request = d.ask(2)
-            await until_idle()
+            await settle()
             assert worker.batches == [[0], [1]]
             worker.gate.set()
             await request
@@ -151,7 +152,7 @@ class TestSendingAhead:
         async with self.busy(now, notes=notes) as (d, worker, running):
             now[0] = 2.0
             request = d.ask(2)
-            await until_idle()
+            await settle()
             now[0] = 2.5
             worker.gate.set()
             await asyncio.gather(running, request)

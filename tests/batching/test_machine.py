@@ -20,6 +20,7 @@ from service.errors import (
 )
 from service.lanes import BatchResult, Lane
 from tests.virtual import VirtualLoop
+from tests.waiting import settle
 
 MAX_ITEMS = 12
 
@@ -172,13 +173,7 @@ class Service(RuleBasedStateMachine):
         self.loop.run_until_complete(asyncio.sleep(seconds))
 
     def settle(self) -> None:
-        """Let everything happen that needs no time."""
-
-        async def several() -> None:
-            for _ in range(20):
-                await asyncio.sleep(0)
-
-        self.loop.run_until_complete(several())
+        self.loop.run_until_complete(settle())
 
     @rule(
         lane=st.integers(0, 2),

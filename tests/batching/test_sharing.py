@@ -7,8 +7,9 @@ import pytest
 from service.lanes import BatchResult
 from service.records import FaceImage, Scores
 from service.worker_pool import MAX_PASSED_OVER, RECENT
-from tests.batching.harness import FaceLane, harness, lane, run, until_idle
+from tests.batching.harness import FaceLane, harness, lane, run
 from tests.fakes import FakeWorker
+from tests.waiting import settle, until
 
 pytestmark = pytest.mark.anyio
 
@@ -19,9 +20,9 @@ async def test_a_lane_that_floods_leaves_another_its_share() -> None:
     worker.gate.clear()
     async with harness(worker, lanes=[flood, quick]) as d:
         first = d.ask(0, lane=flood)
-        await until_idle()
+        await settle()
         requests = [d.ask(*range(1, 9), lane=flood), d.ask(*range(101, 107), lane=quick)]
-        await until_idle()
+        await settle()
         worker.gate.set()
         await asyncio.gather(first, *requests)
     order = [batch[0] for batch in worker.batches][1:9]
@@ -37,7 +38,7 @@ async def test_a_lane_that_was_served_alone_has_the_same_share_afterwards() -> N
             await d.submit(value, lane=old)
         worker.gate.clear()
         requests = [d.ask(*range(100, 110), lane=new), d.ask(*range(10), lane=old)]
-        await until_idle()
+        await settle()
         worker.gate.set()
         await asyncio.gather(*requests)
     first = [batch[0] for batch in worker.batches][50:60]
@@ -93,10 +94,10 @@ class TestMakingWay:
                 worker.gate.clear()
                 worker.batches.clear()
             flood = d.ask(*range(10, 90), lane=bulk)
-            await until_idle()
+            await settle()
             assert sum(len(worker.batches) for worker in workers) == 1
             urgent = d.ask(2)
-            await until_idle()
+            await settle()
             assert [2] in [*workers[0].batches, *workers[1].batches]
             now[0] = RECENT
             for worker in workers:
@@ -114,7 +115,7 @@ class TestMakingWay:
                 worker.gate.clear()
                 worker.batches.clear()
             flood = d.ask(*range(10, 90), lane=bulk)
-            await until_idle()
+            await settle()
             assert sum(len(worker.batches) for worker in workers) == 1
             flood.cancel()
 
@@ -130,9 +131,7 @@ class TestMakingWay:
                 worker.gate.clear()
                 worker.batches.clear()
             flood = d.ask(*range(10, 90), lane=bulk)
-            async with asyncio.timeout(10):
-                while not all(worker.batches for worker in workers):  # noqa: ASYNC110  # either way
-                    await asyncio.sleep(0)
+            await until(lambda: all(worker.batches for worker in workers))
             for worker in workers:
                 worker.gate.set()
             await flood
@@ -147,9 +146,9 @@ async def test_a_lane_that_was_passed_over_for_long_is_served_whatever_its_share
         await d.submit(0, lane=bulk)
         worker.gate.clear()
         running = d.ask(1)
-        await until_idle()
+        await settle()
         requests = [d.ask(2, 3), d.ask(100, lane=bulk)]
-        await until_idle()
+        await settle()
         now[0] = 2 * MAX_PASSED_OVER
         worker.gate.set()
         await asyncio.gather(running, *requests)

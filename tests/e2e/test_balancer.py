@@ -19,6 +19,7 @@ from tests.api import png
 from tests.deploy.conftest import ROOT, tool
 from tests.served import served
 from tests.videos import counting, encode
+from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
 
@@ -141,9 +142,7 @@ async def test_a_large_upload_reaches_a_replica_while_it_is_sent(tmp_path: Path)
         reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
         writer.write(head.encode() + video + struct.pack(">I4s", padding, b"free"))
         first = await pour(writer, UPLOAD // 2, balancer)
-        async with asyncio.timeout(60):
-            while balancer.arrived() < UPLOAD // 4:  # noqa: ASYNC110  # a file sends no event
-                await asyncio.sleep(0.01)
+        await until(lambda: balancer.arrived() >= UPLOAD // 4)
         second = await pour(writer, padding - 8 - UPLOAD // 2, balancer)
         answer = await reader.read()
         writer.close()

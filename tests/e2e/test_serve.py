@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests.servers import ROOT, Server, command, running_server, wait_for_the_end_of
+from tests.waiting import wait_until
 
 JPEG = {"Content-Type": "image/jpeg"}
 
@@ -110,8 +111,7 @@ def test_readiness_turns_first_and_requests_are_served_until_the_delay_is_over(
         httpx.Client(base_url=server.url, headers=JPEG) as client,
     ):
         server.process.send_signal(signal.SIGTERM)
-        while client.get("/readyz").status_code == 200:
-            pass
+        wait_until(lambda: client.get("/readyz").status_code == 503)
         assert client.get("/livez").status_code == 200
         assert client.post("/classify", content=photograph).status_code == 200
         assert server.process.wait(20) == 0
@@ -125,8 +125,7 @@ def test_a_second_signal_does_not_wait_for_what_was_accepted() -> None:
             unfinished.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
             httpx.get(f"{server.url}/livez")  # the connection before is accepted by now
             server.process.send_signal(signal.SIGTERM)
-            while httpx.get(f"{server.url}/readyz").status_code == 200:
-                pass
+            wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(20) == 0
         wait_for_the_end_of(workers)
@@ -135,8 +134,7 @@ def test_a_second_signal_does_not_wait_for_what_was_accepted() -> None:
 def wait_for_both_up(server: Server) -> None:
     """The second model process starts when the service is ready."""
     with httpx.Client(base_url=server.url) as client:
-        while "gimefive_worker_up 2.0" not in client.get("/metrics").text:
-            os.sched_yield()
+        wait_until(lambda: "gimefive_worker_up 2.0" in client.get("/metrics").text)
 
 
 def test_no_model_process_outlives_a_front_that_was_killed() -> None:

@@ -20,6 +20,7 @@ from torch.nn import functional
 from tests.servers import wait_for_the_end_of
 from tests.training.conftest import Exported
 from tests.training.generated import noise_faces
+from tests.waiting import wait_until
 from training import origin
 from training.artefact import load
 from training.augment import Augmentation, resize
@@ -86,9 +87,7 @@ def test_a_run_in_the_background_whose_parent_is_killed_leaves_no_process(tmp_pa
         "train(endless, sets(), Path(sys.argv[1]), often)"
     )
     with subprocess.Popen([sys.executable, "-c", begin, tmp_path]) as parent:
-        while not (tmp_path / "checkpoint.pt").exists():
-            assert parent.poll() is None
-            os.sched_yield()
+        wait_until((tmp_path / "checkpoint.pt").exists)
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
         assert len(children) >= TOGETHER.processes
         parent.kill()

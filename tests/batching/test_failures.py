@@ -8,7 +8,14 @@ from service.errors import ModelFailure, NotReady, WorkerLost
 from service.lanes import BatchResult
 from service.records import FaceImage, Scores
 from tests.batching.harness import Notes, harness, run
-from tests.fakes import POISON, BrokenWorker, DyingWorker, FakeWorker, PoisonedWorker
+from tests.fakes import (
+    POISON,
+    BrokenWorker,
+    DyingWorker,
+    FakeWorker,
+    PoisonedWorker,
+    scores_of,
+)
 from tests.virtual import VirtualLoop
 from tests.waiting import settle
 
@@ -81,6 +88,37 @@ async def test_another_worker_goes_on_with_what_a_dead_one_had() -> None:
         dying.gate.set()
         assert await request == [1]
     assert sound.batches == [[1]]
+
+
+async def test_what_a_lost_worker_had_counts_as_waiting_until_one_is_up_again() -> None:
+    worker, notes = FakeWorker(), Notes()
+
+    def die(_: object) -> None:
+        worker.alive.clear()
+        raise WorkerLost("gone")
+
+    worker.answer = die  # type: ignore[assignment,method-assign]  # it dies while it computes
+    async with harness(worker, notes=notes) as d:
+        request = d.ask(1)
+        await settle()
+        assert notes.depth == 1
+        worker.answer = scores_of  # type: ignore[assignment,method-assign]  # as good as new
+        worker.alive.set()
+        assert await request == [1]
+        assert notes.depth == 0
+
+
+async def test_who_goes_while_a_batch_is_computed_takes_nothing_from_the_others_in_it() -> None:
+    worker = FakeWorker()
+    worker.gate.clear()
+    async with harness(worker) as d:
+        gone, stays = d.ask(1), d.ask(2)
+        await settle()
+        assert worker.batches == [[1, 2]]
+        gone.cancel()
+        await settle()
+        worker.gate.set()
+        assert await stays == [2]
 
 
 async def test_an_unexpected_error_fails_its_batch_and_nothing_after_it() -> None:

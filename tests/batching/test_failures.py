@@ -2,6 +2,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.batching import OUTAGE
 from service.errors import ModelFailure, NotReady, WorkerLost
@@ -90,7 +91,7 @@ async def test_another_worker_goes_on_with_what_a_dead_one_had() -> None:
     assert sound.batches == [[1]]
 
 
-async def test_what_a_lost_worker_had_counts_as_waiting_until_one_is_up_again() -> None:
+async def test_what_a_lost_worker_had_waits_in_its_order_until_one_is_up_again() -> None:
     worker, notes = FakeWorker(), Notes()
 
     def die(_: object) -> None:
@@ -99,13 +100,14 @@ async def test_what_a_lost_worker_had_counts_as_waiting_until_one_is_up_again() 
 
     worker.answer = die  # type: ignore[assignment,method-assign]  # it dies while it computes
     async with harness(worker, notes=notes) as d:
-        request = d.ask(1)
+        requests = [d.ask(1), d.ask(2)]
         await settle()
-        assert notes.depth == 1
+        assert notes.depth == 2
         worker.answer = scores_of  # type: ignore[assignment,method-assign]  # as good as new
         worker.alive.set()
-        assert await request == [1]
-        assert notes.depth == 0
+        assert await asyncio.gather(*requests) == [[1], [2]]
+    assert worker.batches == [[1, 2], [1], [2]]
+    assert notes.depth == 0
 
 
 async def test_who_goes_while_a_batch_is_computed_takes_nothing_from_the_others_in_it() -> None:
@@ -124,8 +126,9 @@ async def test_who_goes_while_a_batch_is_computed_takes_nothing_from_the_others_
 async def test_an_unexpected_error_fails_its_batch_and_nothing_after_it() -> None:
     worker = BrokenWorker()
     async with harness(worker) as d:
-        with pytest.raises(ModelFailure):
+        with pytest.raises(ModelFailure), capture_logs() as log:
             await d.submit(1)
+        assert [line["exc_info"] for line in log] == [True], "the operator is told why"
         worker.answer = FakeWorker().answer  # type: ignore[method-assign]  # mended
         assert await d.submit(2) == [2]
 

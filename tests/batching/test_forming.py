@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from service.lanes import share
 from service.worker_pool import LEAD
 from tests.batching.harness import Harness, Notes, harness
-from tests.fakes import CrampedWorker, FakeWorker
+from tests.fakes import CrampedWorker, FakeWorker, face
 from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
@@ -66,7 +66,7 @@ def test_a_share_is_never_over_the_cap_and_never_leaves_all_workers_without_work
     assert taken * max(idle, 1) >= min(waiting, max_batch * max(idle, 1))
 
 
-async def test_the_observer_learns_how_long_each_face_waited() -> None:
+async def test_the_caller_and_the_observer_learn_how_long_each_face_waited() -> None:
     now = [10.0]
     worker = FakeWorker(seconds=0.5)
     worker.gate.clear()
@@ -74,13 +74,14 @@ async def test_the_observer_learns_how_long_each_face_waited() -> None:
     async with harness(worker, notes=notes, clock=lambda: now[0]) as d:
         first = d.ask(1)
         await settle()
-        second = d.ask(2)
+        second = asyncio.create_task(d.batcher.submit(d.lane, [face(2)]))
         await settle()
         now[0] = 13.0
         worker.gate.set()
-        answers = [*await first, *await second]
+        assert await first == [1]
+        (answer,) = await second
     assert notes.batches == [("interactive", [0.0], 0.5), ("interactive", [3.0], 0.5)]
-    assert answers == [1, 2]
+    assert (answer.result[0], answer.queue, answer.seconds) == (2, 3.0, 0.5)
 
 
 class TestSendingAhead:

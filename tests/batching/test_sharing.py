@@ -153,3 +153,21 @@ async def test_a_lane_that_was_passed_over_for_long_is_served_whatever_its_share
         worker.gate.set()
         await asyncio.gather(running, *requests)
     assert worker.batches.index([100]) < worker.batches.index([3])
+
+
+async def test_a_lane_without_work_is_not_passed_over() -> None:
+    now = [0.0]
+    worker = FakeWorker(seconds=1.0)
+    quick = lane("interactive", weight=1000, max_batch=1)
+    bulk = lane("bulk", max_batch=1, budget=1.0)
+    async with harness(worker, lanes=[quick, bulk], clock=lambda: now[0]) as d:
+        await d.submit(0, lane=bulk)
+        now[0] = 2 * MAX_PASSED_OVER
+        worker.gate.clear()
+        running = d.ask(1)
+        await settle()
+        requests = [d.ask(2, 3), d.ask(100, lane=bulk)]
+        await settle()
+        worker.gate.set()
+        await asyncio.gather(running, *requests)
+    assert worker.batches[2:] == [[2], [3], [100]]

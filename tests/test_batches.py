@@ -10,6 +10,7 @@ from httpx2 import Response
 from service.api.bodies import Part
 from service.contract import schemas
 from service.errors import TooLarge
+from service.footage import FRAME_SECONDS
 from service.limits import Quota
 from tests import processes
 from tests.api import check_problem, png, rejected, serving
@@ -84,7 +85,8 @@ def test_people_are_followed_if_asked_for(client: TestClient) -> None:
     assert [face["track"] for face in faces] == [1, 1, 1]
     smoothed = [face["smoothed"]["happiness"] for face in faces]
     assert smoothed[0] == 0
-    assert 0 < smoothed[1] < smoothed[2] < 10
+    assert smoothed[1] == pytest.approx(10 / (1 + 0.5 ** (2 * FRAME_SECONDS / 0.5)), rel=1e-4)
+    assert smoothed[1] < smoothed[2] < 10
 
 
 def test_the_limits_are_told() -> None:

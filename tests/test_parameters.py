@@ -49,8 +49,10 @@ def test_no_more_faces_than_wished_are_answered() -> None:
 def test_the_shorter_the_half_life_the_less_scores_lag() -> None:
     with serving(half_life=0.001) as client:
         told = test_videos.post(client, encode_video(counting(25)))
+        batch = test_batches.post(client, [png(0), png(10)], track=True).json()
     *_, last, _ = test_videos.lines(told)
     assert last["faces"][0]["smoothed"]["happiness"] == pytest.approx(grey(24), abs=1)
+    assert batch["frames"][1]["faces"][0]["smoothed"]["happiness"] == 10
 
 
 def test_an_explanation_is_calibrated_by_the_temperature_of_its_card(tmp_path: Path) -> None:

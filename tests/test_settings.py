@@ -1,10 +1,11 @@
 import os
+from math import inf
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from service.settings import Settings, available_cpus, unknown_variables
+from service.settings import Settings, available_cpus, trace_exporters, unknown_variables
 
 
 def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,11 +74,32 @@ def test_a_containers_quota_counts_where_it_is_less_than_the_machines_cores(
     assert available_cpus() == count
 
 
-def test_settings_that_contradict_each_other_are_refused() -> None:
+@pytest.mark.parametrize("name", ["drain_delay", "drain_timeout"])
+def test_a_drain_ends(name: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings().with_changes(**{name: inf})
+
+
+@pytest.mark.parametrize(
+    ("named", "exporters"),
+    [("", ["otlp"]), ("none", []), ("console, otlp", ["console", "otlp"])],
+)
+def test_traces_go_where_the_variable_of_opentelemetry_says(
+    named: str, exporters: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", named)
+    assert trace_exporters() == exporters
+
+
+def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    (key := tmp_path / "key.pem").touch()
+    with pytest.raises(ValidationError, match="needs tls_cert"):
+        Settings(tls_key=key)
     with pytest.raises(ValidationError, match="set keys_file, too"):
         Settings(rate_limit=1)
     with pytest.raises(ValidationError, match="queue_items to 512"):
         Settings(fronts=2, queue_items=511, max_frames=256)
+    assert Settings(fronts=2, queue_items=512, max_frames=256).of_one_front().queue_items == 256
     with pytest.raises(ValidationError, match="choose another"):
         Settings(port=8934, ops_port=8934)
     with pytest.raises(ValidationError, match="https://example"):

@@ -14,13 +14,17 @@ from service.settings import Settings
 from service.store import ModelStore, read_verified
 
 
+def artefact(**changes: object) -> Mapping[str, object]:
+    return {"file": "m.pt", "sha256": "0" * 64, "temperature": 1.5, **changes}
+
+
 def card(**changes: Any) -> Mapping[str, Any]:  # noqa: ANN401  # any JSON
     return {
         "name": "gimefive",
         "version": "1",
         "labels": list(EMOTIONS),
         "threshold": 0.5,
-        "precisions": {"fp32": {"file": "m.pt", "sha256": "0" * 64, "temperature": 1.5}},
+        "precisions": {"fp32": artefact()},
         "default_precision": {"cpu": "fp32", "cuda": "fp16"},
         **changes,
     }
@@ -81,13 +85,11 @@ def test_a_name_cannot_reach_outside_the_store(tmp_path: Path) -> None:
     [
         ({"labels": list(reversed(EMOTIONS))}, "labels are not"),
         ({"threshold": 2}, "threshold"),
-        ({"precisions": {}}, "no fp32"),
+        ({"precisions": {"int8": artefact()}}, "no fp32"),
         ({"default_precision": {"cuda": "fp16"}}, "cpu and cuda"),
-        ({"precisions": {"fp32": {"file": "m.pt", "sha256": "x", "temperature": 1}}}, "sha256"),
-        (
-            {"precisions": {"fp32": {"file": "../m", "sha256": "0" * 64, "temperature": 1}}},
-            r"precisions\.fp32\.file",
-        ),
+        ({"precisions": {"fp32": artefact(sha256="x")}}, "sha256"),
+        ({"precisions": {"fp32": artefact(temperature=0)}}, "temperature"),
+        ({"precisions": {"fp32": artefact(file="../m")}}, r"precisions\.fp32\.file"),
     ],
 )
 def test_a_card_that_cannot_be_used_is_refused_by_name(
@@ -95,6 +97,16 @@ def test_a_card_that_cannot_be_used_is_refused_by_name(
 ) -> None:
     put(tmp_path, "gimefive", "1", card(**changes))
     with pytest.raises(StoreError, match=complaint):
+        ModelStore(tmp_path).gimefive()
+
+
+@pytest.mark.parametrize(("text", "complaint"), [("{", "Expecting"), ("[]", "not a JSON object")])
+def test_a_card_that_is_no_json_object_is_refused_by_name(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    put(tmp_path, "gimefive", "1", card())
+    (tmp_path / "gimefive" / "1" / "card.json").write_text(text)
+    with pytest.raises(StoreError, match=rf"gimefive/1/card\.json: {complaint}"):
         ModelStore(tmp_path).gimefive()
 
 
@@ -110,6 +122,8 @@ def test_a_card_that_names_no_file_is_refused_by_name(tmp_path: Path) -> None:
 def test_a_missing_store_model_or_version_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="set GIMEFIVE_MODEL_STORE"):
         ModelStore(tmp_path / "nowhere")
+    with pytest.raises(StoreError, match="set GIMEFIVE_MODEL_STORE"):
+        ModelStore(Path(__file__))
     store = ModelStore(tmp_path)
     with pytest.raises(StoreError, match="no model 'gimefive'"):
         store.gimefive()

@@ -86,6 +86,23 @@ def test_the_frames_that_are_wanted_are_looked_at(
         assert video.info.sampled_frames == pytest.approx(len(expected), abs=1)
 
 
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"fps": 5, "end": 2.2}, 11),
+        ({"fps": 5, "start": 2.99999}, 1),
+        ({"end": 9}, 75),
+        ({"fps": 5, "start": 1, "end": 9}, 10),
+        ({"fps": 50}, 75),
+        ({"every": 2}, 38),
+    ],
+)
+def test_of_three_seconds_it_is_known_how_many_frames_are_looked_at(
+    wanted: dict[str, Any], expected: int
+) -> None:
+    assert Sampling(**wanted).expected(25.0, 3.0) == expected
+
+
 def test_timestamps_of_a_variable_frame_rate_are_true() -> None:
     times = [0, 0.04, 0.05, 0.5, 0.51, 1.3]
     for kind in ("mp4", "mkv"):
@@ -385,7 +402,7 @@ def heard(data: bytes) -> list[AudioFrame]:
 @pytest.mark.parametrize(("codec", "rate"), [("pcm_s16le", 5512), ("libmp3lame", 8000)])
 def test_sound_at_a_rate_that_mp4_lacks_is_taken_along_at_another(codec: str, rate: int) -> None:
     frames = heard(encode(counting(20), "avi", sound=codec, sound_rate=rate))
-    assert [frame.time for frame in frames if frame.time is not None][-1] > 0.3
+    assert (frames[-1].time or 0) + frames[-1].samples / frames[-1].rate >= 0.76
 
 
 def test_sound_goes_on_after_a_damaged_place() -> None:
@@ -467,6 +484,8 @@ def test_colours_are_written_as_players_read_them() -> None:
         movie.write(red, 0.0)
         movie.finish()
         with av.open(file, "r") as made:
+            codec = made.streams.video[0].codec_context
+            assert (codec.colorspace, codec.color_primaries, codec.color_trc) == (1, 1, 1), "BT.709"
             shown = next(made.decode(video=0))
             rgb = shown.reformat(format="rgb24", src_colorspace=Colorspace.ITU709).to_ndarray()
     assert np.abs(rgb.astype(int) - red).mean(axis=(0, 1)).max() < 5

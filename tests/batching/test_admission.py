@@ -55,6 +55,24 @@ async def test_a_worker_that_is_not_up_shortens_no_predicted_wait(up: bool, seco
         await asyncio.gather(*running, *waiting)
 
 
+async def test_a_worker_that_is_overdue_shortens_no_predicted_wait() -> None:
+    now = [0.0]
+    worker = FakeWorker(seconds=2.0)
+    async with harness(worker, max_batch=1, max_items=3, clock=lambda: now[0]) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        running = d.ask(1)
+        await settle()
+        waiting = d.ask(2, 3, 4)
+        await settle()
+        now[0] = 60.0
+        with pytest.raises(Overloaded) as refused:
+            await d.submit(5)
+        assert refused.value.retry_after == pytest.approx(3 * 2.0)
+        worker.gate.set()
+        await asyncio.gather(running, waiting)
+
+
 @pytest.mark.parametrize(("max_wait", "refused"), [(10, ["queue_full"]), (1000, [])])
 async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
     max_wait: float, refused: list[str]

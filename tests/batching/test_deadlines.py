@@ -50,10 +50,16 @@ async def test_a_moment_that_has_passed_already_is_too_late() -> None:
     worker = FakeWorker()
     notes = Notes()
     async with harness(worker, notes=notes, clock=lambda: 5.0) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        running = d.ask(1)
+        await settle()
         for wait in (False, True):
             with pytest.raises(DeadlineExceeded):
-                await d.submit(1, deadline=4.0, wait=wait)
-    assert worker.batches == []
+                await d.submit(2, deadline=4.0, wait=wait)
+        worker.gate.set()
+        await running
+    assert worker.batches == [[0], [1]]
     assert notes.abandoned == ["expired", "expired"]
 
 
@@ -112,7 +118,7 @@ async def test_whoever_joins_a_batch_is_answered_with_the_whole_of_it() -> None:
         await asyncio.gather(running, waiting, accepted)
 
 
-async def test_where_answers_came_later_than_expected_deadlines_are_doubted() -> None:
+async def test_only_where_answers_came_later_than_expected_deadlines_are_doubted() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=1.0)
     async with harness(worker, max_batch=1, clock=lambda: now[0]) as d:
@@ -131,6 +137,9 @@ async def test_where_answers_came_later_than_expected_deadlines_are_doubted() ->
             return isinstance(answer, Overloaded)
 
         assert not await refused(2.1)  # 1 s under way, 1 its own
+        for _ in range(40):
+            await refused(100, delay=0.5)
+        assert not await refused(1.6, delay=0.5), "they came no later than expected"
         await refused(100, delay=5.0)
         assert await refused(2.1)
 

@@ -42,6 +42,14 @@ async def test_an_idle_worker_takes_a_face_at_once_and_batches_form_while_it_is_
     assert worker.batches == [[1], [2, 3, 4, 5], [6, 7]]
 
 
+async def test_a_worker_that_is_down_has_no_share() -> None:
+    worker, down = FakeWorker(), FakeWorker()
+    down.alive.clear()
+    async with harness(worker, down) as d:
+        await d.submit(1, 2, 3, 4)
+    assert worker.batches == [[1, 2, 3, 4]]
+
+
 async def test_two_idle_workers_share_what_arrives_together() -> None:
     workers = FakeWorker(), FakeWorker()
     for worker in workers:
@@ -135,6 +143,16 @@ class TestSendingAhead:
             await settle()
             assert worker.batches == [[0], [1]]
             worker.gate.set()
+            await request
+
+    async def test_nothing_is_sent_ahead_while_another_worker_is_idle(self) -> None:
+        now = [0.0]
+        idle = FakeWorker()
+        async with self.busy(now, idle) as (d, _, _):
+            now[0] = 2.0
+            request = d.ask(2)
+            await settle()
+            assert idle.batches == [[2]]
             await request
 
     async def test_work_that_can_wait_is_not_sent_ahead(self) -> None:

@@ -18,6 +18,7 @@ from httpx2 import Response
 from PIL import Image
 
 from service.api.app import create_app
+from service.api.forms import MOST_OTHERS
 from service.contract import schemas
 from service.drawing import draw
 from service.engine import Engine
@@ -107,7 +108,7 @@ def test_what_belongs_elsewhere_than_into_the_form_is_said(client: TestClient) -
     assert "/classify/frames" in check_problem(two, 400, "bad-input")
 
 
-@pytest.mark.parametrize(("others", "status"), [(90, 200), (110, 413)])
+@pytest.mark.parametrize(("others", "status"), [(MOST_OTHERS, 200), (MOST_OTHERS + 1, 413)])
 def test_a_form_may_not_have_many_parts_that_nobody_asked_for(
     client: TestClient, others: int, status: int
 ) -> None:

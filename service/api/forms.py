@@ -157,9 +157,6 @@ class Form:
 
     def _begin(self) -> None:
         self._disposition, self._sink = b"", None
-        self._others += 1
-        if self._others > MOST_OTHERS:
-            raise TooLarge(f"the form has over {MOST_OTHERS} parts that are not asked for")
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -179,7 +176,9 @@ class Form:
         if field in self._parameters:
             raise BadParameter(f"{field} belongs into the query, not into the form: ?{field}=...")
         self._sink = self._choose(field, name)
-        self._others -= self._sink is not None
+        self._others += self._sink is None
+        if self._others > MOST_OTHERS:
+            raise TooLarge(f"the form has over {MOST_OTHERS} parts that are not asked for")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._sink is not None:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.types import Message, Receive
 
 from service.api.app import create_app
 from service.engine import Engine
@@ -30,20 +31,46 @@ def png(value: int = 0, size: tuple[int, int] = (64, 64)) -> bytes:
 
 
 @asynccontextmanager
-async def _open(settings: Settings, process: Process) -> AsyncIterator[Engine]:
-    async with Engine.open(settings, lambda _: processes.argv(process)) as engine:
+async def _open(settings: Settings, model: Sequence[str]) -> AsyncIterator[Engine]:
+    async with Engine.open(settings, lambda _: model) as engine:
         yield engine
 
 
 @contextmanager
-def serving(process: Process = processes.sound, **changes: object) -> Iterator[TestClient]:
+def serving(
+    process: Process = processes.sound, *arguments: str, **changes: object
+) -> Iterator[TestClient]:
     settings = Settings().with_changes(**{"workers": 1, **changes})
-    with TestClient(create_app(settings, partial(_open, process=process))) as client:
+    with TestClient(
+        create_app(settings, partial(_open, model=processes.argv(process, *arguments)))
+    ) as client:
         yield client
 
 
 def post(client: TestClient, body: bytes, kind: str = "image/png", **query: Any) -> Response:  # noqa: ANN401  # any value of a query
     return client.post("/classify", content=body, headers={"Content-Type": kind}, params=query)
+
+
+def said(
+    client: TestClient, path: str, headers: Mapping[str, str], receive: Receive
+) -> list[Message]:
+    """What is answered to a request whose body comes from `receive`."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
+        "state": dict(client.app_state),
+    }
+    assert client.portal is not None
+    client.portal.call(client.app, scope, receive, send)
+    return sent
 
 
 def explain(client: TestClient, body: bytes, accept: str = "*/*", **query: Any) -> Response:  # noqa: ANN401  # any value of a query
@@ -102,6 +129,7 @@ def check_counts(text: str, answers: list[int]) -> None:
     assert total("request_duration_seconds_count", route="/classify") == len(answers)
     assert total("faces_total") == seen[200]
     assert total("rejected_total") == seen[503]
+    assert total("failures_total", lane="interactive") == seen[500]
     assert total("batch_size_sum", lane="interactive") == seen[200]
     assert total("queue_duration_seconds_count", lane="interactive") == seen[200]
     assert total("inference_duration_seconds_count") == total("batch_size_count")

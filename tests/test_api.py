@@ -16,6 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
+from starlette.types import Message
 
 from service.api.app import create_app
 from service.api.forms import MOST_OTHERS
@@ -26,7 +27,7 @@ from service.intake import SMALL_BYTES
 from service.records import Picture
 from service.settings import Settings
 from tests import processes
-from tests.api import check_problem, explain, png, post, rejected, samples, serving
+from tests.api import check_problem, explain, png, post, rejected, said, samples, serving
 from tests.fakes import POISON
 
 
@@ -180,6 +181,25 @@ def test_too_many_bytes_are_refused_without_reading_them_all() -> None:
         check_problem(post(client, b"\0" * 1001), 413, "too-large")
         form = client.post("/classify", files={"file": ("me.png", b"\0" * 2000)})
         check_problem(form, 413, "too-large")
+
+
+def test_the_limit_of_bytes_itself_is_allowed() -> None:
+    picture = png(1)
+    with serving(max_body_bytes=len(picture)) as client:
+        assert post(client, picture, faces="whole").status_code == 200
+        headers = {"Content-Type": "Image/PNG", "Content-Encoding": "Identity"}
+        pieces = client.post("/classify", content=iter([picture]), headers=headers)
+        assert pieces.status_code == 200
+
+
+def test_a_body_that_is_announced_as_too_large_is_not_read() -> None:
+    async def receive() -> Message:
+        pytest.fail("it was")
+
+    headers = {"Content-Type": "image/png", "Content-Length": "1001"}
+    with serving(max_body_bytes=1000) as client:
+        start, _ = said(client, "/classify", headers, receive)
+    assert start["status"] == 413
 
 
 @pytest.mark.parametrize("path", ["/classify", "/explain"])

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 
 from service.api.bodies import Part
+from service.api.forms import MOST_OTHERS
 from service.contract import schemas
 from service.errors import TooLarge
 from service.footage import FRAME_SECONDS
@@ -60,16 +61,24 @@ def test_a_frame_that_is_too_large_fails_alone() -> None:
     assert "'f001.png'" in frames[1]["problem"]["detail"]
 
 
-def test_a_frame_needs_no_file_name(client: TestClient) -> None:
-    head = '--x\r\nContent-Disposition: form-data; name="files"'
-    parts = [f"{head}{name}\r\n\r\n".encode() for name in ("", '; filename="b.png"')]
-    body = parts[0] + png(1) + b"\r\n" + parts[1] + png(2) + b"\r\n--x--\r\n"
+def test_a_frame_needs_no_file_name_and_other_parts_not_even_a_field(client: TestClient) -> None:
+    parts = [
+        b'Content-Disposition: form-data; name="files"\r\n\r\n' + png(1),
+        b'content-disposition: form-data; name="files"; filename="b.png"\r\n\r\n' + png(2),
+        b"Content-Type: text/plain\r\n\r\nof no field",
+        b'Content-Disposition: form-data; name="\xff"\r\n\r\nof none that can be read',
+    ]
+    body = b"".join(b"--x\r\n" + part + b"\r\n" for part in parts) + b"--x--\r\n"
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     frames = client.post("/classify/frames", content=body, headers=headers).json()["frames"]
     assert [(frame["index"], frame["name"], frame["status"]) for frame in frames] == [
         (0, "", "ok"),
         (1, "b.png", "ok"),
     ]
+
+
+def test_there_may_be_more_frames_than_parts_that_nobody_asked_for(client: TestClient) -> None:
+    assert len(post(client, [png(1)] * (MOST_OTHERS + 1)).json()["frames"]) == MOST_OTHERS + 1
 
 
 def test_a_frame_that_the_model_cannot_answer_fails_alone() -> None:
@@ -141,6 +150,9 @@ def test_a_broken_form_is_refused(client: TestClient, body: bytes) -> None:
 def test_the_limit_holds_for_a_file_that_comes_in_pieces() -> None:
     part = Part("f", 1000)
     part.write(b"0" * 600)
-    part.write(b"0" * 600)
-    with pytest.raises(TooLarge):
-        part.read()
+    part.write(b"0" * 400)
+    assert part.read() == b"0" * 1000
+    for _ in range(2):
+        part.write(b"0")
+        with pytest.raises(TooLarge):
+            part.read()

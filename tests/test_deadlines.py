@@ -9,7 +9,7 @@ from starlette.types import Message
 from service.deadlines import Cutoff, within
 from service.errors import NotReady
 from tests import processes
-from tests.api import check_problem, png, serving
+from tests.api import check_problem, png, said, serving
 from tests.fakes import POISON
 from tests.videos import counting, encode
 
@@ -35,28 +35,14 @@ def test_an_answer_that_takes_too_long_is_given_up() -> None:
     ],
 )
 def test_a_body_that_never_comes_is_given_up(path: str, kind: str) -> None:
-    sent: list[Message] = []
-
     async def receive() -> Message:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def send(message: Message) -> None:
-        sent.append(message)
-
     with serving() as client:
-        scope = {
-            "type": "http",
-            "method": "POST",
-            "path": path,
-            "query_string": b"",
-            "headers": [(b"x-deadline-ms", b"20"), (b"content-type", kind.encode())],
-            "state": dict(client.app_state),
-        }
-        assert client.portal is not None
-        client.portal.call(client.app, scope, receive, send)
-    assert sent[0]["status"] == 504
-    assert json.loads(sent[1]["body"])["type"] == "urn:gimefive:deadline-exceeded"
+        start, body = said(client, path, {"X-Deadline-Ms": "20", "Content-Type": kind}, receive)
+    assert start["status"] == 504
+    assert json.loads(body["body"])["type"] == "urn:gimefive:deadline-exceeded"
 
 
 def test_a_video_that_takes_too_long_ends_with_the_problem() -> None:

@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -204,7 +205,18 @@ def answer_behind_the_gate(faces: NDArray[np.uint8]) -> None:
         print([int(face[0, 0]) for face in faces], file=log)
     with Path(sys.argv[2]).open() as gate:
         fcntl.flock(gate, fcntl.LOCK_SH)
-    answer(faces)
+    if (faces == POISON).any():
+        say(Message({"error": "cannot compute this"}))
+    else:
+        answer(faces)
+
+
+@contextmanager
+def shut(gate: Path) -> Iterator[None]:
+    """Whoever is behind the gate waits meanwhile."""
+    with gate.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def start_only_once() -> None:

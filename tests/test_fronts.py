@@ -1,6 +1,5 @@
 """Several fronts over one model are one service: in processes, over real HTTP."""
 
-import fcntl
 import hashlib
 import os
 import signal
@@ -10,7 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -21,6 +20,7 @@ from tests import processes
 from tests.api import check_counts, png
 from tests.fakes import POISON
 from tests.fronts import fronts_of, two_fronts
+from tests.processes import shut
 from tests.servers import Server, command, wait_for_the_end_of
 from tests.waiting import wait_until
 
@@ -45,13 +45,6 @@ def gated(gate: Path) -> Iterator[Server]:
         processes.gated, str(gate), queue_items=ROOM, max_frames=16, deadline_ms=120_000
     ) as server:
         yield server
-
-
-@contextmanager
-def shut(gate: Path) -> Iterator[None]:
-    with gate.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def ask(server: Server, value: int, **headers: str) -> httpx.Response:

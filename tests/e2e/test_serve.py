@@ -68,6 +68,7 @@ def test_what_was_accepted_before_sigterm_is_answered(photograph: bytes) -> None
             ]
             await asyncio.wait(requests, return_when=asyncio.FIRST_COMPLETED)
             server.process.send_signal(signal.SIGTERM)
+            assert not all(request.done() for request in requests), "some are not answered yet"
             return [response.status_code for response in await asyncio.gather(*requests)]
 
     with running_server(workers=1) as server:

@@ -48,10 +48,11 @@ def answer(faces: NDArray[np.uint8]) -> None:
     say(Message({"seconds": 0.25}, scores_of(faces).tobytes()))
 
 
-def explain(request: Message) -> None:
+def explain(request: Message, poison: float = POISON) -> None:
     """Evidence in the top left cell for faces that are not black, none for those that are."""
     heats = np.zeros((len(codec.decode_faces(request)), 4, 4), dtype=np.float32)
     heats[:, 0, 0] = codec.decode_faces(request)[:, 0, 0]
+    heats[heats == POISON] = poison
     explanations = [
         Explanation(
             question=question,
@@ -104,6 +105,18 @@ def answers_too_few() -> None:
     get_ready()
     for faces in batches():
         answer(faces[1:])
+
+
+def answers_no_numbers() -> None:
+    """Answers poison with what is no number."""
+    get_ready()
+    for request in requests():
+        if request.header["op"] == "explain":
+            explain(request, poison=np.nan)
+        else:
+            scores = scores_of(codec.decode_faces(request))
+            scores[scores == POISON] = np.nan
+            say(Message({"seconds": 0.25}, scores.tobytes()))
 
 
 def babbles() -> None:
@@ -248,6 +261,7 @@ PROCESSES: dict[str, Callable[[], None]] = {
         never_gets_ready,
         raises,
         answers_too_few,
+        answers_no_numbers,
         babbles,
         becomes_another_version,
         dies,

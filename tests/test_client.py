@@ -118,10 +118,12 @@ class Script:
     def __init__(self, *answers: httpx.Response | Exception) -> None:
         self.answers = iter(answers)
         self.bodies: list[bytes] = []
+        self.keys: list[str | None] = []
         self.naps: list[float] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.bodies.append(request.read())
+        self.keys.append(request.headers.get("X-API-Key"))
         answer = next(self.answers)
         if isinstance(answer, Exception):
             raise answer
@@ -130,7 +132,11 @@ class Script:
     def plain(self, retries: Retries) -> None:
         transport = httpx.MockTransport(self)
         with Client(
-            "http://service", retries=retries, transport=transport, sleep=self.naps.append
+            "http://service",
+            key="secret",
+            retries=retries,
+            transport=transport,
+            sleep=self.naps.append,
         ) as client:
             client.classify(PORTRAIT)
 
@@ -145,7 +151,7 @@ class Script:
         async def run() -> None:
             transport = httpx.MockTransport(answer)
             async with AsyncClient(
-                "http://service", retries=retries, transport=transport, sleep=sleep
+                "http://service", key="secret", retries=retries, transport=transport, sleep=sleep
             ) as client:
                 await client.classify(PORTRAIT)
 
@@ -166,6 +172,13 @@ def test_who_is_told_when_to_come_again_comes_then_with_the_whole_body(run: Run)
 
 
 @both
+def test_the_key_goes_with_every_attempt(run: Run) -> None:
+    script = Script(httpx.ConnectError("refused"), nothing_found())
+    run(script, Retries())
+    assert script.keys == ["secret"] * 2
+
+
+@both
 def test_patience_ends(run: Run) -> None:
     script = Script(*(problem(503, "overloaded", **{"Retry-After": "1"}) for _ in range(9)))
     with pytest.raises(errors.Overloaded):
@@ -183,11 +196,12 @@ def test_who_wants_no_second_try_gets_the_first_refusal(run: Run) -> None:
 
 @both
 def test_who_should_wait_too_long_gets_the_error_at_once(run: Run) -> None:
-    script = Script(problem(503, "overloaded", **{"Retry-After": "600"}))
+    answers = (problem(503, "overloaded", **{"Retry-After": wait}) for wait in ("60", "61"))
+    script = Script(*answers)
     with pytest.raises(errors.Overloaded) as refused:
         run(script, Retries(longest=60))
-    assert refused.value.retry_after == 600
-    assert script.naps == []
+    assert refused.value.retry_after == 61
+    assert script.naps == [60]
 
 
 @both
@@ -208,8 +222,9 @@ def test_nobody_there_is_an_error_of_its_own(run: Run) -> None:
 
 @both
 def test_an_answer_of_somebody_else_is_told_by_its_status(run: Run) -> None:
-    with pytest.raises(errors.ServiceError, match="status 502"):
-        run(Script(httpx.Response(502, text="<html>")), Retries())
+    for text in ("<html>", "[]"):
+        with pytest.raises(errors.ServiceError, match="status 502"):
+            run(Script(httpx.Response(502, text=text)), Retries())
 
 
 def client_of(answer: httpx.Response) -> Client:
@@ -282,8 +297,8 @@ def test_pauses_grow_up_to_the_longest() -> None:
     assert 0 < pauses[0] < pauses[-1] == 30
 
 
-def test_a_drawn_video_is_waited_for_however_long_it_takes() -> None:
-    """Its first byte comes when all of it is drawn."""
+def test_a_video_is_waited_for_however_long_it_takes() -> None:
+    """The first byte of one that is drawn on comes when all of it is drawn."""
     waited: dict[str, object] = {}
 
     def note(request: httpx.Request) -> httpx.Response:
@@ -294,8 +309,11 @@ def test_a_drawn_video_is_waited_for_however_long_it_takes() -> None:
         with pytest.raises(errors.ServiceError):
             client.explain_video(PORTRAIT, Path("unused.mp4"))
         with pytest.raises(errors.ServiceError):
+            next(client.video(PORTRAIT))
+        with pytest.raises(errors.ServiceError):
             client.classify(PORTRAIT)
     assert waited["/explain/video"] is None
+    assert waited["/classify/video"] is None
     assert waited["/classify"] == 60
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
@@ -34,6 +35,16 @@ async def test_a_frame_is_answered_as_the_contract_says() -> None:
     assert face["track"] == second["faces"][0]["track"] == 1
     assert face["smoothed"]["happiness"] == pytest.approx(1)
     assert "map" not in face
+
+
+@pytest.mark.parametrize(("threshold", "abstained"), [(0, False), (1, True)])
+async def test_below_the_threshold_that_is_asked_for_an_answer_abstains(
+    threshold: float, abstained: bool
+) -> None:
+    query = f"faces=whole&threshold={threshold}"
+    async with live() as (_, url), connect(f"{url}?{query}") as client:
+        (face,) = (await exchange(client, png(0)))["faces"]
+    assert face["abstained"] is abstained
 
 
 async def test_pages_of_other_sites_need_to_be_named() -> None:
@@ -180,12 +191,13 @@ async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_ha
 
 
 async def test_a_frame_over_the_limit_is_told_and_one_far_over_it_ends_the_stream() -> None:
-    async with live(max_live_bytes=1000) as (_, url), connect(f"{url}?faces=whole") as client:
-        problem = (await exchange(client, b"x" * 1001))["problem"]
+    most = len(png(1))
+    async with live(max_live_bytes=most) as (_, url), connect(f"{url}?faces=whole") as client:
+        problem = (await exchange(client, b"x" * (most + 1)))["problem"]
         assert problem["type"] == "urn:gimefive:too-large"
-        assert "1,000 bytes" in problem["detail"]
+        assert f"{most} bytes" in problem["detail"]
         assert len((await exchange(client, png(1)))["faces"]) == 1
-        await client.send(b"x" * 2001)
+        await client.send(b"x" * (2 * most + 1))
         assert (await closed(client))[0] == 1009
 
 
@@ -212,6 +224,20 @@ async def test_a_service_that_goes_down_says_so() -> None:
         await exchange(client, png(1))
         server.handle_exit(signal.SIGTERM, None)
         assert await closed(client) == (1012, "the service is going down: connect again")
+
+
+async def test_an_unforeseen_error_ends_the_stream_and_is_told_to_the_operator_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def look(_: bytes) -> LiveResult:
+        raise ZeroDivisionError("secret")
+
+    look_with(monkeypatch, lambda: look)
+    async with live() as (_, url), connect(url) as client:
+        with capture_logs() as log:
+            await client.send(b"0")
+            assert await closed(client) == (1011, "the service failed; its log says more")
+    assert [line["exc_info"] for line in log if line["log_level"] == "error"] == [True]
 
 
 async def test_a_service_that_has_just_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

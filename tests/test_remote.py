@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from service.backoff import FAILED_STARTS
 from service.errors import ModelFailure, OutOfMemory, StoreError, WorkerLost
+from service.explanation import Question
 from service.records import FaceImage, Scores
 from service.remote import RemoteModel
 from service.settings import Settings
@@ -191,9 +193,39 @@ async def test_a_wrong_number_of_rows_is_a_failure_and_not_a_shifted_answer() ->
             await model.scores(GOOD)
 
 
-@pytest.mark.parametrize("process", [processes.dies, processes.hangs, processes.babbles])
+async def test_an_answer_that_is_no_number_fails_alone() -> None:
+    async with started(processes.answers_no_numbers) as model:
+        scored = await model.scores([*BAD, *GOOD])
+        explained = await model.explain([(each, Question("gradcam")) for each in (*BAD, *GOOD)])
+    for results in (scored.results, explained.results):
+        assert [isinstance(each, ModelFailure) for each in results] == [True, False, False, False]
+
+
+async def test_a_process_that_is_killed_is_down_until_another_is_up() -> None:
+    with capture_logs() as log:
+        async with started(processes.sound) as model:
+            assert model.pid is not None
+            os.kill(model.pid, signal.SIGKILL)
+            await until(lambda: model.restarts)
+            assert not model.up
+            await model.ready()
+            assert (await rows(model, GOOD)).shape == (3, 6)
+        assert not model.up, "it was stopped"
+    assert [(line["status"], line["why"]) for line in log if "why" in line] == [
+        (-signal.SIGKILL, "the model process ended while it was asked nothing")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("process", "why"),
+    [
+        (processes.dies, "ended unexpectedly"),
+        (processes.hangs, "did not answer within 1 s"),
+        (processes.babbles, "is no message"),
+    ],
+)
 async def test_a_process_that_dies_or_hangs_or_babbles_is_replaced(
-    process: Callable[[], None],
+    process: Callable[[], None], why: str
 ) -> None:
     async with started(process) as model:
         with pytest.raises(WorkerLost):
@@ -201,7 +233,9 @@ async def test_a_process_that_dies_or_hangs_or_babbles_is_replaced(
         assert not model.up
         with pytest.raises(WorkerLost, match="being restarted"):
             await model.scores(GOOD)
-        await asyncio.wait_for(model.ready(), 30)
+        with capture_logs() as log:
+            await asyncio.wait_for(model.ready(), 30)
+        assert [why in line["why"] for line in log if "why" in line] == [True]
         assert np.array_equal((await rows(model, GOOD)), scores_of(GOOD))
         assert model.restarts == 1
 

@@ -132,8 +132,10 @@ def test_csv_has_a_row_a_face(client: TestClient, second: bytes) -> None:
 
 def test_a_video_that_breaks_off_gives_its_frames_and_then_the_problem(client: TestClient) -> None:
     whole = encode(counting(25), "mkv")
-    _, *moments, tail = lines(post(client, whole[: len(whole) * 7 // 10], "video/x-matroska"))
+    response = post(client, whole[: len(whole) * 7 // 10], "video/x-matroska")
+    _, *moments, tail = lines(response)
     assert 5 < len(moments) < 25
+    assert tail["problem"]["request_id"] == response.headers["X-Request-ID"]
     assert tail["problem"]["type"] == "urn:gimefive:not-a-video"
     assert tail["problem"]["status"] == 400
 

@@ -103,7 +103,7 @@ async def test_what_a_lost_worker_had_waits_in_its_order_until_one_is_up_again()
         requests = [d.ask(1), d.ask(2)]
         await settle()
         assert notes.depth == 2
-        worker.answer = scores_of  # type: ignore[assignment,method-assign]  # as good as new
+        worker.answer = scores_of  # type: ignore[method-assign]  # as good as new
         worker.alive.set()
         assert await asyncio.gather(*requests) == [[1], [2]]
     assert worker.batches == [[1, 2], [1], [2]]

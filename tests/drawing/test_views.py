@@ -1,5 +1,6 @@
 """The views of one face, the empty map, the words and the files."""
 
+from dataclasses import astuple, replace
 from io import BytesIO
 
 import cv2
@@ -15,19 +16,21 @@ from service.drawing import (
     draw,
     encode_png,
 )
-from service.drawing.brush import BOLD, MEDIUM, text_width
-from service.drawing.card import Card, claim, percent
-from service.drawing.figure import GUTTER, MARGIN, TILE
+from service.drawing.brush import BOLD, MEDIUM, fill, text_width
+from service.drawing.card import Card, Chip, claim, percent
+from service.drawing.figure import GUTTER, MARGIN, SMALL_GUTTER, SMALL_TILE, TILE
 from service.drawing.heat import palette
-from service.drawing.palette import EMOTION_COLOURS
+from service.drawing.palette import EMOTION_COLOURS, TRACK_COLOURS
 from service.errors import BadParameter
-from service.explanation import METHODS
+from service.explanation import METHODS, Features
 from service.records import EMOTIONS, Box, Face, Prediction
 from tests.drawing.scenes import (
     HEAT,
     PLAIN,
+    SCORES,
     crop_of,
     explanation,
+    extent,
     noise,
     subject,
 )
@@ -91,6 +94,33 @@ class TestViews:
         assert scale[0] == palette("jet")[255].tolist()
         assert scale[-1] == palette("jet")[0].tolist()
 
+    def test_the_maps_maximum_stands_beside_the_strongest_colour(self) -> None:
+        doubled = replace(self.face, explanation=explanation(2 * HEAT))
+        one, other = (draw("panel", self.picture, face, Style()) for face in (self.face, doubled))
+        rows = np.flatnonzero((one != other).any(axis=(1, 2)))
+        assert len(rows)
+        assert rows[-1] < MARGIN + 46 + 20
+
+    def test_feature_maps_are_drawn_on_one_scale(self) -> None:
+        maps = np.ones((2, 4, 4), np.float32) * np.array([1, 0.5], np.float32)[:, None, None]
+        features = Features(maps, np.array([3, 7]), 1024)
+        face = replace(self.face, explanation=replace(self.face.explanation, features=features))
+        drawn = draw("grid", self.picture, face, Style(alpha=1, colormap="gray"))
+        middle = [MARGIN + SMALL_TILE // 2 + tile * (SMALL_TILE + SMALL_GUTTER) for tile in (0, 1)]
+        assert drawn[MARGIN + 42 + SMALL_TILE // 2, middle].tolist() == [[255] * 3, [128] * 3]
+
+    def test_a_level_map_is_equally_strong_everywhere(self) -> None:
+        face = replace(self.face, explanation=explanation(np.full((4, 4), 3, np.float32)))
+        assert (draw("map", self.picture, face, Style()) == 255).all()
+
+    def test_a_face_stays_in_its_place_when_its_picture_is_enlarged(self) -> None:
+        face = replace(self.face, neighbours=(Box(10, 20, 30, 40),))
+        assert astuple(face.zone) == pytest.approx((85, 60, 150, 150))
+        larger = face.enlarged(3)
+        assert astuple(larger.zone) == pytest.approx((255, 180, 450, 450))
+        assert larger.prediction.face.box == Box(300, 180, 360, 450)
+        assert larger.neighbours == (Box(30, 60, 90, 120),)
+
     def test_the_grid_needs_feature_maps(self) -> None:
         with pytest.raises(BadParameter, match="method=activations"):
             draw("grid", self.picture, self.face, Style())
@@ -124,7 +154,8 @@ class TestEmptyMap:
     def test_the_words_say_so(self) -> None:
         assert self.face.explanation is not None
         assert claim(self.face.explanation) == "nothing speaks for happiness"
-        assert draw("panel", self.picture, self.face, Style()).shape[2] == 3
+        figure = draw("panel", self.picture, self.face, Style())
+        assert (figure[MARGIN + 46 :, MARGIN + 3 * (TILE + GUTTER) :] == 255).all(), "no scale"
 
 
 class TestWords:
@@ -141,6 +172,31 @@ class TestWords:
     )
     def test_only_what_is_certain_says_0_or_100(self, share: float, text: str) -> None:
         assert percent(share) == text
+
+    def test_they_say_what_the_heat_means(self) -> None:
+        assert claim(explanation(target=3)) == "evidence for anger"
+        assert claim(explanation(method="activations")) == "where the network responds"
+
+    def test_the_emotion_that_is_named_comes_with_its_own_score(self) -> None:
+        face = subject(Box(0, 0, 9, 9))
+        assert Chip(face, 11).text == "happiness 62%"
+        lagging = replace(face, label=1, track=2, doubtful=True)
+        assert Chip(lagging, 11).text == "#2 surprise? 20%"
+
+    def test_each_person_has_a_colour_until_there_are_no_more(self) -> None:
+        face = subject(Box(0, 0, 9, 9))
+        tones = [replace(face, track=number).tone for number in range(1, 10)]
+        assert tones == [*TRACK_COLOURS, TRACK_COLOURS[0]]
+
+    def test_bars_are_as_long_as_scores_are_high(self) -> None:
+        card = Card(replace(subject(Box(0, 0, 9, 9)), track=1), "jet", 40.0)
+        picture = np.zeros((card.size[1], card.size[0], 3), np.uint8)
+        card.draw(picture, 0, 0)
+        lengths = [
+            extent(np.abs(picture.astype(int) - colour).max(-1) < 4).width
+            for colour in list(EMOTION_COLOURS.values())[:3]
+        ]
+        assert np.array(lengths) / lengths[0] == pytest.approx(SCORES[:3] / SCORES[0], abs=0.03)
 
     @pytest.mark.parametrize("emotion", range(6))
     def test_every_text_fits_into_the_card(self, emotion: int) -> None:
@@ -168,6 +224,14 @@ class TestWords:
             card.draw(picture, 0, 0)
             for colour in EMOTION_COLOURS.values():
                 assert (np.abs(picture.astype(int) - colour).max(-1) < 4).sum() > 100
+
+
+@pytest.mark.parametrize(("opacity", "grey"), [(1.0, 200), (0.5, 100)])
+def test_a_box_is_filled_to_its_edges_and_no_further(opacity: float, grey: int) -> None:
+    picture = np.zeros((6, 9, 3), np.uint8)
+    fill(picture, Box(2, 1, 4.5, 3), (200, 200, 200), opacity)
+    filled = [0, 0, grey, grey, grey, grey, grey // 2, 0, 0]
+    assert picture[..., 0].tolist() == [[0] * 9, filled, filled, filled, [0] * 9, [0] * 9]
 
 
 def test_png_holds_the_pixels_as_they_are() -> None:

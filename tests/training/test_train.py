@@ -111,8 +111,15 @@ def test_a_run_may_draw_its_faces_after_those_of_others(tmp_path: Path) -> None:
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_a_short_run_keeps_the_weights_that_the_validation_faces_prefer(tmp_path: Path) -> None:
-    recipe = Recipe(images=16, batch=8, stages=(Stage(1.0, 32),))
+@pytest.mark.parametrize(
+    ("images", "learning_rate", "last"), [(16, 0.002, True), (160, 0.05, False)]
+)
+def test_a_run_keeps_the_weights_that_the_validation_faces_prefer(
+    images: int, learning_rate: float, last: bool, tmp_path: Path
+) -> None:
+    """After two steps the average lags behind, and after large ones the last weights are worse."""
+    stages = (Stage(1.0, 32),)
+    recipe = Recipe(images=images, batch=8, learning_rate=learning_rate, stages=stages)
     data = sets()
     kept = torch.load(train(recipe, data, tmp_path, Execution()))
     state = torch.load(tmp_path / "checkpoint.pt")
@@ -124,7 +131,8 @@ def test_a_short_run_keeps_the_weights_that_the_validation_faces_prefer(tmp_path
         network.load_state_dict(weights)
         logits = logits_of(network, resize(data.validation_faces, 32))
         losses.append(float(functional.cross_entropy(logits, data.validation_labels)))
-    better = state["network"] if losses[0] < losses[1] else average
+    assert (losses[0] < losses[1]) == last
+    better = state["network"] if last else average
     assert all(torch.equal(better[name], kept[name]) for name in kept)
 
 

@@ -17,3 +17,24 @@ def test_who_finds_no_place_is_told_when_one_should_be_free() -> None:
     assert unknown.value.retry_after == 10
     assert full.value.retry_after == pytest.approx(30, rel=0.01)
     assert quota.held() == 0
+
+
+def test_nobody_is_told_to_come_again_within_a_second_and_who_took_no_place_does_not_count() -> (
+    None
+):
+    now = [0.0]
+    quota = Quota(1, "videos are worked on", lambda: None, lambda: now[0])
+
+    def wait() -> float:
+        with quota.hold(), pytest.raises(Overloaded) as full, quota.hold():
+            pass
+        return full.value.retry_after
+
+    for _ in range(100):
+        with quota.growing():
+            now[0] += 60
+    assert wait() == 10
+    for _ in range(100):
+        with quota.hold():
+            now[0] += 0.1
+    assert wait() == 1

@@ -68,6 +68,14 @@ async def test_pages_of_other_sites_need_to_be_named() -> None:
             assert "GIMEFIVE_CORS_ORIGINS" in problem["detail"]
 
 
+async def test_pages_of_any_site_may_use_it_where_the_operator_says_so() -> None:
+    async with (
+        live(cors_origins="*") as (_, url),
+        connect(f"{url}?faces=whole", origin=Origin("https://elsewhere.example")) as client,
+    ):
+        assert (await exchange(client, png(1)))["seq"] == 0
+
+
 async def test_with_a_method_each_face_has_its_raw_map_and_where_it_lies() -> None:
     async with live() as (_, url), connect(f"{url}?faces=whole&explain=gradcam") as client:
         (face,) = (await exchange(client, png(9, (128, 128))))["faces"]

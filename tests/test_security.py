@@ -199,9 +199,9 @@ def test_over_its_rate_a_key_is_told_when_to_come_back(keys_file: Path) -> None:
         assert client.get("/readyz", headers=camera).status_code == 200
 
 
-def test_every_response_carries_safe_headers_and_no_banner() -> None:
-    with serving() as client:
-        for response in (client.get("/models"), client.get("/nowhere")):
+def test_every_response_carries_safe_headers_and_no_banner(keys_file: Path) -> None:
+    with serving() as client, serving(keys_file=keys_file) as locked:
+        for response in (client.get("/models"), client.get("/nowhere"), locked.get("/models")):
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             assert response.headers["Referrer-Policy"] == "no-referrer"
             assert "Server" not in response.headers

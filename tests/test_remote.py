@@ -262,8 +262,7 @@ async def test_nobody_gets_the_answer_to_what_another_has_given_up(tmp_path: Pat
         with gate.open() as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             given_up = asyncio.create_task(model.scores(GOOD))
-            while not (tmp_path / "gate.log").exists():  # noqa: ASYNC110  # the other process writes it
-                await asyncio.sleep(0.01)
+            await until((tmp_path / "gate.log").exists)
             given_up.cancel()
             await asyncio.wait([given_up])
         with pytest.raises(WorkerLost):
@@ -314,9 +313,7 @@ async def test_a_process_that_replaces_another_is_watched_while_that_one_still_e
         second = model.pid
         assert second is not None
         os.kill(second, signal.SIGKILL)
-        async with asyncio.timeout(30):
-            while model.pid == second:  # noqa: ASYNC110  # the next one starts
-                await asyncio.sleep(0.01)
+        await until(lambda: model.pid != second)
     finally:
         await model.stop()
     assert first is not None

@@ -6,19 +6,12 @@ the 64x64 crop of the portrait in examples/. Rounds alternate; medians are repor
 
 import io
 import json
-import os
-import socket
 import statistics
-import subprocess
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Annotated
 
-import httpx
 import numpy as np
 import torch
 import typer
@@ -27,6 +20,7 @@ from PIL import Image
 
 from benchmarks.peers.network import STORE
 from benchmarks.pictures import ROOT, crop
+from benchmarks.systems import systems
 from benchmarks.wrk import Request, closed_loop
 from service.worker_pool import RECENT
 from training.network import GiMeFive
@@ -34,34 +28,6 @@ from training.network import GiMeFive
 RESULTS = ROOT / "benchmarks" / "results" / "explanations.json"
 BATCH = 16
 """Frames in a bulk request."""
-
-
-@contextmanager
-def service(precision: str = "auto") -> Iterator[int]:
-    """A service in a process of its own; gives its port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
-    command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
-    environment = {**os.environ, "GIMEFIVE_PRECISION": precision}
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)  # noqa: S603  # our own command
-    try:
-        limit = time.monotonic() + 60
-        while not _ready(port):
-            if process.poll() is not None or time.monotonic() > limit:
-                raise RuntimeError(f"the service did not come up: try {' '.join(command)}")
-            time.sleep(0.2)
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz").is_success
-    except httpx.HTTPError:
-        return False
 
 
 def measure(port: int, seconds: int, rounds: int) -> dict[str, object]:
@@ -124,11 +90,12 @@ def library_loop(seconds: float) -> float:
 def main(
     seconds: Annotated[int, typer.Option(help="of each load")] = 8,
     rounds: Annotated[int, typer.Option(help="how often all loads run")] = 3,
+    port: Annotated[int, typer.Option(help="that the server listens on")] = 8120,
 ) -> None:
     """Measure and write benchmarks/results/explanations.json."""
     result: dict[str, object] = {}
     for precision in ("int8", "fp32"):
-        with service(precision) as port:
+        with systems()["gimefive"].serving(precision, port):
             result[precision] = measure(port, seconds, rounds)
     result["captum_loop_per_second"] = round(library_loop(seconds), 1)
     RESULTS.parent.mkdir(exist_ok=True)

@@ -17,9 +17,9 @@ from typing import Annotated
 import typer
 
 from benchmarks.compare import processor
-from benchmarks.edge import PATH, cpu_seconds, hollow
-from benchmarks.pictures import ROOT, crop
-from benchmarks.wrk import Request, closed_loop
+from benchmarks.pictures import ROOT
+from benchmarks.systems import hollow
+from benchmarks.wrk import closed_loop
 
 RESULT = ROOT / "benchmarks" / "results" / "fronts.json"
 WARMING = 1
@@ -42,13 +42,15 @@ def measure(port: int, count: int, connections: int, seconds: int) -> dict[str, 
     Raises:
         RuntimeError: not every request was answered.
     """
-    request = Request(PATH, crop())
-    with hollow(port, count) as supervisor:
-        closed_loop(port, request, connections, WARMING)
-        fronts = fronts_of(supervisor)
-        before = cpu_seconds(supervisor), sum(map(cpu_seconds, fronts))
-        seen = closed_loop(port, request, connections, seconds)
-        after = cpu_seconds(supervisor), sum(map(cpu_seconds, fronts))
+    system = hollow()
+    settings = {"workers": 1, "fronts": count, "queue_items": 4096}
+    with system.serving("auto", port, **settings) as (processes, _):
+        closed_loop(port, system.request, connections, WARMING)
+        fronts = fronts_of(processes.main)
+        scopes = [processes.main], fronts
+        before = [processes.cpu_seconds(pids) for pids in scopes]
+        seen = closed_loop(port, system.request, connections, seconds)
+        after = [processes.cpu_seconds(pids) for pids in scopes]
     if seen.refused or seen.lost:
         raise RuntimeError(f"not every request was answered: {seen}")
     supervisor_us, front_us = (
@@ -59,7 +61,7 @@ def measure(port: int, count: int, connections: int, seconds: int) -> dict[str, 
         "p50_ms": round(seen.p50, 2),
         "p99_ms": round(seen.p99, 2),
         "front_us": round(front_us, 1),
-        "supervisor_us": round(supervisor_us, 1) if fronts != [supervisor] else 0.0,
+        "supervisor_us": round(supervisor_us, 1) if fronts != [processes.main] else 0.0,
     }
 
 

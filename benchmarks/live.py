@@ -17,8 +17,8 @@ import typer
 from PIL import Image
 from websockets.asyncio.client import connect
 
-from benchmarks.explanations import service
 from benchmarks.pictures import ROOT
+from benchmarks.systems import systems
 
 RESULT = ROOT / "benchmarks" / "results" / "live.json"
 WARMING = 5
@@ -69,10 +69,11 @@ async def measure(port: int, clients: int, query: str, seconds: float) -> dict[s
 
 def main(
     seconds: Annotated[float, typer.Option(help="of each load")] = 15,
+    port: Annotated[int, typer.Option(help="that the server listens on")] = 8120,
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to write")] = RESULT,
 ) -> None:
     """Measure one client and eight, with maps and without."""
-    with service() as port:
+    with systems()["gimefive"].serving("auto", port):
         info = httpx.get(f"http://127.0.0.1:{port}/models/gimefive").json()["serving"]
         result: dict[str, Any] = {"model": info}
         for name, query in (("scores", ""), ("with maps", "?explain=gradcam")):

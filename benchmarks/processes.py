@@ -122,14 +122,12 @@ def running(
         process.wait()
 
 
-def answers(client: httpx.Client, url: str, request: Request | None = None) -> bool:
-    """Whether a request, or a GET if there is none, gets a good answer now.
+def answers(client: httpx.Client, url: str, request: Request) -> bool:
+    """Whether a request gets a good answer now.
 
     The client is the caller's: to make one costs more than to ask.
     """
     with suppress(httpx.HTTPError):
-        if request is None:
-            return client.get(url).is_success
         headers = {"Content-Type": request.kind, **dict(request.headers)}
         return client.post(url, content=request.body, headers=headers).is_success
     return False

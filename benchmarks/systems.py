@@ -66,12 +66,12 @@ class System:
 
     @contextmanager
     def serving(
-        self, precision: str, port: int, patience: float, **settings: object
+        self, precision: str, port: int, patience: float = 120, **settings: object
     ) -> Iterator[tuple[Processes, float]]:
         """The system, until the block ends; also its seconds from start to the first answer.
 
         Args:
-            precision: int8, fp32, or plain, which is fp32 loaded and no more.
+            precision: int8, fp32, or plain, which is fp32 loaded and no more; of ours also auto.
             port: it listens on; the two above are its own, too.
             patience: seconds that it may take to start.
             settings: of ours.
@@ -142,6 +142,12 @@ def _triton_request(face: bytes) -> Request:
     length = (("Inference-Header-Content-Length", str(len(head))),)
     path = "/v2/models/gimefive/infer"
     return Request(path, head + tensor, "application/octet-stream", length)
+
+
+def hollow() -> System:
+    """Our service around a model that answers at once."""
+    request = Request("/classify?faces=whole", crop())
+    return System("hollow", request, _module("benchmarks.hollow", "serve"))
 
 
 def systems() -> dict[str, System]:

@@ -1,5 +1,6 @@
 """What is sent: made from NASA's portrait in examples/, which is in the public domain."""
 
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -23,6 +24,17 @@ def photograph(width: int, height: int) -> bytes:
         picture = Image.new("RGB", (width, height), "grey")
         picture.paste(portrait.resize((height, height)), ((width - height) // 2, 0))
         return _jpeg(picture)
+
+
+def wandering(count: int, size: tuple[int, int], side: int) -> Iterator[Image.Image]:
+    """So many pictures in which the portrait goes from left to right over a grey wall."""
+    width, height = size
+    with Image.open(PORTRAIT) as portrait:
+        fitted = portrait.convert("RGB").resize((side, side))
+    for index in range(count):
+        picture = Image.new("RGB", size, (110, 110, 110))
+        picture.paste(fitted, (round((width - side) * index / (count - 1)), (height - side) // 2))
+        yield picture
 
 
 def _jpeg(picture: Image.Image) -> bytes:

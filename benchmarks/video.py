@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import av
+import numpy as np
 import typer
+from av.video.frame import VideoFrame
 
-from benchmarks.pictures import ROOT
+from benchmarks.pictures import ROOT, wandering
 from service.engine import Engine
 from service.faces import FaceDetector, crop
 from service.intake import configure_opencv
@@ -29,7 +31,6 @@ from service.records import FrameResult, Picture
 from service.settings import Settings
 from service.store import ModelStore
 from service.video import Sampling, Video
-from tests.videos import encode, moving_portrait
 
 RESULT = ROOT / "benchmarks" / "results" / "video.json"
 FPS, SIZE, SIDE = 25, (1280, 720), 600
@@ -41,7 +42,15 @@ HELD = 100
 
 def clip(seconds: int, size: tuple[int, int] = SIZE, side: int = SIDE) -> bytes:
     """The portrait wandering through the picture."""
-    return encode(moving_portrait(seconds * FPS, size, side), rate=FPS)
+    options = {"preset": "ultrafast", "crf": "16"}
+    with tempfile.NamedTemporaryFile() as file:
+        with av.open(file.name, "w", format="mp4") as out:
+            stream = out.add_stream("libx264", rate=FPS, options=options)
+            (stream.width, stream.height), stream.pix_fmt = size, "yuv420p"
+            for picture in wandering(seconds * FPS, size, side):
+                out.mux(stream.encode(VideoFrame.from_ndarray(np.asarray(picture))))
+            out.mux(stream.encode())
+        return file.read()
 
 
 def repeated(data: bytes, times: int, out: Path) -> None:

@@ -1,17 +1,23 @@
-"""Our service where more comes than it can do, and other things that only it is asked."""
+"""Our service where more comes than it can do, and other things that only it is asked.
 
-from dataclasses import asdict
+``python -m benchmarks.overload`` says what a deadline does then: the figures of ADR 4.
+"""
+
+from dataclasses import asdict, replace
 from typing import Any
+
+import typer
 
 from benchmarks.arrivals import open_loop
 from benchmarks.closed import load, peak
 from benchmarks.pictures import crop, photograph
-from benchmarks.systems import System
+from benchmarks.systems import System, systems
 from benchmarks.wrk import Request, closed_loop
 
 SHARES = (0.5, 0.8, 1.5, 3.0)
 QUEUES = (16, 256, 1024, 4096)
 FRAMES = 32
+DEADLINES_MS = (10_000, 250)
 
 
 def overload(
@@ -19,12 +25,7 @@ def overload(
 ) -> list[dict[str, Any]]:
     """Open loops at shares of what a closed loop of 32 connections gets done."""
     with system.serving(precision, port, patience):
-        closed_loop(port, system.request, 32, 2)
-        capacity = closed_loop(port, system.request, 32, seconds).rate
-        return [
-            {"share": share, **asdict(open_loop(port, system.request, share * capacity, seconds))}
-            for share in SHARES
-        ]
+        return _shares(port, system.request, _capacity(port, system.request, seconds), seconds)
 
 
 def variety(
@@ -56,3 +57,31 @@ def memory_by_queue(
                 open_loop(port, ours.request, 3 * rate, seconds)
             held[items] = max(seen)
     return held
+
+
+def _capacity(port: int, request: Request, seconds: int) -> float:
+    closed_loop(port, request, 32, 2)
+    return closed_loop(port, request, 32, seconds).rate
+
+
+def _shares(port: int, request: Request, capacity: float, seconds: int) -> list[dict[str, Any]]:
+    return [
+        {"share": share, **asdict(open_loop(port, request, share * capacity, seconds))}
+        for share in SHARES
+    ]
+
+
+def main(precision: str = "int8", seconds: int = 6, port: int = 8120) -> None:
+    """Send crops at shares of what 32 connections get done, with a long and a short deadline."""
+    ours = systems()["gimefive"]
+    with ours.serving(precision, port):
+        capacity = _capacity(port, ours.request, seconds)
+        typer.echo(f"{capacity:.0f} a second in a closed loop")
+        for deadline in DEADLINES_MS:
+            request = replace(ours.request, headers=(("X-Deadline-Ms", str(deadline)),))
+            for row in _shares(port, request, capacity, seconds):
+                typer.echo(f"deadline {deadline} ms: {row}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

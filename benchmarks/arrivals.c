@@ -103,7 +103,7 @@ static void start(double due) {
     }
     if (index < 0) index = opened();
     if (index < 0) {
-        printf("0 0 0\n");
+        printf("0 0\n");
         return;
     }
     Connection *c = &all[index];

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Self
 
 import numpy as np
 
@@ -39,6 +40,23 @@ class Arrivals:
     accepted_ms: Sequence[float]
     refused_ms: Sequence[float]
 
+    @classmethod
+    def of(cls, offered: float, text: str) -> Self:
+        """Count what `arrivals.c` says: a line for each request, its status and microseconds."""
+        rows = np.array([line.split() for line in text.splitlines()], dtype=float)
+        status, ms = rows[:, 0], rows[:, 1] / 1000
+        accepted, refused, hung = status == 200, (status == 429) | (status == 503), status == -1
+        return cls(
+            offered=offered,
+            requests=len(rows),
+            accepted=int(accepted.sum()),
+            refused=int(refused.sum()),
+            failed=int((~(accepted | refused | hung)).sum()),
+            hung=int(hung.sum()),
+            accepted_ms=_percentiles(ms[accepted]),
+            refused_ms=_percentiles(ms[refused]),
+        )
+
 
 def open_loop(port: int, request: Request, rate: float, seconds: float) -> Arrivals:
     """Send requests at a constant rate.
@@ -57,19 +75,7 @@ def open_loop(port: int, request: Request, rate: float, seconds: float) -> Arriv
             check=True,
             timeout=seconds + 2 * PATIENCE,
         )
-    rows = np.array([line.split() for line in ran.stdout.splitlines()], dtype=float)
-    status, ms = rows[:, 0], rows[:, 1] / 1000
-    accepted, refused, hung = status == 200, (status == 429) | (status == 503), status == -1
-    return Arrivals(
-        offered=rate,
-        requests=len(rows),
-        accepted=int(accepted.sum()),
-        refused=int(refused.sum()),
-        failed=int((~(accepted | refused | hung)).sum()),
-        hung=int(hung.sum()),
-        accepted_ms=_percentiles(ms[accepted]),
-        refused_ms=_percentiles(ms[refused]),
-    )
+    return Arrivals.of(rate, ran.stdout)
 
 
 def _percentiles(ms: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[float]:

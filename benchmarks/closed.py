@@ -97,6 +97,11 @@ def _batches(port: int) -> tuple[float, float]:
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     except httpx.HTTPError:
         return 0.0, 0.0
+    return batches(text)
+
+
+def batches(text: str) -> tuple[float, float]:
+    """Faces and batches of single pictures in the text of ``/metrics``; none if it has no such."""
     name = r'gimefive_batch_size_{}\{{.*lane="interactive".*\}} (\S+)'
     found = [re.search(name.format(kind), text) for kind in ("sum", "count")]
     faces, batches = (float(each[1]) if each else 0.0 for each in found)

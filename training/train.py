@@ -48,35 +48,58 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
         RunError: `out` holds a run of another recipe or other data, or one to start from or to be
             taught by is not finished, cut its data by another seed, or is of another network.
     """
-    origin.check(recipe)
-    out.mkdir(parents=True, exist_ok=True)
-    _check(recipe, data.digest(), out)
+    job = prepare(recipe, data, out, execution)
     for name, value in KEEP_MEMORY.items():
         os.environ.setdefault(name, value)  # noqa: TID251  # for the processes started below
-    job = Job(recipe, data, out, execution)
     with tempfile.TemporaryDirectory() as meeting:
         spawn(  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            _process, args=(f"file://{meeting}/rendezvous", job), nprocs=execution.processes
+            _process, args=(Path(meeting), job), nprocs=execution.processes
         )
     return out / "weights.pt"
 
 
-def _process(rank: int, meeting: str, job: Job) -> None:
+def prepare(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Job:
+    """Make or check the folder of a run, and give what its processes are told.
+
+    Raises:
+        RunError: as `train` says.
+    """
+    origin.check(recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    _check(recipe, data.digest(), out)
+    return Job(recipe, data, out, execution)
+
+
+def take_part(rank: int, meeting: Path, job: Job) -> None:
+    """Be one of the processes of a run, to its end.
+
+    Args:
+        rank: which of them, counted from 0.
+        meeting: an empty folder, the same for all, in which they find each other.
+        job: what to do.
+    """
+    backend = "cpu:gloo,cuda:nccl" if job.execution.device == "cuda" else "gloo"
+    dist.init_process_group(
+        backend,
+        init_method=f"file://{meeting}/rendezvous",
+        rank=rank,
+        world_size=job.execution.processes,
+    )
+    Run(job, rank).go()
+    dist.destroy_process_group()
+
+
+def _process(rank: int, meeting: Path, job: Job) -> None:
     # torch interrupts it when its parent dies, which who runs in the background would ignore
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    processes = job.execution.processes
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)
+    threads = max(1, len(os.sched_getaffinity(0)) // job.execution.processes)
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    backend = "gloo"
     if job.execution.device == "cuda":
-        backend = "cpu:gloo,cuda:nccl"
         torch.cuda.set_device(job.execution.of(rank))
         torch.backends.cudnn.benchmark = True
-    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=processes)
-    Run(job, rank).go()
-    dist.destroy_process_group()
+    take_part(rank, meeting, job)
     sys.stdout.flush()
     os._exit(0)  # gloo's threads outlive the group, and may abort a Python that takes itself apart
 

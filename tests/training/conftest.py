@@ -11,6 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from tests.training.generated import lively_network, noise_faces, write_folder, write_zip
+from training import run
 from training.__main__ import app
 from training.data import split
 from training.feed import Data
@@ -93,6 +94,12 @@ def _engine() -> Iterator[None]:
     engine = torch.backends.quantized.engine
     yield
     torch.backends.quantized.engine = engine
+
+
+@pytest.fixture(autouse=True)
+def _few_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Norms of a version are measured on fewer faces, which are no better here."""
+    monkeypatch.setattr(run, "MEASURED", 24)
 
 
 @pytest.fixture(autouse=True)

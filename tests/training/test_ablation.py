@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from tests.training.alone import train_alone
 from tests.training.conftest import Exported
+from training import ablation
 from training.__main__ import app
 from training.ablation import BASE, BEFORE, MIRRORED, Gain, Plan, load, table
 
@@ -43,7 +45,10 @@ def test_the_training_notes_hold_the_table_of_the_results() -> None:
     assert table(rows) in (TRAINING / "README.md").read_text()
 
 
-def test_every_line_of_a_plan_is_trained_and_compared(exported: Exported, tmp_path: Path) -> None:
+def test_every_line_of_a_plan_is_trained_and_compared(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ablation, "train", train_alone)
     shared = {"start": str(exported.folder), "images": 16, "batch": 8, "seed": 5}
     plan = tmp_path / "plan.json"
     small = {"stages": [{"share": 1.0, "pixels": 32}]}

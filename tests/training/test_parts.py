@@ -9,9 +9,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from tests.training.alone import train_alone
 from tests.training.conftest import Exported
 from tests.training.generated import drawn, lively_network, noise_faces, write_zip
-from training import export, material
+from training import ablation, export, material
 from training.__main__ import app
 from training.ablation import BASE, Answers, Faces
 from training.artefact import score
@@ -33,8 +34,9 @@ def test_a_seed_cuts_a_set_as_it_always_has() -> None:
 
 @pytest.mark.parametrize("command", ["train", "ablate"])
 def test_runs_learn_from_training_faces_alone(
-    command: str, exported: Exported, tmp_path: Path
+    command: str, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(ablation, "train", train_alone)
     data, chosen = write_zip(noise_faces("set", each=20), tmp_path), tmp_path / "chosen.json"
     recipe = {"images": 8, "batch": 8, "stages": [{"share": 1, "pixels": 32}], "seed": 5}
     base = {"base": recipe | {"start": str(exported.folder)}, "rows": {}}

@@ -9,6 +9,7 @@ import torch
 from service.faces import FaceDetector, crop
 from service.imaging import decode
 from tests.pictures import PORTRAIT
+from tests.training.alone import train_alone
 from tests.training.generated import noise_faces
 from training.feed import Data
 from training.photographs import DETECTOR
@@ -24,11 +25,12 @@ def test_faces_are_found_in_photographs_and_cut_out_anew_and_others_stay(tmp_pat
     faces = replace(noise, name="faces", faces=np.stack([own] * len(noise)))
     recipe = Recipe(images=8, batch=8, stages=(Stage(1.0, 32),), photographed=0.5)
 
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        train(recipe, Data.of([faces, noise], [noise]), folder, Execution(processes=processes))
+    data = Data.of([faces, noise], [noise])
+    train_alone(recipe, data, tmp_path / "alone")
+    train(recipe, data, tmp_path / "together", Execution(processes=2))
 
-    alone, together = (torch.load(tmp_path / name / "photographed.pt") for name in ("1", "2"))
+    kept = (tmp_path / name / "photographed.pt" for name in ("alone", "together"))
+    alone, together = map(torch.load, kept)
     assert torch.equal(alone, together)
     cut, untouched = alone.split(len(noise))
     np.testing.assert_array_equal(untouched, noise.faces)

@@ -18,6 +18,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 from torch.nn import functional
 
 from tests.servers import wait_for_the_end_of
+from tests.training.alone import train_alone
 from tests.training.conftest import Exported
 from tests.training.generated import noise_faces
 from tests.waiting import wait_until
@@ -47,6 +48,17 @@ class Doomed(Data):
         if numbers.start >= 3 * RECIPE.batch:
             os.kill(os.getpid(), signal.SIGKILL)
         return super().batch(numbers, seed)
+
+
+class DrewError(Exception):
+    """Tells what was drawn."""
+
+
+class Curious(Data):
+    """Tells the first place of the first faces that are drawn."""
+
+    def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002  # drawn from nowhere
+        raise DrewError(numbers.start)
 
 
 class Same(Data):
@@ -96,7 +108,7 @@ def test_a_run_in_the_background_whose_parent_is_killed_leaves_no_process(tmp_pa
 
 def test_a_run_may_end_before_its_schedule_does(tmp_path: Path) -> None:
     recipe = replace(RECIPE, until=0.5)
-    train(recipe, sets(), tmp_path, Execution())
+    train_alone(recipe, sets(), tmp_path)
     assert (tmp_path / "weights.pt").exists()
     assert torch.load(tmp_path / "checkpoint.pt")["at"]["step"] == RECIPE.steps // 2
     _, history = lineage(tmp_path)
@@ -105,10 +117,8 @@ def test_a_run_may_end_before_its_schedule_does(tmp_path: Path) -> None:
 
 
 def test_a_run_may_draw_its_faces_after_those_of_others(tmp_path: Path) -> None:
-    recipe = replace(RECIPE, after=3 * RECIPE.batch)
-    with pytest.raises(ProcessExitedException, match="SIGKILL"):
-        train(recipe, sets(Doomed), tmp_path, replace(TOGETHER, checkpoint_steps=1))
-    assert not (tmp_path / "checkpoint.pt").exists()
+    with pytest.raises(DrewError, match="24"):
+        train_alone(replace(RECIPE, after=24), sets(Curious), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +131,7 @@ def test_a_run_keeps_the_weights_that_the_validation_faces_prefer(
     stages = (Stage(1.0, 32),)
     recipe = Recipe(images=images, batch=8, learning_rate=learning_rate, stages=stages)
     data = sets()
-    kept = torch.load(train(recipe, data, tmp_path, Execution()))
+    kept = torch.load(train_alone(recipe, data, tmp_path))
     state = torch.load(tmp_path / "checkpoint.pt")
     average = {name.removeprefix("module."): value for name, value in state["average"].items()}
     del average["n_averaged"]
@@ -149,7 +159,7 @@ def test_without_dropout_no_chance_is_left_in_what_the_network_answers(
         stages=(Stage(1.0, 32),),
         augmentation=STILL,
     )
-    train(recipe, sets(Same), tmp_path, Execution(reports=2))
+    train_alone(recipe, sets(Same), tmp_path, Execution(reports=2))
     first, second = json.loads((tmp_path / "history.json").read_text())
     assert (first["train_loss"] == second["train_loss"]) == (not dropout and not linear)
 
@@ -160,7 +170,7 @@ def test_a_run_in_bfloat16_sees_the_losses_of_one_in_full_precision_and_keeps_fu
     still = replace(RECIPE, learning_rate=0.0)
     losses = []
     for name, recipe in (("full", still), ("half", replace(still, precision="bf16"))):
-        kept = torch.load(train(recipe, sets(), tmp_path / name, Execution()))
+        kept = torch.load(train_alone(recipe, sets(), tmp_path / name))
         assert kept["conv1.weight"].dtype == torch.float32
         losses.append(
             [
@@ -185,11 +195,12 @@ def test_a_step_with_sharpness_takes_its_gradient_uphill(tmp_path: Path) -> None
         augmentation=STILL,
         sharpness=0.2,
     )
-    train(recipe, sets(), tmp_path, Execution())
+    train_alone(recipe, sets(), tmp_path)
     stepped = torch.load(tmp_path / "checkpoint.pt")["network"]
 
     torch.manual_seed(recipe.seed)
     network = GiMeFive()
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     network.dropout.p = network.dropout_fc.p = 0.0
     weights = dict(network.named_parameters())
     faces, targets = sets().batch(range(8), recipe.seed)
@@ -209,20 +220,20 @@ def test_a_step_with_sharpness_takes_its_gradient_uphill(tmp_path: Path) -> None
     there = slopes()
     step = flat({name: stood[name] - stepped[name] for name in stood})
     length = 1.9 * recipe.rate(0)  # the first step with Nesterov's momentum
-    assert (step - length * flat(there)).norm() < 0.01 * step.norm()
+    assert (step - length * flat(there)).norm() < 0.03 * step.norm()
     assert (step - length * flat(uphill)).norm() > 0.1 * step.norm()
 
 
 def test_a_run_may_start_from_the_weights_of_another(tmp_path: Path) -> None:
-    first = torch.load(train(RECIPE, sets(), tmp_path / "first", TOGETHER))
+    first = torch.load(train_alone(RECIPE, sets(), tmp_path / "first"))
     still = replace(RECIPE, images=8, learning_rate=0.0, start=str(tmp_path / "first"))
-    kept = torch.load(train(still, sets(), tmp_path / "second", TOGETHER))
+    kept = torch.load(train_alone(still, sets(), tmp_path / "second"))
     assert all(torch.equal(first[name], kept[name]) for name in first if "weight" in name)
 
 
 def test_a_run_may_start_from_a_version_of_the_store(exported: Exported, tmp_path: Path) -> None:
     still = replace(RECIPE, images=8, learning_rate=0.0, start=str(exported.folder))
-    run = train(still, sets(), tmp_path / "run", TOGETHER).parent
+    run = train_alone(still, sets(), tmp_path / "run").parent
     kept = torch.load(run / "weights.pt")
     stored = load(exported.folder / "model.fp32.pt").state_dict()
     assert all(torch.equal(stored[name], kept[name]) for name in stored if "bn" not in name)
@@ -234,7 +245,7 @@ def test_a_run_may_start_from_a_version_of_the_store(exported: Exported, tmp_pat
 def test_a_run_is_taught_the_mean_answer_of_others_to_faces_and_their_mirror_images(
     exported: Exported, tmp_path: Path
 ) -> None:
-    first = train(RECIPE, sets(), tmp_path / "first", TOGETHER)
+    first = train_alone(RECIPE, sets(), tmp_path / "first")
     teachers = (str(first.parent), str(exported.folder))
     taught = replace(RECIPE, teachers=teachers, teaching=0.9)
     second = train(taught, sets(), tmp_path / "second", TOGETHER)
@@ -252,7 +263,7 @@ def test_teachers_answer_in_the_precision_of_the_run(exported: Exported, tmp_pat
     taught = replace(RECIPE, images=8, teachers=(str(exported.folder),))
     answers = {}
     for precision in ("fp32", "bf16"):
-        run = train(replace(taught, precision=precision), sets(), tmp_path / precision, TOGETHER)
+        run = train_alone(replace(taught, precision=precision), sets(), tmp_path / precision)
         answers[precision] = torch.load(run.with_name("teachers.pt"))
     torch.testing.assert_close(answers["bf16"], answers["fp32"], rtol=0, atol=0.05)
     assert not torch.equal(answers["bf16"], answers["fp32"])
@@ -292,28 +303,28 @@ def test_a_run_whose_teacher_sees_what_it_sees_asks_it_at_every_step(
             teachers_see="inputs",
             teaching=teaching,
         )
-        folder = train(recipe, sets(), tmp_path / str(teaching), TOGETHER).parent
+        folder = train_alone(recipe, sets(), tmp_path / str(teaching)).parent
         assert not (folder / "teachers.pt").exists()
         losses[teaching] = json.loads((folder / "history.json").read_text())[0]["train_loss"]
     assert losses[0.0] != losses[1.0]
 
 
 class Watched(Data):
-    """Ends the process that asks for a face of fold 1 of 2, or for two folds at once."""
+    """Tells of a face of fold 1 of 2 that is drawn."""
 
     def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:
         faces, targets = super().batch(numbers, seed)
         folds = dict(zip(map(bytes, self.faces.numpy()), self.folds(2).tolist(), strict=True))
         if {folds[bytes(face)] for face in faces.numpy()} != {0}:
-            os.kill(os.getpid(), signal.SIGUSR1)
+            raise DrewError
         return faces, targets
 
 
 def test_a_run_that_leaves_out_a_fold_draws_no_face_of_it(tmp_path: Path) -> None:
     recipe = replace(RECIPE, folds=2, left_out=1)
-    train(recipe, sets(Watched), tmp_path / "without", Execution())
-    with pytest.raises(ProcessExitedException, match="SIGUSR1"):
-        train(replace(recipe, left_out=0), sets(Watched), tmp_path / "with", Execution())
+    train_alone(recipe, sets(Watched), tmp_path / "without")
+    with pytest.raises(DrewError):
+        train_alone(replace(recipe, left_out=0), sets(Watched), tmp_path / "with")
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +334,7 @@ def without(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
     def run(fold: int) -> Path:
         recipe = replace(RECIPE, images=8, folds=2, left_out=fold)
-        return train(recipe, sets(), place / str(fold), Execution()).parent
+        return train_alone(recipe, sets(), place / str(fold)).parent
 
     return run(0), run(1)
 
@@ -348,7 +359,7 @@ def test_each_batch_is_of_one_fold_and_those_teach_that_did_not_learn_it(
     told = []
     for name, teachers in (("taught", without), ("mistaught", swapped)):
         recipe = cross_fitted(*teachers, images=16, learning_rate=0.0, dropout=0.0, teaching=1.0)
-        train(recipe, sets(), tmp_path / name, Execution(reports=2))
+        train_alone(recipe, sets(), tmp_path / name, Execution(reports=2))
         told.append(losses(tmp_path / name))
     assert not set(told[0]) & set(told[1])
 
@@ -401,12 +412,12 @@ def test_a_run_learns_nothing_from_one_that_may_know_its_held_out_faces(
 def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
     one, two = noise_faces("one", each=1), noise_faces("two", each=1, seed=1)
     recipe = Recipe(images=8, batch=8, stages=(Stage(1.0, 32),))
-    train(recipe, Data.of([one, two], [one]), tmp_path, Execution())
+    train_alone(recipe, Data.of([one, two], [one]), tmp_path)
     done = (tmp_path / "history.json").read_text()
     for others in ([two, one], [one, one]):
         with pytest.raises(RunError, match="other data; give the same data sets in the same order"):
-            train(recipe, Data.of(others, [one]), tmp_path, Execution())
-    train(recipe, Data.of([one, two], [one]), tmp_path, Execution())
+            train_alone(recipe, Data.of(others, [one]), tmp_path)
+    train_alone(recipe, Data.of([one, two], [one]), tmp_path)
     assert (tmp_path / "history.json").read_text() == done
 
 
@@ -424,7 +435,7 @@ def losses(folder: Path) -> list[float]:
 
 def test_every_step_changes_its_faces_anew(tmp_path: Path) -> None:
     recipe = replace(RECIPE, images=16, learning_rate=0.0, dropout=0.0, stages=(Stage(1.0, 32),))
-    train(recipe, sets(Same), tmp_path, Execution(reports=2))
+    train_alone(recipe, sets(Same), tmp_path, Execution(reports=2))
     first, second = losses(tmp_path)
     assert first != second
 
@@ -434,13 +445,13 @@ def test_rare_emotions_weigh_more_where_that_is_wished(tmp_path: Path) -> None:
     faces = faces.take(np.flatnonzero((faces.labels != 4) | (np.arange(18) < 6)))
     for balance in (0.0, 1.0):
         recipe = replace(RECIPE, images=8, learning_rate=0.0, balance=balance)
-        train(recipe, Data.of([faces], [faces]), tmp_path / str(balance), Execution())
+        train_alone(recipe, Data.of([faces], [faces]), tmp_path / str(balance))
     assert losses(tmp_path / "0.0") != losses(tmp_path / "1.0")
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.998])
 def test_weights_are_averaged_where_that_is_wished(ema: float, tmp_path: Path) -> None:
-    train(replace(RECIPE, ema=ema), sets(), tmp_path, Execution())
+    train_alone(replace(RECIPE, ema=ema), sets(), tmp_path)
     state = torch.load(tmp_path / "checkpoint.pt")
     same = torch.equal(state["average"]["module.fc3.weight"], state["network"]["fc3.weight"])
     assert same == (ema == 0.0)

@@ -204,7 +204,7 @@ def ablate(
 
     network = trained(BASE)
     base = answers(network)
-    start = origin.network(recipes[BASE].start)
+    start = origin.begun(recipes[BASE])
     tell(BEFORE, answers(Sized(start, recipes[BASE].stages[-1].pixels)))
     tell(BASE, base)
     tell(MIRRORED, Answers.of(lambda part: score_mirrored_too(network, part), faces))

@@ -73,6 +73,16 @@ def _recipes(folder: str) -> tuple[Recipe, ...]:
     return (Recipe.load(Path(folder) / "recipe.json"),)
 
 
+def begun(recipe: Recipe) -> GiMeFive:
+    """The network that a run of `recipe` begins with, chance included.
+
+    Raises:
+        FileNotFoundError: as `network` says.
+    """
+    torch.manual_seed(recipe.seed)
+    return network(recipe.start)
+
+
 def network(start: str) -> GiMeFive:
     """The network that a run starts with; a version's norms are folded.
 

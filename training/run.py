@@ -88,8 +88,7 @@ class Run:
         self.out = job.out
         self.rank = rank
         self.execution = job.execution
-        torch.manual_seed(recipe.seed)
-        network = origin.network(recipe.start)
+        network = origin.begun(recipe)
         if origin.is_version(recipe.start):
             some, _ = job.data.batch(range(MEASURED), recipe.seed)
             network = with_measured_norms(network, some).train()

@@ -5,13 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tests.training.alone import train_alone
 from tests.training.conftest import Exported
+from tests.training.generated import noise_faces
 from training import ablation
 from training.__main__ import app
-from training.ablation import BASE, BEFORE, MIRRORED, Gain, Plan, load, table
+from training.ablation import BASE, BEFORE, MIRRORED, Faces, Gain, Plan, ablate, load, table
+from training.data import split
+from training.feed import Data
+from training.network import GiMeFive
+from training.recipe import Recipe
+from training.run import Execution
 
 TRAINING = Path(__file__).parents[2] / "training"
 
@@ -71,3 +78,19 @@ def test_every_line_of_a_plan_is_trained_and_compared(
     before, still, mixed = results[0], results[3], results[4]
     assert mixed.nll != base.nll != before.nll
     assert abs(still.nll - before.nll) < abs(base.nll - before.nll)
+
+
+def test_a_plan_that_begins_by_chance_is_compared_with_what_its_runs_begin_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def untrained(recipe: Recipe, _data: Data, out: Path, _execution: Execution) -> Path:
+        torch.manual_seed(recipe.seed)
+        out.mkdir(parents=True)
+        torch.save(GiMeFive().state_dict(), out / "weights.pt")
+        return out / "weights.pt"
+
+    monkeypatch.setattr(ablation, "train", untrained)
+    faces = Faces((split(noise_faces("set", each=20), 5),), ())
+    plan = Plan({"stages": [{"share": 1.0, "pixels": 64}], "seed": 5}, {})
+    before, base, _ = ablate(plan, faces, tmp_path, Execution(), lambda _: None)
+    assert (before.accuracy, before.nll) == (base.accuracy, base.nll)

@@ -69,10 +69,16 @@ class Job:
 
 @dataclass
 class Progressed:
-    """Where a run stands: `step` optimiser steps done, and what was seen on the way."""
+    """Where a run stands: `step` optimiser steps done, and what was seen on the way.
+
+    `losses` is the sum, float64, of those of the `unreported` steps since the last line of
+    `history`, as the first process saw them.
+    """
 
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    losses: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.float64))
+    unreported: int = 0
 
 
 class Run:
@@ -164,9 +170,11 @@ class Run:
 
     def _after(self, step: int, loss: Tensor) -> None:
         self.at.step = step + 1
+        self.at.losses = self.at.losses + loss  # on its device, where nobody waits for it
+        self.at.unreported += 1
         self.average.update_parameters(self.network)
         if self._due(self.execution.reports):
-            self._report(loss)
+            self._report()
         if self.rank == 0 and (self.at.step % self.execution.checkpoint_steps == 0 or self._due(1)):
             self._save()
 
@@ -200,7 +208,7 @@ class Run:
         dist.all_reduce(logits)
         return logits
 
-    def _report(self, loss: Tensor) -> None:
+    def _report(self) -> None:
         pixels = self.recipe.pixels(self.at.step - 1)
         labels = self.data.validation_labels
         logits = self._validate(self.average.module, pixels)
@@ -210,11 +218,12 @@ class Run:
             "images": self.at.step * self.recipe.batch,
             "pixels": pixels,
             "learning_rate": self.recipe.rate(self.at.step - 1),
-            "train_loss": float(loss),
+            "train_loss": float(self.at.losses) / self.at.unreported,
             "validation_loss": float(functional.cross_entropy(logits, labels)),
             "validation_accuracy": float((logits.argmax(dim=1) == labels).float().mean()),
         }
         self.at.history.append(row)
+        self.at.losses, self.at.unreported = torch.zeros_like(self.at.losses), 0
         self.progress.console.print(
             f"{row['images']:>9,} images at {pixels} px: loss {row['train_loss']:.3f}, "
             f"validation {row['validation_loss']:.3f}, accuracy {row['validation_accuracy']:.1%}"

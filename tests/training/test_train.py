@@ -38,7 +38,7 @@ RECIPE = Recipe(images=32, batch=8, stages=(Stage(0.75, 32), Stage(0.25, 40)), s
 STILL = Augmentation(
     flip=0, rotation=0, scale=0, shift=0, contrast=0, brightness=0, erasing=0, blur=0
 )
-TOGETHER = Execution(processes=2, checkpoint_steps=2)
+TOGETHER = Execution(processes=2, checkpoint_steps=2, reports=1)
 
 
 class Doomed(Data):
@@ -144,6 +144,15 @@ def test_a_run_keeps_the_weights_that_the_validation_faces_prefer(
     assert (losses[0] < losses[1]) == last
     better = state["network"] if last else average
     assert all(torch.equal(better[name], kept[name]) for name in kept)
+
+
+def test_the_loss_of_a_line_is_the_mean_since_the_line_before_it(tmp_path: Path) -> None:
+    for reports in (2, 4):
+        train_alone(RECIPE, sets(), tmp_path / str(reports), Execution(reports=reports))
+    of_two, of_one = losses(tmp_path / "2"), losses(tmp_path / "4")
+    pairs = zip(of_one[::2], of_one[1::2], strict=True)
+    assert of_two == pytest.approx([sum(pair) / 2 for pair in pairs])
+    assert len(set(of_one)) == 4
 
 
 @pytest.mark.parametrize(("dropout", "linear"), [(0.0, None), (1.0, None), (1.0, 0.0), (0.0, 1.0)])

@@ -23,7 +23,7 @@ from training.photographs import photographed
 from training.recipe import Recipe
 from training.saving import write, write_text
 from training.sharpness import climbed
-from training.teaching import lessons, taught
+from training.teaching import learned, lessons, taught
 
 MEASURED = 512
 """Faces on which a version's norms are measured, where a run starts from one."""
@@ -108,7 +108,7 @@ class Run:
             use_buffers=True,
         )
         self.optimizer = _optimizer(self.network, recipe)
-        class_weights = job.data.class_weights(recipe.balance).to(self.device)
+        class_weights = learned(job.data, recipe).class_weights(recipe.balance).to(self.device)
         self.objectives = [Objective(recipe, class_weights, each.teachers) for each in self.lessons]
         self.at = Progressed()
         self.progress = _progress(shown=rank == 0)

@@ -54,10 +54,9 @@ def lessons(data: Data, recipe: Recipe, device: torch.device) -> tuple[Lesson, .
     folds, one for each fold, in which those teach that did not learn it.
     """
     teachers = () if recipe.teachers_see == "faces" else recipe.teachers
+    data = learned(data, recipe)
     folds = data.folds(recipe.folds)
-    if recipe.left_out is not None:
-        data = data.where(folds != recipe.left_out)
-    elif any(map(origin.left_out, teachers)):
+    if recipe.left_out is None and any(map(origin.left_out, teachers)):
         return tuple(
             Lesson(
                 data.where(folds == fold).to(device),
@@ -66,6 +65,13 @@ def lessons(data: Data, recipe: Recipe, device: torch.device) -> tuple[Lesson, .
             for fold in range(recipe.folds)
         )
     return (Lesson(data.to(device), _ready(teachers, device)),)
+
+
+def learned(data: Data, recipe: Recipe) -> Data:
+    """The faces that a recipe does not leave out."""
+    if recipe.left_out is None:
+        return data
+    return data.where(data.folds(recipe.folds) != recipe.left_out)
 
 
 def _mean_answer(recipe: Recipe, device: torch.device, faces: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class Same(Data):
 
 
 def sets(kind: type[Data] = Data) -> Data:
-    train_sets = [noise_faces("one", each=3), noise_faces("two", each=2, seed=1)]
+    train_sets = [noise_faces("one", each=5), noise_faces("two", each=2, seed=1)]
     return kind.of(train_sets, [noise_faces("three", each=1, seed=2)])
 
 
@@ -334,6 +334,20 @@ def test_a_run_that_leaves_out_a_fold_draws_no_face_of_it(tmp_path: Path) -> Non
     train_alone(recipe, sets(Watched), tmp_path / "without")
     with pytest.raises(DrewError):
         train_alone(replace(recipe, left_out=0), sets(Watched), tmp_path / "with")
+
+
+def test_the_fold_that_a_run_leaves_out_does_not_decide_how_much_rare_emotions_weigh(
+    tmp_path: Path,
+) -> None:
+    data = sets()
+    labels = torch.where(data.folds(2) == 1, 3, data.labels)
+    other = replace(data, labels=labels, targets=torch.eye(6)[labels])
+    recipe = replace(RECIPE, images=8, folds=2, left_out=1)
+    one, two = (
+        torch.load(train_alone(recipe, data, tmp_path / "one")),
+        torch.load(train_alone(recipe, other, tmp_path / "two")),
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 @pytest.fixture(scope="module")

@@ -37,16 +37,17 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
     Args:
         recipe: what to do.
         data: what to learn from.
-        out: folder of the run: ``recipe.json``, ``data.sha256``, ``checkpoint.pt``,
-            ``history.json`` and at the end ``weights.pt``.
+        out: folder of the run: ``recipe.json``, ``data.sha256``, ``processes.txt``,
+            ``checkpoint.pt``, ``history.json`` and at the end ``weights.pt``.
         execution: what to do it with.
 
     Returns:
         The path of ``weights.pt``, a state dict of `GiMeFive`.
 
     Raises:
-        RunError: `out` holds a run of another recipe or other data, or one to start from or to be
-            taught by is not finished, cut its data by another seed, or is of another network.
+        RunError: `out` holds a run of another recipe, other data or another number of processes,
+            or one to start from or to be taught by is not finished, cut its data by another seed,
+            or is of another network.
     """
     job = prepare(recipe, data, out, execution)
     for name, value in KEEP_MEMORY.items():
@@ -66,7 +67,7 @@ def prepare(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Job:
     """
     origin.check(recipe)
     out.mkdir(parents=True, exist_ok=True)
-    _check(recipe, data.digest(), out)
+    _check(recipe, data.digest(), execution.processes, out)
     return Job(recipe, data, out, execution)
 
 
@@ -104,9 +105,9 @@ def _process(rank: int, meeting: Path, job: Job) -> None:
     os._exit(0)  # gloo's threads outlive the group, and may abort a Python that takes itself apart
 
 
-def _check(recipe: Recipe, digest: str, out: Path) -> None:
-    """Make sure that a run in `out` is this one, of the same data in the same order."""
-    choices, learned = out / "recipe.json", out / "data.sha256"
+def _check(recipe: Recipe, digest: str, processes: int, out: Path) -> None:
+    """Make sure that a run in `out` is this one, and would end as it would have."""
+    choices, learned, shared = (out / n for n in ("recipe.json", "data.sha256", "processes.txt"))
     if choices.exists() and Recipe.load(choices) != recipe:
         raise RunError(f"{out} holds a run of another recipe; give this one a folder of its own")
     if learned.exists() and learned.read_text() != digest:
@@ -114,5 +115,11 @@ def _check(recipe: Recipe, digest: str, out: Path) -> None:
             f"{out} holds a run of other data; give the same data sets in the same order, "
             "or this run a folder of its own"
         )
+    if shared.exists() and (begun := shared.read_text()) != str(processes):
+        raise RunError(
+            f"{out} holds a run begun with --processes {begun}, which with {processes} would end "
+            "with other weights: give as many again, or this run a folder of its own"
+        )
     write_text(recipe.to_json(), choices)
     write_text(digest, learned)
+    write_text(str(processes), shared)

@@ -452,6 +452,13 @@ def test_a_folder_with_a_run_of_another_recipe_is_refused(tmp_path: Path) -> Non
     assert (tmp_path / "recipe.json").read_text() == RECIPE.to_json()
 
 
+def test_a_run_does_not_go_on_with_another_number_of_processes(tmp_path: Path) -> None:
+    train_alone(replace(RECIPE, images=8), sets(), tmp_path)
+    with pytest.raises(RunError, match="--processes 1, which with 2 would end with other weights"):
+        train(replace(RECIPE, images=8), sets(), tmp_path, TOGETHER)
+    train_alone(replace(RECIPE, images=8), sets(), tmp_path)
+
+
 def losses(folder: Path) -> list[float]:
     return [row["train_loss"] for row in json.loads((folder / "history.json").read_text())]
 

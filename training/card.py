@@ -33,13 +33,17 @@ class Precision(TypedDict):
 
 
 class Source(TypedDict):
-    """A data set: what it holds, and how many faces are for which use."""
+    """A data set: what it holds, and how many faces are for which use.
+
+    `sha256` tells, by use, which faces these are (cards of before have none).
+    """
 
     name: str
     file: str
     images: int
     classes: dict[str, int]
     parts: dict[str, int]
+    sha256: NotRequired[dict[str, str]]
     licence: str
 
 

@@ -5,6 +5,7 @@ import io
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
 
@@ -43,6 +44,12 @@ class FaceSet:
         """Of each face, int64 ``[N]``, a number that its file's name decides."""
         return np.array([crc32(file.encode()) for file in self.files])
 
+    def digest(self) -> str:
+        """A SHA-256, hexadecimal, of the faces, their labels and their files' names, in order."""
+        known = sha256(self.faces.tobytes())
+        known.update(repr((self.labels.tolist(), self.files)).encode())
+        return known.hexdigest()
+
     def take(self, indices: NDArray[np.int64]) -> "FaceSet":
         """The faces at `indices`, in that order."""
         files = tuple(self.files[i] for i in indices)
@@ -72,6 +79,20 @@ class Split:
     train: FaceSet
     validation: FaceSet
     held_out: FaceSet
+
+    def digests(self) -> dict[str, str]:
+        """Of each part, by its name."""
+        return {name: getattr(self, name).digest() for name in ("train", "validation", "held_out")}
+
+
+Digests = dict[str, dict[str, str]]
+"""By part, ``train`` and ``validation``, and by name of the data set, in the order they came."""
+
+
+def digests(train: Sequence[FaceSet], validation: Sequence[FaceSet]) -> Digests:
+    """What tells whether a run learns from, and watches, the faces that another did."""
+    parts = {"train": train, "validation": validation}
+    return {part: {faces.name: faces.digest() for faces in sets} for part, sets in parts.items()}
 
 
 def read(path: Path) -> FaceSet:

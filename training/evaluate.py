@@ -54,15 +54,23 @@ class Artefact:
         raise ExportError(f"{path.parent / 'card.json'} does not name {path.name}")
 
     def choose(self, faces: FaceSet, part: Part) -> FaceSet:
-        """All faces, or a part of them as the artefact's run cut them."""
+        """All faces, or a part of them as the artefact's run cut them.
+
+        Raises:
+            ExportError: the data set is not as the run cut it, so that it may know these faces.
+        """
         if part is Part.all:
             return faces
         parts = split(faces, self.card["recipes"][-1]["seed"])
-        return {
-            Part.train: parts.train,
-            Part.validation: parts.validation,
-            Part.held_out: parts.held_out,
-        }[part]
+        if parts.digests() not in [source.get("sha256") for source in self.card["data"]]:
+            version = self.card["version"]
+            raise ExportError(
+                f"{faces.name} is not what version {version} was made from, so far as its card "
+                f"tells; what would be called {part} may be something else: give the data set "
+                "as it was, or ask about all of it"
+            )
+        chosen: FaceSet = getattr(parts, part)
+        return chosen
 
     def score(self, faces: FaceSet) -> Scored:
         """The logits for a data set."""

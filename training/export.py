@@ -159,13 +159,14 @@ def _sources(order: Order, material: Material) -> list[Source]:
     for path, parts in zip(order.data, material.splits, strict=True):
         whole = FaceSet.pool([parts.train, parts.validation, parts.held_out])
         sizes = {name: len(getattr(parts, name)) for name in ("train", "validation", "held_out")}
-        sources.append(_source(path.name, whole, sizes))
+        sources.append(_source(path.name, whole, sizes, parts.digests()))
     for path, faces in zip(order.unseen, material.unseen, strict=True):
-        sources.append(_source(path.name, faces, {"unseen": len(faces)}))
+        sizes, digests = {"unseen": len(faces)}, {"unseen": faces.digest()}
+        sources.append(_source(path.name, faces, sizes, digests))
     return sources
 
 
-def _source(file: str, faces: FaceSet, parts: dict[str, int]) -> Source:
+def _source(file: str, faces: FaceSet, parts: dict[str, int], digests: dict[str, str]) -> Source:
     counts = np.bincount(faces.labels, minlength=len(EMOTIONS)).tolist()
     return Source(
         name=faces.name,
@@ -173,6 +174,7 @@ def _source(file: str, faces: FaceSet, parts: dict[str, int]) -> Source:
         images=len(faces),
         classes=dict(zip(EMOTIONS, counts, strict=True)),
         parts=parts,
+        sha256=digests,
         licence=licence(faces.name),
     )
 

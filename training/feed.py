@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from hashlib import sha256
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data import FaceSet
+from training.data import Digests, FaceSet, digests
 from training.errors import DataError
 from training.network import EMOTIONS
 
@@ -28,6 +27,7 @@ class Data:
         validation_faces: uint8 ``[M, 64, 64]``.
         validation_labels: int64 ``[M]``.
         turns: how often each data set is drawn in a round.
+        digests: of the data sets.
         cut: uint8 ``[N, 64, 64]``: the same faces, cut out of photographs.
         share: part of the draws that give those.
     """
@@ -40,6 +40,7 @@ class Data:
     validation_faces: Tensor
     validation_labels: Tensor
     turns: tuple[int, ...]
+    digests: Digests
     cut: Tensor | None = None
     share: float = 0.0
 
@@ -66,15 +67,8 @@ class Data:
             validation_faces=_shared(np.concatenate([s.faces for s in validation])),
             validation_labels=_shared(np.concatenate([s.labels for s in validation])),
             turns=tuple(turns) or (1,) * len(train),
+            digests=digests(train, validation),
         )
-
-    def digest(self) -> str:
-        """A SHA-256, hexadecimal, of all that is learned from and watched, and how often."""
-        tensors = (self.faces, self.labels, self.validation_faces, self.validation_labels)
-        known = sha256(repr((self.sizes, self.turns)).encode())
-        for tensor in tensors:
-            known.update(tensor.numpy().data)
-        return known.hexdigest()
 
     def to(self, device: torch.device) -> "Data":
         """The same data, what batches are drawn from on `device`."""

@@ -1,6 +1,6 @@
 """What an export is told, and what it is made from."""
 
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -9,9 +9,8 @@ from training import origin
 from training.artefact import score
 from training.averaging import averaged
 from training.calibrate import fit_offsets
-from training.data import FaceSet, Split, read, split
+from training.data import FaceSet, Split, digests, read, split
 from training.errors import DataError, RunError
-from training.feed import Data
 from training.network import GiMeFive, with_folded_norms, with_offsets
 from training.recipe import Recipe
 
@@ -91,17 +90,19 @@ class Material:
         try:
             recipes, history = origin.lineage(order.run)
             seeds = {recipe.seed for f in folders for recipe in origin.lineage(f)[0]}
-            runs = [folder for folder in folders if not origin.is_version(str(folder))]
-            learned = {run: (run / "data.sha256").read_text() for run in runs}
+            learned = {folder: origin.learned(folder) for folder in folders}
             networks = [with_folded_norms(origin.network(str(f)).eval()) for f in folders]
         except FileNotFoundError as error:
             raise RunError(f"{error.filename} is missing: is the run finished?") from error
         if len(seeds) > 1:
             raise RunError(f"these runs cut the data by different seeds: {sorted(seeds)}")
         splits = tuple(split(read(path), recipes[-1].seed) for path in order.data)
-        for run, data in learned.items():
-            if data != _digest(splits, Recipe.load(run / "recipe.json").turns):
-                raise RunError(f"{run} learned from other data: give the same sets, in its order")
+        own = digests([s.train for s in splits], [s.validation for s in splits])
+        for folder, known in learned.items():
+            if known["train"] and json.dumps(known) != json.dumps(own):
+                raise RunError(
+                    f"{folder} learned from other data: give the same sets, unchanged, in its order"
+                )
         unseen = tuple(read(path) for path in order.unseen)
         names = [s.train.name for s in splits] + [faces.name for faces in unseen]
         if len(set(names)) < len(names):
@@ -111,10 +112,3 @@ class Material:
         network = with_offsets(network, offsets)
         named = {str(f): share for f, share in zip(folders, shares, strict=True)}
         return cls(network, named, offsets, recipes, history, splits, unseen)
-
-
-def _digest(splits: Sequence[Split], turns: Sequence[int]) -> str | None:
-    """Of what a run with these `turns` learns from and watches; none if there are more or fewer."""
-    if turns and len(turns) != len(splits):
-        return None
-    return Data.of([s.train for s in splits], [s.validation for s in splits], turns).digest()

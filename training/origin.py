@@ -7,9 +7,13 @@ import torch
 
 from training import card
 from training.artefact import load
+from training.data import Digests
 from training.errors import RunError
 from training.network import GiMeFive
 from training.recipe import Recipe
+
+DATA = "data.json"
+"""Of a run's folder: the digests of its data sets."""
 
 Lineage = tuple[tuple[Recipe, ...], list[dict[str, float]]]
 """Recipes, earliest first, and what the runs saw on the way, images counted through."""
@@ -40,6 +44,41 @@ def check(recipe: Recipe) -> None:
         _check_cross_fitted(recipe)
     elif unsure := [f for f in folders if left_out(f) != (recipe.left_out, recipe.folds)]:
         raise RunError(f"{unsure[0]} may know the fold that this run leaves out")
+
+
+def check_data(recipe: Recipe, own: Digests) -> None:
+    """Make sure that no data set was changed since what a run goes on from learned from it.
+
+    It would be cut otherwise. Nothing is known of runs of which only the weights were kept.
+
+    Raises:
+        RunError: one was, so that it may know faces that are held out now.
+    """
+    folders = [Path(folder) for folder in (recipe.start, *recipe.teachers) if folder]
+    for folder in folders:
+        known = learned(folder) if is_version(str(folder)) or (folder / DATA).exists() else own
+        for name, digest in known["train"].items():
+            if own["train"].get(name, digest) != digest:
+                raise RunError(
+                    f"{name} was changed since {folder} learned from it, which may know faces that "
+                    "are held out now: give the data set as it was, or leave that folder out"
+                )
+
+
+def learned(folder: Path) -> Digests:
+    """Of the data sets of a run or a version; a card of before tells none.
+
+    Raises:
+        FileNotFoundError: the run's file is missing.
+    """
+    if not is_version(str(folder)):
+        known: Digests = json.loads((folder / DATA).read_text())
+        return known
+    told = {s["name"]: s.get("sha256", {}) for s in card.read(folder)["data"]}
+    return {
+        part: {name: by_part[part] for name, by_part in told.items() if part in by_part}
+        for part in ("train", "validation")
+    }
 
 
 def _check_cross_fitted(recipe: Recipe) -> None:

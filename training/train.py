@@ -4,6 +4,7 @@ Every step takes its order, augmentation and dropout from the recipe's seed and 
 alone, so a run that was killed and resumed ends with the same weights as one that was not.
 """
 
+import json
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from training import origin
+from training.data import Digests
 from training.errors import RunError
 from training.feed import Data
 from training.recipe import Recipe
@@ -37,7 +39,7 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
     Args:
         recipe: what to do.
         data: what to learn from.
-        out: folder of the run: ``recipe.json``, ``data.sha256``, ``processes.txt``,
+        out: folder of the run: ``recipe.json``, ``data.json``, ``processes.txt``,
             ``checkpoint.pt``, ``history.json`` and at the end ``weights.pt``.
         execution: what to do it with.
 
@@ -66,8 +68,9 @@ def prepare(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Job:
         RunError: as `train` says.
     """
     origin.check(recipe)
+    origin.check_data(recipe, data.digests)
     out.mkdir(parents=True, exist_ok=True)
-    _check(recipe, data.digest(), execution.processes, out)
+    _check(recipe, data.digests, execution.processes, out)
     return Job(recipe, data, out, execution)
 
 
@@ -105,12 +108,13 @@ def _process(rank: int, meeting: Path, job: Job) -> None:
     os._exit(0)  # gloo's threads outlive the group, and may abort a Python that takes itself apart
 
 
-def _check(recipe: Recipe, digest: str, processes: int, out: Path) -> None:
+def _check(recipe: Recipe, digests: Digests, processes: int, out: Path) -> None:
     """Make sure that a run in `out` is this one, and would end as it would have."""
-    choices, learned, shared = (out / n for n in ("recipe.json", "data.sha256", "processes.txt"))
+    choices, learned, shared = (out / n for n in ("recipe.json", origin.DATA, "processes.txt"))
     if choices.exists() and Recipe.load(choices) != recipe:
         raise RunError(f"{out} holds a run of another recipe; give this one a folder of its own")
-    if learned.exists() and learned.read_text() != digest:
+    data = json.dumps(digests, indent=2)
+    if learned.exists() and learned.read_text() != data:
         raise RunError(
             f"{out} holds a run of other data; give the same data sets in the same order, "
             "or this run a folder of its own"
@@ -121,5 +125,5 @@ def _check(recipe: Recipe, digest: str, processes: int, out: Path) -> None:
             "with other weights: give as many again, or this run a folder of its own"
         )
     write_text(recipe.to_json(), choices)
-    write_text(digest, learned)
+    write_text(data, learned)
     write_text(str(processes), shared)

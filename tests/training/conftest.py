@@ -80,7 +80,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         (folder / "recipe.json").write_text(recipe.to_json())
         (folder / "history.json").write_text(json.dumps(HISTORY))
         learned = Data.of([s.train for s in cut], [s.validation for s in cut], recipe.turns)
-        (folder / "data.sha256").write_text(learned.digest())
+        (folder / "data.json").write_text(json.dumps(learned.digests))
     unseen = write_zip(noise_faces("elsewhere", each=2, seed=2), place)
     made = Exported(place / "store" / "gimefive" / "7", run, data, unseen, output="")
     words = [*made.words, "--store", str(place / "store")]

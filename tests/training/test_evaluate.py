@@ -6,12 +6,14 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from tests.training.conftest import Exported
+from tests.training.generated import write_zip
 from training import evaluate as evaluation
 from training.__main__ import app
 from training.artefact import score
@@ -74,6 +76,19 @@ def test_mirror_images_may_have_a_say(exported: Exported) -> None:
 def test_a_data_set_is_cut_as_the_run_did(exported: Exported, part: str, faces: int) -> None:
     (line,) = said("evaluate", exported.folder / "model.fp32.pt", exported.data[0], "--part", part)
     assert line.startswith(f"raf-noise: {faces} faces")
+
+
+@pytest.mark.parametrize("command", ["evaluate --part held_out", "calibrate"])
+def test_parts_of_a_data_set_that_was_changed_are_refused(
+    command: str, exported: Exported, tmp_path: Path
+) -> None:
+    name, *rest = command.split()
+    faces = read(exported.data[0])
+    other = write_zip(faces.take(np.arange(len(faces) - 1)), tmp_path)
+    for data in (other, exported.unseen):
+        with pytest.raises(ExportError, match="held_out may be something else: give the data"):
+            said(name, exported.folder / "model.fp32.pt", data, *rest)
+    assert said("evaluate", exported.folder / "model.fp32.pt", other)
 
 
 def test_calibrate_finds_the_temperature_of_the_card_and_what_it_says_of_held_out_faces(

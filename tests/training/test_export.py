@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from service.store import ModelStore
 from tests.training.conftest import HISTORY, Exported
-from tests.training.generated import lively_network, noise_faces
+from tests.training.generated import lively_network, noise_faces, write_zip
 from training import export
 from training.__main__ import app
 from training.artefact import load
-from training.data import FaceSet
+from training.data import FaceSet, read
 from training.errors import DataError, ExportError, RunError
 from training.network import GiMeFive, logits_of
 
@@ -195,6 +195,24 @@ def test_data_that_a_run_did_not_learn_from_is_refused(exported: Exported, tmp_p
     for data in (sets[::-1], sets[:1], [*sets, str(exported.unseen)]):
         with pytest.raises(RunError, match="run learned from other data: give the same sets"):
             run([command, folder, *data, "--version", "7"], tmp_path)
+    assert not (tmp_path / "gimefive").exists()
+
+
+def changed(data: Path, folder: Path) -> Path:
+    """A data set of the same name that lacks its last face."""
+    faces = read(data)
+    return write_zip(faces.take(np.arange(len(faces) - 1)), folder)
+
+
+def test_a_data_set_that_lacks_a_face_is_refused_whatever_weights_are_exported(
+    exported: Exported, tmp_path: Path
+) -> None:
+    """It would be cut otherwise, and faces that were learned from be reported as held out."""
+    one, two = exported.data
+    for start in (exported.run, exported.folder):
+        words = ["export", str(start), str(changed(one, tmp_path)), str(two), "--version", "8"]
+        with pytest.raises(RunError, match="other data: give the same sets, unchanged"):
+            run(words, tmp_path)
     assert not (tmp_path / "gimefive").exists()
 
 

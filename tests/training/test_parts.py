@@ -17,10 +17,9 @@ from training.__main__ import app
 from training.ablation import BASE, Answers, Faces
 from training.artefact import score
 from training.calibrate import fit_offsets, fit_temperature
-from training.data import FaceSet, read, split
+from training.data import FaceSet, digests, read, split
 from training.errors import ExportError
 from training.evidence import Evidence, Findings
-from training.feed import Data
 from training.network import with_folded_norms
 from training.report import Scored
 
@@ -45,8 +44,8 @@ def test_runs_learn_from_training_faces_alone(
     run = tmp_path / "run"
     CliRunner().invoke(app, [command, *words, "--out", str(run)], catch_exceptions=False)
     parts = split(read(data), 5)
-    learned = (run if command == "train" else run / BASE) / "data.sha256"
-    assert learned.read_text() == Data.of([parts.train], [parts.validation]).digest()
+    learned = (run if command == "train" else run / BASE) / "data.json"
+    assert json.loads(learned.read_text()) == digests([parts.train], [parts.validation])
 
 
 def test_an_ablation_is_calibrated_on_validation_faces() -> None:

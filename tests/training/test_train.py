@@ -25,6 +25,7 @@ from tests.waiting import wait_until
 from training import origin
 from training.artefact import load
 from training.augment import Augmentation, resize
+from training.data import split
 from training.errors import RunError
 from training.feed import Data
 from training.network import GiMeFive, logits_of
@@ -429,6 +430,20 @@ def test_a_run_learns_nothing_from_one_that_may_know_its_held_out_faces(
     recipe = Recipe.of({what: [str(before)] if what == "teachers" else str(before), "seed": 2})
     with pytest.raises(RunError, match=r"seed 1, .* held out with seed 2"):
         train(recipe, sets(), tmp_path / "second", TOGETHER)
+    assert not (tmp_path / "second").exists()
+
+
+@pytest.mark.parametrize("what", ["start", "teachers"])
+@pytest.mark.parametrize("kind", ["run", "version"])
+def test_a_run_learns_nothing_from_one_that_learned_from_a_data_set_before_it_was_changed(
+    what: str, kind: str, exported: Exported, tmp_path: Path
+) -> None:
+    folder = str({"run": exported.run.parent / "first", "version": exported.folder}[kind])
+    recipe = Recipe.of({what: [folder] if what == "teachers" else folder, "seed": 5})
+    faces = noise_faces("raf-noise", each=10)
+    other = split(faces.take(np.arange(len(faces) - 1)), 5)
+    with pytest.raises(RunError, match="raf-noise was changed since"):
+        train(recipe, Data.of([other.train], [other.validation]), tmp_path / "second", TOGETHER)
     assert not (tmp_path / "second").exists()
 
 

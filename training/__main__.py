@@ -15,7 +15,7 @@ from training.artefact import score_mirrored_too
 from training.calibrate import fit_temperature
 from training.compare import compare as side_by_side
 from training.conditions import CONDITIONS, under
-from training.data import read, split
+from training.data import check_unseen, read, split
 from training.describe import describe as write_description
 from training.errors import TrainingError
 from training.evaluate import Artefact, Part
@@ -68,6 +68,7 @@ def ablate(
     tried = Plan.load(plan)
     splits = tuple(split(read(path), Recipe.of(tried.base).seed) for path in data)
     faces = Faces(splits, tuple(read(path) for path in unseen or ()))
+    check_unseen(faces.unseen, faces.splits)
     execution = replace(_execution(processes, device), reports=1)
     typer.echo(table(run_ablation(tried, faces, out, execution, typer.echo)))
 

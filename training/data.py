@@ -130,6 +130,22 @@ def split(faces: FaceSet, seed: int, validation: float = 0.05, held_out: float =
     return Split(train=rest, validation=twentieth, held_out=tenth)
 
 
+def check_unseen(unseen: Sequence[FaceSet], splits: Sequence[Split]) -> None:
+    """Make sure that none of the faces that are to be unseen is one of those that are cut in parts.
+
+    Raises:
+        DataError: some are, pixel for pixel.
+    """
+    parts = [part for s in splits for part in (s.train, s.validation, s.held_out)]
+    known = {sha256(face).digest() for part in parts for face in part.faces}
+    for faces in unseen:
+        if seen := sum(sha256(face).digest() in known for face in faces.faces):
+            raise DataError(
+                f"{seen} of the {len(faces)} faces of {faces.name} are in the data sets that are "
+                "learned from as well: take them out, or leave --unseen for this set away"
+            )
+
+
 def _read_zip(path: Path) -> FaceSet:
     try:
         with zipfile.ZipFile(path) as archive:

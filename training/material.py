@@ -9,7 +9,7 @@ from training import origin
 from training.artefact import score
 from training.averaging import averaged
 from training.calibrate import fit_offsets
-from training.data import FaceSet, Split, digests, read, split
+from training.data import FaceSet, Split, check_unseen, digests, read, split
 from training.errors import DataError, RunError
 from training.network import GiMeFive, with_folded_norms, with_offsets
 from training.recipe import Recipe
@@ -80,7 +80,8 @@ class Material:
         """Read the run's folder and all data sets.
 
         Raises:
-            DataError: a data set cannot be read, or two have one name.
+            DataError: a data set cannot be read, two have one name, or one that is to be unseen
+                holds faces of another.
             RunError: a file of a run is missing: no run, or it has not ended; or runs cut the data
                 differently, so that one learned what another held out; or learned from other data.
         """
@@ -107,6 +108,7 @@ class Material:
         names = [s.train.name for s in splits] + [faces.name for faces in unseen]
         if len(set(names)) < len(names):
             raise DataError(f"two data sets have one name: {', '.join(names)}")
+        check_unseen(unseen, splits)
         network, shares = averaged(networks, [s.validation for s in splits])
         offsets = fit_offsets([score(network, s.validation) for s in splits])
         network = with_offsets(network, offsets)

@@ -15,7 +15,7 @@ from tests.training.generated import (
     write_paper_layout,
     write_zip,
 )
-from training.data import FaceSet, grey_face, read, split
+from training.data import FaceSet, check_unseen, grey_face, read, split
 from training.errors import DataError
 
 
@@ -165,6 +165,17 @@ def test_a_face_keeps_its_label_through_the_split() -> None:
     labels = dict(zip(faces.files, faces.labels, strict=True))
     part = split(faces, seed=1).train
     assert [labels[file] for file in part.files] == part.labels.tolist()
+
+
+def test_faces_that_are_learned_from_are_not_unseen_under_another_name() -> None:
+    faces = noise_faces("set", each=20)
+    strange = noise_faces("strange", each=2, seed=1)
+    cut = [split(faces, seed=1)]
+    check_unseen([strange], cut)
+    for part in (cut[0].train, cut[0].held_out):
+        copy = FaceSet.pool([strange, part.take(np.array([3, 0]))])
+        with pytest.raises(DataError, match="2 of the 14 faces of strange are in the data sets"):
+            check_unseen([strange, copy], cut)
 
 
 def test_the_same_seed_gives_the_same_split_and_another_one_does_not() -> None:

@@ -216,6 +216,27 @@ def test_a_data_set_that_lacks_a_face_is_refused_whatever_weights_are_exported(
     assert not (tmp_path / "gimefive").exists()
 
 
+@pytest.mark.parametrize("command", ["export", "ablate"])
+def test_unseen_data_that_was_learned_from_is_refused(
+    command: str, exported: Exported, tmp_path: Path
+) -> None:
+    copy = shutil.copy(exported.data[0], tmp_path / "copy.zip")
+    words = exported.words
+    if command == "ablate":
+        (tmp_path / "plan.json").write_text('{"base": {"seed": 5}, "rows": {}}')
+        words = [
+            "ablate",
+            str(tmp_path / "plan.json"),
+            *words[2:4],
+            "--out",
+            str(tmp_path / "runs"),
+        ]
+    else:
+        words = [*words, "--store", str(tmp_path)]
+    with pytest.raises(DataError, match="60 of the 60 faces of copy are in the data sets"):
+        CliRunner().invoke(app, [*words, "--unseen", str(copy)], catch_exceptions=False)
+
+
 def test_two_data_sets_of_one_name_are_refused(exported: Exported, tmp_path: Path) -> None:
     words = [*exported.words, "--unseen", str(exported.data[0])]
     with pytest.raises(DataError, match="two data sets have one name"):

@@ -89,8 +89,23 @@ Digests = dict[str, dict[str, str]]
 """By part, ``train`` and ``validation``, and by name of the data set, in the order they came."""
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Make sure that data sets can be told apart.
+
+    Raises:
+        DataError: two have one name.
+    """
+    if len(set(names)) < len(names):
+        raise DataError(f"two data sets have one name: {', '.join(names)}")
+
+
 def digests(train: Sequence[FaceSet], validation: Sequence[FaceSet]) -> Digests:
-    """What tells whether a run learns from, and watches, the faces that another did."""
+    """What tells whether a run learns from, and watches, the faces that another did.
+
+    Raises:
+        DataError: two data sets have one name.
+    """
+    check_names([faces.name for faces in train])
     parts = {"train": train, "validation": validation}
     return {part: {faces.name: faces.digest() for faces in sets} for part, sets in parts.items()}
 

@@ -9,8 +9,8 @@ from training import origin
 from training.artefact import score
 from training.averaging import averaged
 from training.calibrate import fit_offsets
-from training.data import FaceSet, Split, check_unseen, digests, read, split
-from training.errors import DataError, RunError
+from training.data import FaceSet, Split, check_names, check_unseen, digests, read, split
+from training.errors import RunError
 from training.network import GiMeFive, with_folded_norms, with_offsets
 from training.recipe import Recipe
 
@@ -105,9 +105,7 @@ class Material:
                     f"{folder} learned from other data: give the same sets, unchanged, in its order"
                 )
         unseen = tuple(read(path) for path in order.unseen)
-        names = [s.train.name for s in splits] + [faces.name for faces in unseen]
-        if len(set(names)) < len(names):
-            raise DataError(f"two data sets have one name: {', '.join(names)}")
+        check_names([s.train.name for s in splits] + [faces.name for faces in unseen])
         check_unseen(unseen, splits)
         network, shares = averaged(networks, [s.validation for s in splits])
         offsets = fit_offsets([score(network, s.validation) for s in splits])

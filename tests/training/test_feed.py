@@ -68,6 +68,11 @@ def test_turns_that_do_not_fit_the_sets_are_refused(turns: tuple[int, ...]) -> N
         Data.of([SMALL, LARGE], [SMALL], turns)
 
 
+def test_two_data_sets_of_one_name_are_refused() -> None:
+    with pytest.raises(DataError, match="two data sets have one name: small, small"):
+        Data.of([SMALL, SMALL], [LARGE])
+
+
 def test_processes_that_share_a_batch_draw_what_one_would() -> None:
     whole = greys(range(16))
     shared = [greys(range(rank, 16, 2)) for rank in (0, 1)]

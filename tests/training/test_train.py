@@ -452,7 +452,7 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
     recipe = Recipe(images=8, batch=8, stages=(Stage(1.0, 32),))
     train_alone(recipe, Data.of([one, two], [one]), tmp_path)
     done = (tmp_path / "history.json").read_text()
-    for others in ([two, one], [one, one]):
+    for others in ([two, one], [one]):
         with pytest.raises(RunError, match="other data; give the same data sets in the same order"):
             train_alone(recipe, Data.of(others, [one]), tmp_path)
     train_alone(recipe, Data.of([one, two], [one]), tmp_path)

@@ -38,6 +38,7 @@ _STRIP = 16  # No side counts as shorter than this part of the other: thin strip
 _CANDIDATE = 0.15  # Scores below this are not worth a look.
 _LOOK_SIDE = 192  # It has this many pixels,
 _LOOK_WIDTH = 2.5  # and shows this many times the face.
+_LOOK_GROWTH = 1.5  # A face that turns out larger than by this is cut off there: it has its own.
 
 _MOST_SAMPLES = 8  # Samples a crop takes for one of its pixels, in each direction.
 
@@ -167,7 +168,8 @@ class FaceDetector:
         size = (_LOOK_SIDE, _LOOK_SIDE)
         rows = self._run(cv2.resize(samples, size, interpolation=cv2.INTER_AREA))
         off_centre = np.abs(rows[:, :2] + rows[:, 2:4] / 2 - _LOOK_SIDE / 2).max(axis=1)
-        rows = rows[off_centre < _LOOK_SIDE / _LOOK_WIDTH / 2]
+        larger = rows[:, 2:4].max(axis=1) / (_LOOK_SIDE / _LOOK_WIDTH)
+        rows = rows[(off_centre < _LOOK_SIDE / _LOOK_WIDTH / 2) & (larger < _LOOK_GROWTH)]
         rows[:, :_SCORE] *= frame.side / _LOOK_SIDE
         rows[:, _XS] += frame.x - frame.side / 2
         rows[:, _YS] += frame.y - frame.side / 2

@@ -123,7 +123,7 @@ def test_a_face_of_24_pixels_is_found_in_a_photograph_of_12_megapixels(
     check_is_portrait_face(face, side, 3100, 2000)
 
 
-@pytest.mark.parametrize("side", [64, 100, 200, 640, 1600])
+@pytest.mark.parametrize("side", [64, 100, 200, 640, 1600, 3200, 5000])
 def test_a_face_that_fills_the_picture_is_found_once(
     detector: FaceDetector, portrait: Picture, side: int
 ) -> None:

@@ -98,7 +98,7 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_answered(folder: Path) -> 
 def test_a_folder_without_pictures_is_said_so(folder: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")  # whoever reads that waits for ever
     _, err = run("classify", str(folder), str(tmp_path), status=2)
-    assert "no image" in err
+    assert "has no file that ends with .bmp" in err
     assert tmp_path.name in err
 
 
@@ -187,7 +187,7 @@ def test_what_is_passed_over_in_a_folder_is_said(folder: Path, tmp_path: Path) -
     for picture in tmp_path.rglob("*.[jJ]*"):
         picture.unlink()
     _, err = run("classify", str(tmp_path), status=2)
-    assert "2 .heic" in err
+    assert "only 2 .heic" in " ".join(err.replace("│", "").split())
 
 
 def test_a_picture_that_is_listed_is_passed_over_however_it_is_named(
@@ -326,7 +326,7 @@ def test_videos_of_a_folder_have_outputs_in_folders_and_are_looked_at_once(tmp_p
         ((".", "-o", "."), "needs that name"),
         ((".", "--csv", "all.csv"), "name a folder"),
         (("a.mp4", "a.mov", "-o", "notes"), "name a folder"),
-        (("empty",), "empty has no file that ends with .avi"),
+        (("empty",), "empty has no file that ends"),
     ],
 )
 def test_what_several_videos_give_is_never_lost(

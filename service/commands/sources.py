@@ -24,8 +24,10 @@ def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
             continue
         found = sorted(f for f in _below(path) if f.suffix.lower() in suffixes and f.is_file())
         if not found:
-            others = left_out([path], suffixes) or "nothing"
-            raise BadInput(f"{path} has no {', '.join(sorted(suffixes))}, but {others}")
+            others = left_out([path], suffixes)
+            there = f", only {others}" if others else ""
+            endings = ", ".join(sorted(suffixes))
+            raise BadInput(f"{path} has no file that ends with {endings}{there}")
         files.extend(found)
     return files
 

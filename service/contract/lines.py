@@ -28,7 +28,7 @@ class VideoHead(BaseModel):
     fps: float | None
     duration: float | None
     frames: int | None
-    sampled_frames: int | None
+    sampled_frames: int | None = Field(description="How many frames are looked at, nearly.")
 
 
 class VideoFrame(BaseModel):

@@ -46,6 +46,7 @@ class Batcher(Generic[WorkerT]):
         self._pool = WorkerPool(workers)
         queues = list(self._queues.values())
         self._admission = Admission(queues, self._pool, observer, clock, self._changed.set)
+        self._down_since: float | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.healthy = True
         """False once one of its tasks has failed, which none should."""
@@ -126,18 +127,35 @@ class Batcher(Generic[WorkerT]):
         """Send batches to the workers, as soon as there is one that one of them may begin."""
         while True:
             self._changed.clear()
-            while self._waiting and any(self._begin(slot) for slot in self._pool.slots):
-                pass
-            await self._change(self._pool.pause(self._clock()) if self._waiting else None)
+            now = self._clock()
+            while self._waiting and any(self._begin(slot, now) for slot in self._pool.slots):
+                now = self._clock()
+            await self._change(self._pause(now))
 
-    def _begin(self, slot: Slot[WorkerT]) -> bool:
+    def _pause(self, now: float) -> float | None:
+        """Seconds until something else may be done though nothing has changed; None for never.
+
+        Where no worker has come back for long, whoever waits is told.
+        """
+        if not self._waiting or self._pool.up:
+            self._down_since = None
+            return self._pool.pause(now) if self._waiting else None
+        if self._down_since is None:
+            self._down_since = now
+        left = self._down_since + OUTAGE - now
+        if left > 0:
+            return left
+        self._down_since = None
+        self._admission.give_up("no model process has come back: try again later")
+        return None
+
+    def _begin(self, slot: Slot[WorkerT], now: float) -> bool:
         """Send a worker what it may begin now; whether there was anything."""
         if not slot.worker.up:
             if not slot.awaited:
                 slot.awaited = True
                 self._spawn(self._await_worker(slot))
             return False
-        now = self._clock()
         queue = choose(
             [queue for queue in self._queues.values() if self._pool.may_begin(slot, queue, now)],
             now,
@@ -160,12 +178,8 @@ class Batcher(Generic[WorkerT]):
                 entry.fail(NotReady("the service is shutting down: try again"))
 
     async def _await_worker(self, slot: Slot[WorkerT]) -> None:
-        """Notice that a worker is back, or that none comes back, which whoever waits is told."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(OUTAGE):
-                await slot.worker.ready()
-        if not self._pool.up:
-            self._admission.give_up("no model process has come back: try again later")
+        """Notice that a worker is back."""
+        await slot.worker.ready()
         slot.awaited = False
         self._changed.set()
 
@@ -229,6 +243,9 @@ class Batcher(Generic[WorkerT]):
 
     async def _answer(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
         """Run a batch; one that fails is tried in halves, so that a bad item fails alone."""
+        batch = self._wanted(batch)  # somebody may just have gone
+        if not batch:
+            return
         try:
             answered = await queue.lane.run(slot.worker, [entry.item for entry in batch])
         except ModelFailure as error:
@@ -243,8 +260,7 @@ class Batcher(Generic[WorkerT]):
                 return
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
-                if wanted := self._wanted(half):
-                    await self._answer(slot, queue, wanted, self._clock())
+                await self._answer(slot, queue, half, self._clock())
             return
         begun = max(sent, slot.finished)  # what was sent ahead had to wait for the one before it
         slot.finished = self._clock()

@@ -125,8 +125,8 @@ def classify(
         found = sources.find(paths, sources.PICTURES)
     except BadInput as error:
         raise typer.BadParameter(str(error), param_hint="PATHS") from error
-    done = {Path(name).absolute() for name in resumed.done} if resumed else set()
-    files = [file for file in found if file.absolute() not in done]
+    done = {Path(name).resolve() for name in resumed.done} if resumed else set()
+    files = [file for file in found if file.resolve() not in done]
     if others := sources.left_out(paths, sources.PICTURES):
         typer.echo(f"passed over: {others}", err=True)
     if len(files) < len(found):
@@ -223,6 +223,7 @@ def video(
     The exit status is 1 if the model could not answer for a frame, and if a video
     breaks off; its CSV holds the frames before that then.
     """
+    from service.commands import sources as files
     from service.commands import video as command
 
     several = len(sources) > 1 or sources[0].is_dir()
@@ -232,6 +233,8 @@ def video(
             jobs = command.in_folders(sources, output, table)
         except BadInput as error:
             raise typer.BadParameter(str(error)) from error
+        if others := files.left_out(sources, files.VIDEOS):
+            typer.echo(f"passed over: {others}", err=True)
     else:
         check_outputs(sources[0], (output, ".mp4"), (table, ""))
         jobs = [command.Job(sources[0], output, table)]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,10 +35,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Span:
-    """When a call ran, on the monotonic clock; 0 as long as it has not."""
+    """When a call ran, on the monotonic clock; 0 as long as it has not; and whether it failed."""
 
     began: float = 0.0
     ended: float = 0.0
+    failed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,8 @@ class Intake:
         self._tracer = tracer
         self._clock = clock
         self._waiting = 0
-        self._pooled = 0
-        self._backlog = 0.0  # seconds that what is pooled should take one thread
+        self._pooled: Counter[str] = Counter()  # calls of each kind,
+        self._sizes: Counter[str] = Counter()  # and the sizes of all of them, added up
         self._costs: defaultdict[str, Cost] = defaultdict(Cost)  # of each kind of work, by size
         self._turns = asyncio.Semaphore(threads + 1)
 
@@ -204,8 +205,8 @@ class Intake:
             raise TooLarge(f"{count} pictures at once: send at most {self._max_waiting}")
         if self._waiting + count > self._max_waiting:
             self._refused("intake_full")
-            turns = max(0, self._waiting - self._pooled) * self._expected("frame")
-            raise _overloaded(self._waiting, (self._backlog + turns) / self._threads)
+            turns = max(0, self._waiting - self._pooled.total()) * self._expected("frame")
+            raise _overloaded(self._waiting, self._wait() + turns / self._threads)
         self._waiting += count
         try:
             yield
@@ -222,13 +223,20 @@ class Intake:
         Raises:
             Overloaded: it would not.
         """
-        seconds = self._backlog / self._threads
-        now = self._clock()
+        pooled, seconds, now = self._pooled.total(), self._wait(), self._clock()
         late = deadline is not None and now + seconds + self._expected("picture", size) > deadline
-        overfull = self._shedder.sheds(self._pooled + 1, seconds, now)
-        if overfull or (self._pooled and late):
+        overfull = self._shedder.sheds(pooled + 1, seconds, now)
+        if overfull or (pooled and late):
             self._refused("deadline" if late else "intake_full")
-            raise _overloaded(self._pooled, seconds)
+            raise _overloaded(pooled, seconds)
+
+    def _wait(self) -> float:
+        """Seconds until the threads should have done all that is pooled."""
+        seconds = 0.0
+        for kind, count in self._pooled.items():
+            slope, base = self._costs[kind].fit()
+            seconds += slope * self._sizes[kind] + base * count
+        return seconds / self._threads
 
     def _expected(self, kind: str, size: int = 1) -> float:
         """Seconds that such work should take a thread; 0 where nothing is known."""
@@ -237,11 +245,11 @@ class Intake:
     async def _run(
         self, kind: str, call: Callable[[], T], deadline: float | None = None, size: int = 1
     ) -> tuple[T, _Span]:
-        span, expected = _Span(), self._expected(kind, size)
-        leave = partial(self._leave, kind, size, expected, span)
+        span = _Span()
+        leave = partial(self._leave, kind, size, span)
         future = self._pool.submit(self._timed, call, span)
-        self._pooled += 1
-        self._backlog += expected
+        self._pooled[kind] += 1
+        self._sizes[kind] += size
         try:
             return await asyncio.wrap_future(future), span
         except asyncio.CancelledError:
@@ -256,16 +264,20 @@ class Intake:
             else:
                 leave()
 
-    def _leave(self, kind: str, size: int, expected: float, span: _Span) -> None:
-        self._pooled -= 1
-        self._backlog = self._backlog - expected if self._pooled else 0.0  # no rest of rounding
-        if span.ended:
-            self._costs[kind].learn(size, span.ended - span.began)
+    def _leave(self, kind: str, size: int, span: _Span) -> None:
+        self._pooled[kind] -= 1
+        self._sizes[kind] -= size
+        seconds = span.ended - span.began
+        # What fails at once, since it is no picture, does not tell how long one takes.
+        if span.ended and (not span.failed or seconds > self._expected(kind, size)):
+            self._costs[kind].learn(size, seconds)
 
     def _timed(self, call: Callable[[], T], span: _Span) -> T:
         span.began = self._clock()
         try:
-            return call()
+            result = call()
+            span.failed = False
+            return result
         finally:
             span.ended = self._clock()
 

@@ -97,7 +97,7 @@ def check_folders(settings: Settings) -> None:
     try:
         tempfile.TemporaryFile(dir=settings.temp_dir).close()
     except OSError as error:
-        folder = settings.temp_dir or tempfile.gettempdir()
+        folder = settings.temp_dir or "the temporary folder"
         raise ServiceError(
             f"videos cannot be kept in {folder} ({error.strerror}): set GIMEFIVE_TEMP_DIR"
         ) from error

@@ -107,6 +107,11 @@ def test_what_belongs_elsewhere_than_into_the_form_is_said(client: TestClient) -
         assert "?faces=" in check_problem(misplaced, 422, "bad-parameter")
     two = client.post("/classify", files=[("file", me), ("file", me)])
     assert "/classify/frames" in check_problem(two, 400, "bad-input")
+    for path in ("/classify/video", "/explain/video"):
+        two = client.post(path, files=[("file", me), ("file", me)])
+        assert "two files" in check_problem(two, 400, "bad-input")
+    misnamed = client.post("/explain", files={"face": me})
+    assert "no file in the field 'file'" in check_problem(misnamed, 400, "bad-input")
 
 
 @pytest.mark.parametrize(("others", "status"), [(MOST_OTHERS, 200), (MOST_OTHERS + 1, 413)])

@@ -195,7 +195,7 @@ def test_a_picture_that_is_listed_is_passed_over_however_it_is_named(
 ) -> None:
     monkeypatch.chdir(folder)
     table = tmp_path / "out.csv"
-    run("classify", ".", "--csv", str(table))
+    run("classify", f"../{folder.name}", "--csv", str(table))
     _, err = run("classify", str(folder), "--csv", str(table))
     assert "2 of 2 were answered before" in err
     assert len(table.read_text().splitlines()) == 3
@@ -317,6 +317,17 @@ def test_videos_of_a_folder_have_outputs_in_folders_and_are_looked_at_once(tmp_p
     assert "1 of 2 were looked at before" in err
     assert "a.mp4" not in out
     assert len((tables / "deep" / "b.csv").read_text().splitlines()) == 4
+
+
+def test_what_was_made_in_the_folder_itself_is_not_looked_at(tmp_path: Path) -> None:
+    for name in ("a.mp4", "._a.mp4", "b.mpg"):
+        (tmp_path / name).write_bytes(videos.encode(videos.counting(2)))
+    arguments = (str(tmp_path), str(tmp_path / "a.mp4"), "-o", str(tmp_path / "drawn"))
+    out, err = run("video", *arguments, "--faces", "whole")
+    assert out.count("faces in") == 1
+    assert "passed over: 1 .mpg" in err
+    _, err = run("video", *arguments, "--faces", "whole")
+    assert "1 of 1 were looked at before" in err
 
 
 @pytest.mark.parametrize(

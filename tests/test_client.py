@@ -100,6 +100,13 @@ async def test_the_service_gives_up_what_a_client_no_longer_waits_for() -> None:
             await asyncio.to_thread(plain.classify, poison, faces="whole")
 
 
+@pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf")])
+def test_a_deadline_that_cannot_be_is_told_at_once(deadline: float) -> None:
+    for client in (Client, AsyncClient):
+        with pytest.raises(errors.BadParameter, match="above 0"):
+            client("http://service", deadline=deadline)
+
+
 def problem(status: int, slug: str, **headers: str) -> httpx.Response:
     content = {"type": f"urn:gimefive:{slug}", "detail": slug, "request_id": "7"}
     return httpx.Response(status, json=content, headers=headers)

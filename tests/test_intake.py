@@ -199,6 +199,44 @@ async def test_after_a_large_picture_small_ones_are_expected_to_take_as_long_as_
         await asyncio.gather(*small)
 
 
+async def test_those_that_came_before_anything_was_known_count_as_what_is_known_now() -> None:
+    with door() as d:
+        may_end = threading.Event()
+
+        def take_a_second() -> Picture:
+            may_end.wait(30)
+            d.now += 1
+            return np.zeros((64, 64, 3), dtype=np.uint8)
+
+        first = asyncio.create_task(d.intake.detect(take_a_second, "whole", size=1))
+        others = [d.detect(f"{number}") for number in range(4)]
+        await settle()
+        may_end.set()
+        await first
+        with pytest.raises(Overloaded) as refused:
+            await d.detect("late", deadline=d.now + 4.5)
+        assert refused.value.retry_after == pytest.approx(4)
+        d.open.set()
+        await asyncio.gather(*others)
+
+
+async def test_what_is_no_picture_does_not_tell_that_pictures_take_no_time() -> None:
+    def broken() -> Picture:
+        raise NotAnImage("broken")
+
+    with door() as d:
+        await used_to_seconds(d)
+        for _ in range(100):
+            with pytest.raises(NotAnImage):
+                await d.intake.detect(broken, "whole", size=1)
+        first = d.detect("first")
+        await settle()
+        with pytest.raises(Overloaded):
+            await d.detect("late", deadline=d.now + 1.5)
+        d.open.set()
+        await first
+
+
 async def test_what_is_drawn_does_not_count_as_looking_at_a_picture() -> None:
     with door() as d:
         await used_to_seconds(d)

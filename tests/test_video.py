@@ -270,17 +270,29 @@ def test_of_a_broken_video_the_frames_before_the_damage_are_given(kind: str, dam
 
 @pytest.mark.parametrize("kind", ["mp4", "mov"])
 @pytest.mark.parametrize("open_groups", [0, 1])
-@pytest.mark.parametrize("start", [0.3, 0.5, 1.0, 1.6, 2.4])
+@pytest.mark.parametrize("cut_off", [0, 3])
+@pytest.mark.parametrize("start", [0.3, 1.0, 1.6, 2.2])
 def test_frames_after_a_jump_have_their_numbers_whatever_their_rate(
-    kind: str, open_groups: int, start: float
+    kind: str, open_groups: int, cut_off: int, start: float
 ) -> None:
-    times = [*np.arange(12) / 25, *np.arange(12) / 5 + 0.5]
+    """Also where the first frames were cut off by an edit list: they are there, but never shown."""
+    times = [*np.arange(12) / 25 - cut_off / 25, *np.arange(12) / 5 + 0.5]
     others = f"open-gop={open_groups}:scenecut=0:bframes=3:b-adapt=0"
     groups = {"g": "6", "x264-params": others}
     frames = sampled(encode(counting(24), kind, times=times, groups=groups), start=start)
     expected = [index for index, time in enumerate(times) if time >= start - 1e-4]
-    assert [frame.index for frame in frames] == expected
+    assert [frame.index for frame in frames] == [index - cut_off for index in expected]
     assert [counted(frame.picture()) for frame in frames] == expected
+
+
+@pytest.mark.parametrize("start", np.arange(1, 25) / 25 - 0.01)
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "avi"])
+def test_no_frame_before_a_keyframe_is_lost_by_a_jump(kind: str, start: float) -> None:
+    groups = {"g": "6", "x264-params": "open-gop=1:scenecut=0:bframes=3:b-adapt=0"}
+    frames = sampled(encode(counting(25), kind, groups=groups), start=start)
+    assert [counted(frame.picture()) for frame in frames] == list(
+        range(round(start * 25 + 0.25), 25)
+    )
 
 
 @pytest.mark.parametrize(

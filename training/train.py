@@ -113,6 +113,11 @@ def _check(recipe: Recipe, digests: Digests, processes: int, out: Path) -> None:
     choices, learned, shared = (out / n for n in ("recipe.json", origin.DATA, "processes.txt"))
     if choices.exists() and Recipe.load(choices) != recipe:
         raise RunError(f"{out} holds a run of another recipe; give this one a folder of its own")
+    if choices.exists() and not learned.exists():
+        raise RunError(
+            f"{out} holds a run of an earlier version, which did not keep what it learned from: "
+            "give this one a folder of its own"
+        )
     data = json.dumps(digests, indent=2)
     if learned.exists() and learned.read_text() != data:
         raise RunError(

@@ -138,7 +138,7 @@ class Form:
 
         Raises:
             BadInput: this is no form.
-            BadParameter: a part is a parameter, which belongs into the query.
+            BadParameter: a part is a parameter, which belongs in the query.
             TooLarge: it has over `MOST_OTHERS` parts that nobody asked for.
         """
         try:
@@ -173,8 +173,8 @@ class Form:
         _, options = parse_options_header(self._disposition)
         field = options.get(b"name", b"").decode(errors="replace")
         name = options.get(b"filename", b"").decode(errors="replace")
-        if field in self._parameters:
-            raise BadParameter(f"{field} belongs into the query, not into the form: ?{field}=...")
+        if field in self._parameters and not name:
+            raise BadParameter(f"{field} belongs in the query, not in the form: ?{field}=...")
         self._sink = self._choose(field, name)
         self._others += self._sink is None
         if self._others > MOST_OTHERS:

@@ -87,9 +87,12 @@ async def _field(request: Request, gathered: AsyncIterator[bytes], file: BinaryI
 
     def choose(field: str, _name: str) -> BinaryIO | None:
         nonlocal found
-        wanted = field == "file" and not found
-        found = found or wanted
-        return file if wanted else None
+        if field != "file":
+            return None
+        if found:
+            raise BadInput("the form has two files in the field 'file': send one a request")
+        found = True
+        return file
 
     form = forms.Form(request, choose)
     async for piece in gathered:

@@ -56,7 +56,7 @@ class AsyncClient:
             base_url=calls.checked(url), headers=headers, transport=transport
         )
         self._key = key
-        self._deadline = deadline
+        self._deadline = calls.checked_deadline(deadline)
         self._retries = retries
         self._sleep = sleep
 

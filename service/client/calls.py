@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -82,6 +83,17 @@ class Call(Generic[T]):
             name = frame.name if isinstance(frame, Path) else f"{index:06}"
             content = frame.read_bytes() if isinstance(frame, Path) else frame
             yield "files", (name, content)
+
+
+def checked_deadline(seconds: float | None) -> float | None:
+    """How long the service may take.
+
+    Raises:
+        BadParameter: that cannot be.
+    """
+    if seconds is not None and not 0 < seconds < inf:
+        raise BadParameter(f"deadline is in seconds, above 0, not {seconds}")
+    return seconds
 
 
 def checked(url: str) -> str:

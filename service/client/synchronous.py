@@ -52,7 +52,7 @@ class Client:
         """
         headers = {"X-API-Key": key} if key else {}
         self._http = httpx.Client(base_url=calls.checked(url), headers=headers, transport=transport)
-        self._deadline = deadline
+        self._deadline = calls.checked_deadline(deadline)
         self._retries = retries
         self._sleep = sleep
 

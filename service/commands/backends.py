@@ -28,7 +28,7 @@ PATIENT = Retries(refusals=100)
 """Nobody waits for a command but who started it; a refusal says when to come back."""
 
 DEADLINE = 50.0
-"""Seconds that a service may take for a picture, which it may have many of."""
+"""Seconds that a service may take for a picture: many may wait there."""
 
 SAMPLING = ("fps", "every", "start", "end")
 
@@ -88,10 +88,9 @@ class _Remote:
 
 
 class _Local:
-    at_once = 64
-
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.at_once = min(64, engine.settings.queue_items)
 
     async def classify(self, data: bytes, faces: FaceMode) -> schemas.ClassifyResponse:
         (seen,) = await self._engine.classify_frames([lambda: data], faces, deadline=inf)

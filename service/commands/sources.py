@@ -33,15 +33,15 @@ def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
 
 
 def left_out(paths: Iterable[Path], suffixes: frozenset[str]) -> str:
-    """How many files below the folders end otherwise, but for hidden ones: ``2 .heic, 1 .txt``."""
-    others = (f for path in paths if path.is_dir() for f in _below(path) if f.name[0] != ".")
+    """How many files below the folders end otherwise: ``2 .heic, 1 .txt``."""
+    others = (f for path in paths if path.is_dir() for f in _below(path))
     endings = Counter(f.suffix.lower() or "without an ending" for f in others)
     counts = ((ending, count) for ending, count in endings.most_common() if ending not in suffixes)
     return ", ".join(f"{count} {ending}" for ending, count in counts)
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """All files below a folder, those in linked folders, too, each folder once."""
+    """All files below a folder that are not hidden, in linked folders, too, each folder once."""
     seen = set()
     for path, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(path)
@@ -49,4 +49,4 @@ def _below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add(real)
-        yield from (Path(path, file) for file in files)
+        yield from (Path(path, file) for file in files if file[0] != ".")

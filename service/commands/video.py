@@ -24,8 +24,11 @@ from service.client import DrawnVideo, Unreachable
 from service.commands.backends import Backend, Query
 from service.commands.sources import VIDEOS, find
 from service.contract import lines
+from service.contract.problems import TABLE
 from service.csv_text import csv_text
-from service.errors import BadInput, NotFound, ServiceError, Unauthorised
+from service.errors import BadInput, ModelFailure, NotFound, ServiceError, Unauthorised
+
+UNANSWERED = f"urn:gimefive:{TABLE[ModelFailure].slug}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,14 @@ class Outcome:
 
     Attributes:
         summary: what there was in all; None if nobody told.
-        failed: how often the model could not answer for a frame.
+        failed: how many frames are damaged or had no answer.
+        unanswered: how many the model could not answer for.
         problem: what it broke off with, if it did.
     """
 
     summary: lines.VideoSummary | None = None
     failed: int = 0
+    unanswered: int = 0
     problem: ServiceError | OSError | None = None
 
 
@@ -80,7 +85,8 @@ def in_folders(sources: Sequence[Path], movies: Path | None, tables: Path | None
         BadInput: a folder has no video; two would have the same output, or one would be lost.
     """
     jobs: list[Job] = []
-    for video, name in _named(sources):
+    made = [folder for folder in (movies, tables) if folder]
+    for video, name in _named(sources, made):
         movie = movies and movies / name.with_suffix(".mp4")
         table = tables and tables / name.with_suffix(".csv")
         jobs.append(Job(video, movie, table))
@@ -96,10 +102,21 @@ def in_folders(sources: Sequence[Path], movies: Path | None, tables: Path | None
     return jobs
 
 
-def _named(sources: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Each video, and its path in the folder that it was found in."""
+def _named(sources: Sequence[Path], made: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Each video once, and its path in the folder that it was found in.
+
+    Args:
+        sources: videos, and folders of them.
+        made: folders in those, maybe, of what was made before.
+    """
+    seen = set()
     for source in sources:
+        below = {folder.resolve() for folder in made} - {source.resolve()}
         for video in find([source], VIDEOS):
+            real = video.resolve()
+            if real in seen or below & set(real.parents):
+                continue
+            seen.add(real)
             yield video, video.relative_to(source) if source.is_dir() else Path(video.name)
 
 
@@ -116,7 +133,7 @@ async def run(
         query: which frames are looked at and how they are drawn, as for POST /explain/video.
         progress_on: where progress and problems are told.
         again: whoever asks will ask again for what has no outputs then, so that no table stays of
-            a video that broke off by no fault of its own.
+            a video that broke off or has gaps by no fault of its own.
 
     Raises:
         ServiceError: the service cannot be asked at all.
@@ -163,6 +180,10 @@ async def _run(
             )
         )
         outcome = await _follow(answers, job.source.name, table, progress)
+        if again and outcome.unanswered:
+            raise ModelFailure(
+                f"the model had no answer for {outcome.unanswered} frames: ask for it again"
+            )
         if outcome.problem and job.table:
             if again and not isinstance(outcome.problem, BadInput):
                 raise outcome.problem
@@ -196,6 +217,7 @@ async def _follow(
                     progress.advance(bar)
                     if answer.problem:
                         outcome.failed += 1
+                        outcome.unanswered += answer.problem.type == UNANSWERED
                         told = f"frame {answer.frame}: {answer.problem.detail}"
                         progress.console.print(told, style="red", markup=False)
                     if table is not None:

@@ -35,7 +35,7 @@ class VideoFrame(BaseModel):
     """The faces of one frame that was looked at, or why there are none."""
 
     frame: int = Field(
-        description="Its number in the video, from 0; after `start` an estimate in WebM and MKV."
+        description="Its number in the video, from 0; after `start` a guess, but in MP4 and MOV."
     )
     time: float = Field(description="When it is shown, in seconds from the video's start.")
     faces: list[schemas.FollowedFaceModel] = Field(default_factory=list)

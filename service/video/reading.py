@@ -21,6 +21,8 @@ from service.video.decoding import Gap, decode
 from service.video.orientation import is_turned, upright
 from service.video.sampling import Sampler, Sampling
 
+_MOST_LEADING = 16
+"""Most frames shown before a keyframe though they come after it: a jump there loses them."""
 _MOST_THREADS = 4
 _MOST_FPS = 500  # More is a clock's rate that a recorder wrote in its place.
 _MISSING_FRAMES, _MISSING_SHARE = 4, 0.05  # What may lack at a sound file's end.
@@ -31,7 +33,8 @@ class Frame:
     """A decoded frame, or the first of some that are damaged.
 
     Attributes:
-        index: its number in the video, from 0; after a jump to `start`, told from the time.
+        index: its number in the video, from 0; after a jump to `start`, from the file's index or
+            the time.
         time: when it is shown, in seconds from the video's start.
         sampled: whether it is to be looked at.
         decoded: as the decoder gave it; or why it gave none.
@@ -198,8 +201,9 @@ class Video:
     def _find_first(self) -> VideoFrame:
         """The first frame that is wanted."""
         start = self._sampling.start
-        if start > 0 and self._stream.time_base is not None:
-            self._seek(int((start + self._origin) / self._stream.time_base))
+        early = start - _MOST_LEADING / (self._fps or 25)
+        if early > 0 and self._stream.time_base is not None:
+            self._seek(int((early + self._origin) / self._stream.time_base))
         for frame in self._decoded:
             if isinstance(frame, Gap):
                 self._lost_at_first += [] if start else [frame]
@@ -257,7 +261,9 @@ class Video:
                 return self._passed_over
             index = self._stream.index_entries
             if len(index) == self._stream.frames:
-                return index.search_timestamp(decoded, any_frame=True) + self._passed_over
+                before = index[: index.search_timestamp(decoded, any_frame=True)]
+                shown_before = sum(bool(each.size) and not each.is_discard for each in before)
+                return shown_before + self._passed_over
         return round(self._time(self._first, 0.0) * (self._fps or 0))
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:

@@ -161,7 +161,7 @@ def test_who_waits_for_a_worker_that_does_not_come_back_is_told() -> None:
     loop = VirtualLoop()
 
     async def wait() -> None:
-        async with harness(worker) as d:
+        async with harness(worker, clock=loop.time) as d:
             with pytest.raises(NotReady, match="come back"):
                 await d.submit(1, wait=True)
             assert loop.time() == OUTAGE

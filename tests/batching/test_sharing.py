@@ -137,6 +137,31 @@ class TestMakingWay:
             await flood
 
 
+@pytest.mark.parametrize("reads", range(5, 60))
+async def test_whenever_the_clock_passes_a_moment_nothing_waits_beside_an_idle_worker(
+    reads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at the clock a worker may become free for what can wait."""
+    monkeypatch.setattr("service.batching.RECENT", 0.01)
+    count = 0
+
+    def clock() -> float:
+        nonlocal count
+        count += 1
+        return 0.0 if count < reads else 0.02
+
+    workers = FakeWorker(), FakeWorker()
+    quick, bulk = lane("quick"), lane("bulk", budget=1.0)
+    async with harness(*workers, lanes=[quick, bulk], clock=clock) as d:
+        await d.submit(1)
+        for worker in workers:
+            worker.gate.clear()
+            worker.batches.clear()
+        flood = d.ask(*range(10, 90), lane=bulk)
+        await until(lambda: all(worker.batches for worker in workers) or count < reads)
+        flood.cancel()
+
+
 async def test_a_lane_that_was_passed_over_for_long_is_served_whatever_its_share() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=1.0)

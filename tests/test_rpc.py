@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
-from service import errors
+from service import errors, wire
 from service.core import Core
 from service.errors import NotReady, Overloaded, ServiceError
 from service.remote_core import RemoteCore
@@ -17,6 +18,7 @@ from service.settings import Settings
 from service.tracer import UNTRACED
 from service.wire import Message
 from tests import processes
+from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
 
@@ -113,14 +115,17 @@ async def test_an_error_of_another_version_arrives_with_its_words() -> None:
             await asyncio.wait_for(here.call({}), 30)
 
 
-async def test_what_nobody_foresaw_arrives_without_its_text() -> None:
+async def test_what_nobody_foresaw_arrives_without_its_text_and_is_logged_with_its_place() -> None:
     async def fail(_: Message) -> Message:
         raise ZeroDivisionError("a secret")
 
     async with linked(fail) as (here, _):
-        with pytest.raises(ServiceError) as raised:
-            await here.call({})
+        with pytest.raises(ServiceError) as raised, capture_logs() as log:
+            await here.call({"op": "divide"})
     assert "secret" not in str(raised.value)
+    (line,) = log
+    assert (line["log_level"], line["op"]) == ("error", "divide")
+    assert line["exc_info"]
 
 
 class Endless:
@@ -144,6 +149,65 @@ async def test_a_cancelled_call_is_cancelled_at_the_other_end() -> None:
         await wait.begun.wait()
         call.cancel()
         await asyncio.wait_for(wait.cancelled.wait(), 30)
+
+
+@asynccontextmanager
+async def two_calls() -> AsyncIterator[
+    tuple[RpcConnection, list[asyncio.Task[Message]], Callable[[int], None]]
+]:
+    """An end that waits for two answers, and what has it hear one of them in that very moment."""
+    heard = asyncio.StreamReader()
+    ours, theirs = socket.socketpair()
+    _, writer = await asyncio.open_connection(sock=ours)
+    asked, other = await asyncio.open_connection(sock=theirs)
+    here = RpcConnection(heard, writer, nothing)
+    running = asyncio.create_task(here.run())
+    calls = [asyncio.create_task(here.call({})) for _ in range(2)]
+    numbers = [(await wire.receive(asked)).header["call"] for _ in calls]
+    try:
+        yield here, calls, lambda one: heard.feed_data(Message({"answer": numbers[one]}).pack())
+    finally:
+        heard.feed_eof()
+        other.close()
+        await running
+
+
+async def test_an_answer_that_comes_while_its_call_is_cancelled_harms_no_other_call() -> None:
+    async with two_calls() as (_, calls, answer):
+        answer(0)
+        calls[0].cancel()
+        answer(1)
+        await calls[1]
+        assert calls[0].cancelled()
+
+
+async def test_a_connection_that_is_closed_while_a_call_is_cancelled_tells_the_other_calls() -> (
+    None
+):
+    async with two_calls() as (here, calls, _):
+        calls[0].cancel()
+        here.close()
+        with pytest.raises(NotReady):
+            await calls[1]
+        assert calls[0].cancelled()
+
+
+@pytest.mark.parametrize("unheard", [True, False])
+async def test_an_end_that_dies_while_it_is_spoken_to_has_gone_and_is_no_fault(
+    unheard: bool,
+) -> None:
+    ours, theirs = socket.socketpair()
+    here = RpcConnection(*await asyncio.open_connection(sock=ours), nothing)
+    running = asyncio.create_task(here.run())
+    call = asyncio.create_task(here.call({}))
+    await settle()
+    if not unheard:
+        theirs.recv(1024)
+    theirs.close()
+    here.tell({})
+    with pytest.raises(NotReady):
+        await call
+    await running
 
 
 async def test_when_an_end_goes_the_other_is_told_and_its_work_is_dropped() -> None:
@@ -188,3 +252,12 @@ async def test_places_are_counted_over_all_fronts_and_come_back_with_one_that_go
             lost.close()
         async with one.reserve("video"):
             pass
+
+
+async def test_what_the_core_does_not_know_is_refused_and_not_passed_over() -> None:
+    settings = Settings().with_changes(workers=1)
+    async with Core.open(settings, lambda _: processes.argv(processes.sound)) as core:
+        session = Session(core, core.healthy, core.render_metrics)
+        async with linked(session.answer) as (here, _):
+            with pytest.raises(ServiceError):
+                await here.call({"op": "fly"})

@@ -177,6 +177,24 @@ def leaks_and_stays() -> None:
     time.sleep(600)
 
 
+def grows_once() -> None:
+    """Needs a NUMBER: occupies 1,000 bytes at first, and so many after a batch."""
+    say(Message({"ready": asdict(INFO), "memory": 1000}))
+    for faces in batches():
+        body = scores_of(faces).tobytes()
+        say(Message({"seconds": 0.25, "memory": int(sys.argv[2])}, body))
+
+
+def leaks_behind_the_gate() -> None:
+    """Grows likewise, to 2,000 bytes; with poison it needs FILE, whose lock it awaits before."""
+    say(Message({"ready": asdict(INFO), "memory": 1000}))
+    for faces in batches():
+        if (faces == POISON).any():
+            with Path(sys.argv[2]).open() as gate:
+                fcntl.flock(gate, fcntl.LOCK_SH)
+        say(Message({"seconds": 0.25, "memory": 2000}, scores_of(faces).tobytes()))
+
+
 def works_in_much_memory() -> None:
     """Needs 64 MB for each batch, and says in its scores how many pages were new to it."""
     get_ready()
@@ -270,6 +288,8 @@ PROCESSES: dict[str, Callable[[], None]] = {
         has_no_memory,
         leaks,
         leaks_and_stays,
+        grows_once,
+        leaks_behind_the_gate,
         works_in_much_memory,
         gated,
         explains_at_once,

@@ -21,8 +21,9 @@ from service.settings import Settings
 from service.startup import start_workers
 from tests import processes
 from tests.fakes import POISON, face, scores_of
+from tests.processes import shut
 from tests.servers import wait_for_the_end_of
-from tests.waiting import until
+from tests.waiting import settle, until
 
 pytestmark = pytest.mark.anyio
 
@@ -185,6 +186,70 @@ async def test_a_limit_below_what_the_model_needs_does_not_replace_it_for_ever()
         assert model.restarts == 0
     finally:
         await model.stop()
+
+
+@pytest.mark.parametrize(("grown", "restarts"), [(1250, 0), (1251, 1)])
+async def test_below_a_low_limit_a_process_may_grow_by_a_quarter_and_no_more(
+    grown: int, restarts: int
+) -> None:
+    argv = processes.argv(processes.grows_once, str(grown))
+    model = RemoteModel(argv, start_timeout=30, memory=1100)
+    await model.start()
+    try:
+        await model.scores(GOOD)
+        await settle()
+        assert model.restarts == restarts
+    finally:
+        await model.stop()
+
+
+@pytest.mark.parametrize("lost", [True, False])
+async def test_what_becomes_of_a_batch_with_a_replaced_process_is_not_its_successors_fault(
+    tmp_path: Path, lost: bool
+) -> None:
+    gate = tmp_path / "gate"
+    argv = processes.argv(processes.leaks_behind_the_gate, str(gate))
+    model = RemoteModel(argv, start_timeout=30, batch_timeout=60, memory=1500)
+    await model.start()
+    try:
+        first = model.pid
+        assert first is not None
+        with shut(gate):
+            await model.scores(GOOD)  # with which it has grown too large
+            late = asyncio.create_task(model.scores(BAD))
+            await until(lambda: model.pid != first)
+            if lost:
+                os.kill(first, signal.SIGKILL)
+                with pytest.raises(WorkerLost):
+                    await late
+        if not lost:
+            await late
+        await settle()
+        assert model.up
+        assert model.restarts == 1
+        assert np.array_equal(await rows(model, GOOD), scores_of(GOOD))
+    finally:
+        await model.stop()
+
+
+async def test_a_start_that_fails_as_nobody_foresaw_is_logged_and_the_next_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
+    argv = ["a program\0"]  # no process can have that name
+    model = RemoteModel(argv, start_timeout=30)
+    with capture_logs() as log:
+        model.start_later()
+        try:
+            await until(lambda: not model.healthy)
+            argv[:] = processes.argv(processes.sound)
+            await asyncio.wait_for(model.ready(), 30)
+            assert np.array_equal(await rows(model, GOOD), scores_of(GOOD))
+        finally:
+            await model.stop()
+    failed = [line for line in log if line["event"] == "model process did not start"]
+    assert len(failed) >= FAILED_STARTS
+    assert all(line["exc_info"] for line in failed)
 
 
 async def test_a_wrong_number_of_rows_is_a_failure_and_not_a_shifted_answer() -> None:

@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 import sys
-from dataclasses import asdict
+from collections.abc import AsyncIterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 
+from service.backoff import FAILED_STARTS
 from service.core import Core
 from service.errors import ServiceError
 from service.front_process import FrontProcess
@@ -17,6 +19,8 @@ from service.session import Session
 from service.settings import Settings
 from service.wire import Message
 from tests import processes
+from tests.processes import shut
+from tests.quiet_front import COUNTED
 from tests.waiting import until
 
 pytestmark = pytest.mark.anyio
@@ -97,3 +101,117 @@ async def test_a_first_front_that_does_not_get_ready_stops_the_start(
         )
         with pytest.raises(ServiceError, match="before it served"):
             await asyncio.wait_for(front.keep(), 30)
+
+
+@dataclass
+class Quiet:
+    """The keeper of quiet fronts, and what they note."""
+
+    front: FrontProcess
+    folder: Path
+    lost: asyncio.Event
+
+    @property
+    def notes(self) -> list[str]:
+        """What the fronts were told, after the number of each one's process."""
+        log = self.folder / "log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    async def lose(self) -> None:
+        """Wait for the front, kill it, and wait until that was noticed."""
+        await until(lambda: self.front.up)
+        (*_, pid) = filter(str.isdecimal, self.notes)
+        self.lost.clear()
+        os.kill(int(pid), signal.SIGKILL)
+        await self.lost.wait()
+
+    async def counted(self) -> float:
+        """What the fronts have counted."""
+        return sum(value for *_, value in await self.front.samples())
+
+
+@pytest.fixture
+async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Quiet]:
+    """Fronts that hold the only place of a video, not started yet."""
+    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
+    settings, lost = Settings(workers=1, max_videos=1), asyncio.Event()
+    argv, python = processes.argv(processes.sound), sys.executable
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nexec {python} -m tests.quiet_front {tmp_path}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    sessions: list[Session] = []  # which let nothing go by being forgotten
+    async with Core.open(settings, lambda _: argv) as core:
+
+        def session() -> Session:
+            sessions.append(Session(core, core.healthy, nothing))
+            return sessions[-1]
+
+        front = FrontProcess([], Message({}), session, lost.set, start_timeout=120)
+        yield Quiet(front, tmp_path, lost)
+
+
+async def test_counts_go_on_from_those_of_a_front_that_was_lost(quiet: Quiet) -> None:
+    keeping = asyncio.create_task(quiet.front.keep())
+    await quiet.front.served()
+    assert await quiet.counted() == COUNTED
+    await quiet.lose()
+    assert await quiet.counted() == COUNTED
+    await until(lambda: quiet.front.up)
+    assert await quiet.counted() == 2 * COUNTED
+    quiet.front.stop()
+    await keeping
+
+
+async def test_what_a_lost_front_held_is_free_for_the_next(quiet: Quiet) -> None:
+    keeping = asyncio.create_task(quiet.front.keep())
+    await quiet.lose()
+    await until(lambda: quiet.front.up or quiet.front.failed_starts)
+    assert quiet.front.up
+    quiet.front.stop()
+    await keeping
+
+
+async def test_a_front_that_starts_late_hears_that_it_is_to_drain_and_to_stop(quiet: Quiet) -> None:
+    with shut(quiet.folder / "gate"):
+        keeping = asyncio.create_task(quiet.front.keep())
+        await until(lambda: quiet.notes)
+        quiet.front.drain()
+        quiet.front.stop()
+    await asyncio.wait_for(keeping, 30)
+    assert quiet.notes[1:] == ["drain", "stop"]
+
+
+async def test_a_front_that_replaces_another_during_a_drain_drains_too(quiet: Quiet) -> None:
+    keeping = asyncio.create_task(quiet.front.keep())
+    await quiet.front.served()
+    quiet.front.drain()
+    await until(lambda: "drain" in quiet.notes)
+    await quiet.lose()
+    await until(lambda: quiet.notes.count("drain") == 2)
+    quiet.front.stop()
+    await keeping
+
+
+@pytest.mark.parametrize("made", [True, False])
+async def test_fronts_that_cannot_replace_another_are_counted_until_one_can(
+    quiet: Quiet, made: bool
+) -> None:
+    keeping = asyncio.create_task(quiet.front.keep())
+    await quiet.front.served()
+    program, broken = quiet.folder / "python", quiet.folder / "broken"
+    if made:
+        broken.touch()
+    else:
+        program.rename(broken)
+    await quiet.lose()
+    await until(lambda: quiet.front.failed_starts >= FAILED_STARTS)
+    assert not quiet.front.up
+    if made:
+        broken.unlink()
+    else:
+        broken.rename(program)
+    await until(lambda: quiet.front.up)
+    assert quiet.front.failed_starts == 0
+    quiet.front.stop()
+    await keeping

@@ -4,7 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +19,15 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Server:
-    """A server in a process of its own."""
+    """A server in a process of its own.
+
+    Attributes:
+        log: the lines that it has written; all of them once it has ended.
+    """
 
     process: subprocess.Popen[str]
     url: str
+    log: list[str]
 
     def workers(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
@@ -64,11 +68,11 @@ def running_server(
         # Only waits until it listens; who it is, tests of TLS look at.
         with httpx.Client(transport=httpx.HTTPTransport(verify=False, retries=5)) as client:
             client.get(f"{url}/readyz").raise_for_status()
-        # Nobody reads the log, but a full pipe would stop the server.
-        drain = Thread(target=deque, args=(process.stderr, 0))
+        # A full pipe would stop the server.
+        drain = Thread(target=said.extend, args=(process.stderr,))
         drain.start()
         try:
-            yield Server(process, url)
+            yield Server(process, url, said)
         finally:
             process.kill()
             drain.join()

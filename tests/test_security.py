@@ -13,6 +13,7 @@ import httpx
 import pytest
 from starlette.testclient import WebSocketDenialResponse
 from starlette.types import Message
+from structlog.testing import capture_logs
 
 from service.api.guard import LEAST_RATE, SlowBodyGuard
 from service.api.security import Keys, subprotocol
@@ -186,6 +187,43 @@ def test_a_bucket_gives_its_burst_and_then_its_rate_to_each_name_alone() -> None
         rate.take("camera")
     with pytest.raises(RateLimited):
         rate.take("camera")
+
+
+def test_a_bucket_fills_by_its_rate_to_the_moment_whoever_asks_too_early_meanwhile() -> None:
+    now = 0.0
+    rate = RateLimiter(2, burst=1, clock=lambda: now)
+    rate.take("camera")
+    for now in (0.25, 0.484375):
+        with pytest.raises(RateLimited) as limited:
+            rate.take("camera")
+        assert limited.value.retry_after == 0.5 - now
+    now = 0.5
+    rate.take("camera")
+
+
+def test_a_wrong_key_is_told_so_whatever_the_rate_which_cameras_obey_too(keys_file: Path) -> None:
+    limits = {"rate_limit": 0.01, "rate_burst": 1, "metrics_open": True}
+    with serving(keys_file=keys_file, **limits) as client:
+        wrong, camera = {"X-API-Key": "wrong"}, {"X-API-Key": KEY}
+        for _ in range(3):
+            check_problem(client.get("/models", headers=wrong), 401, "unauthorized")
+        assert client.get("/models", headers=camera).status_code == 200
+        refused = client.websocket_connect("/live?faces=whole", headers=camera)
+        with pytest.raises(WebSocketDenialResponse) as told, refused:
+            pass
+        assert told.value.status_code == 429
+        check_problem(client.get("/nowhere", headers=camera), 429, "rate-limited")
+        check_problem(client.get("/models", headers=wrong), 401, "unauthorized")
+        assert client.get("/metrics", headers=camera).status_code == 200
+
+
+def test_the_log_tells_whose_key_asked_and_never_the_key(keys_file: Path) -> None:
+    with serving(keys_file=keys_file) as client, capture_logs() as log:
+        client.get("/models", headers={"X-API-Key": KEY})
+        client.get("/models", headers={"X-API-Key": "wrong"})
+    asked = [line for line in log if line["event"] == "request"]
+    assert [(line["status"], line.get("key")) for line in asked] == [(200, "camera"), (401, None)]
+    assert KEY not in str(log)
 
 
 def test_over_its_rate_a_key_is_told_when_to_come_back(keys_file: Path) -> None:

@@ -1,19 +1,23 @@
 """The server around the app: what a signal does to it."""
 
 import asyncio
+import json
 import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service import server as serving
 from service.errors import ServiceError
 from service.serve import serve
 from service.settings import Settings
+from tests import videos
 from tests.served import served
+from tests.servers import running_server
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
@@ -98,3 +102,20 @@ async def test_a_signal_handler_writes_no_log(monkeypatch: pytest.MonkeyPatch) -
         assert not log.events
         await asyncio.sleep(0)
         assert log.events == ["draining"]
+
+
+def test_the_log_tells_an_answer_that_was_cut_short_once_and_what_was_no_request() -> None:
+    whole = videos.encode(videos.counting(25), "mkv")
+    film, form = whole[: len(whole) * 7 // 10], b"--x\r\nno header\r\n--x--"
+    with running_server("http", [sys.executable, "-m", "tests.fronts", "sound"], workers=1) as it:
+        headers = {"Content-Type": "video/x-matroska", "Accept": "text/csv", "X-Request-ID": "a-7"}
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.post(f"{it.url}/classify/video?faces=whole", content=film, headers=headers)
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        assert httpx.post(f"{it.url}/classify", content=form, headers=kind).status_code == 400
+        with socket.create_connection(("127.0.0.1", httpx.URL(it.url).port or 0)) as connection:
+            connection.sendall(b"no request\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 400"
+    log = [json.loads(line) for line in it.log]
+    warned = [(line["event"], line.get("id")) for line in log if line["level"] != "info"]
+    assert warned == [("answer cut short", "a-7"), ("Invalid HTTP request received.", None)]

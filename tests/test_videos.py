@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from httpx2 import Response
+from structlog.testing import capture_logs
 
 from service import footage
 from service.contract import schemas
@@ -132,7 +133,11 @@ def test_csv_has_a_row_a_face(client: TestClient, second: bytes) -> None:
 
 def test_a_video_that_breaks_off_gives_its_frames_and_then_the_problem(client: TestClient) -> None:
     whole = encode(counting(25), "mkv")
-    response = post(client, whole[: len(whole) * 7 // 10], "video/x-matroska")
+    with capture_logs() as log:
+        response = post(client, whole[: len(whole) * 7 // 10], "video/x-matroska")
+    (told,) = [line for line in log if line["log_level"] == "warning"]
+    assert told["event"] == "video broke off"
+    assert told["id"] == response.headers["X-Request-ID"]
     _, *moments, tail = lines(response)
     assert 5 < len(moments) < 25
     assert tail["problem"]["request_id"] == response.headers["X-Request-ID"]

@@ -5,7 +5,8 @@ import fcntl
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ async def test_both_clients_get_every_answer_typed(tmp_path: Path) -> None:
         assert (await client.classify(PORTRAIT)).image.width == 512
         batch = await client.frames([png(1), b"broken", PORTRAIT], faces="whole")
         assert [frame.status for frame in batch.frames] == ["ok", "error", "ok"]
+        assert [frame.name for frame in batch.frames] == ["000000", "000001", PORTRAIT.name]
         drawn = await client.explain(png(9), faces="whole", view="map", target="fear")
         assert drawn.png.startswith(b"\x89PNG")
         assert (drawn.target, drawn.map_max, drawn.empty) == ("fear", 9, False)
@@ -336,6 +338,45 @@ def test_a_video_that_breaks_off_raises_what_broke_it() -> None:
         assert isinstance(next(answers), VideoHead)
         with pytest.raises(errors.TooLarge, match="too long"):
             next(answers)
+
+
+class Endless(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """Lines of a video that never ends, and whether they are still wanted."""
+
+    def __init__(self) -> None:
+        self.wanted = True
+
+    def __iter__(self) -> Iterator[bytes]:
+        frame = {"frame": 0, "time": 0, "faces": []}
+        while True:
+            yield f"{json.dumps(frame)}\n".encode()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for line in self:
+            yield line
+
+    def close(self) -> None:
+        self.wanted = False
+
+    async def aclose(self) -> None:
+        self.wanted = False
+
+
+@pytest.mark.anyio
+async def test_who_has_seen_enough_of_a_video_lets_the_service_go() -> None:
+    lines = Endless()
+    with client_of(httpx.Response(200, stream=lines)) as client:
+        for _ in client.video(b"film"):
+            assert lines.wanted
+            break
+        assert not lines.wanted
+    lines = Endless()
+    transport = httpx.MockTransport(Script(httpx.Response(200, stream=lines)))
+    async with AsyncClient("http://service", transport=transport) as client_too:
+        async with aclosing(client_too.video(b"film")) as answers:
+            await anext(answers)
+            assert lines.wanted
+        assert not lines.wanted
 
 
 def test_a_frame_without_an_answer_does_not_end_a_video() -> None:

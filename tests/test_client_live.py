@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Unpack
 
 import pytest
+from websockets.asyncio.server import ServerConnection, serve
 
 from service import errors
 from service.client import AsyncClient, LiveAnswer, Retries, Unreachable
@@ -21,6 +22,7 @@ from tests import videos
 from tests.api import png
 from tests.cameras import NOTHING, look_with
 from tests.served import served
+from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
 
@@ -97,6 +99,70 @@ async def test_of_frames_that_wait_the_newest_is_sent_and_the_last_is_answered(
         answers = [answer async for answer in client.live(frames())]
     assert seen == [b"0", b"4"]
     assert [(answer.seq, answer.dropped) for answer in answers] == [(0, 0), (4, 3)]
+
+
+async def test_one_frame_is_out_ahead_of_the_one_that_is_looked_at_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate, looked = asyncio.Event(), asyncio.Event()
+    seen: list[bytes] = []
+
+    async def look(frame: bytes) -> LiveResult:
+        seen.append(frame)
+        looked.set()
+        await gate.wait()
+        return NOTHING
+
+    async def frames() -> AsyncGenerator[bytes]:
+        yield b"0"
+        await looked.wait()
+        for frame in (b"1", b"2", b"3"):
+            yield frame
+            await settle()
+        gate.set()
+
+    look_with(monkeypatch, lambda: look)
+    async with served() as (_, url), AsyncClient(url) as client:
+        answers = [answer async for answer in client.live(frames())]
+    assert seen == [b"0", b"1", b"3"], "the second was out already; of the others the newest goes"
+    assert [(answer.seq, answer.dropped) for answer in answers] == [(0, 0), (1, 0), (3, 1)]
+
+
+async def closes(connection: ServerConnection) -> None:
+    await connection.close()
+
+
+async def closes_for_a_reason_of_its_own(connection: ServerConnection) -> None:
+    await connection.close(4000)
+
+
+async def breaks(connection: ServerConnection) -> None:
+    connection.transport.abort()
+
+
+@pytest.mark.parametrize(
+    ("end", "error", "told"),
+    [
+        (closes, Unreachable, "the stream was closed"),
+        (closes_for_a_reason_of_its_own, errors.ServiceError, "closed with code 4000"),
+        (breaks, Unreachable, "the stream broke"),
+    ],
+)
+async def test_a_stream_that_ends_before_its_frames_do_is_an_error(
+    end: Callable[[ServerConnection], Awaitable[None]],
+    error: type[errors.ServiceError],
+    told: str,
+) -> None:
+    async def hears_one(connection: ServerConnection) -> None:
+        await connection.recv()
+        await end(connection)
+
+    async with serve(hears_one, "127.0.0.1", 0) as server:
+        (listener,) = server.sockets
+        async with AsyncClient(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
+            with pytest.raises(error, match=told) as raised:
+                await anext(client.live(endless()))
+    assert type(raised.value) is error
 
 
 async def test_a_camera_that_fails_ends_the_stream_with_its_own_error() -> None:

@@ -6,7 +6,7 @@ import re
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 
 from service.api.guard import LEAST_RATE, SlowBodyGuard
 from service.api.security import Keys, subprotocol
+from service.client import AsyncClient
 from service.errors import KeysUnusable, RateLimited, SlowClient, Unauthorised
 from service.limits import RateLimiter
 from tests.api import KEY, check_problem, line, png, post, serving
@@ -202,8 +203,7 @@ def test_a_bucket_fills_by_its_rate_to_the_moment_whoever_asks_too_early_meanwhi
 
 
 def test_a_wrong_key_is_told_so_whatever_the_rate_which_cameras_obey_too(keys_file: Path) -> None:
-    limits = {"rate_limit": 0.01, "rate_burst": 1, "metrics_open": True}
-    with serving(keys_file=keys_file, **limits) as client:
+    with serving(keys_file=keys_file, rate_limit=0.01, rate_burst=1, metrics_open=True) as client:
         wrong, camera = {"X-API-Key": "wrong"}, {"X-API-Key": KEY}
         for _ in range(3):
             check_problem(client.get("/models", headers=wrong), 401, "unauthorized")
@@ -350,6 +350,19 @@ def test_tls_is_spoken_where_a_certificate_is_set(
     response = httpx.get(f"https://localhost:{secured[0]}/models", verify=trusting)
     assert response.status_code == 200
     assert "server" not in response.headers
+
+
+@pytest.mark.anyio
+async def test_a_camera_comes_over_tls_where_its_service_is_at_https(
+    secured: tuple[int, int], certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def frames() -> AsyncIterator[bytes]:
+        yield png(1)
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with AsyncClient(f"https://localhost:{secured[0]}") as client:
+        (answer,) = [answer async for answer in client.live(frames(), faces="whole")]
+    assert answer.faces
 
 
 def test_the_operations_port_serves_probes_and_metrics_and_nothing_else(

@@ -109,12 +109,24 @@ def test_a_folder_without_pictures_is_said_so(folder: Path, tmp_path: Path) -> N
         (("classify", "a.jpg", "--url", "http://x", "--device", "cpu"), "of a model here"),
         (("explain", "a.jpg", "-o", "why.jpg"), "name end with .png"),
         (("explain", "a.jpg", "-o", "nowhere/why.png"), "no such folder"),
+        (("explain", "why.png", "-o", "why.png"), "a file of its own"),
         (("video", "a.mp4", "-o", "drawn.avi"), "name end with .mp4"),
     ],
 )
 def test_what_contradicts_itself_is_refused(arguments: tuple[str, ...], told: str) -> None:
     _, err = run(*arguments, status=2)
     assert told in " ".join(err.replace("│", " ").split())
+
+
+def test_an_explanation_that_cannot_be_is_told_in_a_line_and_leaves_no_file(tmp_path: Path) -> None:
+    wall = tmp_path / "wall.png"
+    Image.new("L", (320, 240), 128).save(wall)
+    out, err = run("explain", str(wall), "-o", str(tmp_path / "why.PNG"), status=1)
+    assert out == ""
+    assert err.startswith("gimefive: ")
+    assert "no face" in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == [wall]
 
 
 def test_a_setting_that_is_wrong_is_told_as_the_environment_has_it(

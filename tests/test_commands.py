@@ -1,0 +1,208 @@
+"""What commands make of a service's answers, in process; the command line stands in `test_cli`."""
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from PIL import Image
+from rich.console import Console
+from structlog.testing import capture_logs
+
+from service import errors
+from service.commands import pictures, report, video
+from service.commands.backends import remote_backend
+from service.commands.ending import check_folders
+from service.records import FaceMode
+from tests.api import png
+from tests.served import served
+
+pytestmark = pytest.mark.anyio
+
+QUERY = dict.fromkeys(("fps", "every", "start", "end")) | {"faces": "whole"}
+FACE = {
+    "box": {"x": 0, "y": 0, "width": 9, "height": 9},
+    "detection_score": None,
+    "landmarks": None,
+    "emotion": "fear",
+    "confidence": 1.0,
+    "abstained": False,
+    "scores": dict.fromkeys(("happiness", "surprise", "sadness", "anger", "disgust"), 0.0)
+    | {"fear": 1.0},
+    "track": 1,
+}
+LINES: list[dict[str, Any]] = [
+    {
+        "video": {"width": 9, "height": 9}
+        | dict.fromkeys(("fps", "duration", "frames", "sampled_frames"))
+    },
+    {"frame": 0, "time": 0.0, "faces": [FACE]},
+]
+
+
+def problem(slug: str, status: int) -> dict[str, Any]:
+    """A problem document."""
+    told = {"type": f"urn:gimefive:{slug}", "title": slug, "status": status, "detail": f"{slug}!"}
+    return told | {"request_id": "7"}
+
+
+def ndjson(lines: list[dict[str, Any]]) -> str:
+    return "".join(f"{json.dumps(line)}\n" for line in lines)
+
+
+@asynccontextmanager
+async def answering(text: str, status: int = 200) -> AsyncIterator[str]:
+    """The URL of a service that answers everything with this."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        await reader.readexactly(int(length[1]) if length else 0)
+        writer.write(f"HTTP/1.1 {status} Said\r\nConnection: close\r\n\r\n{text}".encode())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def told() -> Console:
+    """Where progress and problems go."""
+    return Console(file=io.StringIO(), width=200)
+
+
+def words(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("again", "slug", "status", "kept"),
+    [
+        (True, "model-failure", 500, False),
+        (True, "not-a-video", 400, True),
+        (False, "model-failure", 500, True),
+        (False, "not-a-video", 400, True),
+    ],
+)
+async def test_a_table_stays_that_the_next_run_would_not_make_any_better(
+    tmp_path: Path, again: bool, slug: str, status: int, kept: bool
+) -> None:
+    films = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    for film in films:
+        film.write_bytes(b"film")
+    jobs = [video.Job(film, None, film.with_suffix(".csv")) for film in films]
+    lines = [*LINES, {"problem": problem(slug, status)}]
+    console = told()
+    async with answering(ndjson(lines)) as url, remote_backend(url, None) as backend:
+        assert await video.run(backend, jobs, QUERY, console, again=again) == 2
+    said = words(console)
+    for job in jobs:
+        assert f"{job.source}: {slug}!" in said
+        assert job.table is not None
+        assert job.table.exists() is kept
+        assert (f"{job.table} holds the rows" in said) is kept
+        if kept:
+            assert len(job.table.read_text().splitlines()) == 2
+
+
+async def test_a_frame_without_an_answer_fails_its_video_whose_summary_is_told_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    film, console = tmp_path / "a.mp4", told()
+    film.write_bytes(b"film")
+    seen = {"track": 1, "first_time": 0.0, "last_time": 0.5, "frames": 1, "emotion": "fear"}
+    lines = [
+        *LINES,
+        {"frame": 3, "time": 0.5, "problem": problem("model-failure", 500)},
+        {"summary": {"frames": 2, "faces": 1, "tracks": [seen | {"scores": FACE["scores"]}]}},
+    ]
+    async with answering(ndjson(lines)) as url, remote_backend(url, None) as backend:
+        job = video.Job(film, None, None)
+        assert await video.run(backend, [job], QUERY, console, again=False) == 1
+    assert words(console) == "frame 3: model-failure!\n"
+    out = capsys.readouterr().out
+    assert out.startswith(f"{film}: 1 faces in 2 frames\n")
+    assert out.splitlines()[-1].split() == ["#1", *["0.00", "s", "0.50", "s", "1", "fear"]]
+
+
+@pytest.mark.parametrize(
+    ("slug", "status", "error"),
+    [("unauthorized", 401, errors.Unauthorised), ("not-found", 404, errors.NotFound)],
+)
+async def test_what_no_other_file_would_fare_better_with_ends_the_command(
+    tmp_path: Path, slug: str, status: int, error: type[errors.ServiceError]
+) -> None:
+    file, console = tmp_path / "a", told()
+    file.write_bytes(png(1))
+    async with (
+        answering(json.dumps(problem(slug, status)), status) as url,
+        remote_backend(url, None) as backend,
+    ):
+        with pytest.raises(error):
+            await pictures.classify(backend, [file] * 3, "whole", report.JsonLinesWriter(), console)
+        jobs = [video.Job(file, None, None)] * 3
+        with pytest.raises(error):
+            await video.run(backend, jobs, QUERY, console, again=True)
+    assert words(console) == ""
+
+
+async def test_what_one_file_is_refused_for_is_told_and_the_others_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, console = tmp_path / "a", told()
+    file.write_bytes(png(1))
+    async with (
+        answering(json.dumps(problem("too-large", 413)), 413) as url,
+        remote_backend(url, None) as backend,
+    ):
+        writer = report.TableWriter()
+        assert await pictures.classify(backend, [file] * 3, "whole", writer, console) == 3
+        jobs = [video.Job(file, None, None)] * 3
+        assert await video.run(backend, jobs, QUERY, console, again=True) == 3
+    assert words(console) == f"{file}: too-large!\n" * 6
+    assert capsys.readouterr().out.count("problem") == 3
+
+
+async def test_answers_come_in_the_order_of_the_files_and_problems_beside_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, large, broken, small = (tmp_path / name for name in "dcab")
+    Image.effect_noise((1500, 1500), 50).save(large, "PNG")
+    broken.write_bytes(b"broken")
+    small.write_bytes(png(1))
+    console, order = told(), [large, missing, small, broken]
+    with capture_logs():
+        async with served() as (_, url), remote_backend(url, None) as backend:
+            writer = report.JsonLinesWriter()
+            assert await pictures.classify(backend, order, "whole", writer, console) == 2
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["path"] for line in lines] == [str(path) for path in order]
+    assert ["problem" in line for line in lines] == [path in {missing, broken} for path in order]
+    said = words(console).splitlines()
+    assert [line.partition(":")[0] for line in said] == [str(missing), str(broken)]
+
+
+@pytest.mark.parametrize(("faces", "said"), [("detect", "no face"), ("whole", "happiness?")])
+async def test_the_table_for_people_tells_what_is_unsure_and_where_there_is_no_face(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], faces: FaceMode, said: str
+) -> None:
+    wall = tmp_path / "wall.png"
+    wall.write_bytes(png(0))
+    async with served(threshold=1) as (_, url), remote_backend(url, None) as backend:
+        await pictures.classify(backend, [wall], faces, report.TableWriter(), told())
+    assert said in capsys.readouterr().out
+
+
+def test_several_videos_give_into_a_folder_whatever_its_name(tmp_path: Path) -> None:
+    folder, none = tmp_path / "all.csv", tmp_path / "none.CSV"
+    folder.mkdir()
+    check_folders((folder, ".csv"), (tmp_path / "new", ".mp4"), (None, ".mp4"))
+    with pytest.raises(typer.BadParameter, match="name a folder"):
+        check_folders((folder, ".csv"), (none, ".csv"))

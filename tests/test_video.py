@@ -178,6 +178,96 @@ def test_a_video_whose_time_begins_late_is_whole(kind: str) -> None:
         assert [round(frame.time * 25) for frame in video.frames()] == list(range(25))
 
 
+@pytest.mark.parametrize("wanted", [{}, {"start": 0.4, "end": 0.8}], ids=str)
+def test_of_a_video_whose_time_begins_late_parts_lie_where_they_are_asked_for(
+    wanted: dict[str, float],
+) -> None:
+    data = encode(counting(25), "mkv", times=[5 + index / 25 for index in range(25)])
+    with opened(data, **wanted) as video:
+        span = video.span
+        frames = list(video.frames())
+    begin, end = (10, 20) if wanted else (0, 25)
+    assert [frame.index for frame in frames] == list(range(begin, end))
+    assert [counted(frame.picture()) for frame in frames] == list(range(begin, end))
+    assert span[0] == pytest.approx(5 + begin / 25), "on the file's clock, by which its sound goes"
+    assert span[1] == (pytest.approx(5.8) if wanted else None)
+
+
+def pictures_shown_at(kind: str, moments: Sequence[int]) -> bytes:
+    """A video of pictures, none of which needs another, at these 25ths of a second."""
+    data = io.BytesIO()
+    with av.open(data, "w", format=kind) as out:
+        stream = out.add_stream("mjpeg", rate=25, width=64, height=48, pix_fmt="yuvj420p")
+        codec: Any = av.CodecContext.create("mjpeg", "w")
+        codec.width, codec.height, codec.pix_fmt = 64, 48, "yuvj420p"
+        codec.time_base = Fraction(1, 25)
+        for number, (moment, picture) in enumerate(
+            zip(moments, counting(len(moments)), strict=True)
+        ):
+            (packet,) = codec.encode(VideoFrame.from_ndarray(picture).reformat(format="yuvj420p"))
+            packet.pts, packet.dts = moment, number - len(moments)
+            packet.time_base, packet.stream = Fraction(1, 25), stream
+            out.mux(packet)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["mp4", "matroska"])
+@pytest.mark.parametrize(
+    ("moments", "shown", "sampled_at_25"),
+    [
+        ([0, 1, 1, 2, 3], [0, 1, 1, 2, 3], [0, 1, 3, 4]),
+        ([0, 2, 1, 3, 4], [0, 2, 2, 3, 4], [0, 1, 3, 4]),
+    ],
+    ids=["stands still", "goes back"],
+)
+def test_time_that_does_not_go_on_never_goes_back(
+    kind: str, moments: list[int], shown: list[int], sampled_at_25: list[int]
+) -> None:
+    data = pictures_shown_at(kind, moments)
+    frames = sampled(data)
+    assert [round(frame.time * 25) for frame in frames] == shown
+    assert [counted(frame.picture()) for frame in frames] == list(range(5))
+    assert [frame.index for frame in sampled(data, fps=25)] == sampled_at_25
+
+
+def trimmed(data: bytes, frames: int) -> bytes:
+    """An MP4 file with so many frames at its start that only help to decode the others."""
+    out = io.BytesIO()
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(io.BytesIO(data), "r") as whole, av.open(out, "w", "mp4", options=options) as part:
+        stream = whole.streams.video[0]
+        copy = part.add_stream_from_template(stream)
+        for packet in whole.demux(stream):
+            if packet.pts is not None and packet.dts is not None:
+                moved = int(frames / 25 / packet.time_base)
+                packet.pts, packet.dts = packet.pts - moved, packet.dts - moved
+                packet.stream = copy
+                part.mux(packet)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("start", [0, 0.2, 0.4])
+def test_frames_that_are_cut_off_at_the_start_are_not_shown_and_not_counted(start: float) -> None:
+    data = trimmed(encode(counting(25), groups={"g": "12"}), 5)
+    with opened(data, start=start) as video:
+        assert video.info.duration == pytest.approx(0.8)
+        frames = list(video.frames())
+    expected = list(range(round(start * 25), 20))
+    assert [frame.index for frame in frames] == expected
+    assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in expected])
+    assert [counted(frame.picture()) for frame in frames] == [number + 5 for number in expected]
+
+
+def test_of_a_file_that_ends_within_a_frame_the_whole_ones_are_given() -> None:
+    whole = encode(counting(25), independent=True, options={"movflags": "faststart"})
+    with av.open(io.BytesIO(whole), "r") as container:
+        places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0)]
+    for number in (10, 24):
+        at, size = places[number]
+        frames = given_before_the_problem(whole[: at + size * 9 // 10])
+        assert [frame.index for frame in frames] == list(range(number))
+
+
 def test_an_avi_of_which_frames_were_dropped_while_it_was_recorded_is_whole() -> None:
     data = io.BytesIO()
     with av.open(data, "w", format="avi") as out:
@@ -339,6 +429,10 @@ def test_a_duration_that_is_no_number_is_not_told(length: bytes) -> None:
     assert data.count(tag) == 1
     with opened(data.replace(tag, length.ljust(len(tag)))) as video:
         assert video.info.duration == pytest.approx(1)  # the container's own word
+    late = encode(counting(25), "mkv", times=[5 + index / 25 for index in range(25)])
+    begun, cut = late.split(b"00:00:0")
+    with opened(begun + length.ljust(7) + cut) as video:
+        assert video.info.duration == pytest.approx(1, abs=0.1)
 
 
 def test_to_begin_behind_the_end_is_refused() -> None:

@@ -180,7 +180,7 @@ def test_a_video_whose_time_begins_late_is_whole(kind: str) -> None:
 
 @pytest.mark.parametrize("wanted", [{}, {"start": 0.4, "end": 0.8}], ids=str)
 def test_of_a_video_whose_time_begins_late_parts_lie_where_they_are_asked_for(
-    wanted: dict[str, float],
+    wanted: dict[str, Any],
 ) -> None:
     data = encode(counting(25), "mkv", times=[5 + index / 25 for index in range(25)])
     with opened(data, **wanted) as video:
@@ -193,10 +193,19 @@ def test_of_a_video_whose_time_begins_late_parts_lie_where_they_are_asked_for(
     assert span[1] == (pytest.approx(5.8) if wanted else None)
 
 
+def test_frames_of_a_video_whose_time_begins_late_have_their_numbers_whatever_their_rate() -> None:
+    times = [5, 5.04, 5.05, *(5.5 + index / 10 for index in range(9))]
+    frames = sampled(encode(counting(12), "mkv", times=times), start=1)
+    assert [frame.index for frame in frames] == [8, 9, 10, 11]
+    assert [frame.time for frame in frames] == pytest.approx([1, 1.1, 1.2, 1.3], abs=0.001)
+
+
 def pictures_shown_at(kind: str, moments: Sequence[int]) -> bytes:
     """A video of pictures, none of which needs another, at these 25ths of a second."""
-    data = io.BytesIO()
-    with av.open(data, "w", format=kind) as out:
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        av.open(file.name, "w", format=kind, options={"movflags": "faststart"}) as out,
+    ):
         stream = out.add_stream("mjpeg", rate=25, width=64, height=48, pix_fmt="yuvj420p")
         codec: Any = av.CodecContext.create("mjpeg", "w")
         codec.width, codec.height, codec.pix_fmt = 64, 48, "yuvj420p"
@@ -208,7 +217,8 @@ def pictures_shown_at(kind: str, moments: Sequence[int]) -> bytes:
             packet.pts, packet.dts = moment, number - len(moments)
             packet.time_base, packet.stream = Fraction(1, 25), stream
             out.mux(packet)
-    return data.getvalue()
+        out.close()
+        return file.read()
 
 
 @pytest.mark.parametrize("kind", ["mp4", "matroska"])
@@ -259,13 +269,23 @@ def test_frames_that_are_cut_off_at_the_start_are_not_shown_and_not_counted(star
 
 
 def test_of_a_file_that_ends_within_a_frame_the_whole_ones_are_given() -> None:
-    whole = encode(counting(25), independent=True, options={"movflags": "faststart"})
+    """Some decoders make a picture of a part of one, with the rest in grey."""
+    whole = pictures_shown_at("mp4", range(25))
     with av.open(io.BytesIO(whole), "r") as container:
         places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0)]
     for number in (10, 24):
         at, size = places[number]
         frames = given_before_the_problem(whole[: at + size * 9 // 10])
         assert [frame.index for frame in frames] == list(range(number))
+
+
+def test_a_video_whose_end_is_cut_off_by_an_edit_list_does_not_break_off() -> None:
+    data = bytearray(trimmed(encode(counting(25)), 5))
+    length = data.index(b"elst") + 12  # in milliseconds
+    assert data[length : length + 4] == struct.pack(">I", 800)
+    data[length : length + 4] = struct.pack(">I", 400)
+    frames = sampled(bytes(data))
+    assert [counted(frame.picture()) for frame in frames] == list(range(5, 15))
 
 
 def test_an_avi_of_which_frames_were_dropped_while_it_was_recorded_is_whole() -> None:

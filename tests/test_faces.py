@@ -106,6 +106,23 @@ def test_several_faces_come_with_their_places_the_largest_first(
         check_is_portrait_face(face, *place)
 
 
+@pytest.mark.parametrize(("side", "apart"), [(150, 90), (150, 110), (200, 70)])
+def test_a_face_that_another_covers_in_part_is_found_too(
+    detector: FaceDetector, portrait: Picture, side: int, apart: int
+) -> None:
+    """A closer look at it shows the other as well, or nobody else."""
+    head = Image.fromarray(portrait).crop((150, 40, 300, 200)).resize((side, side * 16 // 15))
+    canvas = np.full((500, 700, 3), 120, np.uint8)
+    for left in (80, 80 + apart):
+        canvas[50 : 50 + head.height, left : left + side] = np.asarray(head)
+    faces = detector.detect(canvas)
+    assert len(faces) == 2
+    behind, before = sorted(faces, key=lambda face: face.box.x)
+    middle = 80 + side * 73 / 150  # of the face in the picture of the head
+    assert 80 < behind.box.x < middle
+    assert centre(before)[0] == pytest.approx(middle + apart, abs=side / 15)
+
+
 def test_only_the_surest_faces_are_looked_for(portrait: Picture) -> None:
     canvas = np.full((512, 1024, 3), 120, np.uint8)
     paste(canvas, portrait, 512, 0, 0)

@@ -184,6 +184,35 @@ def test_the_map_of_a_network_that_averages_is_its_feature_map_over_the_number_o
     assert answer.maximum == pytest.approx(1 / 16)
 
 
+class Halved:
+    """A network that works in half precision, whose map's cells together exceed its range."""
+
+    def features(self, faces: Tensor, _layer: int, /) -> Tensor:
+        return (faces[:, None] / 255 * 60).half()
+
+    def head(self, maps: Tensor, _layer: int, /) -> Tensor:
+        mean = maps.mean(dim=(1, 2, 3))
+        return torch.stack([mean, -mean, *[torch.zeros_like(mean)] * 4], dim=1)
+
+
+class Full(Halved):
+    """The same in full precision."""
+
+    def features(self, faces: Tensor, _layer: int, /) -> Tensor:
+        return super().features(faces, _layer).float()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_half_precision_ends_where_the_map_is_made(method: str, faces: Tensor) -> None:
+    question = Question(method, target=0)
+    (halved,), (full,) = (explain(each, faces[:1], [question]) for each in (Halved(), Full()))
+    assert not full.empty
+    np.testing.assert_allclose(halved.heat, full.heat, rtol=1e-3)
+    assert halved.heat.dtype == halved.logits.dtype == np.float32
+    if halved.features is not None:
+        assert halved.features.maps.dtype == np.float32
+
+
 def test_activations_show_the_mean_of_what_fires_and_the_strongest_channels(
     network: GiMeFive, faces: Tensor
 ) -> None:

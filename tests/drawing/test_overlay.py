@@ -1,6 +1,7 @@
 """Pictures with cards: nothing covers a face, and nothing else is touched."""
 
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -168,3 +169,37 @@ def test_a_card_does_not_stand_where_it_would_be_taken_for_anothers() -> None:
         strict=True,
     ):
         assert distance(spot, own) < distance(spot, other)
+
+
+CORNERS = {"top right": (230, 10), "top left": (10, 10), "bottom right": (230, 150)}
+
+
+@pytest.mark.parametrize(
+    ("face", "taken", "side", "corner"),
+    [
+        (Box(110, 80, 20, 40), [], "right", (140, 80)),
+        (Box(170, 80, 20, 40), [], "left", (100, 80)),
+        (Box(60, 80, 40, 40), [Box(120, 80, 9, 9)], "below", (50, 130)),
+        (Box(60, 40, 180, 40), [], "below", (120, 90)),
+        (Box(60, 110, 180, 80), [], "above", (120, 60)),
+        (Box(0, 0, 300, 200), [], "top right", CORNERS["top right"]),
+        (Box(0, 0, 300, 200), ["top right"], "top left", CORNERS["top left"]),
+        (Box(0, 0, 300, 200), ["top right", "top left"], "bottom right", CORNERS["bottom right"]),
+        (Box(0, 0, 300, 200), [*CORNERS], "bottom left", (10, 150)),
+    ],
+)
+def test_what_belongs_to_a_face_stands_beside_it_where_there_is_room_or_else_in_a_corner(
+    face: Box, taken: list[Box | str], side: str, corner: tuple[int, int]
+) -> None:
+    boxes = [Box(*CORNERS[each], 60, 40) if isinstance(each, str) else each for each in taken]
+    put = partial(place, (60, 40), face, (300, 200), boxes, [], 10)
+    assert put() == put(only=side) == (side, Box(*corner, 60, 40))
+    assert put(only="elsewhere") is None
+
+
+def test_right_beside_its_face_a_label_may_stand_between_two() -> None:
+    face, rival = Box(60, 80, 40, 40), Box(175, 80, 40, 40)
+    assert place((60, 40), face, (300, 200), [rival], [rival], 10) == (
+        "right",
+        Box(110, 80, 60, 40),
+    )

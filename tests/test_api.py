@@ -29,6 +29,7 @@ from service.settings import Settings
 from tests import processes
 from tests.api import check_problem, explain, png, post, rejected, said, samples, serving
 from tests.fakes import POISON
+from tests.pictures import PORTRAIT
 
 
 def test_an_aligned_face_is_answered_as_the_contract_says(client: TestClient) -> None:
@@ -57,6 +58,14 @@ def test_an_aligned_face_is_answered_as_the_contract_says(client: TestClient) ->
         ],
     }
     schemas.ClassifyResponse.model_validate(response.json(), strict=True)
+
+
+def test_places_are_told_in_whole_pixels_and_landmarks_in_tenths(client: TestClient) -> None:
+    (face,) = post(client, PORTRAIT.read_bytes(), "image/jpeg").json()["faces"]
+    assert all(type(value) is int for value in face["box"].values())
+    values = [value for point in face["landmarks"].values() for value in point]
+    assert len(values) == 10
+    assert values == [round(value, 1) for value in values]
 
 
 def test_a_form_is_answered_like_a_raw_body(client: TestClient) -> None:

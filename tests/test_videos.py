@@ -93,6 +93,13 @@ def test_a_line_for_the_video_one_a_frame_and_one_for_the_summary(
     }
 
 
+def test_times_are_told_to_the_microsecond(client: TestClient) -> None:
+    _, *moments, tail = lines(post(client, encode(counting(3), rate=3)))
+    assert [moment["time"] for moment in moments] == [0, 0.333333, 0.666667]
+    (track,) = tail["summary"]["tracks"]
+    assert (track["first_time"], track["last_time"]) == (0, 0.666667)
+
+
 def test_the_frames_that_are_wanted_are_answered(client: TestClient, second: bytes) -> None:
     query: dict[str, Any] = {"start": 0.2, "end": 0.8, "every": 4, "track": False}
     _, *moments, tail = lines(post(client, second, **query))

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import imaging
+from service.backlog import Backlog
 from service.errors import Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
-from service.lanes import Cost
 from service.limits import LoadShedder
 from service.records import FACE_SIZE, Box, Face, FaceImage, FaceMode, Picture
 from service.tracer import UNTRACED, Tracer
@@ -109,9 +108,7 @@ class Intake:
         self._tracer = tracer
         self._clock = clock
         self._waiting = 0
-        self._pooled: Counter[str] = Counter()  # calls of each kind,
-        self._sizes: Counter[str] = Counter()  # and the sizes of all of them, added up
-        self._costs: defaultdict[str, Cost] = defaultdict(Cost)  # of each kind of work, by size
+        self._backlog = Backlog(threads)
         self._turns = asyncio.Semaphore(threads + 1)
 
     async def detect(
@@ -205,8 +202,8 @@ class Intake:
             raise TooLarge(f"{count} pictures at once: send at most {self._max_waiting}")
         if self._waiting + count > self._max_waiting:
             self._refused("intake_full")
-            turns = max(0, self._waiting - self._pooled.total()) * self._expected("frame")
-            raise _overloaded(self._waiting, self._wait() + turns / self._threads)
+            turns = max(0, self._waiting - len(self._backlog)) * self._backlog.expected("frame")
+            raise _overloaded(self._waiting, self._backlog.seconds + turns / self._threads)
         self._waiting += count
         try:
             yield
@@ -223,24 +220,13 @@ class Intake:
         Raises:
             Overloaded: it would not.
         """
-        pooled, seconds, now = self._pooled.total(), self._wait(), self._clock()
-        late = deadline is not None and now + seconds + self._expected("picture", size) > deadline
+        pooled, seconds, now = len(self._backlog), self._backlog.seconds, self._clock()
+        ready = now + seconds + self._backlog.expected("picture", size)
+        late = deadline is not None and ready > deadline
         overfull = self._shedder.sheds(pooled + 1, seconds, now)
         if overfull or (pooled and late):
             self._refused("deadline" if late else "intake_full")
             raise _overloaded(pooled, seconds)
-
-    def _wait(self) -> float:
-        """Seconds until the threads should have done all that is pooled."""
-        seconds = 0.0
-        for kind, count in self._pooled.items():
-            slope, base = self._costs[kind].fit()
-            seconds += slope * self._sizes[kind] + base * count
-        return seconds / self._threads
-
-    def _expected(self, kind: str, size: int = 1) -> float:
-        """Seconds that such work should take a thread; 0 where nothing is known."""
-        return self._costs[kind].seconds(size, size)
 
     async def _run(
         self, kind: str, call: Callable[[], T], deadline: float | None = None, size: int = 1
@@ -248,8 +234,7 @@ class Intake:
         span = _Span()
         leave = partial(self._leave, kind, size, span)
         future = self._pool.submit(self._timed, call, span)
-        self._pooled[kind] += 1
-        self._sizes[kind] += size
+        self._backlog.enter(kind, size)
         try:
             return await asyncio.wrap_future(future), span
         except asyncio.CancelledError:
@@ -265,12 +250,9 @@ class Intake:
                 leave()
 
     def _leave(self, kind: str, size: int, span: _Span) -> None:
-        self._pooled[kind] -= 1
-        self._sizes[kind] -= size
-        seconds = span.ended - span.began
-        # What fails at once, since it is no picture, does not tell how long one takes.
-        if span.ended and (not span.failed or seconds > self._expected(kind, size)):
-            self._costs[kind].learn(size, seconds)
+        self._backlog.leave(kind, size)
+        if span.ended:
+            self._backlog.learn(kind, size, span.ended - span.began, failed=span.failed)
 
     def _timed(self, call: Callable[[], T], span: _Span) -> T:
         span.began = self._clock()

@@ -187,7 +187,7 @@ def explain(
 
 @app.command()
 def video(
-    sources: Annotated[list[Path], typer.Argument(help="a video; several, and folders of them")],
+    videos: Annotated[list[Path], typer.Argument(help="a video; several, and folders of them")],
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="MP4 to write, drawn on; a folder for several"),
@@ -223,24 +223,25 @@ def video(
     The exit status is 1 if the model could not answer for a frame, and if a video
     breaks off; its CSV holds the frames before that then.
     """
-    from service.commands import sources as files
+    from service.commands import sources
     from service.commands import video as command
 
-    several = len(sources) > 1 or sources[0].is_dir()
+    several = len(videos) > 1 or videos[0].is_dir()
     if several:
         check_folders((output, ".mp4"), (table, ".csv"))
         try:
-            jobs = command.in_folders(sources, output, table)
+            found = command.in_folders(videos, output, table)
         except BadInput as error:
             raise typer.BadParameter(str(error)) from error
-        if others := files.left_out(sources, files.VIDEOS):
+        if others := sources.left_out(videos, sources.VIDEOS):
             typer.echo(f"passed over: {others}", err=True)
+        jobs = [job for job in found if not job.done]
+        if len(jobs) < len(found):
+            told = f"{len(found) - len(jobs)} of {len(found)} were looked at before"
+            typer.echo(told, err=True)
     else:
-        check_outputs(sources[0], (output, ".mp4"), (table, ""))
-        jobs = [command.Job(sources[0], output, table)]
-    if several and (done := [job for job in jobs if job.done]):
-        typer.echo(f"{len(done)} of {len(jobs)} were looked at before", err=True)
-        jobs = [job for job in jobs if not job.done]
+        check_outputs(videos[0], (output, ".mp4"), (table, ""))
+        jobs = [command.Job(videos[0], output, table)]
     settings = _settings(url, device, precision)
     query = {
         "every": every,

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -34,11 +34,10 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Span:
-    """When a call ran, on the monotonic clock; 0 as long as it has not; and whether it failed."""
+    """When a call ran, on the monotonic clock; 0 as long as it has not."""
 
     began: float = 0.0
     ended: float = 0.0
-    failed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,8 +231,8 @@ class Intake:
         self, kind: str, call: Callable[[], T], deadline: float | None = None, size: int = 1
     ) -> tuple[T, _Span]:
         span = _Span()
-        leave = partial(self._leave, kind, size, span)
         future = self._pool.submit(self._timed, call, span)
+        leave = partial(self._leave, kind, size, span, future)
         self._backlog.enter(kind, size)
         try:
             return await asyncio.wrap_future(future), span
@@ -249,17 +248,16 @@ class Intake:
             else:
                 leave()
 
-    def _leave(self, kind: str, size: int, span: _Span) -> None:
+    def _leave(self, kind: str, size: int, span: _Span, future: Future[T]) -> None:
         self._backlog.leave(kind, size)
         if span.ended:
-            self._backlog.learn(kind, size, span.ended - span.began, failed=span.failed)
+            failed = future.exception() is not None
+            self._backlog.learn(kind, size, span.ended - span.began, failed=failed)
 
     def _timed(self, call: Callable[[], T], span: _Span) -> T:
         span.began = self._clock()
         try:
-            result = call()
-            span.failed = False
-            return result
+            return call()
         finally:
             span.ended = self._clock()
 

@@ -53,20 +53,19 @@ def rates() -> Iterator[tuple[str, float, str]]:
 def table() -> str:
     """Markdown, a row for each kind of work."""
     cores = read("serving.json")["machine"]["cores"]
-    head = (
-        f"| work | a second, {cores} cores | a core | replicas of {cores} cores for {LOAD} a second"
-    )
-    rows = [f"{head} | measured by |", "|---|---|---|---|---|"]
+    replicas = f"{cores}-core replicas for {LOAD} per second"
+    head = f"| work | per second, {cores} cores | per core | {replicas} | measured by |"
+    rows = [head, "|---|---|---|---|---|"]
     for what, rate, command in rates():
-        replicas = ceil(LOAD / (rate * BUSY))
-        rows.append(f"| {what} | {rate:.0f} | {rate / cores:.0f} | {replicas} | `{command}` |")
+        needed = ceil(LOAD / (rate * BUSY))
+        rows.append(f"| {what} | {rate:.0f} | {rate / cores:.0f} | {needed} | `{command}` |")
     return "\n".join(rows) + "\n"
 
 
 def memory() -> str:
     """Markdown, a row for each precision."""
     serving = read("serving.json")
-    names = ("all, idle", "all, at most", "the front", "a model process")
+    names = ("total, idle", "total, peak", "front-end process", "one model process")
     rows = [
         "| memory, MB | " + " | ".join(names) + " | ready after, s |",
         "|---|---|---|---|---|---|",

@@ -9,4 +9,4 @@ FAILED_STARTS = 3
 
 def pause(failed_starts: int) -> float:
     """Seconds to wait after so many starts in a row that failed: 0, 1, 3, 7, ..."""
-    return min(MAX_PAUSE, 2.0**failed_starts - 1)
+    return min(MAX_PAUSE, 2.0 ** min(failed_starts, 10) - 1)  # more overflows in the end

@@ -87,10 +87,8 @@ class RemoteModel:
             StoreError: the model cannot be had; the message says why.
             WorkerLost: the process ended or was too slow.
         """
-        self._watch = launching = asyncio.create_task(self._launch())  # which `stop` ends, too
-        process = await launching
-        self._watch = asyncio.create_task(self._supervise(process))
-        return process.info
+        self._watch = starting = asyncio.create_task(self._start())  # which `stop` ends, too
+        return await starting
 
     def start_later(self) -> None:
         """Start the process while others work; it can be asked once it is warm."""
@@ -136,6 +134,11 @@ class RemoteModel:
             await asyncio.wait(ending)  # a process may be just starting, or ending
         if self._process:
             await self._process.end()
+
+    async def _start(self) -> ModelInfo:
+        process = await self._launch()
+        self._watch = asyncio.create_task(self._supervise(process))
+        return process.info
 
     async def _launch(self) -> WorkerProcess:
         process = await WorkerProcess.launch(self._argv, self._start_timeout)

@@ -348,6 +348,17 @@ async def test_a_start_that_is_stopped_goes_no_further() -> None:
     assert starting.cancelled()
 
 
+async def test_one_that_is_stopped_just_as_it_has_started_is_not_started_again() -> None:
+    model = RemoteModel(processes.argv(processes.sound), start_timeout=30)
+    starting = asyncio.create_task(model.start())
+    await until(lambda: model.up)
+    assert not starting.done()
+    await model.stop()
+    await asyncio.wait([starting])
+    await settle()
+    assert model.restarts == 0
+
+
 async def test_while_a_grown_process_answers_its_model_is_sound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,7 +123,7 @@ class Engine:
             yield engine
         finally:
             await core.close()
-            await asyncio.to_thread(engine._intake.close)  # what has begun is waited for
+            await engine._intake.close()
 
     async def ready(self) -> bool:
         """Whether requests are welcome: warmed, up and not draining."""

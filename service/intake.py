@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from service import imaging
 from service.backlog import Backlog
-from service.errors import Overloaded, TooLarge
+from service.errors import NotReady, Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
 from service.limits import LoadShedder
 from service.records import FACE_SIZE, Box, Face, FaceImage, FaceMode, Picture
@@ -109,6 +109,7 @@ class Intake:
         self._waiting = 0
         self._backlog = Backlog(threads)
         self._turns = asyncio.Semaphore(threads + 1)
+        self._closed = False
 
     async def detect(
         self,
@@ -129,6 +130,7 @@ class Intake:
         Raises:
             BadInput: whatever `decode` finds wrong.
             Overloaded: too many pictures wait.
+            NotReady: the service is shutting down.
         """
         size = max(1, size)  # without a byte it is refused like any other
         self._check_wait(size, deadline)
@@ -175,6 +177,7 @@ class Intake:
 
         Raises:
             Overloaded: too many calls wait.
+            NotReady: the service is shutting down.
         """
         with self.reserve(1):
             return await self._step(step, partial(function, *args, **kwargs))
@@ -209,9 +212,10 @@ class Intake:
         finally:
             self._waiting -= count
 
-    def close(self) -> None:
-        """Drop what has not begun."""
-        self._pool.shutdown(cancel_futures=True)
+    async def close(self) -> None:
+        """Drop what has not begun, whose callers are told, and wait for what has."""
+        self._closed = True
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
     def _check_wait(self, size: int, deadline: float | None) -> None:
         """Whether one more would be looked at soon enough.
@@ -230,6 +234,8 @@ class Intake:
     async def _run(
         self, kind: str, call: Callable[[], T], deadline: float | None = None, size: int = 1
     ) -> tuple[T, _Span]:
+        if self._closed:
+            raise _closed()
         span = _Span()
         future = self._pool.submit(self._timed, call, span)
         leave = partial(self._leave, kind, size, span, future)
@@ -237,6 +243,8 @@ class Intake:
         try:
             return await asyncio.wrap_future(future), span
         except asyncio.CancelledError:
+            if self._closed and not _cancelled_by_caller():
+                raise _closed() from None
             if future.cancel():  # it had not begun
                 late = deadline is not None and self._clock() >= deadline
                 self._dropped("expired" if late else "cancelled")
@@ -285,6 +293,16 @@ class Intake:
         detect = self._clock() - decoded
         crop_to_image = tuple(frame.matrix() for frame in frames)
         return DetectedImage(picture, faces, crop_to_image, crops, start, decoded - start, detect)
+
+
+def _closed() -> NotReady:
+    return NotReady("the service is shutting down: try again")
+
+
+def _cancelled_by_caller() -> bool:
+    """Whether the running task was cancelled, rather than only the call that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _overloaded(waiting: int, seconds: float) -> Overloaded:

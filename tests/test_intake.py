@@ -2,15 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from math import inf
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from service.errors import NotAnImage, Overloaded
+from service.errors import NotAnImage, NotReady, Overloaded
 from service.faces import FaceDetector
 from service.intake import Intake
 from service.limits import FREE_QUEUE, OVERLOAD_HOLD
@@ -47,8 +47,8 @@ class Door:
         return asyncio.create_task(looking)
 
 
-@contextmanager
-def door(max_waiting: int = 10, max_wait: float = inf) -> Iterator[Door]:
+@asynccontextmanager
+async def door(max_waiting: int = 10, max_wait: float = inf) -> AsyncIterator[Door]:
     dropped: list[str] = []
     refused: list[str] = []
     intake = Intake(
@@ -65,11 +65,11 @@ def door(max_waiting: int = 10, max_wait: float = inf) -> Iterator[Door]:
         yield held
     finally:
         held.open.set()
-        intake.close()
+        await intake.close()
 
 
 async def test_a_picture_whose_caller_has_gone_is_not_decoded() -> None:
-    with door() as d:
+    async with door() as d:
         first, gone, stays = d.detect("first"), d.detect("gone"), d.detect("stays")
         await settle()
         gone.cancel()
@@ -81,7 +81,7 @@ async def test_a_picture_whose_caller_has_gone_is_not_decoded() -> None:
 
 
 async def test_a_picture_that_is_given_up_after_its_deadline_has_expired() -> None:
-    with door() as d:
+    async with door() as d:
         first, late = d.detect("first"), d.detect("late", deadline=5)
         await settle()
         d.now = 6
@@ -93,8 +93,23 @@ async def test_a_picture_that_is_given_up_after_its_deadline_has_expired() -> No
     assert d.dropped == ["expired"]
 
 
+async def test_who_still_waits_or_comes_when_the_pool_is_closed_is_told() -> None:
+    async with door() as d:
+        begun, waits = d.detect("begun"), d.detect("waits")
+        assert await asyncio.to_thread(d.begun.wait, 30)
+        await settle()
+        closing = asyncio.create_task(d.intake.close())
+        with pytest.raises(NotReady):
+            await waits
+        with pytest.raises(NotReady):
+            await d.detect("comes")
+        d.open.set()
+        await asyncio.gather(begun, closing)
+    assert d.decoded == ["begun"]
+
+
 async def test_a_picture_that_is_being_decoded_is_not_counted_as_dropped() -> None:
-    with door() as d:
+    async with door() as d:
         begun = d.detect("begun")
         assert await asyncio.to_thread(d.begun.wait, 30)
         begun.cancel()
@@ -104,7 +119,7 @@ async def test_a_picture_that_is_being_decoded_is_not_counted_as_dropped() -> No
 
 
 async def test_one_that_has_gone_leaves_its_place_to_another() -> None:
-    with door(max_waiting=2) as d:
+    async with door(max_waiting=2) as d:
         first, gone = d.detect("first"), d.detect("gone")
         await settle()
         with pytest.raises(Overloaded):
@@ -128,7 +143,7 @@ async def used_to_seconds(d: Door) -> None:
 
 
 async def test_one_that_could_not_be_looked_at_in_time_is_refused_and_told_when_to_come() -> None:
-    with door() as d:
+    async with door() as d:
         await used_to_seconds(d)
         waiting = [d.detect("first"), d.detect("second")]
         await settle()
@@ -144,7 +159,7 @@ async def test_one_that_could_not_be_looked_at_in_time_is_refused_and_told_when_
 
 
 async def test_a_thread_is_not_free_before_it_has_ended_what_nobody_waits_for_any_more() -> None:
-    with door() as d:
+    async with door() as d:
         await used_to_seconds(d)
         d.begun.clear()
         left = d.detect("left")
@@ -166,7 +181,7 @@ async def test_pictures_that_fail_or_take_too_long_tell_how_long_one_takes_too()
         d.decode("broken")
         raise NotAnImage("broken")
 
-    with door() as d:
+    async with door() as d:
         d.open.set()
         for _ in range(100):
             with pytest.raises(NotAnImage):
@@ -185,7 +200,7 @@ async def test_pictures_that_fail_or_take_too_long_tell_how_long_one_takes_too()
 async def test_after_a_large_picture_small_ones_are_expected_to_take_as_long_as_before(
     before: int,
 ) -> None:
-    with door() as d:
+    async with door() as d:
         d.open.set()
         for size in [*[1] * before, 100]:
             await d.detect("learned from", size=size)
@@ -200,7 +215,7 @@ async def test_after_a_large_picture_small_ones_are_expected_to_take_as_long_as_
 
 
 async def test_those_that_came_before_anything_was_known_count_as_what_is_known_now() -> None:
-    with door() as d:
+    async with door() as d:
         may_end = threading.Event()
 
         def take_a_second() -> Picture:
@@ -224,7 +239,7 @@ async def test_what_is_no_picture_does_not_tell_that_pictures_take_no_time() -> 
     def broken() -> Picture:
         raise NotAnImage("broken")
 
-    with door() as d:
+    async with door() as d:
         await used_to_seconds(d)
         for _ in range(100):
             with pytest.raises(NotAnImage):
@@ -238,7 +253,7 @@ async def test_what_is_no_picture_does_not_tell_that_pictures_take_no_time() -> 
 
 
 async def test_what_is_drawn_does_not_count_as_looking_at_a_picture() -> None:
-    with door() as d:
+    async with door() as d:
         await used_to_seconds(d)
         d.open.set()
         await d.intake.run("draw", d.decode, "drawn", 1000)
@@ -250,7 +265,7 @@ async def test_what_is_drawn_does_not_count_as_looking_at_a_picture() -> None:
 
 
 async def test_where_all_places_are_taken_one_is_told_how_long_those_before_it_take() -> None:
-    with door(max_waiting=3) as d:
+    async with door(max_waiting=3) as d:
         await used_to_seconds(d)
         waiting = [d.detect(f"{number}") for number in range(3)]
         await settle()
@@ -262,7 +277,7 @@ async def test_where_all_places_are_taken_one_is_told_how_long_those_before_it_t
 
 
 async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long() -> None:
-    with door(max_waiting=1000, max_wait=100) as d:
+    async with door(max_waiting=1000, max_wait=100) as d:
         await used_to_seconds(d)
         crowd = [d.detect("one of a crowd") for _ in range(FREE_QUEUE)]
         await settle()
@@ -277,7 +292,7 @@ async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long() -
 async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_for_a_while() -> (
     None
 ):
-    with door(max_waiting=1000, max_wait=2.5) as d:
+    async with door(max_waiting=1000, max_wait=2.5) as d:
         await used_to_seconds(d)
         crowd = [d.detect("one of a crowd") for _ in range(FREE_QUEUE)]
         await settle()
@@ -297,7 +312,7 @@ async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_
 
 
 async def test_a_crowd_that_moves_on_quickly_may_grow() -> None:
-    with door(max_waiting=1000, max_wait=1000) as d:
+    async with door(max_waiting=1000, max_wait=1000) as d:
         await used_to_seconds(d)
         crowd = [d.detect("one of a crowd") for _ in range(FREE_QUEUE + 1)]
         await settle()
@@ -307,7 +322,7 @@ async def test_a_crowd_that_moves_on_quickly_may_grow() -> None:
 
 
 async def test_one_of_many_pictures_never_waits_before_a_single_one() -> None:
-    with door() as d:
+    async with door() as d:
         many = [
             asyncio.create_task(d.intake.detect_in_turn(lambda: d.decode("bulk"), "whole"))
             for _ in range(9)
@@ -322,7 +337,7 @@ async def test_one_of_many_pictures_never_waits_before_a_single_one() -> None:
 
 async def test_a_whole_picture_is_stretched_to_a_face_as_it_lies() -> None:
     """The last pixel's middle of the crop is that of the picture, in either direction."""
-    with door() as d:
+    async with door() as d:
         d.open.set()
         tall = np.zeros((128, 64, 3), dtype=np.uint8)
         scene = await d.intake.detect(lambda: tall, "whole", size=1)

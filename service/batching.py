@@ -247,11 +247,10 @@ class Batcher(Generic[WorkerT]):
         if not batch:
             return
         try:
-            answered = await queue.lane.run(slot.worker, [entry.item for entry in batch])
+            await self._run(slot, queue, batch, sent)
+        except WorkerLost:
+            raise
         except ModelFailure as error:
-            self._tracer.batch_span(queue.lane.name, batch, sent, self._clock(), error)
-            if isinstance(error, WorkerLost):
-                raise
             if isinstance(error, OutOfMemory):
                 queue.cap = max(1, min(queue.cap, len(batch) // 2))
                 log.warning("out of memory", lane=queue.lane.name, batch=len(batch), cap=queue.cap)
@@ -261,18 +260,30 @@ class Batcher(Generic[WorkerT]):
             middle = len(batch) // 2
             for half in (batch[:middle], batch[middle:]):
                 await self._answer(slot, queue, half, self._clock())
-            return
+
+    async def _run(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
+        """Have a worker answer a batch, and learn from how long it takes."""
+        failure: ModelFailure | None = None
+        try:
+            answered = await queue.lane.run(slot.worker, [entry.item for entry in batch])
+        except ModelFailure as error:
+            failure = error
         begun = max(sent, slot.finished)  # what was sent ahead had to wait for the one before it
         slot.finished = self._clock()
-        self._tracer.batch_span(queue.lane.name, batch, begun, slot.finished, None)
-        queue.pace.learn(len(batch), max(answered.seconds, slot.finished - begun))
+        took = slot.finished - begun
+        self._tracer.batch_span(queue.lane.name, batch, begun, slot.finished, failure)
+        if failure:
+            if not isinstance(failure, WorkerLost):  # a crash or a hang is not the lane's fault
+                queue.virtual_time += took / queue.lane.weight
+            raise failure
+        queue.virtual_time += answered.seconds / queue.lane.weight
+        queue.cost.learn(len(batch), answered.seconds)
+        queue.pace.learn(len(batch), max(answered.seconds, took))
         self._resolve(queue, batch, answered, begun)
 
     def _resolve(
         self, queue: Queue, batch: Entries, answered: BatchResult[Any], begun: float
     ) -> None:
-        queue.cost.learn(len(batch), answered.seconds)
-        queue.virtual_time += answered.seconds / queue.lane.weight
         waits = [begun - entry.enqueued for entry in batch]
         now = self._clock()
         for entry, result, waited in zip(batch, answered.results, waits, strict=True):

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.errors import ModelFailure
 from service.lanes import share
 from service.worker_pool import LEAD
 from tests.batching.harness import Harness, Notes, harness
-from tests.fakes import CrampedWorker, FakeWorker, face
+from tests.fakes import POISON, CrampedWorker, FakeWorker, PoisonedWorker, face
 from tests.waiting import settle
 
 pytestmark = pytest.mark.anyio
@@ -175,6 +176,24 @@ class TestSendingAhead:
             now[0] = 2.5
             worker.gate.set()
             await asyncio.gather(running, request)
+        assert notes.batches[-1] == ("interactive", [0.5], 2.0)
+
+    async def test_it_waits_as_long_where_the_batch_before_it_fails(self) -> None:
+        now, notes = [0.0], Notes()
+        worker = PoisonedWorker(seconds=2.0)
+        async with harness(worker, notes=notes, clock=lambda: now[0]) as d:
+            await d.submit(0)
+            worker.gate.clear()
+            failing = d.ask(POISON)
+            await settle()
+            now[0] = 2.0
+            request = d.ask(2)
+            await settle()
+            assert worker.batches == [[0], [POISON], [2]]
+            now[0] = 2.5
+            worker.gate.set()
+            answers = await asyncio.gather(failing, request, return_exceptions=True)
+        assert isinstance(answers[0], ModelFailure)
         assert notes.batches[-1] == ("interactive", [0.5], 2.0)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from service.errors import ModelFailure
 from service.lanes import BatchResult
 from service.records import FaceImage, Scores
 from service.worker_pool import MAX_PASSED_OVER, RECENT
@@ -43,6 +44,33 @@ async def test_a_lane_that_was_served_alone_has_the_same_share_afterwards() -> N
         await asyncio.gather(*requests)
     first = [batch[0] for batch in worker.batches][50:60]
     assert 4 <= sum(value < 100 for value in first) <= 6
+
+
+async def test_a_lane_whose_batches_fail_has_no_more_than_its_share() -> None:
+    now = [0.0]
+
+    async def take(worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
+        batch = await run(worker, faces)
+        now[0] += 0.01
+        return BatchResult(batch.results, 0.01)
+
+    async def fail(worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
+        await take(worker, faces)
+        raise ModelFailure("cannot compute this")
+
+    worker = FakeWorker()
+    sound, failing = lane("bulk", run=take, max_batch=1), lane("explain", run=fail, max_batch=1)
+    async with harness(worker, lanes=[sound, failing], clock=lambda: now[0]) as d:
+        worker.gate.clear()
+        first = d.ask(0)
+        await settle()
+        requests = [d.ask(value, lane=failing) for value in range(100, 110)]
+        requests += [d.ask(value) for value in range(10)]
+        await settle()
+        worker.gate.set()
+        await asyncio.gather(first, *requests, return_exceptions=True)
+    served = [batch[0] for batch in worker.batches][1:11]
+    assert 4 <= sum(value < 100 for value in served) <= 6
 
 
 class TestMakingWay:

@@ -142,19 +142,20 @@ class FrontProcess:
     async def _launch(self) -> tuple[Process, RpcConnection, Session]:
         ours, theirs = socket.socketpair()
         numbers = [each.fileno() for each in self._sockets]
-        try:
-            with theirs:
+        with theirs:
+            reader, writer = await asyncio.open_connection(sock=ours)
+            try:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-m", "service.front", *map(str, numbers)),
                     stdin=theirs.fileno(),
                     pass_fds=numbers,
                     start_new_session=True,  # Ctrl-C is for the supervisor, which drains
                 )
-        except BaseException:
-            ours.close()
-            raise
+            except BaseException:
+                writer.close()
+                raise
         session = self._session()
-        connection = RpcConnection(*await asyncio.open_connection(sock=ours), session.answer)
+        connection = RpcConnection(reader, writer, session.answer)
         connection.tell(self._configuration.header)
         return process, connection, session
 
@@ -189,6 +190,7 @@ class FrontProcess:
             for task in tasks:
                 task.cancel()
             connection.close()
+            await asyncio.wait(tasks)  # what the front asked ends before its session does
 
     def _tell(self) -> None:
         if self._connection and self._draining:

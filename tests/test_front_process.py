@@ -103,6 +103,36 @@ async def test_a_first_front_that_does_not_get_ready_stops_the_start(
             await asyncio.wait_for(front.keep(), 30)
 
 
+def children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+async def test_whenever_a_start_is_ended_it_leaves_no_process_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "hangs"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    async with Core.open(Settings(workers=1), lambda _: processes.argv(processes.sound)) as core:
+        monkeypatch.setattr(sys, "executable", str(program))
+        others = children()
+        for turns in range(10):
+            front = FrontProcess(
+                [],
+                Message({}),
+                lambda: Session(core, core.healthy, nothing),
+                lost_none,
+                start_timeout=60,
+            )
+            keeping = asyncio.create_task(front.keep())
+            await until(lambda: children() != others)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            keeping.cancel()
+            await asyncio.wait([keeping])
+            assert children() == others
+
+
 @dataclass
 class Quiet:
     """The keeper of quiet fronts, and what they note."""

@@ -1,34 +1,34 @@
-"""Who may join a lane's queue, who is refused, who waits for room, and who has left."""
+"""Who may join a lane's queue, who is refused, who waits for room, and who leaves it unserved."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from service.errors import NotReady, Overloaded, TooLarge
-from service.queues import Entries, Queue, wait
+from service.queues import Entries, Queue, predicted_wait
 from service.worker_pool import WorkerPool
 
 
 class Observer(Protocol):
-    """Who is told what the batcher does, for metrics."""
+    """Is told what the batcher does, for metrics."""
 
     def waiting(self, lane: str, items: int) -> None:
         """So many items wait now."""
 
     def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:
-        """A batch was answered: how long each item waited, how long the model took."""
+        """A batch was answered: how long each item waited, and how long the model took."""
 
     def rejected(self, reason: str) -> None:
         """A request was refused."""
 
     def failed(self, lane: str) -> None:
-        """An item was given up, since the model could not answer for it."""
+        """The model could not answer for an item."""
 
     def dropped(self, reason: str) -> None:
-        """An item was dropped before it was computed, since nobody waits for it any more."""
+        """An item was dropped before it was computed, since nobody needs its answer any more."""
 
 
 class Admission:
-    """The way into the queues and out of them, except by being served."""
+    """Lets calls into the queues, and takes out those that are not to be served."""
 
     def __init__(
         self,
@@ -36,22 +36,22 @@ class Admission:
         pool: WorkerPool[Any],
         observer: Observer,
         clock: Callable[[], float],
-        filled: Callable[[], None],
+        wake: Callable[[], None],
     ) -> None:
         """Open.
 
         Args:
-            queues: one a lane.
+            queues: one per lane.
             pool: the workers.
             observer: told what happens.
             clock: monotonic seconds.
-            filled: called when there is something to do.
+            wake: called when there is something to do.
         """
         self._queues = queues
         self._pool = pool
         self._observer = observer
         self._clock = clock
-        self._filled = filled
+        self._wake = wake
         self._closed = False
 
     def admit(self, queue: Queue, entries: Entries) -> None:
@@ -70,10 +70,10 @@ class Admission:
         self._put(queue, entries, now)
 
     def check(self, queue: Queue, items: int, deadline: float | None) -> float:
-        """Whether so many could join now.
+        """Check whether so many items could join now.
 
         Returns:
-            Seconds until they should be answered; 0 where nothing is known.
+            Seconds until they should be answered; 0 if nothing is known yet.
 
         Raises:
             ServiceError: they would be refused, as `Batcher.submit` says.
@@ -82,11 +82,11 @@ class Admission:
         if not self._pool.up:
             raise self._not_ready("no model process is up: try again shortly")
         now = self._clock()
-        seconds = self.wait(queue, now)
+        seconds = self._wait(queue, now)
         crowd = len(queue) + items
         if not queue.has_room(items) or queue.shedder.sheds(crowd, seconds, now):
             raise self._overloaded("queue_full", queue, seconds)
-        answered = seconds + queue.work(min(queue.cap, crowd))
+        answered = seconds + queue.seconds_for(min(queue.cap, crowd))
         if deadline and seconds and now + answered + queue.margin.seconds > deadline:
             raise self._overloaded("deadline", queue, seconds)
         return answered
@@ -102,7 +102,7 @@ class Admission:
         self.admit_parked(queue)
 
     def admit_parked(self, queue: Queue) -> None:
-        """The queue's length has changed: let those in who wait for room."""
+        """Let in calls that wait for room, as the queue's length has changed."""
         now = self._clock()
         while queue.parked:
             entries = queue.parked[0]
@@ -115,7 +115,7 @@ class Admission:
         self.report_depth(queue)
 
     def withdraw(self, queue: Queue, entries: Entries) -> None:
-        """Its caller goes: what has not been answered is not wanted any more."""
+        """Forget a call whose caller goes, with or without its answers."""
         if entries in queue.parked:
             queue.parked.remove(entries)
             gone = entries
@@ -128,10 +128,10 @@ class Admission:
             if not entry.future.done():
                 entry.future.cancel()
             elif not entry.future.cancelled():
-                entry.future.exception()  # seen: the caller gets the first error only
+                entry.future.exception()  # retrieved: the caller gets only the first error
 
     def drop(self, entries: Entries, now: float) -> None:
-        """Give entries up that were not computed, and tell why."""
+        """Count entries that will not be computed, and tell the callers of those that are late."""
         for entry in entries:
             if entry.late(now):
                 entry.expire()
@@ -140,34 +140,33 @@ class Admission:
                 self._observer.dropped("cancelled")
 
     def close(self) -> None:
-        """Admit nothing more; whoever still waits is told that the service is shutting down."""
+        """Admit nothing more, and tell all who wait that the service is shutting down."""
         self._closed = True
-        self.give_up("the service is shutting down: try again")
+        self.fail_waiting("the service is shutting down: try again")
 
-    def give_up(self, why: str) -> None:
-        """Whoever waits is told that nothing will come of it now."""
+    def fail_waiting(self, why: str) -> None:
+        """Fail everything that waits."""
         for queue in self._queues:
             for entry in queue.clear():
                 entry.fail(NotReady(why))
             self.report_depth(queue)
 
-    def wait(self, queue: Queue, now: float) -> float:
-        """Seconds until a worker gets to what joins now."""
-        if self._pool.idle and not any(map(len, self._queues)):
-            return 0.0
-        return wait(queue, self._queues, self._pool.remaining_seconds(now), self._pool.up)
-
     def report_depth(self, queue: Queue) -> None:
         """Tell the observer how many wait."""
         self._observer.waiting(queue.lane.name, len(queue))
 
+    def _wait(self, queue: Queue, now: float) -> float:
+        if self._pool.idle and not any(map(len, self._queues)):
+            return 0.0
+        return predicted_wait(queue, self._queues, self._pool.remaining_seconds(now), self._pool.up)
+
     def _put(self, queue: Queue, entries: Entries, now: float) -> None:
         if not len(queue):
-            # A lane that comes back starts level with the one served last; it saved nothing up.
+            # A lane that was empty starts level with the one served last: idling saves up nothing.
             queue.virtual_time = max(queue.virtual_time, self._pool.virtual_time)
         queue.put(entries, now)
         self.report_depth(queue)
-        self._filled()
+        self._wake()
 
     def _check_possible(self, queue: Queue, items: int) -> None:
         if self._closed:

@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 
-from service.lanes import Cost
+from service.forecasts import Cost
 
 
 class Backlog:

@@ -1,8 +1,8 @@
 """Dynamic batching: many requests, few model passes.
 
-A free worker takes what waits at once, so that batches form only while the workers are busy and
-an idle service adds no delay. Each lane of work has a bounded queue; free workers go to the lane
-that has used the least of its share, and some are kept for urgent work where it is expected.
+A free worker takes what waits at once: batches form only while all workers are busy, and an idle
+service adds no delay. Each lane has a bounded queue; a free worker goes to the lane that has used
+the least of its share, and some are kept free where urgent work is expected.
 """
 
 import asyncio
@@ -10,25 +10,30 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import Any, Generic
 
 import structlog
 
 from service.admission import Admission, Observer
 from service.errors import ModelFailure, NotReady, OutOfMemory, WorkerLost
-from service.lanes import BatchResult, ItemT, Lane, ResultT, share
-from service.queues import Answer, Entries, Entry, Queue
+from service.lanes import Answer, BatchResult, ItemT, Lane, ResultT
+from service.queues import Entries, Entry, Queue
 from service.tracer import UNTRACED, Tracer
-from service.worker_pool import RECENT, Slot, WorkerPool, WorkerT, choose
+from service.worker_pool import RECENT, Slot, WorkerPool, WorkerT, choose, share
 
 log = structlog.get_logger(__name__)
 
 OUTAGE = 120.0
-"""Seconds for which those who can wait do so while no worker is up."""
+"""Longest that callers wait while no worker is up, in seconds."""
 
 
 class Batcher(Generic[WorkerT]):
-    """Brings the items of many callers to a few workers, in order of arrival within a lane."""
+    """Brings the items of many callers to a few workers, first come, first served in each lane.
+
+    Attributes:
+        healthy: False once one of its tasks has failed, which should never happen.
+    """
 
     def __init__(
         self,
@@ -46,10 +51,9 @@ class Batcher(Generic[WorkerT]):
         self._pool = WorkerPool(workers)
         queues = list(self._queues.values())
         self._admission = Admission(queues, self._pool, observer, clock, self._changed.set)
-        self._down_since: float | None = None
+        self._outage_ends = inf
         self._tasks: set[asyncio.Task[None]] = set()
         self.healthy = True
-        """False once one of its tasks has failed, which none should."""
         self._spawn(self._dispatch())
 
     async def submit(
@@ -60,22 +64,22 @@ class Batcher(Generic[WorkerT]):
         deadline: float | None = None,
         wait: bool = False,
     ) -> list[Answer[ResultT]]:
-        """Have items worked on; all are accepted or none.
+        """Have items computed; all of them are accepted or none.
 
         Cancelling the call drops what has not been computed yet.
 
         Args:
-            lane: what is to be done with them.
+            lane: what to do with them.
             items: what the model is asked about.
-            deadline: moment on the batcher's clock after which nobody needs the answer: what has
+            deadline: moment on the batcher's clock after which nobody needs the answer; what has
                 not been computed by then is dropped.
-            wait: wait for room instead of being refused, first come, first served. Those who
-                wait leave half of the lane to those who do not. They also wait for a model
-                process that is being restarted, for `OUTAGE`.
+            wait: wait for room instead of being refused. Callers that wait are let in in order of
+                arrival, and leave half of the lane to those that do not wait. They also wait for
+                a model process that is being restarted, for up to `OUTAGE`.
 
         Raises:
-            Overloaded: the lane has no room for all of them, or will not get to them in time.
-            TooLarge: the lane could never hold all of them.
+            Overloaded: the lane has no room for all of them, or could not answer in time.
+            TooLarge: they are more than the lane may ever hold.
             NotReady: no worker is up, or the service is shutting down.
             DeadlineExceeded: the deadline passed before the model was free.
             ModelFailure: the model could not answer for one of them.
@@ -96,7 +100,7 @@ class Batcher(Generic[WorkerT]):
     def check(
         self, lane: Lane[WorkerT, ItemT, ResultT], items: int, deadline: float | None = None
     ) -> None:
-        """Tell before anything is spent on so many items whether `submit` would refuse them.
+        """Check whether `submit` would refuse so many items, before anything is spent on them.
 
         Raises:
             ServiceError: it would, with this error.
@@ -104,7 +108,7 @@ class Batcher(Generic[WorkerT]):
         self._admission.check(self._queues[lane], items, deadline)
 
     async def close(self) -> None:
-        """Stop taking batches; whoever still waits is told that the service is shutting down."""
+        """Stop, and tell all who still wait that the service is shutting down."""
         self._admission.close()
         for task in self._tasks:
             task.cancel()
@@ -114,43 +118,43 @@ class Batcher(Generic[WorkerT]):
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_done)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self.healthy = False
             log.error("the batcher failed", exc_info=error)
 
     async def _dispatch(self) -> None:
-        """Send batches to the workers, as soon as there is one that one of them may begin."""
+        """Send batches to workers as soon as one may begin."""
         while True:
             self._changed.clear()
             now = self._clock()
             while self._waiting and any(self._begin(slot, now) for slot in self._pool.slots):
                 now = self._clock()
-            await self._change(self._pause(now))
+            self._check_outage(now)
+            await self._wait_for_change(self._pause(now))
+
+    def _check_outage(self, now: float) -> None:
+        """Fail everything that waits if no worker has been up for long."""
+        if self._pool.up or not self._waiting:
+            self._outage_ends = inf
+        elif self._outage_ends == inf:
+            self._outage_ends = now + OUTAGE
+        elif now >= self._outage_ends:
+            self._outage_ends = inf
+            self._admission.fail_waiting("no model process has come back: try again later")
 
     def _pause(self, now: float) -> float | None:
-        """Seconds until something else may be done though nothing has changed; None for never.
-
-        Where no worker has come back for long, whoever waits is told.
-        """
-        if not self._waiting or self._pool.up:
-            self._down_since = None
-            return self._pool.pause(now) if self._waiting else None
-        if self._down_since is None:
-            self._down_since = now
-        left = self._down_since + OUTAGE - now
-        if left > 0:
-            return left
-        self._down_since = None
-        self._admission.give_up("no model process has come back: try again later")
-        return None
+        """Seconds until there may be something to do although nothing has changed, if ever."""
+        if not self._waiting:
+            return None
+        return self._pool.pause(now) if self._pool.up else self._outage_ends - now
 
     def _begin(self, slot: Slot[WorkerT], now: float) -> bool:
-        """Send a worker what it may begin now; whether there was anything."""
+        """Send a worker a batch that it may begin now; False if there is none."""
         if not slot.worker.up:
             if not slot.awaited:
                 slot.awaited = True
@@ -165,10 +169,10 @@ class Batcher(Generic[WorkerT]):
         if batch := self._collect(queue, now):
             slot.begin(queue, len(batch), now)
             work = self._spawn(self._work(slot, queue, batch, now))
-            work.add_done_callback(partial(self._finish, slot, queue, batch))
+            work.add_done_callback(partial(self._on_batch_done, slot, queue, batch))
         return True
 
-    def _finish(
+    def _on_batch_done(
         self, slot: Slot[WorkerT], queue: Queue, batch: Entries, work: asyncio.Task[None]
     ) -> None:
         slot.end(queue)
@@ -178,23 +182,23 @@ class Batcher(Generic[WorkerT]):
                 entry.fail(NotReady("the service is shutting down: try again"))
 
     async def _await_worker(self, slot: Slot[WorkerT]) -> None:
-        """Notice that a worker is back."""
+        """Wake the dispatcher once a worker has come up."""
         await slot.worker.ready()
         slot.awaited = False
         self._changed.set()
 
-    async def _change(self, seconds: float | None) -> None:
-        """Wait until something has changed, no longer than so many seconds."""
+    async def _wait_for_change(self, seconds: float | None) -> None:
+        """Wait until something has changed, at most so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
 
     async def _work(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
-        """Have a worker answer a batch that it was sent at the moment `sent`."""
+        """Have a worker answer a batch, sent to it at the moment `sent`."""
         try:
             await self._answer(slot, queue, batch, sent)
         except WorkerLost as error:
-            self._give_back(queue, batch, error)
+            self._requeue(queue, batch, error)
         except Exception:
             log.exception("a batch failed unexpectedly")
             self._fail(
@@ -206,31 +210,31 @@ class Batcher(Generic[WorkerT]):
         return any(map(len, self._queues.values()))
 
     def _collect(self, queue: Queue, now: float) -> Entries:
-        """The next batch of entries that somebody still waits for."""
+        """Take the next batch out of a queue, leaving out entries that nobody needs any more."""
         if queue.lane.urgent:
             self._pool.urgent_until = now + RECENT
         hurried = now < self._pool.urgent_until
-        # What a process was lost over is tried alone: it may be lost over it again.
+        # What a worker was lost over is tried alone: the next may be lost over it, too.
         largest = 1 if queue.first.retried else queue.largest(hurried=hurried)
         wanted = share(len(queue), self._pool.available(now), largest)
-        # Where more waits than fits, none is taken that would be late: another can be in time.
-        needed = queue.work(wanted) if len(queue) > wanted else 0.0
+        # Where more waits than fits, what would be late anyway makes room for what can be in time.
+        needed = queue.seconds_for(wanted) if len(queue) > wanted else 0.0
         batch: list[Entry[Any, Any]] = []
         while len(queue) and len(batch) < wanted:
-            batch += self._wanted([queue.take()], needed)
+            batch += self._drop_unneeded([queue.take()], needed)
         queue.last_served, self._pool.virtual_time = now, queue.virtual_time
         self._admission.admit_parked(queue)
         return batch
 
-    def _wanted(self, entries: Entries, needed: float = 0.0) -> list[Entry[Any, Any]]:
-        """Those entries that somebody still waits for when they are done in `needed` seconds."""
+    def _drop_unneeded(self, entries: Entries, needed: float = 0.0) -> list[Entry[Any, Any]]:
+        """Drop entries whose answer nobody would need in `needed` seconds, and give the others."""
         now = self._clock() + needed
-        given_up = [entry for entry in entries if entry.future.done() or entry.late(now)]
-        self._admission.drop(given_up, now)
-        return [entry for entry in entries if entry not in given_up]
+        unneeded = [entry for entry in entries if entry.future.done() or entry.late(now)]
+        self._admission.drop(unneeded, now)
+        return [entry for entry in entries if entry not in unneeded]
 
-    def _give_back(self, queue: Queue, batch: Entries, error: WorkerLost) -> None:
-        """Give what a lost worker had a second chance, first in its queue; fail it after that."""
+    def _requeue(self, queue: Queue, batch: Entries, error: WorkerLost) -> None:
+        """Put a lost worker's batch back at the front of its queue; the second time it fails."""
         again = []
         for entry in batch:
             if entry.retried:
@@ -242,8 +246,8 @@ class Batcher(Generic[WorkerT]):
         self._admission.report_depth(queue)
 
     async def _answer(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
-        """Run a batch; one that fails is tried in halves, so that a bad item fails alone."""
-        batch = self._wanted(batch)  # somebody may just have gone
+        """Run a batch; if it fails, try its halves, so that a bad item fails alone."""
+        batch = self._drop_unneeded(batch)  # a caller may just have gone
         if not batch:
             return
         try:
@@ -268,7 +272,7 @@ class Batcher(Generic[WorkerT]):
             answered = await queue.lane.run(slot.worker, [entry.item for entry in batch])
         except ModelFailure as error:
             failure = error
-        begun = max(sent, slot.finished)  # what was sent ahead had to wait for the one before it
+        begun = max(sent, slot.finished)  # a batch sent ahead waits for the one before it
         slot.finished = self._clock()
         took = slot.finished - begun
         self._tracer.batch_span(queue.lane.name, batch, begun, slot.finished, failure)

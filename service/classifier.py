@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from service.intake import DetectedImage, Intake
+from service.lanes import Answer
 from service.metrics import Metrics
 from service.model_lanes import ScoreLane, Submitter
-from service.queues import Answer
 from service.records import Classification, FaceMode, Picture, Prediction, Timings
 
 

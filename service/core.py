@@ -6,11 +6,10 @@ from functools import partial
 from typing import Literal
 
 from service.batching import Batcher
-from service.lanes import ItemT, Lane, ResultT
+from service.lanes import Answer, ItemT, Lane, ResultT
 from service.limits import Quota, RateLimiter
 from service.metrics import Metrics
 from service.model_lanes import lanes_for
-from service.queues import Answer
 from service.records import ModelInfo, WorkerCommand
 from service.remote import RemoteModel
 from service.settings import Settings

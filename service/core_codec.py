@@ -7,7 +7,7 @@ import numpy as np
 
 from service import codec
 from service.explanation import Question
-from service.queues import Answer
+from service.lanes import Answer
 from service.wire import Message
 
 

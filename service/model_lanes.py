@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
 from service.explanation import Explanation, Question
-from service.lanes import ItemT, Lane, ResultT
-from service.queues import Answer
+from service.lanes import Answer, ItemT, Lane, ResultT
 from service.records import FaceImage, Scores
 from service.remote import RemoteModel
 

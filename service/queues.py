@@ -1,4 +1,4 @@
-"""What waits in a lane: entries in order of arrival, and callers that wait for room."""
+"""A lane's queue: entries in order of arrival, callers waiting for room, and predicted waits."""
 
 import asyncio
 from collections import OrderedDict, deque
@@ -7,37 +7,23 @@ from dataclasses import dataclass
 from typing import Any, Generic
 
 from service.errors import DeadlineExceeded
-from service.lanes import Cost, ItemT, Lane, ResultT, SafetyMargin
+from service.forecasts import Cost, SafetyMargin
+from service.lanes import Answer, ItemT, Lane, ResultT
 from service.limits import LoadShedder
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[ResultT]):
-    """What became of one item.
-
-    Attributes:
-        result: what the model says.
-        queue: seconds it waited.
-        seconds: its batch spent in the model.
-    """
-
-    result: ResultT
-    queue: float
-    seconds: float
 
 
 @dataclass(slots=True, eq=False)
 class Entry(Generic[ItemT, ResultT]):
-    """An item that waits or is worked on.
+    """An item that waits or is being worked on.
 
     Attributes:
         item: what the model is asked about.
         deadline: moment after which nobody needs the answer; None for never.
-        future: whoever submitted it waits for this.
+        future: what the caller awaits.
         traced: the request it belongs to, for the tracer; None if that is not traced.
         enqueued: moment of its admission.
-        expected: moment at which its answer was expected then; None if it waited for room.
-        retried: whether a worker was lost with it already.
+        expected: moment its answer was predicted for at admission; None if it waited for room.
+        retried: whether a worker was already lost while working on it.
     """
 
     item: ItemT
@@ -49,16 +35,16 @@ class Entry(Generic[ItemT, ResultT]):
     retried: bool = False
 
     def late(self, now: float) -> bool:
-        """Whether its moment has passed."""
+        """Whether its deadline has passed."""
         return self.deadline is not None and now >= self.deadline
 
     def fail(self, error: Exception) -> None:
-        """Tell whoever still waits."""
+        """Give the caller an error, unless it has its answer or has gone."""
         if not self.future.done():
             self.future.set_exception(error)
 
     def expire(self) -> None:
-        """Tell whoever still waits that it is too late."""
+        """Tell the caller that the deadline has passed."""
         self.fail(DeadlineExceeded("the deadline passed before the model was free"))
 
 
@@ -66,17 +52,17 @@ Entries = Sequence[Entry[Any, Any]]
 
 
 class Queue:
-    """A lane's entries, what they cost, and what the lane has had so far.
+    """A lane's entries, what they cost, and what the lane has used so far.
 
     Attributes:
-        cost: how long the model takes for a batch.
-        pace: how long it is from one answer to the next: what the way to the model takes, too.
-        margin: how far off the moments were at which answers were expected.
-        shedder: whether more come than can be answered.
-        cap: most items that a batch may hold, as far as the device's memory goes.
-        virtual_time: model seconds over weight: the lane's place in virtual time.
+        cost: seconds that a batch takes in the model.
+        pace: seconds from one answer to the next, so with the way to the worker and back.
+        margin: how far off the predicted moments of answers were.
+        shedder: whether more arrives than can be answered.
+        cap: most items in a batch, as far as the device's memory allows.
+        virtual_time: model seconds used, divided by the lane's weight, as in fair queueing.
         last_served: moment when a batch was last taken.
-        parked: calls that wait for room, the longest waiting first.
+        parked: calls that wait for room, oldest first.
     """
 
     def __init__(self, lane: Lane[Any, Any, Any]) -> None:
@@ -96,21 +82,21 @@ class Queue:
 
     @property
     def first(self) -> Entry[Any, Any]:
-        """The entry that waited longest; something must wait."""
+        """The oldest entry; the queue must not be empty."""
         return next(iter(self._entries))
 
     @property
     def passed_over_since(self) -> float:
-        """Moment since which something waits and nothing was taken; something must wait."""
+        """Moment since which entries wait and none was taken; the queue must not be empty."""
         return max(self.last_served, self.first.enqueued)
 
     def largest(self, hurried: bool) -> int:
-        """The most items that a batch may hold, while urgent work is expected or not."""
+        """Most items in the next batch; `hurried` while urgent work is expected."""
         budget = self.lane.budget if hurried else None
         return self.cap if budget is None else min(self.cap, self.cost.fitting(budget))
 
-    def work(self, items: int) -> float:
-        """Seconds in which so many items are answered by one worker."""
+    def seconds_for(self, items: int) -> float:
+        """How long one worker takes to answer so many items."""
         return self.pace.seconds(items, self.cap)
 
     def has_room(self, items: int) -> bool:
@@ -118,52 +104,52 @@ class Queue:
         return len(self) + items <= self.lane.max_items
 
     def has_room_for_patient(self, items: int) -> bool:
-        """Likewise for a caller that can wait: half of the lane is left to those who cannot."""
+        """Likewise for a caller that can wait: half of the lane is left to those that cannot."""
         return not len(self) or len(self) + items <= self.lane.max_items // 2
 
     def put(self, entries: Entries, now: float) -> None:
-        """Let entries join at the end."""
+        """Append entries."""
         for entry in entries:
             entry.enqueued = now
             self._entries[entry] = True
 
     def put_back(self, entries: Entries) -> None:
-        """Let entries that were taken already join at the front."""
+        """Put entries that were taken before back at the front."""
         for entry in reversed(entries):
             self._entries[entry] = True
             self._entries.move_to_end(entry, last=False)
 
     def take(self) -> Entry[Any, Any]:
-        """The entry that waited longest."""
+        """Remove the oldest entry."""
         return self._entries.popitem(last=False)[0]
 
     def remove(self, entry: Entry[Any, Any]) -> bool:
-        """Take an entry out; False if it does not wait here (any more)."""
+        """Remove an entry; False if it is not here."""
         return self._entries.pop(entry, False)
 
     def clear(self) -> list[Entry[Any, Any]]:
-        """Everything that waits, for a place or for room; nothing does afterwards."""
+        """Remove all entries, also those that wait for room."""
         left = [*self._entries, *(entry for entries in self.parked for entry in entries)]
         self._entries.clear()
         self.parked.clear()
         return left
 
 
-def wait(queue: Queue, queues: Sequence[Queue], under_way: float, workers: int) -> float:
+def predicted_wait(queue: Queue, queues: Sequence[Queue], under_way: float, workers: int) -> float:
     """Seconds until the workers get to an item that joins `queue` now.
 
-    What waits before it is worked off at the lane's share: meanwhile each other lane gets what its
-    weight allows, or only what it has.
+    While the entries before it are served, each other lane gets what its weight entitles it to, but
+    no more than it has work for.
 
     Args:
         queue: the one it joins.
         queues: all of them.
-        under_way: seconds that the workers' present batches still take, added up.
+        under_way: seconds that the workers' current batches still take, added up.
         workers: how many there are.
     """
-    mine = queue.work(len(queue))
+    mine = queue.seconds_for(len(queue))
     others = sum(
-        min(other.work(len(other)), mine * other.lane.weight / queue.lane.weight)
+        min(other.seconds_for(len(other)), mine * other.lane.weight / queue.lane.weight)
         for other in queues
         if other is not queue
     )

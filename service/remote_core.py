@@ -8,10 +8,9 @@ from itertools import count
 from service import core_codec
 from service.core import Kind
 from service.errors import NotReady, Overloaded
-from service.lanes import ItemT, Lane, ResultT
+from service.lanes import Answer, ItemT, Lane, ResultT
 from service.metrics import Metrics
 from service.model_lanes import lanes_for
-from service.queues import Answer
 from service.records import ModelInfo
 from service.remote import RemoteModel
 from service.rpc import RpcConnection

@@ -1,30 +1,30 @@
-"""The workers, what each is at, and what each may begin now: decisions, apart from the loops."""
+"""The workers, what each is busy with, and which lane each may serve next; nothing waits here."""
 
 from collections.abc import Sequence
-from math import inf
+from math import ceil, inf
 from typing import Generic, Protocol, TypeVar
 
 from service.queues import Queue
 
 LEAD = 0.002
-"""How long before a batch should be ready the next urgent one is sent, in seconds: about what an
-answer and a question need on their way, in which a worker would have nothing to do."""
+"""How long before a batch should be done the next urgent one is sent, in seconds: about as long as
+an answer and a request travel, during which the worker would be idle."""
 
 AHEAD = 2
-"""Most batches that a worker is sent before it has answered the first."""
+"""Most batches that a worker has at a time: the one it computes, and one sent ahead."""
 
 UNKNOWN = inf
-"""Seconds that a batch takes of which nothing is known."""
+"""Seconds that a batch takes as long as nothing is known."""
 
 RECENT = 2.0
-"""For so many seconds after urgent work, the next is expected: some workers are kept for it."""
+"""Seconds after urgent work during which more is expected, and some workers are kept for it."""
 
 MAX_PASSED_OVER = 1.0
-"""Longest that a lane with work is passed over for one with a greater share, in seconds."""
+"""Seconds after which a lane is served next even if others have used less of their share."""
 
 
 class Worker(Protocol):
-    """What the batcher needs of whoever does the work."""
+    """What the batcher needs of a worker."""
 
     @property
     def up(self) -> bool:
@@ -38,15 +38,15 @@ WorkerT = TypeVar("WorkerT", bound=Worker)
 
 
 class Slot(Generic[WorkerT]):
-    """A worker and what it is at.
+    """A worker and its outstanding batches.
 
     Attributes:
-        worker: who works here.
+        worker: the worker.
         batches: how many it was sent and has not answered.
-        yielding: how many of them are of lanes that can wait.
-        busy_until: moment when all of them should be ready, as far as that can be told.
-        finished: moment when it answered last.
-        awaited: whether somebody waits for it to be up.
+        yielding: how many of them are of lanes that make way for urgent ones.
+        busy_until: moment when all of them should be answered.
+        finished: moment of its last answer.
+        awaited: whether a task waits for it to come up.
     """
 
     def __init__(self, worker: WorkerT) -> None:
@@ -57,11 +57,11 @@ class Slot(Generic[WorkerT]):
 
     @property
     def idle(self) -> bool:
-        """Whether it could begin at once."""
+        """Whether it could start on a batch at once."""
         return self.worker.up and not self.batches
 
     def due(self, now: float) -> bool:
-        """Whether what it is at is as good as ready; one that is overdue may well hang."""
+        """Whether its answer is expected right now; one that is overdue may well hang."""
         return self.worker.up and abs(self.busy_until - now) <= LEAD
 
     def begin(self, queue: Queue, items: int, now: float) -> None:
@@ -73,7 +73,7 @@ class Slot(Generic[WorkerT]):
         )
 
     def end(self, queue: Queue) -> None:
-        """A batch is answered, or given up."""
+        """A batch of a lane was answered, or has failed."""
         self.batches -= 1
         self.yielding -= not queue.lane.urgent
         if not self.batches:
@@ -81,14 +81,18 @@ class Slot(Generic[WorkerT]):
 
 
 class WorkerPool(Generic[WorkerT]):
-    """All workers."""
+    """All workers.
+
+    Attributes:
+        slots: one per worker.
+        urgent_until: moment until which urgent work is expected.
+        virtual_time: that of the lane served last.
+    """
 
     def __init__(self, workers: Sequence[WorkerT]) -> None:
         self.slots = [Slot(worker) for worker in workers]
         self.urgent_until = 0.0
-        """Until then, urgent work is expected."""
         self.virtual_time = 0.0
-        """What the lane that was served last had used by then: virtual time."""
 
     @property
     def up(self) -> int:
@@ -97,15 +101,15 @@ class WorkerPool(Generic[WorkerT]):
 
     @property
     def idle(self) -> int:
-        """How many could begin at once."""
+        """How many could start on a batch at once."""
         return sum(slot.idle for slot in self.slots)
 
     def available(self, now: float) -> int:
-        """How many share what waits: those that are idle, else those that soon will be."""
+        """How many share what waits: the idle ones, or else those whose answer is due."""
         return self.idle or sum(slot.due(now) for slot in self.slots)
 
     def remaining_seconds(self, now: float) -> float:
-        """Seconds that their present batches should still take, added up."""
+        """Seconds that their current batches should still take, added up."""
         ends = [
             slot.busy_until for slot in self.slots if slot.batches and slot.busy_until < UNKNOWN
         ]
@@ -114,9 +118,9 @@ class WorkerPool(Generic[WorkerT]):
     def may_begin(self, slot: Slot[WorkerT], queue: Queue, now: float) -> bool:
         """Whether a worker may be sent a batch of this lane now.
 
-        Urgent work is sent a little ahead to a worker that is almost ready, if no other is idle.
-        While urgent work is expected, lanes that can wait hold at most half of the workers, so
-        that another is soon free.
+        If no worker is idle, urgent work is sent slightly ahead to one whose answer is due. While
+        urgent work is expected, the other lanes get at most half of the workers, so that one is
+        free soon.
         """
         if slot.batches:
             return slot.batches < AHEAD and queue.lane.urgent and not self.idle and slot.due(now)
@@ -132,13 +136,17 @@ class WorkerPool(Generic[WorkerT]):
 
 
 def choose(queues: Sequence[Queue], now: float) -> Queue | None:
-    """The lane that is served next, of those that have work.
+    """The lane to serve next, if one has work: that which has used the least of its share.
 
-    It is the one that has used the least of its share; but first one that was passed over for too
-    long, whatever its share.
+    One that was passed over for too long comes first, whatever its share.
     """
     waiting = [queue for queue in queues if len(queue)]
     overdue = [queue for queue in waiting if now - queue.passed_over_since > MAX_PASSED_OVER]
     if overdue:
         return min(overdue, key=lambda queue: queue.passed_over_since)
     return min(waiting, key=lambda queue: queue.virtual_time, default=None)
+
+
+def share(waiting: int, idle: int, max_batch: int) -> int:
+    """How many of the `waiting` items one of `idle` workers takes, so that all get some."""
+    return min(max_batch, ceil(waiting / max(1, idle)))

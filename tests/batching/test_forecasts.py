@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.lanes import Cost, SafetyMargin
+from service.forecasts import Cost, SafetyMargin
 
 
 @given(

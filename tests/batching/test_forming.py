@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import ModelFailure
-from service.lanes import share
-from service.worker_pool import LEAD
+from service.worker_pool import LEAD, share
 from tests.batching.harness import Harness, Notes, harness
 from tests.fakes import POISON, CrampedWorker, FakeWorker, PoisonedWorker, face
 from tests.waiting import settle

@@ -1,4 +1,4 @@
-"""What there is once, however many fronts: the models, their queue, the limits, the counts."""
+"""What exists once, however many fronts there are: models, batcher, limits, metrics."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,7 +17,7 @@ from service.startup import start_workers
 from service.tracer import UNTRACED, Tracer
 
 Kind = Literal["camera", "video"]
-"""What needs a place, since it lasts long."""
+"""Long-running work whose number is limited."""
 
 
 class Core:
@@ -26,7 +26,7 @@ class Core:
     Attributes:
         info: the model in use.
         metrics: what is counted in this process.
-        lanes: of the model's queue.
+        lanes: those of the batcher.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Core:
         command: WorkerCommand,
         tracer: Tracer = UNTRACED,
     ) -> AsyncIterator["Core"]:
-        """Start the model processes, and stop them at the end.
+        """Start the model processes; stop them with the context.
 
         Args:
             settings: what to serve, and how.
-            command: makes the command line of a model process.
+            command: gives the command line of a model process.
             tracer: told what was done for which request.
 
         Raises:
@@ -90,13 +90,13 @@ class Core:
         deadline: float | None = None,
         wait: bool = False,
     ) -> list[Answer[ResultT]]:
-        """Have the model asked, as `Batcher.submit` says."""
+        """Ask the model, as `Batcher.submit` says."""
         return await self._batcher.submit(lane, items, deadline=deadline, wait=wait)
 
     async def check(
         self, lane: Lane[RemoteModel, ItemT, ResultT], items: int, deadline: float | None = None
     ) -> None:
-        """Whether the model would be asked, as `Batcher.check` says."""
+        """As `Batcher.check`."""
         self._batcher.check(lane, items, deadline)
 
     async def up(self) -> bool:
@@ -104,15 +104,18 @@ class Core:
         return any(worker.up for worker in self._workers)
 
     async def healthy(self) -> bool:
-        """False once a model process cannot be restarted or asked: only a new start can help."""
+        """False once a model process cannot be restarted, or the batcher has failed.
+
+        Only restarting the service can help then.
+        """
         return self._batcher.healthy and all(worker.healthy for worker in self._workers)
 
     @asynccontextmanager
     async def reserve(self, kind: Kind) -> AsyncIterator[None]:
-        """Hold a place for what lasts long.
+        """Hold a place for long-running work.
 
         Raises:
-            Overloaded: all are held.
+            Overloaded: all places are held.
         """
         with self._quotas[kind].hold():
             yield
@@ -121,7 +124,7 @@ class Core:
         """Count a request with a key.
 
         Raises:
-            RateLimited: it made too many.
+            RateLimited: there were too many.
         """
         if self._rate:
             self._rate.take(key)
@@ -131,5 +134,5 @@ class Core:
         return self.metrics.text()
 
     async def close(self) -> None:
-        """Ask the model nothing more; whoever waits is told."""
+        """Ask the model nothing more, and tell all who wait."""
         await self._batcher.close()

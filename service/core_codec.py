@@ -1,4 +1,4 @@
-"""What a front asks the model, and what it is answered, as messages."""
+"""A front's requests to the core, and their answers, as messages."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from service.wire import Message
 def encode_request(
     lane: str, items: Sequence[Any], *, deadline: float | None = None, wait: bool = False
 ) -> Message:
-    """The request to have `items` worked on in a lane, as `service.model_lanes` knows it."""
-    manner = {"lane": lane, "deadline": deadline, "wait": wait}
+    """The request to submit `items` to a lane of `service.model_lanes`."""
+    options = {"lane": lane, "deadline": deadline, "wait": wait}
     if lane == "explain":
         faces, questions = zip(*items, strict=True)
         explaining = codec.encode_request(faces, questions)
-        return Message({**explaining.header, **manner}, explaining.body)
-    return Message(manner, np.stack(items).tobytes())
+        return Message({**explaining.header, **options}, explaining.body)
+    return Message(options, np.stack(items).tobytes())
 
 
 def decode_request(request: Message) -> list[Any]:
@@ -35,14 +35,14 @@ def encode_response(lane: str, answers: Sequence[Answer[Any]]) -> Message:
     """The answer to `encode_request`."""
     results = [each.result for each in answers]
     if lane == "explain":
-        told = codec.encode_response(results, 0.0)
+        encoded = codec.encode_response(results, 0.0)
     else:
-        told = Message({}, np.stack(results).tobytes())
+        encoded = Message({}, np.stack(results).tobytes())
     times = {
         "queue": [each.queue for each in answers],
         "seconds": [each.seconds for each in answers],
     }
-    return Message({**told.header, **times}, told.body)
+    return Message({**encoded.header, **times}, encoded.body)
 
 
 def decode_response(lane: str, items: Sequence[Any], message: Message) -> list[Answer[Any]]:

@@ -1,7 +1,7 @@
-"""A front process: ``python -m service.front SOCKETS``; its supervisor speaks to it over stdin.
+"""A front process: ``python -m service.front SOCKETS``; its supervisor talks to it over stdin.
 
-It lives exactly as long as its supervisor: when the connection ends it ends, so that no orphan is
-left even where the supervisor was killed. `service.front_process.FrontProcess` is the other side.
+It ends when that connection does, so that no orphan is left even if the supervisor is killed.
+`service.front_process.FrontProcess` is the other side.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class FrontServer(DrainingServer):
-    """A server that does what its supervisor says; signals are the supervisor's."""
+    """A server that obeys its supervisor; it leaves signals to the supervisor."""
 
     def __init__(self, engine: Engine, supervisor: RpcConnection, traces: "Traces | None") -> None:
         super().__init__(engine, traces)
@@ -46,10 +46,10 @@ class FrontServer(DrainingServer):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, and tell the supervisor."""
         await super().startup(sockets)
-        self._supervisor.tell({"op": "started"})
+        self._supervisor.notify({"op": "started"})
 
     async def handle(self, message: Message) -> Message:
-        """Do what the supervisor says."""
+        """Answer the supervisor."""
         match message.header["op"]:
             case "samples":
                 return Message({"samples": samples_of(self.engine.metrics.registry)})
@@ -67,12 +67,12 @@ async def _serve(sockets: list[socket.socket]) -> None:
     try:
         configuration = (await wire.receive(reader)).header
     except asyncio.IncompleteReadError:
-        return  # the supervisor has gone again
+        return  # the supervisor has already gone
     settings = Settings(**configuration["settings"])
     logs.configure(settings)
 
     async def handle(message: Message) -> Message:
-        return await server.handle(message)  # nothing is said before it has started
+        return await server.handle(message)  # the supervisor sends nothing before it has started
 
     connection = RpcConnection(reader, writer, handle)
     listening = asyncio.create_task(connection.run())
@@ -92,7 +92,7 @@ async def _serve(sockets: list[socket.socket]) -> None:
 
 
 def main(numbers: Sequence[str]) -> None:
-    """Serve on the sockets with these numbers until the supervisor says otherwise, or is gone."""
+    """Serve on the sockets with these descriptors until the supervisor says stop, or is gone."""
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.SIG_IGN)
     uvloop.run(_serve([socket.socket(fileno=int(number)) for number in numbers]))

@@ -1,4 +1,4 @@
-"""A front process: started, told what to do, and replaced when it ends."""
+"""Keeping a front process up: starting it, talking to it, and replacing it when it ends."""
 
 import asyncio
 import socket
@@ -6,6 +6,7 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -14,33 +15,32 @@ from service.aggregation import Samples, merged
 from service.errors import ServiceError
 from service.rpc import RpcConnection
 from service.session import Session
-from service.wire import Message
 
 log = structlog.get_logger(__name__)
 
 GRACE = 5
-"""Seconds that a front which has said goodbye may take to end."""
+"""Seconds that a front may take to end once it has closed its connection."""
 
 HUNG = 20
-"""Seconds that a front may take to answer anything, and from one question to the next."""
+"""Seconds between health checks of a front, and how long one may take."""
 
 SAMPLES_TIMEOUT = 1
-"""Seconds that a front may take to tell its counts; after that those told before stand."""
+"""Seconds that a front may take to report its counts; after that the last ones are used."""
 
 
 class FrontProcess:
-    """Keeps one front up: when its process ends by itself or hangs, another takes its place.
+    """Keeps one front up: if its process ends by itself or hangs, another replaces it.
 
     The sockets stay open here: connections that come meanwhile wait for the next process.
 
     Attributes:
-        failed_starts: fronts in a row that ended before they served.
+        failed_starts: consecutive fronts that ended before they served.
     """
 
     def __init__(
         self,
         sockets: Sequence[socket.socket],
-        configuration: Message,
+        configuration: dict[str, Any],
         session: Callable[[], Session],
         lost: Callable[[], None],
         start_timeout: float,
@@ -48,11 +48,11 @@ class FrontProcess:
         """Start nothing yet.
 
         Args:
-            sockets: that the front listens on.
-            configuration: the first that it is told: its settings and the model in use.
+            sockets: what the front listens on.
+            configuration: its settings, and the model in use; the first message it gets.
             session: makes what answers it.
             lost: called when a front ends by itself.
-            start_timeout: longest that a front may take until it serves, in seconds.
+            start_timeout: longest that a front may take to start serving, in seconds.
         """
         self.failed_starts = 0
         self._sockets = sockets
@@ -77,22 +77,22 @@ class FrontProcess:
         await self._served.wait()
 
     def drain(self) -> None:
-        """Have the front turn its readiness off."""
+        """Have the front report that it is not ready, though it still serves."""
         self._draining = True
-        self._tell()
+        self._notify()
 
     def stop(self) -> None:
         """Have the front accept nothing more, answer what it has, and end; start no other."""
         self._ending.set()
-        self._tell()
+        self._notify()
 
     async def samples(self) -> Samples:
-        """What the fronts so far have counted; never less than it was before."""
+        """What this front and those it replaced have counted; never decreases."""
         if self._connection:
             with suppress(ServiceError, TimeoutError):
                 async with asyncio.timeout(SAMPLES_TIMEOUT):
-                    told = await self._connection.call({"op": "samples"})
-                self._latest = told.header["samples"]
+                    reply = await self._connection.call({"op": "samples"})
+                self._latest = reply.header["samples"]
         return merged([self._past, self._latest])
 
     async def keep(self) -> None:
@@ -101,18 +101,14 @@ class FrontProcess:
         Raises:
             ServiceError: the first one could not start.
         """
-        while not await self._pause():
-            await self._have_one()
+        while not self._ending.is_set():
+            await self._run_one()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(backoff.pause(self.failed_starts)):
+                    await self._ending.wait()
 
-    async def _pause(self) -> bool:
-        """Wait the longer, the more starts failed; whether it is time to end."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(backoff.pause(self.failed_starts)):
-                await self._ending.wait()
-        return self._ending.is_set()
-
-    async def _have_one(self) -> None:
-        """A front from its start to its end."""
+    async def _run_one(self) -> None:
+        """One front, from its start to its end."""
         try:
             process, connection, session = await self._launch()
         except OSError as error:
@@ -156,11 +152,11 @@ class FrontProcess:
                 raise
         session = self._session()
         connection = RpcConnection(reader, writer, session.answer)
-        connection.tell(self._configuration.header)
+        connection.notify(self._configuration)
         return process, connection, session
 
     async def _attend(self, connection: RpcConnection, session: Session) -> None:
-        """Answer a front until it goes, or answers nothing any more."""
+        """Answer a front until it has gone, or hangs."""
         started = asyncio.create_task(session.started.wait())
         running = asyncio.create_task(connection.run())
         tasks = [started, running]
@@ -175,7 +171,7 @@ class FrontProcess:
                 self._connection = connection
                 self.failed_starts = 0
                 self._served.set()
-                self._tell()
+                self._notify()
                 log.info("front up")
                 hanging = asyncio.create_task(_hanging(connection))
                 tasks.append(hanging)
@@ -190,17 +186,17 @@ class FrontProcess:
             for task in tasks:
                 task.cancel()
             connection.close()
-            await asyncio.wait(tasks)  # what the front asked ends before its session does
+            await asyncio.wait(tasks)  # or a call still being handled could outlive the session
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self._connection and self._draining:
-            self._connection.tell({"op": "drain"})
+            self._connection.notify({"op": "drain"})
         if self._connection and self._ending.is_set():
-            self._connection.tell({"op": "stop"})
+            self._connection.notify({"op": "stop"})
 
 
 async def _hanging(connection: RpcConnection) -> None:
-    """Return once nobody answers at the other end."""
+    """Return once the other end does not answer any more."""
     with suppress(TimeoutError, ServiceError):
         while True:
             await asyncio.sleep(HUNG)

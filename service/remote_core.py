@@ -1,4 +1,4 @@
-"""The core as a front sees it from its own process."""
+"""The core, as a front in another process reaches it."""
 
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -19,12 +19,12 @@ from service.tracer import Tracer
 
 
 class RemoteCore:
-    """The `service.core.Core` of another process, reached over a connection.
+    """Stands for the `service.core.Core` in the supervisor's process; `Session` answers it there.
 
     Attributes:
         info: the model in use.
         metrics: what is counted in this process.
-        lanes: of the model's queue.
+        lanes: those of the batcher.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RemoteCore:
         deadline: float | None = None,
         wait: bool = False,
     ) -> list[Answer[ResultT]]:
-        """Have the model asked, as `Batcher.submit` says; the clock is the machine's."""
+        """Ask the model, as `Batcher.submit` says; all processes share the monotonic clock."""
         if not items:
             return []
         request = core_codec.encode_request(lane.name, items, deadline=deadline, wait=wait)
@@ -59,7 +59,7 @@ class RemoteCore:
             raise
         answers = core_codec.decode_response(lane.name, items, answer)
         last = max(answers, key=lambda each: each.queue)
-        begun = sent + last.queue  # nearly: the ways of question and answer are left out
+        begun = sent + last.queue  # nearly: the time on the way is left out
         self._tracer.span("queue", sent, begun)
         self._tracer.span("inference", begun, begun + last.seconds)
         return answers
@@ -67,7 +67,7 @@ class RemoteCore:
     async def check(
         self, lane: Lane[RemoteModel, ItemT, ResultT], items: int, deadline: float | None = None
     ) -> None:
-        """Whether the model would be asked; the core is bothered only where it refused of late."""
+        """As `Batcher.check`; asks the core only if it refused the lane's last request."""
         if lane.name in self._refused:
             header = {"op": "check", "lane": lane.name, "items": items, "deadline": deadline}
             await self._connection.call(header)
@@ -78,21 +78,21 @@ class RemoteCore:
         return bool((await self._connection.call({"op": "state"})).header["up"])
 
     async def healthy(self) -> bool:
-        """False once a process could not be restarted: only a new start can help."""
+        """False once a process cannot be restarted: only restarting the service can help."""
         return bool((await self._connection.call({"op": "state"})).header["healthy"])
 
     @asynccontextmanager
     async def reserve(self, kind: Kind) -> AsyncIterator[None]:
-        """Hold a place, as `Core.reserve` says."""
+        """As `Core.reserve`."""
         token = next(self._tokens)
         try:
             await self._connection.call({"op": "hold", "kind": kind, "token": token})
             yield
         finally:
-            self._connection.tell({"op": "release", "token": token})
+            self._connection.notify({"op": "release", "token": token})
 
     async def take_token(self, key: str) -> None:
-        """Count a request with a key, as `Core.take_token` says."""
+        """As `Core.take_token`."""
         if self._limited:
             await self._connection.call({"op": "take_token", "key": key})
 
@@ -101,5 +101,5 @@ class RemoteCore:
         return (await self._connection.call({"op": "metrics"})).body
 
     async def close(self) -> None:
-        """Ask nothing more; whoever waits is told."""
+        """Ask nothing more; pending calls fail."""
         self._connection.close()

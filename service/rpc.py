@@ -1,7 +1,7 @@
-"""Calls between two processes: many at a time over one stream, each with its answer or its error.
+"""Remote procedure calls between two processes, many at a time over one stream, both ways.
 
-A message with a `call` number wants an answer, which carries the number as `answer`; `cancel` takes
-a call back. A message without a number is only told. Both sides may call.
+A message with a `call` number is a call; its reply carries the number as `answer`, and `cancel`
+takes the call back. A message without a number is a notification, which gets no reply.
 """
 
 import asyncio
@@ -26,109 +26,109 @@ class RpcConnection:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        answer: Callable[[Message], Awaitable[Message]],
+        handle: Callable[[Message], Awaitable[Message]],
     ) -> None:
-        """Nothing is read before `run`.
+        """Read nothing before `run`.
 
         Args:
-            reader: what the other end says.
-            writer: what is said to it.
-            answer: answers its calls, or raises a ServiceError, which is raised there.
+            reader: from the other end.
+            writer: to the other end.
+            handle: answers a call of the other end; a ServiceError that it raises is raised there.
         """
         self._reader = reader
         self._writer = writer
-        self._answer = answer
+        self._handle = handle
         self._numbers = count()
-        self._asked: dict[int, asyncio.Future[Message]] = {}
-        self._working: dict[int, asyncio.Task[None]] = {}
+        self._pending: dict[int, asyncio.Future[Message]] = {}
+        self._handling: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Until the other end has gone; what it had asked is cancelled then."""
+        """Handle messages until the other end has gone, then cancel what it had asked for."""
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
-                    self._take(await wire.receive(self._reader))
+                    self._receive(await wire.receive(self._reader))
         finally:
             self.close()
-            for task in [*self._working.values()]:
+            for task in [*self._handling.values()]:
                 task.cancel()
-            await asyncio.gather(*self._working.values(), return_exceptions=True)
+            await asyncio.gather(*self._handling.values(), return_exceptions=True)
 
     async def call(self, header: dict[str, Any], body: bytes = b"") -> Message:
-        """The other end's answer; cancelling the call cancels the work for it there.
+        """Call the other end; if this is cancelled, so is the work there.
 
         Raises:
-            ServiceError: what it raised there.
+            ServiceError: whatever was raised there.
             NotReady: the other end has gone.
         """
         if self._writer.is_closing():
             raise _gone()
         number = next(self._numbers)
-        asked: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._asked[number] = asked
-        self.tell({**header, "call": number}, body)
+        reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._pending[number] = reply
+        self.notify({**header, "call": number}, body)
         try:
-            return await asked
+            return await reply
         except asyncio.CancelledError:
-            self.tell({"cancel": number})
+            self.notify({"cancel": number})
             raise
         finally:
-            del self._asked[number]
+            del self._pending[number]
 
-    def tell(self, header: dict[str, Any], body: bytes = b"") -> None:
-        """Say what needs no answer; nobody hears it if the other end has gone."""
+    def notify(self, header: dict[str, Any], body: bytes = b"") -> None:
+        """Send a message that gets no reply; it is lost if the other end has gone."""
         if not self._writer.is_closing():
             self._writer.write(Message(header, body).pack())
 
     def close(self) -> None:
-        """Hear and say nothing more; whoever waits for an answer is told."""
+        """Send and receive nothing more; pending calls fail."""
         self._writer.close()
-        for asked in self._asked.values():
-            if not asked.done():
-                asked.set_exception(_gone())
+        for reply in self._pending.values():
+            if not reply.done():
+                reply.set_exception(_gone())
 
-    def _take(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         header = message.header
         if "answer" in header:
-            asked = self._asked.get(header["answer"])
-            if asked and not asked.done():
-                _settle(asked, message)
+            reply = self._pending.get(header["answer"])
+            if reply and not reply.done():
+                _settle(reply, message)
         elif "cancel" in header:
-            if task := self._working.get(header["cancel"]):
+            if task := self._handling.get(header["cancel"]):
                 task.cancel()
         else:
             number = header["call"] if "call" in header else -1 - next(self._numbers)
-            task = asyncio.create_task(self._work(message))
-            self._working[number] = task
-            task.add_done_callback(lambda _: self._working.pop(number))
+            task = asyncio.create_task(self._reply(message))
+            self._handling[number] = task
+            task.add_done_callback(lambda _: self._handling.pop(number))
 
-    async def _work(self, message: Message) -> None:
+    async def _reply(self, message: Message) -> None:
         try:
-            answer = await self._answer(message)
+            answer = await self._handle(message)
         except ServiceError as error:
-            answer = Message(_described(error))
+            answer = Message(_encode_error(error))
         except Exception:
             log.exception("a call failed unexpectedly", op=message.header.get("op"))
-            answer = Message(_described(ServiceError("the service failed; its log says more")))
+            answer = Message(_encode_error(ServiceError("the service failed; its log says more")))
         if "call" in message.header:
-            self.tell({**answer.header, "answer": message.header["call"]}, answer.body)
+            self.notify({**answer.header, "answer": message.header["call"]}, answer.body)
 
 
-def _settle(asked: asyncio.Future[Message], answer: Message) -> None:
+def _settle(reply: asyncio.Future[Message], answer: Message) -> None:
     if "error" in answer.header:
-        asked.set_exception(_raised(answer.header))
+        reply.set_exception(_decode_error(answer.header))
     else:
-        asked.set_result(answer)
+        reply.set_result(answer)
 
 
-def _described(error: ServiceError) -> dict[str, Any]:
-    described: dict[str, Any] = {"error": type(error).__name__, "words": str(error)}
+def _encode_error(error: ServiceError) -> dict[str, Any]:
+    header: dict[str, Any] = {"error": type(error).__name__, "words": str(error)}
     if isinstance(error, errors.RetryLater):
-        described["retry_after"] = error.retry_after
-    return described
+        header["retry_after"] = error.retry_after
+    return header
 
 
-def _raised(header: dict[str, Any]) -> ServiceError:
+def _decode_error(header: dict[str, Any]) -> ServiceError:
     kind = getattr(errors, header["error"], ServiceError)
     given = [header["retry_after"]] if "retry_after" in header else []
     error: ServiceError = kind(header["words"], *given)

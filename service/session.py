@@ -1,4 +1,4 @@
-"""What one front asks of the core."""
+"""The core's side of its connection to one front."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,11 +12,11 @@ from service.wire import Message
 
 
 class Session:
-    """A front's time with the core, which `service.remote_core.RemoteCore` speaks to.
+    """Answers the calls that a front's `service.remote_core.RemoteCore` makes.
 
     Attributes:
         started: set when the front accepts connections.
-        fault: why it could not start, if it said so.
+        fault: why it could not start, if it has said so.
     """
 
     def __init__(
@@ -25,11 +25,11 @@ class Session:
         healthy: Callable[[], Awaitable[bool]],
         render_metrics: Callable[[], Awaitable[bytes]],
     ) -> None:
-        """Nothing was asked yet.
+        """Hold nothing yet.
 
         Args:
-            core: what is asked.
-            healthy: whether the whole service is, as probes want to know.
+            core: what the front uses.
+            healthy: whether the whole service is.
             render_metrics: gives the metrics of all processes.
         """
         self.started = asyncio.Event()
@@ -41,10 +41,10 @@ class Session:
         self._held: dict[int, AsyncExitStack] = {}
 
     async def answer(self, message: Message) -> Message:
-        """Answer the front.
+        """Answer a call.
 
         Raises:
-            ServiceError: as the method of the core that it asks for.
+            ServiceError: whatever the core raises.
         """
         header = message.header
         match header["op"]:
@@ -72,7 +72,7 @@ class Session:
         return Message({})
 
     async def close(self) -> None:
-        """The front has gone: let go what it held."""
+        """Release what the front still holds, as it has gone."""
         for token in [*self._held]:
             await self._release(token)
 

@@ -1,4 +1,4 @@
-"""Several fronts over one core: the process that starts them, answers them and ends them."""
+"""The process that starts several fronts, answers them from one core, and ends them."""
 
 import asyncio
 import signal
@@ -16,19 +16,18 @@ from service.listeners import listeners
 from service.records import WorkerCommand
 from service.session import Session
 from service.settings import Settings
-from service.wire import Message
 
 log = structlog.get_logger(__name__)
 
 
 class Supervisor:
-    """The fronts and what they share. Made by `Supervisor.open`.
+    """The fronts and the core they share. Made by `Supervisor.open`.
 
     Attributes:
         settings: of the whole service.
         info: the model in use.
         metrics: what is counted in this process.
-        draining: whether requests are no longer welcome, though still answered.
+        draining: whether load balancers should send no more requests, though they are answered.
     """
 
     def __init__(self, settings: Settings, core: Core, sockets: list[list[socket]]) -> None:
@@ -39,7 +38,7 @@ class Supervisor:
         self._core = core
         self._sockets = sockets
         own = settings.of_one_front().model_dump(mode="json")
-        configuration = Message({"settings": own, "info": asdict(core.info)})
+        configuration = {"settings": own, "info": asdict(core.info)}
         self._fronts = [
             FrontProcess(
                 theirs,
@@ -55,11 +54,11 @@ class Supervisor:
     @classmethod
     @asynccontextmanager
     async def open(cls, settings: Settings, command: WorkerCommand) -> AsyncIterator["Supervisor"]:
-        """Start the model processes, then the fronts, and end all of them at the end.
+        """Start the model processes, then the fronts; end all of them with the context.
 
         Args:
             settings: what to serve, and how.
-            command: makes the command line of a model process.
+            command: gives the command line of a model process.
 
         Raises:
             ServiceError: the model or the address cannot be had, or a front could not start.
@@ -75,12 +74,12 @@ class Supervisor:
                     await asyncio.gather(*supervisor._keeping, return_exceptions=True)
 
     async def ready(self) -> bool:
-        """Whether requests are welcome: warmed, a front up and not draining."""
+        """Whether to send requests: the model and a front are up, and nothing is draining."""
         up = any(front.up for front in self._fronts)
         return up and not self.draining and await self._core.up()
 
     async def healthy(self) -> bool:
-        """False once a process could not be restarted: only a new start can help."""
+        """False once a process cannot be restarted: only restarting the service can help."""
         failed = max(front.failed_starts for front in self._fronts)
         return failed < backoff.FAILED_STARTS and await self._core.healthy()
 
@@ -89,7 +88,7 @@ class Supervisor:
         return self.metrics.text(await asyncio.gather(*(front.samples() for front in self._fronts)))
 
     async def serve(self) -> None:
-        """Until the fronts have ended: the first signal has them drain, the second ends them."""
+        """Wait until the fronts have ended; the first signal drains them, the second kills them."""
         loop = asyncio.get_running_loop()
         for sign in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(sign, self.drain_or_end, sign)
@@ -99,7 +98,7 @@ class Supervisor:
                 ended.result()
 
     def drain_or_end(self, sign: signal.Signals) -> None:
-        """Drain; end at once if it drains already."""
+        """Drain, or end at once if already draining."""
         if self.draining:
             self.end()
             return
@@ -110,21 +109,21 @@ class Supervisor:
         asyncio.get_running_loop().call_later(self.settings.drain_delay, self._stop)
 
     def end(self) -> None:
-        """End the fronts at once."""
+        """Kill the fronts."""
         for task in self._keeping:
             task.cancel()
 
     def _stop(self) -> None:
         for theirs in self._sockets:
             for each in theirs:
-                each.close()  # or connections would still be taken, and nobody answer them
+                each.close()  # the kernel would go on accepting connections, which nobody answers
         for front in self._fronts:
             front.stop()
         limit = self.settings.drain_timeout + GRACE
         asyncio.get_running_loop().call_later(limit, self.end)
 
     async def _start(self) -> None:
-        """Wait until all fronts serve; fail with the first that cannot."""
+        """Wait until all fronts serve; raise the error of the first that cannot."""
         for front, keeping in zip(self._fronts, self._keeping, strict=True):
             served = asyncio.create_task(front.served())
             await asyncio.wait([served, keeping], return_when=asyncio.FIRST_COMPLETED)

@@ -46,7 +46,7 @@ async def main(folder: Path) -> None:
     await connection.call({"op": "hold", "kind": "video", "token": 1})
     note(os.getpid())
     await asyncio.to_thread(pass_gate)
-    connection.tell({"op": "started"})
+    connection.notify({"op": "started"})
     await running
 
 

@@ -17,7 +17,6 @@ from service.front_process import FrontProcess
 from service.listeners import listeners
 from service.session import Session
 from service.settings import Settings
-from service.wire import Message
 from tests import processes
 from tests.processes import shut
 from tests.quiet_front import COUNTED
@@ -37,7 +36,7 @@ def lost_none() -> None:
 async def test_a_first_front_that_cannot_be_made_stops_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    front = FrontProcess([], Message({}), nobody, lost_none, start_timeout=30)
+    front = FrontProcess([], {}, nobody, lost_none, start_timeout=30)
     monkeypatch.setattr(sys, "executable", "/no/such/program")
     with pytest.raises(ServiceError, match="could not be made"):
         await front.keep()
@@ -67,7 +66,7 @@ async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.Monk
             }
             front = FrontProcess(
                 sockets[0],
-                Message(configuration),
+                configuration,
                 lambda: Session(core, core.healthy, nothing),
                 lost.set,
                 start_timeout=120,
@@ -94,7 +93,7 @@ async def test_a_first_front_that_does_not_get_ready_stops_the_start(
         monkeypatch.setattr(sys, "executable", str(program))
         front = FrontProcess(
             [],
-            Message({}),
+            {},
             lambda: Session(core, core.healthy, nothing),
             lost_none,
             start_timeout=0.1,
@@ -119,7 +118,7 @@ async def test_whenever_a_start_is_ended_it_leaves_no_process_behind(
         for turns in range(10):
             front = FrontProcess(
                 [],
-                Message({}),
+                {},
                 lambda: Session(core, core.healthy, nothing),
                 lost_none,
                 start_timeout=60,
@@ -177,7 +176,7 @@ async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             sessions.append(Session(core, core.healthy, nothing))
             return sessions[-1]
 
-        front = FrontProcess([], Message({}), session, lost.set, start_timeout=120)
+        front = FrontProcess([], {}, session, lost.set, start_timeout=120)
         yield Quiet(front, tmp_path, lost)
 
 

@@ -204,7 +204,7 @@ async def test_an_end_that_dies_while_it_is_spoken_to_has_gone_and_is_no_fault(
     if not unheard:
         theirs.recv(1024)
     theirs.close()
-    here.tell({})
+    here.notify({})
     with pytest.raises(NotReady):
         await call
     await running

@@ -1,4 +1,4 @@
-"""Explanations as messages: what `service.wire` carries, in terms of `service.explanation`."""
+"""Faces, scores and explanations as messages of `service.wire`."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from service.wire import Message
 
 
 def encode_request(faces: Sequence[FaceImage], questions: Sequence[Question]) -> Message:
-    """The request to explain each face as its question says."""
+    """The request to explain each face as its question asks."""
     header = {"op": "explain", "questions": [asdict(question) for question in questions]}
     return Message(header, np.stack(faces).tobytes())
 

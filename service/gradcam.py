@@ -1,22 +1,22 @@
-"""Grad-CAM and its relatives: pure functions of a network and a batch of faces.
+"""Grad-CAM and related methods: pure functions of a network and a batch of faces.
 
-Every method weighs the feature maps A of one convolution by the gradient G of the target's raw
-logit with respect to them, and keeps what is positive:
+Each method weights the feature maps A of one convolution by the gradient G of the target's logit
+with respect to them, and keeps the positive part:
 
 ===========  =====================================  =============================================
 gradcam      relu(sum_k mean(G_k) A_k)              Selvaraju et al., 2017, arXiv 1610.02391
 gradcam++    sum_k sum(a_k relu(G_k)) relu(A_k)     Chattopadhay et al., 2018, arXiv 1710.11063
 layercam     relu(sum_k relu(G_k) A_k)              Jiang et al., 2021, doi 10.1109/TIP.2021.3089943
 hirescam     relu(sum_k G_k A_k)                    Draelos and Carin, 2020, arXiv 2011.08891
-activations  mean_k relu(A_k)                       no gradient: what fires, whatever it speaks for
+activations  mean_k relu(A_k)                       no gradient: what fires, whatever the target
 ===========  =====================================  =============================================
 
-Grad-CAM++ weighs no channel negatively and presumes rectified maps. The layers are explained before
-their batch norm and ReLU, so it is given their positive part; as they are, the negative values of
-all channels together would leave an empty map on almost every face.
+Grad-CAM++ assumes rectified maps, and none of its weights is negative. Layers are explained before
+their batch norm and ReLU, so Grad-CAM++ is given the positive part of the maps; otherwise the
+negative values of all channels together would leave almost every face with an empty map.
 
-The network is split at the layer instead of being watched through hooks, which TorchScript
-refuses; nothing is kept between calls.
+Instead of using hooks, which TorchScript does not support, the network is split at the layer; no
+state is kept between calls.
 """
 
 from collections.abc import Sequence
@@ -43,17 +43,17 @@ def explain(
 ) -> tuple[Explanation, ...]:
     """Explain each face as its own question asks.
 
-    Faces that ask for the same layer share one pass forward and at most one back, whatever their
-    methods and targets: each face's logits depend on that face alone, so the gradient of the sum
-    of all targets' logits holds the gradient of every one.
+    Faces with the same layer share one forward and at most one backward pass, whatever their
+    methods and targets: a face's logits depend on that face alone, so the gradient of the sum of
+    all targets' logits contains the gradient of each.
 
     Args:
         network: the classifier, in eval mode.
         faces: uint8 ``[N, 64, 64]``, grey, on the network's device.
-        questions: one a face.
+        questions: one per face.
 
     Returns:
-        One explanation a face, in their order; finite wherever the network is.
+        One explanation per face, in order; finite if the network's outputs are.
     """
     answers: dict[int, Explanation] = {}
     for layer in LAYERS:
@@ -98,7 +98,7 @@ def _explain_layer(
 
 
 def _heats(methods: Sequence[str], maps: Tensor, gradients: Tensor) -> Tensor:
-    """One map ``[h, w]`` a face, stacked, from maps and gradients ``[N, C, h, w]``."""
+    """A map for each face, ``[N, h, w]``, from maps and gradients ``[N, C, h, w]``."""
     heats = torch.empty_like(maps[:, 0], dtype=torch.float32)
     for method in set(methods):
         rows = [index for index, each in enumerate(methods) if each == method]
@@ -112,7 +112,7 @@ def _heat(method: str, maps: Tensor, gradients: Tensor) -> Tensor:
             weights = gradients.mean(dim=(2, 3), keepdim=True)
         case "gradcam++":
             maps = maps.relu()
-            weights = (_shares(maps, gradients) * gradients.relu()).sum(dim=(2, 3), keepdim=True)
+            weights = (_alpha(maps, gradients) * gradients.relu()).sum(dim=(2, 3), keepdim=True)
         case "layercam":
             weights = gradients.relu()
         case "hirescam":
@@ -122,12 +122,12 @@ def _heat(method: str, maps: Tensor, gradients: Tensor) -> Tensor:
     return (weights * maps).sum(dim=1).relu()
 
 
-def _shares(maps: Tensor, gradients: Tensor) -> Tensor:
-    """Grad-CAM++'s alpha ``[N, C, h, w]``, equation 19 of its paper for an exponential score.
+def _alpha(maps: Tensor, gradients: Tensor) -> Tensor:
+    """Grad-CAM++'s alpha ``[N, C, h, w]``: equation 19 of its paper, for an exponential score.
 
-    ``G^2 / (2 G^2 + sum(A) G^3)`` is ``1 / (2 + sum(A) G)`` wherever G is not 0, and where it is
-    not positive it counts for nothing. Written so, no epsilon is needed, which would outweigh the
-    small gradients of this network.
+    ``G^2 / (2 G^2 + sum(A) G^3)`` equals ``1 / (2 + sum(A) G)`` wherever G is not 0; where G is not
+    positive, alpha does not matter. This form needs no epsilon, which would dwarf the small
+    gradients of this network.
     """
     return 1 / (2 + maps.sum(dim=(2, 3), keepdim=True) * gradients.relu())
 

@@ -1,4 +1,4 @@
-"""The TorchScript artefact on its device: choose, load, warm up, score."""
+"""The TorchScript model: choosing its device and precision, loading it, scoring, explaining."""
 
 import io
 import time
@@ -19,7 +19,7 @@ from service.staging import OnCuda, on_cpu
 from service.store import ModelCard, StoredModel, read_verified
 
 LARGEST = {"cpu": 32, "cuda": 256}
-"""Most faces in a batch, by kind of device: more would not pay, or hold it for too long."""
+"""Most faces in a batch, by kind of device: larger ones do not pay, or take too long."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class Placement:
 
     @property
     def artefact(self) -> str:
-        """The precision whose file is loaded: half precision is made from the full one's."""
+        """The precision of the file to load: fp16 is converted from fp32."""
         return "fp32" if self.precision == "fp16" else self.precision
 
 
 def choose_device(card: ModelCard, device: str, precision: str) -> Placement:
-    """Decide device and precision; ``auto`` is decided by the card and by what torch finds here.
+    """Decide device and precision; ``auto`` goes by the card and by what torch finds here.
 
     Raises:
-        StoreError: the wish cannot be had here; the message says what can.
+        StoreError: what is asked for is not possible here; the message says what is.
     """
     found = _device(device)
     kind = found.partition(":")[0]
@@ -66,14 +66,14 @@ def choose_device(card: ModelCard, device: str, precision: str) -> Placement:
 
 
 class Model:
-    """A loaded model. Not for use by several threads at once.
+    """A loaded model. Not thread-safe.
 
-    Whatever precision answers scores, explanations come from the full one: gradients need it, and
-    so a map and the score beside it are of one network and one pass.
+    Explanations come from the fp32 network, whatever precision serves scores: gradients need it,
+    and so a map and the score beside it come from one pass of one network.
     """
 
     def __init__(self, stored: StoredModel, placement: Placement) -> None:
-        """Load the artefacts, verified, onto their device.
+        """Verify the artefacts and load them onto the device.
 
         Raises:
             StoreError: a file is missing or altered, or torch cannot load it.
@@ -86,7 +86,9 @@ class Model:
         self._temperature = artefact.temperature
         self._network = _tune(_load(stored, placement.artefact, self._device), placement)
         self._run = OnCuda(self._compute, self._device) if on_gpu else on_cpu(self._compute)
-        self._whole = _Whole(_load(stored, "fp32", self._device).float(), placement.device)
+        self._split_network = _SplitNetwork(
+            _load(stored, "fp32", self._device).float(), placement.device
+        )
         self.info = ModelInfo(
             name=stored.card.name,
             version=stored.card.version,
@@ -110,18 +112,18 @@ class Model:
         self, faces: NDArray[np.uint8], questions: Sequence[Question]
     ) -> tuple[Explanation, ...]:
         """Explain grey faces, uint8 ``[N, 64, 64]``, each as its question asks."""
-        return explain(self._whole, torch.from_numpy(faces).to(self._device), questions)
+        return explain(self._split_network, torch.from_numpy(faces).to(self._device), questions)
 
     def time(self, size: int) -> float:
-        """Seconds that scoring `size` faces takes, once torch has got used to it.
+        """Seconds that scoring `size` faces takes, the better of two runs.
 
-        On the CPU it is the process's own time, so that what else runs there changes nothing.
+        On the CPU this is CPU time, so that other processes do not matter.
         """
         faces = np.zeros((size, FACE_SIZE, FACE_SIZE), dtype=np.uint8)
         return min(self._time(faces) for _ in range(2))
 
     def warm_up_explaining(self) -> None:
-        """Explain a few faces, so that no request pays for torch's first passes."""
+        """Explain a few faces, so that no request pays for torch's slow first passes."""
         faces = np.zeros((2, FACE_SIZE, FACE_SIZE), dtype=np.uint8)
         for size in (1, 1, 2, 2):
             self.explain(faces[:size], [Question()] * size)
@@ -134,7 +136,7 @@ class Model:
 
 
 class _Last(nn.Module):
-    """What the last convolution gives, as a network of its own."""
+    """The network up to its last convolution."""
 
     def __init__(self, full: torch.jit.ScriptModule) -> None:
         super().__init__()
@@ -145,11 +147,11 @@ class _Last(nn.Module):
         return maps
 
 
-class _Whole:
-    """The full network as it is explained.
+class _SplitNetwork:
+    """The fp32 network, split as explanations need it.
 
-    Nearly all explanations are of the last convolution, whose maps need no gradient before them:
-    on the CPU, what leads up to it is folded and packed like a network that only scores.
+    Nearly all explanations are of the last convolution. No gradient is needed below it, so on the
+    CPU that part is optimised for inference.
     """
 
     def __init__(self, full: torch.jit.ScriptModule, device: str) -> None:
@@ -202,7 +204,7 @@ def _load(stored: StoredModel, precision: str, device: torch.device) -> torch.ji
     if artefact.engine:
         torch.backends.quantized.engine = artefact.engine
     with warnings.catch_warnings():
-        # TorchScript is what the service is asked to load, whatever torch would rather have.
+        # torch advises against TorchScript, which is what the service is asked to load.
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
         try:
             network: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -214,7 +216,7 @@ def _load(stored: StoredModel, precision: str, device: torch.device) -> torch.ji
 
 
 def _tune(network: torch.jit.ScriptModule, placement: Placement) -> torch.jit.ScriptModule:
-    """The module as it scores fastest; the int8 artefact is traced and packed already."""
+    """The module optimised for scoring; the int8 artefact already is."""
     if placement.precision == "int8":
         return network
     typed = network.half() if placement.precision == "fp16" else network.float()

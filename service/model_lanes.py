@@ -1,4 +1,4 @@
-"""What model processes are asked to do: the lanes, and how each brings its items to a worker."""
+"""The lanes of the service: what model processes are asked to do."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeAlias
@@ -12,15 +12,15 @@ ScoreLane: TypeAlias = Lane[RemoteModel, FaceImage, Scores]
 ExplainLane: TypeAlias = Lane[RemoteModel, tuple[FaceImage, Question], Explanation]
 
 HOLD_SECONDS = 0.05
-"""Longest that a batch of a lane that can wait may keep a worker from urgent work."""
+"""Seconds that a batch of a lane that can wait may keep a worker from urgent work."""
 
 
 class Lanes(NamedTuple):
-    """The lanes there are.
+    """All lanes.
 
     Attributes:
-        interactive: scores of single pictures' faces: somebody waits for each.
-        bulk: scores of many faces at once, which can wait a little.
+        interactive: scores for single pictures, somebody waiting for each.
+        bulk: scores for many pictures, which can wait a little.
         explain: explanations.
     """
 
@@ -30,7 +30,7 @@ class Lanes(NamedTuple):
 
 
 class Submitter(Protocol):
-    """Where the model is asked: the batcher, or the way to it."""
+    """Takes questions to the model: the core, here or in another process."""
 
     async def submit(
         self,
@@ -53,8 +53,8 @@ def lanes_for(max_batch: int, max_items: int, max_wait: float) -> Lanes:
 
     Args:
         max_batch: the largest batch of scores that pays.
-        max_items: most faces that may wait in each.
-        max_wait: longest that one of a crowd of single pictures should wait, in seconds.
+        max_items: most faces that may wait in each lane.
+        max_wait: longest that single pictures should wait under overload, in seconds.
     """
     interactive: ScoreLane = Lane(
         "interactive",

@@ -1,4 +1,4 @@
-"""The front's side of a model process: started, asked, watched and replaced. No torch here."""
+"""The client side of a model process, which is started, asked, watched and replaced; no torch."""
 
 import asyncio
 import json
@@ -22,14 +22,16 @@ from service.worker_process import WorkerProcess
 log = structlog.get_logger(__name__)
 
 USUAL_GROWTH = 1.25
-"""A process may always grow by so much after its start, however low the limit is set."""
+"""A process may always grow by this factor after its start, however low the limit is set."""
 
 
 class RemoteModel:
     """A model in a process of its own.
 
-    Once started it is kept up: when the process dies, is killed because it hung, or has grown too
-    large, another takes its place.
+    Once started it is kept up: a process that dies, hangs or grows too large is replaced.
+
+    Attributes:
+        restarts: how often its process was replaced.
     """
 
     def __init__(
@@ -40,13 +42,13 @@ class RemoteModel:
         batch_timeout: float = 30.0,
         memory: int | None = None,
     ) -> None:
-        """Prepare, without starting.
+        """Start nothing yet.
 
         Args:
             argv: command line of the process.
-            start_timeout: longest that loading and warming may take, in seconds.
-            batch_timeout: longest that a batch may take before the process counts as hung.
-            memory: bytes over which a process is replaced; None for never.
+            start_timeout: longest that loading and warming up may take, in seconds.
+            batch_timeout: seconds for a batch after which the process counts as hung.
+            memory: bytes above which a process is replaced; None for no limit.
         """
         self._argv = argv
         self._start_timeout = start_timeout
@@ -68,12 +70,12 @@ class RemoteModel:
 
     @property
     def pid(self) -> int | None:
-        """The process's number, once there is one."""
+        """The process's ID, once there is one."""
         return self._process.pid if self._process else None
 
     @property
     def healthy(self) -> bool:
-        """False once it could not be restarted several times in a row."""
+        """False once several starts in a row have failed."""
         return self.up or self._failed_starts < backoff.FAILED_STARTS
 
     async def ready(self) -> None:
@@ -84,18 +86,18 @@ class RemoteModel:
         """Start the process and wait until its model is loaded and warm.
 
         Raises:
-            StoreError: the model cannot be had; the message says why.
-            WorkerLost: the process ended or was too slow.
+            StoreError: the model cannot be loaded; the message says why.
+            WorkerLost: the process ended, or was not ready in time.
         """
         self._watch = starting = asyncio.create_task(self._start())  # which `stop` ends, too
         return await starting
 
     def start_later(self) -> None:
-        """Start the process while others work; it can be asked once it is warm."""
+        """Start the process in the background; `ready` waits for it."""
         self._watch = asyncio.create_task(self._start_and_supervise())
 
     async def scores(self, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
-        """Score faces; one whose scores are not finite fails alone.
+        """Score faces; a face whose scores are not finite fails alone.
 
         Raises:
             OutOfMemory: there are too many.
@@ -111,7 +113,7 @@ class RemoteModel:
     async def explain(
         self, items: Sequence[tuple[FaceImage, Question]]
     ) -> BatchResult[Explanation]:
-        """Explain faces, each as its question asks; one whose map is not finite fails alone.
+        """Explain faces, each as its question asks; a face whose map is not finite fails alone.
 
         Raises:
             OutOfMemory: there are too many.
@@ -125,15 +127,15 @@ class RemoteModel:
         return BatchResult(results, message.header["seconds"])
 
     async def stop(self) -> None:
-        """End the process; it cannot be asked afterwards."""
+        """End the process, for good."""
         self._up.clear()
         ending = {self._watch, *self._retiring} if self._watch else set()
         for task in ending:
             task.cancel()
         if ending:
-            await asyncio.wait(ending)  # a process may be just starting, or ending
+            await asyncio.wait(ending)  # each ends a process that it is starting or retiring
         if self._process:
-            await self._process.end()
+            await self._process.kill()
 
     async def _start(self) -> ModelInfo:
         process = await self._launch()
@@ -169,7 +171,7 @@ class RemoteModel:
 
     async def _supervise(self, process: WorkerProcess) -> None:
         while True:
-            lost = await self._end_or_growth(process)
+            lost = await self._ended_or_grown(process)
             self.restarts += 1
             if lost:
                 self._up.clear()
@@ -188,9 +190,9 @@ class RemoteModel:
             retiring.add_done_callback(self._retiring.discard)
             process = fresh
 
-    async def _end_or_growth(self, process: WorkerProcess) -> bool:
-        """Wait until the process has ended or grown too large; whether it has ended."""
-        ended = asyncio.ensure_future(process.ended())
+    async def _ended_or_grown(self, process: WorkerProcess) -> bool:
+        """Wait until the process has ended or grown too large; True if it has ended."""
+        ended = asyncio.ensure_future(process.wait())
         grown = asyncio.ensure_future(self._grown.wait())
         try:
             await asyncio.wait({ended, grown}, return_when=asyncio.FIRST_COMPLETED)
@@ -200,7 +202,7 @@ class RemoteModel:
             grown.cancel()
 
     async def _relaunch(self) -> WorkerProcess:
-        """Start another process, with growing pauses, until one is up."""
+        """Start processes, with growing pauses between them, until one is up."""
         while True:
             await asyncio.sleep(backoff.pause(self._failed_starts))
             try:
@@ -208,7 +210,7 @@ class RemoteModel:
             except (StoreError, WorkerLost) as error:
                 self._failed_starts += 1
                 log.error("model process did not start", error=str(error))
-            except Exception:  # whoever keeps the model up must not end
+            except Exception:  # or the model would never be restarted again
                 self._failed_starts += 1
                 log.exception("model process did not start")
             else:
@@ -224,5 +226,5 @@ def _finite(result: ResultT, *arrays: NDArray[np.float32]) -> ResultT | ModelFai
 
 
 def worker_argv(config: WorkerConfig) -> tuple[str, ...]:
-    """The command line of a process that runs the model as `config` says."""
+    """The command line of a model process."""
     return (sys.executable, "-P", "-m", "service.worker", json.dumps(asdict(config)))

@@ -1,4 +1,4 @@
-"""A batch's way through a network on its device: one copy there, one back."""
+"""Moving a batch to the device and its scores back: one copy each way."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ Compute = Callable[[Tensor], Tensor]
 
 
 def on_cpu(compute: Compute) -> Callable[[NDArray[np.uint8]], Scores]:
-    """On the CPU nothing needs to be copied."""
+    """Run on the CPU, where nothing needs to be copied."""
 
     def run(faces: NDArray[np.uint8]) -> Scores:
         scores: Scores = compute(torch.from_numpy(faces)).numpy()
@@ -24,9 +24,9 @@ def on_cpu(compute: Compute) -> Callable[[NDArray[np.uint8]], Scores]:
 
 
 class OnCuda:
-    """On a GPU: pinned buffers and a captured graph for each power of two that a batch fills.
+    """Run on a GPU, with pinned buffers and a captured graph for each power of two of a batch.
 
-    Not for use by several threads at once.
+    Not thread-safe.
     """
 
     def __init__(self, compute: Compute, device: torch.device) -> None:
@@ -43,7 +43,7 @@ class OnCuda:
 
 
 class _Bucket:
-    """Buffers for batches of up to `size` faces, and the kernels to launch, as one graph."""
+    """Buffers for batches of up to `size` faces, and a CUDA graph that computes them."""
 
     def __init__(self, compute: Compute, size: int, device: torch.device) -> None:
         self._sent = torch.zeros((size, FACE_SIZE, FACE_SIZE), dtype=torch.uint8).pin_memory()
@@ -52,7 +52,7 @@ class _Bucket:
         beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         beside.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(beside):
-            for _ in range(3):  # torch chooses kernels in its first passes
+            for _ in range(3):  # torch selects kernels in the first passes
                 compute(self._faces)
         torch.cuda.current_stream(device).wait_stream(beside)
         self._graph = torch.cuda.CUDAGraph()
@@ -60,7 +60,7 @@ class _Bucket:
             self._scores = compute(self._faces)
 
     def run(self, faces: NDArray[np.uint8]) -> Scores:
-        """Copy up, replay, copy down; rows beyond those of `faces` are computed for nobody."""
+        """Copy to the device, replay, copy back; rows beyond those of `faces` are ignored."""
         count = len(faces)
         self._sent[:count].copy_(torch.from_numpy(faces))
         self._faces[:count].copy_(self._sent[:count], non_blocking=True)

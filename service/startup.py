@@ -1,4 +1,4 @@
-"""Starting the model processes: how many, and with how many threads each."""
+"""Starting the model processes: how many, and how many threads in each."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -11,7 +11,7 @@ from service.settings import Settings, available_cpus
 
 MAX_CPU_WORKERS = 8
 NVIDIA = Path("/dev/nvidiactl")
-"""There where an NVIDIA driver is loaded: how the front, which has no torch, knows of a GPU."""
+"""Exists if an NVIDIA driver is loaded; tells of a GPU without importing torch."""
 
 
 async def start_workers(
@@ -19,13 +19,13 @@ async def start_workers(
     command: WorkerCommand,
     stack: AsyncExitStack,
 ) -> tuple[list[RemoteModel], ModelInfo]:
-    """Start the model processes and wait until all but the last are warm; `stack` stops them.
+    """Start the model processes, which `stack` stops, and wait until all but the last are warm.
 
-    The last one starts then: at first its core has what speaks HTTP to import, and the service
-    need not wait for it.
+    The last one starts only then: the service can do without it at first, and its core is needed
+    to import the HTTP modules.
 
     Raises:
-        StoreError: the model cannot be had.
+        StoreError: the model cannot be loaded.
     """
     count, threads = _worker_plan(settings)
     config = WorkerConfig(
@@ -54,7 +54,7 @@ async def start_workers(
 
 
 def _worker_plan(settings: Settings) -> tuple[int, int]:
-    """How many model processes, and torch threads in each: one per GPU, or one per core."""
+    """How many model processes, one on a GPU or one per core, and torch threads in each."""
     on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and NVIDIA.exists())
     count = settings.workers or (1 if on_gpu else min(available_cpus(), MAX_CPU_WORKERS))
     return count, settings.worker_threads or max(1, available_cpus() // count)

@@ -1,11 +1,11 @@
-"""Messages between our processes: a JSON header and raw bytes, length first.
+"""Messages between the processes: lengths, a JSON header and raw bytes.
 
 ::
 
     | header bytes: uint32 | body bytes: uint32 | header: JSON object | body |
 
-The body holds arrays in C order; the header says what they are, its numbers finite and of 64 bits.
-Nothing is pickled.
+The body holds arrays in C order, which the header describes. JSON limits the header's numbers to
+finite ones of 64 bits. Nothing is pickled.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ class Message:
     body: bytes = b""
 
     def pack(self) -> bytes:
-        """The message as it travels."""
+        """The message as bytes."""
         header = orjson.dumps(self.header)
         return b"".join((_LENGTHS.pack(len(header), len(self.body)), header, self.body))
 
@@ -40,14 +40,14 @@ async def receive(stream: asyncio.StreamReader) -> Message:
     """The next message of an asyncio stream.
 
     Raises:
-        asyncio.IncompleteReadError: the other side has gone.
+        asyncio.IncompleteReadError: the stream has ended.
     """
     header, body = _LENGTHS.unpack(await stream.readexactly(_LENGTHS.size))
     return Message(orjson.loads(await stream.readexactly(header)), await stream.readexactly(body))
 
 
 def read(stream: BinaryIO) -> Message | None:
-    """The next message of a blocking stream; None where the other side has gone, midway or not."""
+    """The next message of a blocking stream; None if the stream has ended, even midway."""
     lengths = stream.read(_LENGTHS.size)
     if len(lengths) < _LENGTHS.size:
         return None

@@ -1,7 +1,7 @@
-"""The process that owns a device: reads batches from stdin, runs the model, answers on stdout.
+"""A model process: reads requests from stdin, runs the model on its device, answers on stdout.
 
-It lives exactly as long as its front: when stdin ends it ends, so that no orphan is left even
-where the front was killed. `service.remote.RemoteModel` is the other side.
+It ends when stdin does, so that no orphan is left even if its parent is killed.
+`service.remote.RemoteModel` is the other side.
 """
 
 import json
@@ -31,13 +31,13 @@ NO_MEMORY = "can't allocate memory"
 """What torch's CPU allocator says, in a RuntimeError."""
 
 NICENESS = 10
-"""How much less urgent than the front a model process is, which has a core's work in each batch."""
+"""Niceness of a model process: the front goes first, as its work is short."""
 
 RETRY_SECONDS = 0.1
-"""Seconds after which a busy system may be asked again."""
+"""Seconds between attempts while the system answers EAGAIN."""
 
 COST_TOLERANCE = 1.15
-"""A face may cost so many times what it costs at the best batch size."""
+"""How much more a face may cost than at the cheapest batch size, as a factor."""
 
 
 class Answerer(Protocol):
@@ -53,17 +53,17 @@ class Answerer(Protocol):
 
 
 def serve(model: Answerer, requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answer requests until their stream ends; a failing batch is answered with its error.
+    """Answer requests until the stream ends; a batch that fails is answered with its error.
 
     Raises:
-        torch.AcceleratorError: the device failed, for good.
+        torch.AcceleratorError: the device has failed for good.
     """
     while (request := wire.read(requests)) is not None:
         try:
             message = _answer(model, request)
         except torch.AcceleratorError:
-            raise  # the device answers nothing more to this process: another has to take over
-        except Exception as error:  # noqa: BLE001  # whoever asked is told, and the next one answered
+            raise  # this process cannot use the device any more: another one has to
+        except Exception as error:  # noqa: BLE001  # the caller is told, and the next request answered
             message = _failure(error)
         answers.write(Message({**message.header, "memory": memory()}, message.body).pack())
         answers.flush()
@@ -92,7 +92,7 @@ def _failure(error: Exception) -> Message:
 
 
 def memory() -> int:
-    """Bytes that this process occupies; 0 where the system does not tell."""
+    """Resident memory of this process, in bytes; 0 if the system does not say."""
     try:
         pages = Path("/proc/self/statm").read_text().split()[1]
     except OSError:
@@ -101,14 +101,14 @@ def memory() -> int:
 
 
 def find_cap(seconds: Callable[[int], float], largest: int) -> int:
-    """The largest batch size at which a face costs hardly more than at the cheapest.
+    """The largest batch size at which a face costs hardly more than at the cheapest size.
 
-    That the model itself gains nothing by a larger batch is no reason for a smaller one: each batch
-    costs a message and a turn of the front, which fewer batches save.
+    Large batches pay even where the model itself gains nothing: each batch costs the front a
+    message.
 
     Args:
-        seconds: how long a batch of a size takes.
-        largest: no more than so many.
+        seconds: how long a batch of a given size takes.
+        largest: the upper limit.
 
     Returns:
         A power of two.
@@ -119,11 +119,11 @@ def find_cap(seconds: Callable[[int], float], largest: int) -> int:
 
 
 def main() -> None:
-    """Load the model that the command line names and serve it on stdin and stdout."""
+    """Load the model that the command line names, and serve it on stdin and stdout."""
     _give_way()
     config = WorkerConfig(**json.loads(sys.argv[1]))
     answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not end up between the messages
+    os.dup2(2, 1)  # keeps what libraries print out of the messages
     torch.set_num_threads(config.threads)
     try:
         stored = ModelStore(Path(config.store)).gimefive(config.version)
@@ -133,17 +133,17 @@ def main() -> None:
         answers.flush()
         return
     info = replace(model.info, max_batch=_warm_up(model, config.max_batch))
-    with suppress(BrokenPipeError):  # whoever asked has gone
+    with suppress(BrokenPipeError):  # the other side has gone
         answers.write(Message({"ready": asdict(info), "memory": memory()}).pack())
         answers.flush()
         serve(model, sys.stdin.buffer, answers)
 
 
 def _give_way() -> None:
-    """Leave a core to the front as soon as it wants one: it refuses and answers in a millisecond.
+    """Lower this process's priority, so that the front gets a core whenever it needs one.
 
-    Where the system shares cores by session first, that share is lowered, too. A process without
-    privileges may do so ten times a second, all of its user's together, and is told to try again.
+    Linux may schedule sessions rather than processes (autogroup), so the session's priority is
+    lowered, too. An unprivileged user may do that ten times a second, and gets EAGAIN beyond that.
     """
     with suppress(OSError):
         os.nice(NICENESS)
@@ -152,7 +152,7 @@ def _give_way() -> None:
 
 
 def _lower_session() -> bool:
-    """Lower the session's share; whether that is settled."""
+    """Lower the session's priority; False if it has to be tried again."""
     try:
         Path("/proc/self/autogroup").write_text(str(NICENESS))
     except BlockingIOError:
@@ -161,7 +161,12 @@ def _lower_session() -> bool:
 
 
 def _warm_up(model: Model, wished: int | None) -> int:
-    """Run batches of growing size, so that no request pays for the first; the largest to send."""
+    """Run batches of growing size, so that no request pays for the first; gives the largest to use.
+
+    Args:
+        model: the model.
+        wished: the largest size, if it is set.
+    """
     model.warm_up_explaining()
     if wished is None:
         return find_cap(model.time, model.info.max_batch)

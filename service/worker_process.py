@@ -1,4 +1,4 @@
-"""One model process, from its start to its end."""
+"""One model process, from start to end."""
 
 import asyncio
 from asyncio.subprocess import PIPE, Process
@@ -14,11 +14,11 @@ from service.wire import Message
 
 
 class WorkerProcess:
-    """A process that answers in the order in which it is asked.
+    """A process that answers requests in the order in which they were sent.
 
     Attributes:
         info: the model that it serves.
-        memory: bytes it occupied when it was ready.
+        memory: bytes that it occupied when it was ready.
     """
 
     def __init__(self, process: Process, info: ModelInfo, memory: int) -> None:
@@ -32,9 +32,8 @@ class WorkerProcess:
         """Start a process and wait until its model is loaded and warm.
 
         Raises:
-            StoreError: the model cannot be had; the message says why.
-            WorkerLost: the process could not be made, ended, or was not ready within so many
-                seconds.
+            StoreError: the model cannot be loaded; the message says why.
+            WorkerLost: the process could not be created, ended, or was not ready in time.
         """
         # A session of its own: Ctrl-C in the terminal is for the front, which drains first.
         try:
@@ -47,7 +46,7 @@ class WorkerProcess:
             message = await _receive(process, seconds)
             info = ModelInfo(**message.header["ready"])
         except BaseException as error:
-            await _end(process)
+            await _kill_and_wait(process)
             if isinstance(error, KeyError | TypeError):
                 raise WorkerLost("the model process is of another version: restart all") from error
             if isinstance(error, ModelFailure) and not isinstance(error, WorkerLost):
@@ -57,21 +56,21 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process's ID."""
         return self._process.pid
 
     @property
     def status(self) -> int | None:
-        """How it ended, negative by a signal; None while it lives."""
+        """Its exit status, negative for a signal; None while it runs."""
         return self._process.returncode
 
     async def ask(self, request: Message, seconds: float) -> Message:
-        """Its answer; one request may be sent before the one before it was answered.
+        """Its answer to a request, which may be sent before the previous one is answered.
 
         Raises:
             OutOfMemory: the batch is too large.
             ModelFailure: the model could not answer.
-            WorkerLost: the process died, or did not answer in time and was ended.
+            WorkerLost: the process died, or was killed since it did not answer in time.
         """
         if self._process.stdin is None or self._process.returncode is not None:
             raise WorkerLost("the model process is down; it is being restarted")
@@ -83,12 +82,12 @@ class WorkerProcess:
             _kill(self._process)
             raise
 
-    async def ended(self) -> None:
-        """Wait for its end."""
+    async def wait(self) -> None:
+        """Wait until it ends."""
         await self._process.wait()
 
     async def retire(self, seconds: float) -> None:
-        """Let it answer what it was asked, and end; end it after so many seconds."""
+        """Let it answer what it was asked and end; kill it after so many seconds."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -96,15 +95,15 @@ class WorkerProcess:
                 async with asyncio.timeout(seconds):
                     await self._process.wait()
         finally:
-            await self.end()
+            await self.kill()
 
-    async def end(self) -> None:
+    async def kill(self) -> None:
         """End it at once."""
-        await _end(self._process)
+        await _kill_and_wait(self._process)
 
 
 async def _receive(process: Process, seconds: float) -> Message:
-    """The process's next message; it is ended if none comes in time, or something else."""
+    """The process's next message; if none comes in time, or no valid one, it is killed."""
     if process.stdout is None:
         raise WorkerLost("the model process has no output")
     try:
@@ -119,7 +118,7 @@ async def _receive(process: Process, seconds: float) -> Message:
     return message
 
 
-async def _end(process: Process) -> None:
+async def _kill_and_wait(process: Process) -> None:
     _kill(process)
     await process.wait()
 

@@ -1,4 +1,4 @@
-"""Counts of several processes, added up."""
+"""Adding up the metrics of several processes."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
@@ -8,14 +8,14 @@ from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 Samples: TypeAlias = list[tuple[str, str, dict[str, str], float]]
-"""Samples: the metric's name, the sample's, its labels, its value."""
+"""For each sample the metric's name, its own name, its labels and its value."""
 
 SUMMABLE = ("counter", "histogram")
-"""Kinds of metrics of which a front has its part; the others are the core's."""
+"""Types of metrics that are counted in every process; the others belong to the core."""
 
 
 def samples_of(registry: CollectorRegistry) -> Samples:
-    """What was counted in this process."""
+    """The samples of this process."""
     return [
         (metric.name, sample.name, sample.labels, sample.value)
         for metric in registry.collect()
@@ -25,7 +25,7 @@ def samples_of(registry: CollectorRegistry) -> Samples:
 
 
 def merged(parts: Iterable[Samples]) -> Samples:
-    """Their sum."""
+    """The samples of several processes, added up."""
     sums: dict[tuple[str, str, tuple[tuple[str, str], ...]], float] = {}
     for part in parts:
         for name, sample, labels, value in part:
@@ -35,14 +35,14 @@ def merged(parts: Iterable[Samples]) -> Samples:
 
 
 class Aggregate(Collector):
-    """A registry's metrics with the samples of other processes added."""
+    """A registry's metrics plus the samples of other processes."""
 
     def __init__(self, registry: CollectorRegistry, others: Iterable[Samples]) -> None:
         self._registry = registry
         self._samples = merged([samples_of(registry), *others])
 
     def collect(self) -> Iterator[Metric]:
-        """Each metric once."""
+        """The metrics, each once."""
         for own in self._registry.collect():
             if own.type not in SUMMABLE:
                 yield own
@@ -55,5 +55,5 @@ class Aggregate(Collector):
 
 
 def _joined(sample: str, one: float, other: float) -> float:
-    """Two processes' values as one; counting began with the first."""
+    """Two processes' values as one; creation times are not added."""
     return min(one, other) if sample.endswith("_created") else one + other

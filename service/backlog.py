@@ -1,4 +1,4 @@
-"""What a pool of threads has still to do, and how long that takes it."""
+"""What a pool of threads still has to do, and how long that should take."""
 
 from collections import Counter, defaultdict
 
@@ -6,16 +6,16 @@ from service.forecasts import Cost
 
 
 class Backlog:
-    """Work of several kinds, each with a size that tells how long it may take.
+    """Outstanding work of several kinds, each item with a size that its duration depends on.
 
-    What is waited for is counted by what is known when somebody asks, not when it came.
+    Predictions use what is known when they are asked for, not when the work came.
     """
 
     def __init__(self, threads: int) -> None:
-        """There is nothing to do.
+        """Begin with none.
 
         Args:
-            threads: how many work on it.
+            threads: how many threads share the work.
         """
         self._threads = threads
         self._counts: Counter[str] = Counter()
@@ -27,7 +27,7 @@ class Backlog:
 
     @property
     def seconds(self) -> float:
-        """How long the threads need for all of it; 0 where nothing is known."""
+        """How long the threads should take for all of it; 0 if nothing is known yet."""
         needed = 0.0
         for kind, count in self._counts.items():
             slope, base = self._costs[kind].fit()
@@ -35,20 +35,23 @@ class Backlog:
         return needed / self._threads
 
     def expected(self, kind: str, size: int = 1) -> float:
-        """Seconds that such work should take one thread; 0 where nothing is known."""
+        """Seconds that one thread should take for such an item; 0 if nothing is known yet."""
         return self._costs[kind].seconds(size, size)
 
     def enter(self, kind: str, size: int) -> None:
-        """More is to be done."""
+        """Add an item."""
         self._counts[kind] += 1
         self._sizes[kind] += size
 
     def leave(self, kind: str, size: int) -> None:
-        """It is done, or given up before it began."""
+        """Remove an item that is done, or was dropped before it began."""
         self._counts[kind] -= 1
         self._sizes[kind] -= size
 
     def learn(self, kind: str, size: int, seconds: float, *, failed: bool) -> None:
-        """It took so long; what fails at once, since it is no picture, tells nothing."""
+        """An item took so long; a failure counts only if it took longer than expected.
+
+        What fails at once, since it is no picture, says nothing about pictures.
+        """
         if not failed or seconds > self.expected(kind, size):
             self._costs[kind].learn(size, seconds)

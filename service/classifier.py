@@ -1,4 +1,4 @@
-"""A picture's way to its classification: looked at in the pool, scored in a lane."""
+"""Classifying pictures: faces found by the decode pool, scored in a lane."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from service.records import Classification, FaceMode, Picture, Prediction, Timin
 
 
 class Classifier:
-    """Classifies pictures, whether sent alone or as frames of a batch or a video."""
+    """Classifies single pictures, and frames of batches and videos."""
 
     def __init__(self, intake: Intake, submitter: Submitter, metrics: Metrics) -> None:
         self._intake = intake
@@ -25,53 +25,53 @@ class Classifier:
         lane: ScoreLane,
         deadline: float | None = None,
     ) -> Classification:
-        """Classify the faces of one of many pictures; it waits for room.
+        """Classify the faces of one of many pictures, waiting for room.
 
         Args:
             decode: gives the upright picture.
             faces: find faces, or take the whole picture as one aligned face crop.
-            lane: whose turn it takes at the model.
+            lane: where the faces are submitted.
             deadline: moment on the batcher's clock after which nobody needs the answer.
 
         Raises:
             ServiceError: as `Engine.classify_frames` says.
         """
-        scene = await self._intake.detect_in_turn(decode, faces, deadline)
-        return await self.score(scene, lane, deadline=deadline, wait=True)
+        detected = await self._intake.detect_in_turn(decode, faces, deadline)
+        return await self.score(detected, lane, deadline=deadline, wait=True)
 
     async def score(
         self,
-        scene: DetectedImage,
+        detected: DetectedImage,
         lane: ScoreLane,
         *,
         deadline: float | None = None,
         wait: bool = False,
     ) -> Classification:
-        """Classify the faces of a picture that was looked at.
+        """Classify the faces that were found in a picture.
 
         Args:
-            scene: the picture.
-            lane: whose turn it takes at the model.
+            detected: the picture and its faces.
+            lane: where the faces are submitted.
             deadline: moment on the batcher's clock after which nobody needs the answer.
             wait: wait for room instead of being refused.
 
         Raises:
             ServiceError: as `Engine.classify` says.
         """
-        height, width = scene.picture.shape[:2]
-        found, crops, looked = scene.faces, scene.crops, (scene.decode, scene.detect)
-        del scene  # whoever waits for the model needs the crops alone
+        height, width = detected.picture.shape[:2]
+        found, crops, spent = detected.faces, detected.crops, (detected.decode, detected.detect)
+        del detected  # the picture need not stay in memory while its crops wait for the model
         answers = await self._submitter.submit(lane, crops, deadline=deadline, wait=wait)
         predictions = tuple(
             Prediction(face, answer.result) for face, answer in zip(found, answers, strict=True)
         )
         for prediction in predictions:
             self._metrics.classified(prediction.emotion)
-        return Classification(width, height, predictions, timings(*looked, answers))
+        return Classification(width, height, predictions, timings(*spent, answers))
 
 
 def timings(decode: float, detect: float, answers: Sequence[Answer[Any]]) -> Timings:
-    """Where the time of one picture went; what happened side by side counts once."""
+    """Where the time of one picture went; of what ran in parallel, the longest counts."""
     return Timings(
         decode=decode,
         detect=detect,

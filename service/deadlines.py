@@ -1,4 +1,4 @@
-"""Moments by which what takes long has to end: a request's own, and the service's."""
+"""Deadlines: those of requests, and that of a service that is shutting down."""
 
 import asyncio
 import time
@@ -13,16 +13,14 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[float]:
-    """Give up what takes longer.
-
-    Gives the moment of that, in monotonic seconds.
+    """Cancel what takes longer than so many seconds; gives that moment, in monotonic seconds.
 
     Raises:
         DeadlineExceeded: it took longer.
     """
     moment = time.monotonic() + seconds
     try:
-        # The event loop counts in milliseconds: later, so that the moment has surely passed.
+        # The event loop counts in milliseconds; later, so that the moment has certainly passed.
         async with asyncio.timeout(seconds + 0.001) as limit:
             yield moment
     except TimeoutError as error:
@@ -34,29 +32,29 @@ async def within(seconds: float) -> AsyncIterator[float]:
 
 
 class Cutoff:
-    """Ends what is held to it with an error, so that whoever waits for it is told."""
+    """A moment, known only once it comes, at which guarded work ends with an error."""
 
     def __init__(self) -> None:
         self._limits: set[asyncio.Timeout] = set()
         self._reached = False
 
     def reach(self) -> None:
-        """It is reached, for good."""
+        """End all guarded work now, and whatever is guarded later."""
         self._reached = True
         now = asyncio.get_running_loop().time()
         for limit in self._limits:
-            if (when := limit.when()) is None or when > now:  # else it is ending already
+            if (when := limit.when()) is None or when > now:  # otherwise it is already ending
                 limit.reschedule(now)
 
     @asynccontextmanager
     async def enforced(self, deadline: float | None = None) -> AsyncIterator[None]:
-        """What is within ends when it is reached, or earlier, at a deadline of its own.
+        """Guard a block, which also ends at a deadline of its own.
 
         Args:
-            deadline: moment of the event loop's clock; None for no such.
+            deadline: moment on the event loop's clock; None for no deadline.
 
         Raises:
-            NotReady: it is reached.
+            NotReady: the cutoff was reached.
             DeadlineExceeded: the deadline has passed.
         """
         when = asyncio.get_running_loop().time() if self._reached else deadline
@@ -79,7 +77,7 @@ class Cutoff:
     async def until(
         self, answers: AsyncIterator[T], deadline: float | None = None
     ) -> AsyncGenerator[T]:
-        """What `answers` gives until then; arguments and errors are those of `enforced`."""
+        """Pass on `answers`, each awaited as a guarded block, as `enforced` says."""
         while True:
             async with self.enforced(deadline):
                 try:

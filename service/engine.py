@@ -1,4 +1,4 @@
-"""Where the parts meet: pictures in, predictions out."""
+"""The service without HTTP: pictures in, predictions out. The only module that joins the parts."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -29,19 +29,24 @@ from service.tracer import UNTRACED, Tracer
 from service.tracks import Tracker
 
 BATCHES = 4
-"""Batches of frames, each as large as it may be, that fit into the memory for pictures, beside one
-decoded picture as large as it may be."""
+"""How many batches of frames fit into the memory for pictures, beside one decoded picture, all of
+them as large as they may be."""
 
 
 class Engine:
-    """The service without HTTP. Made by `Engine.open` or `Engine.around`.
+    """The service. Made by `Engine.open` or `Engine.around`.
 
     Attributes:
-        memory: bytes for pictures, of requests that come in or are worked on: those that are
-            encoded, and those that are explained.
-        draining: whether requests are no longer welcome, though still answered.
+        settings: what to serve, and how.
+        store: the model store.
+        stored: the model in use, as stored.
+        info: the model in use, as deployed.
+        metrics: what is counted in this process.
+        memory: a quota of bytes, for pictures that arrive encoded or are being explained.
+        draining: whether load balancers should send no more requests, though they are answered.
         closing: set when connections of cameras must close.
-        cutoff: ends videos in time before draining is over.
+        cutoff: ends videos before draining is over.
+        footage: batches of frames, and videos.
     """
 
     def __init__(
@@ -92,11 +97,11 @@ class Engine:
         command: WorkerCommand = worker_argv,
         tracer: Tracer = UNTRACED,
     ) -> AsyncIterator["Engine"]:
-        """Start the model processes, and stop them at the end.
+        """Start the model processes; stop them with the context.
 
         Args:
             settings: what to serve, and how.
-            command: makes the command line of a model process.
+            command: gives the command line of a model process.
             tracer: told what was done for which request.
 
         Raises:
@@ -113,7 +118,7 @@ class Engine:
     async def around(
         cls, core: Core | RemoteCore, settings: Settings, tracer: Tracer = UNTRACED
     ) -> AsyncIterator["Engine"]:
-        """An engine whose models run already; it closes the way to them at its end.
+        """An engine over a core that is already open, which it closes with the context.
 
         Raises:
             StoreError: a model is missing or altered.
@@ -126,11 +131,11 @@ class Engine:
             await engine._intake.close()
 
     async def ready(self) -> bool:
-        """Whether requests are welcome: warmed, up and not draining."""
+        """Whether to send requests: the model is up, and the service is not draining."""
         return not self.draining and await self._core.up()
 
     async def healthy(self) -> bool:
-        """False once a process could not be restarted: only a new start can help."""
+        """False once a process cannot be restarted: only restarting the service can help."""
         return await self._core.healthy()
 
     async def render_metrics(self) -> bytes:
@@ -141,12 +146,12 @@ class Engine:
         """Count a request with a key.
 
         Raises:
-            RateLimited: it made too many.
+            RateLimited: there were too many.
         """
         await self._core.take_token(key)
 
     def reserve_video(self) -> AbstractAsyncContextManager[None]:
-        """Hold a place for a video; enter it before the video is taken in.
+        """Hold a place for a video, from before its upload.
 
         Raises:
             Overloaded: too many are worked on.
@@ -154,9 +159,9 @@ class Engine:
         return self._core.reserve("video")
 
     def threshold(self, asked: float | None = None) -> float:
-        """Confidence below which an answer abstains: as asked, or as settings, or the card, say."""
-        wished = (asked, self.settings.threshold, self.stored.card.threshold)
-        return next(each for each in wished if each is not None)
+        """Confidence below which an answer abstains: as asked, else as set, else the card's."""
+        choices = (asked, self.settings.threshold, self.stored.card.threshold)
+        return next(each for each in choices if each is not None)
 
     async def classify(
         self, data: bytes, faces: FaceMode = "detect", deadline: float | None = None
@@ -170,7 +175,7 @@ class Engine:
                 settings' time from now.
 
         Raises:
-            BadInput: not a picture, broken, or over a limit.
+            BadInput: it is not a picture, broken, or over a limit.
             Overloaded: too much waits already.
             NotReady: no model process is up.
             DeadlineExceeded: it took too long.
@@ -178,7 +183,7 @@ class Engine:
         """
         async with self._deadline_or_default(deadline) as limit:
             return await self._classifier.score(
-                await self._scene(data, faces, self._interactive, limit),
+                await self._detect(data, faces, self._interactive, limit),
                 self._interactive,
                 deadline=limit,
             )
@@ -224,41 +229,41 @@ class Engine:
         measured: bool = False,
         deadline: float | None = None,
     ) -> AsyncIterator[Explained]:
-        """Explain one face of an encoded picture, whose memory is held as long as the context.
+        """Explain one face of an encoded picture, whose memory is reserved for the context.
 
         Args:
             data: as for `classify`.
             question: the emotion to explain, by which method, at which layer.
             faces: find faces, or take the whole picture as one aligned face crop.
             face: which one, the largest being 0.
-            measured: whether the map's faithfulness is measured too, on the scores that are served.
+            measured: whether to measure the map's faithfulness, on the scores that are served.
             deadline: moment, in monotonic seconds, at which the caller gives up; if None, the
-                settings' time from now, which holds for the context, too.
+                settings' time from now, which then limits the context.
 
         Raises:
             NoFace: there is none.
-            BadParameter: there are not as many.
+            BadParameter: there is no such face.
             ServiceError: as for `classify`.
         """
         async with self._deadline_or_default(deadline) as limit:
-            scene = await self._scene(data, faces, self._explaining, limit)
-            with self.memory.hold(scene.picture.nbytes):
+            detected = await self._detect(data, faces, self._explaining, limit)
+            with self.memory.hold(detected.picture.nbytes):
                 yield await self._explainer.explain(
-                    scene, question, face, measured=measured, deadline=limit
+                    detected, question, face, measured=measured, deadline=limit
                 )
 
     @asynccontextmanager
     async def camera(
         self, faces: FaceMode = "detect", question: Question | None = None
     ) -> AsyncIterator[Camera]:
-        """A live camera, for as long as the context lasts.
+        """A live camera, for as long as the context.
 
         Args:
             faces: as for `classify`.
-            question: how each face is to be explained; None for not at all.
+            question: how to explain each face; None for no explanations.
 
         Raises:
-            Overloaded: as many are on as may be.
+            Overloaded: too many cameras are on.
         """
         async with self._core.reserve("camera"):
             look = partial(self._look, faces, question)
@@ -268,22 +273,22 @@ class Engine:
         if question is None:
             return LiveResult(await self.classify(frame, faces))
         async with self._deadline_or_default(None) as limit:
-            scene = await self._scene(frame, faces, self._explaining, limit)
-            return await self._explainer.explain_live(scene, question, limit)
+            detected = await self._detect(frame, faces, self._explaining, limit)
+            return await self._explainer.explain_live(detected, question, limit)
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
         """An explanation as a PNG file, as `Explainer.draw` says."""
         return await self._explainer.draw(explained, view, style)
 
-    async def _scene(
+    async def _detect(
         self, data: bytes, faces: FaceMode, lane: Lane[RemoteModel, ItemT, ResultT], deadline: float
     ) -> DetectedImage:
-        """Look at a picture, unless the lane would refuse it: that must not cost a decoding."""
+        """Decode a picture and find its faces, unless the lane would refuse them anyway."""
         await self._core.check(lane, 1, deadline)
         if faces == "whole" and (
-            scene := self._intake.detect_inline(data, self.settings.max_pixels)
+            detected := self._intake.detect_inline(data, self.settings.max_pixels)
         ):
-            return scene
+            return detected
         decode = partial(imaging.decode, data, self.settings.max_pixels)
         return await self._intake.detect(decode, faces, deadline, size=len(data))
 
@@ -291,7 +296,7 @@ class Engine:
         return imaging.decode(read(), self.settings.max_pixels)
 
     def _deadline_or_default(self, deadline: float | None) -> AbstractAsyncContextManager[float]:
-        """A deadline that the caller sees to, or else the settings' from now, seen to here."""
+        """The caller's deadline, which it enforces itself, or else the settings', enforced here."""
         if deadline is not None:
             return nullcontext(deadline)
         return within(self.settings.deadline_ms / 1000)

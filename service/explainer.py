@@ -1,4 +1,4 @@
-"""Faces explained: looked at in the pool, asked about in the explaining lane."""
+"""Explaining faces: found by the decode pool, explained in a lane, drawn in the pool."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ from service.records import Classification, Face, FaceImage, FaceMode, Picture, 
 
 
 class Explainer:
-    """The one way to explanations, for single pictures and for those of many."""
+    """Explains faces of single pictures, cameras and videos."""
 
     def __init__(
         self,
@@ -35,15 +35,15 @@ class Explainer:
         metrics: Metrics,
         temperature: float,
     ) -> None:
-        """Use the parts.
+        """Do nothing yet.
 
         Args:
-            intake: the pool.
-            submitter: where the model is asked.
+            intake: the decode pool.
+            submitter: takes questions to the model.
             explaining: the lane for explanations.
-            scoring: the lane for the scores that measure a map.
-            metrics: told of every face that gets scores.
-            temperature: of the full network's logits.
+            scoring: the lane for scores that measure faithfulness.
+            metrics: count the emotions of faces.
+            temperature: what the fp32 network's logits are divided by.
         """
         self._intake = intake
         self._submitter = submitter
@@ -54,33 +54,33 @@ class Explainer:
 
     async def explain(
         self,
-        scene: DetectedImage,
+        detected: DetectedImage,
         question: Question,
         face: int,
         *,
         measured: bool,
         deadline: float,
     ) -> Explained:
-        """Explain one face of a picture that was looked at, as `Engine.explain` says."""
-        _check_face(face, len(scene.faces))
-        crop = scene.crops[face]
+        """Explain one of the faces found in a picture, as `Engine.explained` says."""
+        _check_face(face, len(detected.faces))
+        crop = detected.crops[face]
         (answer,) = await self._submitter.submit(
             self._explaining, [(crop, question)], deadline=deadline
         )
         faithful = await self._measure(crop, answer.result, deadline) if measured else None
         return Explained(
-            scene.picture,
-            self._explained(scene.faces[face], scene.crop_to_image[face], answer.result),
-            tuple(other.box for other in scene.faces if other is not scene.faces[face]),
+            detected.picture,
+            self._explained_face(detected.faces[face], detected.crop_to_image[face], answer.result),
+            tuple(other.box for other in detected.faces if other is not detected.faces[face]),
             faithful,
-            timings(scene.decode, scene.detect, [answer]),
+            timings(detected.decode, detected.detect, [answer]),
         )
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
         """An explanation as a PNG file.
 
         Raises:
-            BadParameter: no such view, or one that this explanation cannot give.
+            BadParameter: there is no such view, or this explanation does not have it.
         """
         face = explained.face
         subject = Subject(
@@ -93,33 +93,33 @@ class Explainer:
         return await self._intake.run("draw", _png, view, explained.picture, subject, style)
 
     async def explain_live(
-        self, scene: DetectedImage, question: Question, deadline: float
+        self, detected: DetectedImage, question: Question, deadline: float
     ) -> LiveResult:
         """Classify and explain every face of a camera's frame, from one pass of the network."""
-        asked = [(crop, question) for crop in scene.crops]
+        asked = [(crop, question) for crop in detected.crops]
         answers = await self._submitter.submit(self._explaining, asked, deadline=deadline)
         explained = tuple(
-            self._explained(face, crop_to_image, answer.result)
+            self._explained_face(face, crop_to_image, answer.result)
             for face, crop_to_image, answer in zip(
-                scene.faces, scene.crop_to_image, answers, strict=True
+                detected.faces, detected.crop_to_image, answers, strict=True
             )
         )
-        height, width = scene.picture.shape[:2]
-        took = timings(scene.decode, scene.detect, answers)
+        height, width = detected.picture.shape[:2]
+        took = timings(detected.decode, detected.detect, answers)
         predictions = tuple(each.prediction for each in explained)
         return LiveResult(Classification(width, height, predictions, took), explained)
 
     async def explain_all(
         self, decode: Callable[[], Picture], question: Question, faces: FaceMode
     ) -> list[ExplainedFace]:
-        """Explain every face of one of many pictures, the largest first; it waits for room."""
-        scene = await self._intake.detect_in_turn(decode, faces)
-        found, transforms = scene.faces, scene.crop_to_image
-        asked = [(crop, question) for crop in scene.crops]
-        del scene  # whoever waits for the model needs the crops alone
+        """Explain every face of one of many pictures, largest first, waiting for room."""
+        detected = await self._intake.detect_in_turn(decode, faces)
+        found, transforms = detected.faces, detected.crop_to_image
+        asked = [(crop, question) for crop in detected.crops]
+        del detected  # the picture need not stay in memory while its crops wait for the model
         answers = await self._submitter.submit(self._explaining, asked, wait=True)
         return [
-            self._explained(face, crop_to_image, answer.result)
+            self._explained_face(face, crop_to_image, answer.result)
             for face, crop_to_image, answer in zip(found, transforms, answers, strict=True)
         ]
 
@@ -137,10 +137,10 @@ class Explainer:
             scores.extend(answer.result[explanation.target] for answer in answers)
         return faithfulness(np.array(scores))
 
-    def _explained(
+    def _explained_face(
         self, face: Face, crop_to_image: NDArray[np.float64], explanation: Explanation
     ) -> ExplainedFace:
-        """The face with the probabilities that the full network's logits stand for."""
+        """The face with its explanation, and probabilities from the same logits."""
         scaled = explanation.logits / self._temperature
         powers = np.exp(scaled - scaled.max())
         prediction = Prediction(face, powers / powers.sum())

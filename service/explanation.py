@@ -1,4 +1,4 @@
-"""What can be asked of an explanation and what is answered: values only, without torch."""
+"""Questions about a prediction, and their explanations: immutable values, without torch."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,24 +15,24 @@ View = Literal["overlay", "face", "heatmap", "panel", "grid", "map"]
 Colormap = Literal["jet", "turbo", "viridis", "inferno", "gray"]
 
 METHODS = get_args(Method)
-"""The ways to explain; the first is the paper's."""
+"""The methods; the first is the paper's."""
 
 LAYERS = get_args(Layer)
 """The convolutions that can be explained; the last is the paper's."""
 
 STRONGEST = 16
-"""How many feature maps an explanation by activations carries."""
+"""How many feature maps an explanation by activations has."""
 
 HeatMap = NDArray[np.float32]
-"""Evidence per cell, ``[h, w]``, not negative, in the method's own unit; 4x4 at conv5.
+"""Evidence per cell, ``[h, w]``, non-negative, in the method's own unit; 4x4 at conv5.
 
-Cell ``(i, j)`` covers the part ``[j/w, (j+1)/w] x [i/h, (i+1)/h]`` of the face crop.
+Cell ``(i, j)`` covers ``[j/w, (j+1)/w] x [i/h, (i+1)/h]`` of the face crop.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """How one face is to be explained.
+    """How to explain one face.
 
     Attributes:
         method: one of `METHODS`.
@@ -40,7 +40,7 @@ class Question:
         target: index in `EMOTIONS` of the emotion to explain; None for the predicted one.
 
     Raises:
-        BadParameter: an unknown method or layer, or a target out of range.
+        BadParameter: the method or layer is unknown, or the target out of range.
     """
 
     method: str = "gradcam"
@@ -79,8 +79,8 @@ class Explanation:
         question: what was asked.
         target: index in `EMOTIONS` of the emotion that is explained.
         logits: float32 ``[6]``, uncalibrated, from the same pass as the map.
-        heat: the map before any normalising; all zero where nothing speaks for the target.
-        features: the strongest feature maps, for ``activations`` alone.
+        heat: the map before normalising; all zero if there is no evidence for the target.
+        features: the strongest feature maps; for ``activations`` only.
     """
 
     question: Question
@@ -91,7 +91,7 @@ class Explanation:
 
     @property
     def logit(self) -> float:
-        """The target's raw score."""
+        """The target's logit."""
         return float(self.logits[self.target])
 
     @property
@@ -101,21 +101,21 @@ class Explanation:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing speaks for the target."""
+        """Whether there is no evidence for the target."""
         return self.maximum == 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Faithfulness:
-    """How well a map names the pixels that the score depends on, each number from 0 to 1.
+    """How well a map shows the pixels that the score depends on; each number is from 0 to 1.
 
     Attributes:
         deletion: area under the target's probability while pixels are greyed out, strongest
             evidence first; lower is better (Petsiuk et al., 2018, arXiv 1806.07421).
-        insertion: likewise while they return to a blurred face; higher is better.
+        insertion: likewise while they are restored in a blurred face; higher is better.
         road_morf: mean probability while the most relevant pixels are imputed away; lower is
             better (Rong et al., 2022, arXiv 2202.00449).
-        road_lerf: likewise the least relevant; higher is better.
+        road_lerf: likewise for the least relevant; higher is better.
     """
 
     deletion: float
@@ -126,11 +126,11 @@ class Faithfulness:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedFace:
-    """A face of a picture, and why it got its scores.
+    """A face, and why it got its scores.
 
     Attributes:
         prediction: the face and its scores, from the same pass as the map.
-        crop_to_image: where its crop lies in the picture, as in `DetectedImage`.
+        crop_to_image: from its crop to the picture, as in `DetectedImage`.
         explanation: the map.
     """
 
@@ -146,9 +146,8 @@ class Explained:
     Attributes:
         picture: the upright picture.
         face: the one that is explained.
-        neighbours: the boxes of the other faces in it.
-        faithfulness: how well the map names what the scores depend on; None if nobody asked, and
-            for an empty map.
+        neighbours: the boxes of the other faces.
+        faithfulness: of the map; None if it is empty, or faithfulness was not asked for.
         timings: where the time went.
     """
 
@@ -165,7 +164,7 @@ class LiveResult:
 
     Attributes:
         classification: its faces.
-        explained: the same faces, if explanations were asked for; else none.
+        explained: the same faces with explanations, if they were asked for; else empty.
     """
 
     classification: Classification

@@ -1,4 +1,4 @@
-"""Bytes to faces, and what is drawn of them: the bounded pool of threads that does both."""
+"""The decode pool: a bounded pool of threads that decode pictures, find faces and draw."""
 
 import asyncio
 import time
@@ -24,9 +24,9 @@ from service.tracer import UNTRACED, Tracer
 
 SMALL_BYTES = 8 * 1024
 SMALL_PIXELS = 128 * 128
-"""A face crop of this size is looked at where it comes in: a thread's wake-up would cost more.
+"""A face crop within both limits is decoded on the event loop: waking a thread would cost more.
 
-Both bounds hold, and are told before a pixel is decoded, so that no file can hold the loop up."""
+Both are checked before a pixel is decoded, so that no file can block the loop."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Span:
-    """When a call ran, on the monotonic clock; 0 as long as it has not."""
+    """When a call began and ended, on the monotonic clock; 0 until then."""
 
     began: float = 0.0
     ended: float = 0.0
@@ -42,17 +42,17 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class DetectedImage:
-    """A picture that was looked at.
+    """A decoded picture with its faces.
 
     Attributes:
         picture: upright RGB.
-        faces: those in it, the largest first.
-        crop_to_image: of each face, the affine map ``[2, 3]`` from pixel centres of its 64x64 crop
+        faces: those in it, largest first.
+        crop_to_image: for each face, the affine map ``[2, 3]`` from pixel centres of its 64x64 crop
             to those of the picture.
-        crops: what the model reads of each.
-        began: moment when the looking began, on the monotonic clock.
-        decode: seconds it took.
-        detect: likewise, with cropping.
+        crops: for each face, what the model reads.
+        began: moment when decoding began, on the monotonic clock.
+        decode: seconds that decoding took.
+        detect: seconds that detection and cropping took.
     """
 
     picture: Picture
@@ -65,13 +65,13 @@ class DetectedImage:
 
 
 def configure_opencv() -> None:
-    """Have OpenCV use one core a call, as the pool uses them all, and log errors only."""
+    """Have OpenCV use one thread per call, as the pool uses all cores, and log only errors."""
     cv2.setNumThreads(1)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
 class Intake:
-    """The threads that look at pictures, and draw them."""
+    """The pool. Its callers are refused when it cannot serve them in time."""
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class Intake:
 
         Args:
             detector: shared by the threads.
-            threads: how many pictures are looked at together.
-            max_waiting: most pictures under way or waiting; more are refused.
-            max_wait: longest that one of a crowd of them should wait, in seconds.
-            refused: told the reason when a picture is refused.
-            dropped: told the reason when one is given up before it was looked at.
+            threads: how many there are.
+            max_waiting: most pictures that wait or are being worked on.
+            max_wait: longest that a picture should wait under overload, in seconds.
+            refused: called with the reason when a picture is refused.
+            dropped: called with the reason when one is dropped before work on it began.
             tracer: told what was done for which request.
-            clock: monotonic seconds, that of deadlines.
+            clock: monotonic seconds; deadlines refer to it.
         """
         self._detector = detector
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
@@ -124,45 +124,46 @@ class Intake:
         Args:
             decode: gives the upright picture; called in the pool.
             mode: find faces, or take the whole picture as one aligned face crop.
-            deadline: monotonic moment after which the call is given up, if it is.
-            size: bytes of the encoded picture, which tell how long it may take.
+            deadline: moment at which the caller gives up.
+            size: bytes of the encoded picture, from which its duration is predicted.
 
         Raises:
-            BadInput: whatever `decode` finds wrong.
-            Overloaded: too many pictures wait.
+            BadInput: `decode` raised it.
+            Overloaded: too many pictures wait, or this one could not be ready in time.
             NotReady: the service is shutting down.
         """
-        size = max(1, size)  # without a byte it is refused like any other
+        size = max(1, size)  # `decode` refuses an empty one like any other
         self._check_wait(size, deadline)
-        look = partial(self._look, decode, mode)
+        detect = partial(self._detect, decode, mode)
         with self.reserve(1):
-            scene, _ = await self._run("picture", look, deadline, size)
-        return self._looked(scene)
+            detected, _ = await self._run("picture", detect, deadline, size)
+        return self._traced(detected)
 
     def detect_inline(self, data: bytes, max_pixels: int) -> DetectedImage | None:
-        """A small face crop looked at here and now, since waking a thread would cost more.
+        """Decode a small face crop right here, as waking a thread would cost more.
 
         Returns:
-            None for what is not small, or where nothing more is let in: `detect` says the rest.
+            None if it is not small, or the pool is full: `detect` then answers or refuses.
 
         Raises:
-            BadInput: it is no picture, or broken.
+            BadInput: it is not a picture, or broken.
         """
         if len(data) > SMALL_BYTES or self._waiting >= self._max_waiting:
             return None
         decode = partial(imaging.decode, data, min(max_pixels, SMALL_PIXELS))
         try:
-            return self._looked(self._look(decode, "whole"))
+            return self._traced(self._detect(decode, "whole"))
         except TooLarge:
             return None
 
     async def detect_in_turn(
         self, decode: Callable[[], Picture], mode: FaceMode, deadline: float | None = None
     ) -> DetectedImage:
-        """Likewise for one of many pictures, as `run_in_turn` does."""
+        """As `detect`, for one of many pictures, which waits as in `run_in_turn`."""
         async with self._turns:
-            scene, _ = await self._run("frame", partial(self._look, decode, mode), deadline)
-        return self._looked(scene)
+            detect = partial(self._detect, decode, mode)
+            detected, _ = await self._run("frame", detect, deadline)
+        return self._traced(detected)
 
     async def run(
         self, step: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -170,10 +171,10 @@ class Intake:
         """Run a function in the pool.
 
         Args:
-            step: what the function does, in a word for who follows the request.
-            function: what runs.
-            *args: it is given these,
-            **kwargs: and these.
+            step: what the function does, in a word, for traces.
+            function: what to run.
+            *args: its arguments.
+            **kwargs: its keyword arguments.
 
         Raises:
             Overloaded: too many calls wait.
@@ -185,9 +186,9 @@ class Intake:
     async def run_in_turn(
         self, step: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Likewise for a caller that has many and can wait.
+        """As `run`, for a caller that has many calls and can wait.
 
-        Such calls keep the threads busy and no more, so that others never wait long behind them.
+        Such calls keep the threads busy but do not queue up, so that others never wait long.
         """
         async with self._turns:
             return await self._step(step, partial(function, *args, **kwargs))
@@ -197,7 +198,7 @@ class Intake:
         """Hold places for so many pictures, all or none.
 
         Raises:
-            TooLarge: there could never be as many.
+            TooLarge: they are more than may ever wait.
             Overloaded: too many pictures wait.
         """
         if count > self._max_waiting:
@@ -218,7 +219,7 @@ class Intake:
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
     def _check_wait(self, size: int, deadline: float | None) -> None:
-        """Whether one more would be looked at soon enough.
+        """Check whether one more would be ready soon enough.
 
         Raises:
             Overloaded: it would not.
@@ -250,7 +251,7 @@ class Intake:
                 self._dropped("expired" if late else "cancelled")
             raise
         finally:
-            if future.running():  # its thread is not free yet, though nobody waits
+            if future.running():  # the caller has gone, but the thread is not free yet
                 loop = asyncio.get_running_loop()
                 future.add_done_callback(lambda _: loop.call_soon_threadsafe(leave))
             else:
@@ -274,25 +275,25 @@ class Intake:
         self._tracer.span(name, span.began, span.ended)
         return result
 
-    def _looked(self, scene: DetectedImage) -> DetectedImage:
-        decoded = scene.began + scene.decode
-        self._tracer.span("decode", scene.began, decoded)
-        if scene.detect:
-            self._tracer.span("detect", decoded, decoded + scene.detect)
-        return scene
+    def _traced(self, detected: DetectedImage) -> DetectedImage:
+        decoded = detected.began + detected.decode
+        self._tracer.span("decode", detected.began, decoded)
+        if detected.detect:
+            self._tracer.span("detect", decoded, decoded + detected.detect)
+        return detected
 
-    def _look(self, decode: Callable[[], Picture], mode: FaceMode) -> DetectedImage:
-        start = self._clock()
+    def _detect(self, decode: Callable[[], Picture], mode: FaceMode) -> DetectedImage:
+        began = self._clock()
         picture = decode()
         decoded = self._clock()
         if mode == "whole":
-            return _whole(picture, start, decoded - start)
+            return _whole(picture, began, decoded - began)
         faces = self._detector.detect(picture)
         frames = tuple(FRAMING.frame(face) for face in faces)
         crops = tuple(cut(picture, frame) for frame in frames)
         detect = self._clock() - decoded
         crop_to_image = tuple(frame.matrix() for frame in frames)
-        return DetectedImage(picture, faces, crop_to_image, crops, start, decoded - start, detect)
+        return DetectedImage(picture, faces, crop_to_image, crops, began, decoded - began, detect)
 
 
 def _closed() -> NotReady:

@@ -1,4 +1,4 @@
-"""Limits on what waits, and those that hold over the whole service, however many fronts it has."""
+"""Load shedding, limited places and rate limits."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,42 +8,40 @@ from math import inf
 from service.errors import Overloaded, RateLimited
 
 FREE_QUEUE = 128
-"""Until an overload begins this many may wait, however long: clients that await each answer before
-they ask again cause none."""
-
+"""So many may wait, however long, until an overload begins: clients that await each answer before
+they ask again never cause one."""
 
 OVERLOAD_HOLD = 1.0
-"""Seconds without a refusal after which an overload counts as over."""
-
+"""Seconds after the last refusal at which an overload counts as over."""
 
 ASSUMED_SECONDS = 10.0
-"""Seconds for which a place is taken to be held before anybody has shown how long."""
+"""How long a place is assumed to be held before the first was given back, in seconds."""
 
 EWMA_WEIGHT = 0.1
-"""Weight of the latest holder in the average of how long a place is held."""
+"""Weight of the latest holder in the moving average of how long places are held."""
 
 
 class LoadShedder:
-    """Whether more pictures come than can be answered.
+    """Decides who is refused because more arrives than can be answered.
 
-    Until a crowd has been exceeded nobody is refused. From then on a long queue would gain nothing
-    and only delay those who are let in, so it is kept short for as long as somebody is refused.
+    At first a burst may wait, however long. Once it exceeds `FREE_QUEUE`, a long queue would only
+    delay everybody, so it is kept short until nobody was refused for `OVERLOAD_HOLD`.
     """
 
     def __init__(self, max_wait: float) -> None:
-        """None as yet.
+        """Shed nothing yet.
 
         Args:
-            max_wait: longest that one of more than a crowd should wait, in seconds.
+            max_wait: longest predicted wait that is let in during an overload, in seconds.
         """
         self._max_wait = max_wait
-        self._over = -inf
+        self._overloaded_until = -inf
 
     def sheds(self, waiting: int, seconds: float, now: float) -> bool:
-        """Whether one is to be refused who would be one of `waiting`, for so many seconds."""
-        if seconds <= self._max_wait or (waiting <= FREE_QUEUE and now >= self._over):
+        """Whether to refuse one more, who would wait so many seconds as one of `waiting`."""
+        if seconds <= self._max_wait or (waiting <= FREE_QUEUE and now >= self._overloaded_until):
             return False
-        self._over = now + OVERLOAD_HOLD
+        self._overloaded_until = now + OVERLOAD_HOLD
         return True
 
 
@@ -51,7 +49,7 @@ class Quota:
     """A limited number of places, for what takes long or much memory.
 
     Attributes:
-        most: places at a time.
+        most: how many there are.
     """
 
     def __init__(
@@ -61,13 +59,13 @@ class Quota:
         refused: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """None is taken yet.
+        """All are free.
 
         Args:
-            most: places at a time.
-            what: has them, in words that follow a number.
-            refused: told when somebody is refused.
-            clock: seconds.
+            most: how many there are.
+            what: what holds them, in words that follow a number.
+            refused: called when somebody is refused.
+            clock: monotonic seconds.
         """
         self.most = most
         self._what = what
@@ -75,7 +73,7 @@ class Quota:
         self._clock = clock
         self._held = 0
         self._holders = 0
-        self._seconds = ASSUMED_SECONDS  # that one holds its places, on average of late
+        self._seconds = ASSUMED_SECONDS  # moving average of how long places are held
 
     def held(self) -> int:
         """How many are held now."""
@@ -83,10 +81,10 @@ class Quota:
 
     @contextmanager
     def hold(self, places: int = 1) -> Iterator[None]:
-        """Hold one, or some.
+        """Hold some places.
 
         Raises:
-            Overloaded: too many are held.
+            Overloaded: not as many are free.
         """
         with self.growing() as take:
             take(places)
@@ -94,7 +92,7 @@ class Quota:
 
     @contextmanager
     def growing(self) -> Iterator[Callable[[int], None]]:
-        """Hold none at first, and more with each call of what this gives, as `hold` does."""
+        """Hold none at first, and more with each call of the given function, as `hold` does."""
         mine, since = 0, self._clock()
         self._holders += 1
 
@@ -119,7 +117,7 @@ class Quota:
 
 
 class RateLimiter:
-    """A token bucket for each name: so many requests a second, some more at once."""
+    """A token bucket for each name: a sustained rate, and bursts above it."""
 
     def __init__(
         self, per_second: float, burst: int, clock: Callable[[], float] = time.monotonic
@@ -133,7 +131,7 @@ class RateLimiter:
         """Take a token from the bucket of `name`.
 
         Raises:
-            RateLimited: it is empty; says when the next token comes.
+            RateLimited: it is empty; the error says when to try again.
         """
         now = self._clock()
         tokens, since = self._buckets.get(name, (self._burst, now))

@@ -1,4 +1,4 @@
-"""Sockets on which several processes listen at one address, and how listening ends."""
+"""Sockets for several processes to listen on one address, and to stop listening gracefully."""
 
 import ctypes
 import socket
@@ -13,7 +13,7 @@ Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
 """A family and an address in it."""
 
 SO_ATTACH_FILTER = 26
-"""Linux's socket option, which Python does not name."""
+"""The socket option on Linux, which Python lacks."""
 
 NO_SYN = b"".join(
     struct.pack("HBBI", *instruction)
@@ -25,18 +25,18 @@ NO_SYN = b"".join(
         (0x06, 0, 0, 0xFFFFFFFF),  # else take all of it
     )
 )
-"""A classic BPF program, as Linux's networking/filter documentation has it."""
+"""A classic BPF program, as described in Linux's networking/filter documentation."""
 
 
 @contextmanager
 def listeners(host: str, port: int, count: int) -> Iterator[list[list[socket.socket]]]:
-    """For each of `count` processes its sockets, bound to all addresses that `host` has.
+    """Sockets for each of `count` processes, bound to all addresses of `host`, not yet listening.
 
-    They do not listen yet. The kernel spreads connections over them evenly, by hashing. Were one
-    socket shared, whichever process is awake would accept all of a burst.
+    Each process has its own, over which the kernel spreads connections by hash. If they shared one
+    socket, whichever process is awake would accept a whole burst.
 
     Raises:
-        ServiceError: the address cannot be had.
+        ServiceError: the address cannot be used.
     """
     with ExitStack() as stack:
         try:
@@ -51,7 +51,7 @@ def listeners(host: str, port: int, count: int) -> Iterator[list[list[socket.soc
 
 
 def _free(host: str, port: int) -> list[Address]:
-    """A host's addresses, if nobody listens there: not even another service that shares."""
+    """The addresses of a host, if nobody listens there, not even with SO_REUSEPORT."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses: list[Address] = []
     for family, _, _, _, address in found:
@@ -78,11 +78,11 @@ def _bound(
 
 
 def drop_new_connections(listening: socket.socket) -> None:
-    """Take no new connection; whoever has connected may still be accepted, and served.
+    """Have the kernel ignore new connections; those in the backlog can still be accepted.
 
-    A socket that is closed resets who waits in its queue, after their requests may have been sent.
-    Behind this filter the queue can be emptied first. Who knocks now is not answered, tries again
-    a second later, and is refused by then. Where there is no such filter, nothing changes.
+    Closing a socket resets the connections in its backlog, whose requests may already be sent. With
+    this filter the backlog can be emptied first. A client that connects now gets no reply, retries
+    after a second, and is refused then. On systems without such filters this does nothing.
     """
     program = ctypes.create_string_buffer(NO_SYN)
     length = len(NO_SYN) // struct.calcsize("HBBI")

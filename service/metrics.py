@@ -16,7 +16,7 @@ BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class WatchedWorker(Protocol):
-    """What is scraped of a model process."""
+    """What the metrics show of a model process."""
 
     @property
     def up(self) -> bool:
@@ -28,10 +28,10 @@ class WatchedWorker(Protocol):
 
 
 class Metrics:
-    """What the service counts; the batcher's observer."""
+    """All metrics of the service; the batcher's `Observer`."""
 
     def __init__(self, model: ModelInfo, workers: Sequence[WatchedWorker]) -> None:
-        """Make all metrics; those with labels appear once something was counted."""
+        """Make all metrics; those with labels appear once they have a value."""
         self.registry = CollectorRegistry()
         self.registry.register(_Workers(workers))
         self._model = {"model": model.name, "version": model.version}
@@ -39,7 +39,7 @@ class Metrics:
         seconds = self._histogram(
             "request_duration_seconds", "Time to answer a request.", ("route",)
         )
-        # Finding a label's counter costs more than counting; every request needs these.
+        # Looking up a labelled counter costs more than counting, and every request needs these.
         self._requests = lru_cache(requests.labels)
         self._request_seconds = lru_cache(seconds.labels)
         self._queue_seconds = self._histogram(
@@ -95,7 +95,7 @@ class Metrics:
             waited.observe(wait)
 
     def in_progress(self, kind: str, count: Callable[[], float]) -> None:
-        """Ask `count`, whenever the metrics are wanted, how many of a kind there are."""
+        """Have each scrape ask `count` how many of a kind are in progress."""
         self._in_progress.labels(kind).set_function(count)
 
     def rejected(self, reason: str) -> None:
@@ -119,7 +119,7 @@ class Metrics:
         self._faces[emotion].inc()
 
     def text(self, others: Sequence[Samples] = ()) -> bytes:
-        """All metrics in Prometheus' text format, with what other processes counted added."""
+        """All metrics in Prometheus' text format, including the counts of other processes."""
         return generate_latest(Aggregate(self.registry, others) if others else self.registry)
 
     def _counter(self, name: str, help_text: str, labels: Sequence[str]) -> Counter:

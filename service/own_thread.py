@@ -1,4 +1,4 @@
-"""A thread of its own for what must not be touched by two, and for what it has open."""
+"""A dedicated thread for objects that only one thread may use, and that it closes at the end."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 class OwnThread:
-    """One thread, which runs one call after another. Made by `own_thread`.
+    """A thread that runs one call after another. Made by `own_thread`.
 
     Attributes:
-        resources: what the thread closes at the end.
+        resources: closed in the thread at the end.
     """
 
     def __init__(self, executor: ThreadPoolExecutor) -> None:
@@ -22,16 +22,16 @@ class OwnThread:
         self._executor = executor
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the call gives, made in the thread."""
+        """Run a call in the thread, and give its result."""
         future = self._executor.submit(call, *args, **kwargs)
         return await asyncio.wrap_future(future)
 
 
 @asynccontextmanager
 async def own_thread(name: str) -> AsyncIterator[OwnThread]:
-    """A thread until the end of the context, which waits for what has begun.
+    """A thread for as long as the context, which waits at its end for a call that has begun.
 
-    Its resources are closed in it, also where whoever waits for that is cancelled again.
+    The resources are closed in the thread even if that wait is cancelled.
     """
     executor = ThreadPoolExecutor(1, thread_name_prefix=name)
     thread = OwnThread(executor)

@@ -1,4 +1,4 @@
-"""Work on what a source gives, several items at once, with the results in order."""
+"""Working on several items of a source at once, with the results in order."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -12,19 +12,18 @@ R = TypeVar("R")
 async def overlapped(
     source: AsyncGenerator[T], work: Callable[[T], Awaitable[R]], window: int
 ) -> AsyncGenerator[R]:
-    """Give the results of `work` on each item, in order, as soon as they are there.
+    """Give the results of `work` on each item, in order, as soon as they are ready.
 
-    Whoever reads the results slowly slows the source. If the source fails, what it gave before is
-    worked on and given first. Closing the generator cancels what is under way, and closes the
-    source.
+    A slow reader slows the source down. If the source fails, the results for its items so far come
+    first. Closing the generator cancels outstanding work, and closes the source.
 
     Args:
         source: read one item ahead.
         work: called for several items at once.
-        window: the most items under way or waiting to be read.
+        window: most items being worked on or waiting to be read.
 
     Raises:
-        Exception: what `source` or `work` raises.
+        Exception: whatever `source` or `work` raises.
     """
     tasks: asyncio.Queue[asyncio.Task[R] | None] = asyncio.Queue()
     under_way: set[asyncio.Task[R]] = set()

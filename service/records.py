@@ -1,4 +1,4 @@
-"""The values that travel through the service: frozen, with their own arithmetic only."""
+"""The immutable values that the service passes around."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from service.errors import BadInput, ModelFailure
 
 Emotion = Literal["happiness", "surprise", "sadness", "anger", "disgust", "fear"]
-"""The classes that the network tells apart."""
+"""The classes of the network."""
 
 EMOTIONS: tuple[str, ...] = get_args(Emotion)
-"""All of them, in the order of the network's outputs."""
+"""The classes, in the order of the network's outputs."""
 
 FACE_SIZE = 64
 """Side of the square grey face that the network reads, in pixels."""
@@ -22,13 +22,13 @@ LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 """The detector's five points; right and left are the person's own."""
 
 FaceMode = Literal["detect", "whole"]
-"""Find the faces of a picture, or take it whole as one aligned face."""
+"""Find the faces of a picture, or take all of it as one aligned face."""
 
 Picture = NDArray[np.uint8]
 """An upright RGB picture, ``[height, width, 3]``."""
 
 FaceImage = NDArray[np.uint8]
-"""A grey face as the network reads it, ``[64, 64]``."""
+"""A grey face, the network's input, ``[64, 64]``."""
 
 Scores = NDArray[np.float32]
 """Calibrated probabilities ``[6]`` in the order of `EMOTIONS`, or ``[N, 6]``."""
@@ -36,7 +36,7 @@ Scores = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle in the upright picture, in pixels from its top left; it may reach outside."""
+    """A rectangle in the upright picture, in pixels from its top left; it may extend outside."""
 
     x: float
     y: float
@@ -55,8 +55,8 @@ class Face:
 
     Attributes:
         box: where it is.
-        landmarks: the points named in `LANDMARKS`, x and y in pixels; None if nobody looked.
-        detection_score: the detector's confidence, 0 to 1; None if nobody looked.
+        landmarks: the points named in `LANDMARKS`, x and y in pixels; None without detection.
+        detection_score: the detector's confidence, 0 to 1; None without detection.
     """
 
     box: Box
@@ -66,13 +66,13 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a face shows.
+    """The emotion of a face.
 
     Attributes:
         face: the face.
         scores: float32 ``[6]``, calibrated, summing to 1, not rounded.
-        track: the person's number, from 1, where people are followed through frames.
-        smoothed: there, the person's scores over the last moments, like `scores`.
+        track: the person's number, from 1; None unless people are tracked through frames.
+        smoothed: the person's scores, averaged over recent frames; None likewise.
     """
 
     face: Face
@@ -102,7 +102,7 @@ class Timings:
 
     @classmethod
     def longest(cls, each: Iterable["Timings"]) -> "Timings":
-        """Where the time of several at once went: what happened side by side counts once."""
+        """Where the time of several requests in parallel went: of each step, the longest counts."""
         rows = [astuple(timings) for timings in each]
         return cls(*map(max, zip(*rows, strict=True)))
 
@@ -114,7 +114,7 @@ class Classification:
     Attributes:
         width: of the upright picture, in pixels.
         height: likewise.
-        predictions: one a face, the largest face first.
+        predictions: one per face, largest face first.
         timings: where the time went.
     """
 
@@ -126,15 +126,15 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What a video says of itself.
+    """What the container of a video says; None for what it does not say.
 
     Attributes:
         width: of the upright picture, in pixels.
         height: likewise.
-        fps: frames a second, on average; None if it does not say.
-        duration: in seconds; None if it does not say.
-        frames: how many there are; None if it does not say.
-        sampled_frames: how many of them are to be looked at, nearly; None if that cannot be told.
+        fps: frames per second, on average.
+        duration: in seconds.
+        frames: how many there are.
+        sampled_frames: about how many of them are sampled; None if that cannot be told.
     """
 
     width: int
@@ -152,7 +152,7 @@ class FrameResult:
     Attributes:
         frame: its number in the video, from 0.
         time: when it is shown, in seconds from the video's start.
-        predictions: one a face, the largest face first.
+        predictions: one per face, largest face first.
         problem: why there is no answer; None if there is.
     """
 
@@ -164,7 +164,7 @@ class FrameResult:
 
 @dataclass(frozen=True, slots=True)
 class TrackSummary:
-    """One person's time in a video.
+    """One person in a video.
 
     Attributes:
         track: the person's number.
@@ -191,9 +191,9 @@ class Summary:
     """A video in a few numbers.
 
     Attributes:
-        frames: that were looked at.
-        faces: found in them.
-        tracks: the people, in order of appearance; none where nobody was followed.
+        frames: how many were sampled.
+        faces: how many were found in them.
+        tracks: the people, in order of appearance; empty without tracking.
     """
 
     frames: int
@@ -206,12 +206,12 @@ class ModelInfo:
     """The model as it is deployed.
 
     Attributes:
-        name: in the store, ``gimefive``.
-        version: in the store, ``1``.
+        name: in the store, such as ``gimefive``.
+        version: in the store, such as ``1``.
         precision: ``fp32``, ``int8`` or ``fp16``.
         device: ``cpu`` or ``cuda:0``.
         sha256: of the artefact in use, hexadecimal.
-        reason: why this precision and device, in words.
+        reason: why this precision was chosen.
         max_batch: the largest batch that pays.
     """
 
@@ -226,15 +226,15 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """How a model process is to run.
+    """The configuration of a model process.
 
     Attributes:
         store: the model store's folder.
         version: of gimefive; None for the highest.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``int8`` or ``fp16``.
-        threads: torch's, in this process.
-        max_batch: largest batch that it will be sent; None if it is to find out itself.
+        threads: how many torch uses.
+        max_batch: the largest batch to expect; None to find the largest that pays.
     """
 
     store: str
@@ -246,4 +246,4 @@ class WorkerConfig:
 
 
 WorkerCommand = Callable[[WorkerConfig], Sequence[str]]
-"""Makes the command line of a model process."""
+"""Gives the command line of a model process."""

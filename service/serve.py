@@ -1,6 +1,6 @@
-"""Running the service: one server with its models, or several fronts below a supervisor.
+"""Running the service: one server with its models, or several fronts under a supervisor.
 
-What speaks HTTP takes long to import, so that is done while the model processes start.
+The HTTP modules take long to import, so that happens while the model processes start.
 """
 
 import asyncio
@@ -38,41 +38,40 @@ def serve(settings: Settings, command: WorkerCommand = worker_argv) -> None:
 
     Args:
         settings: what to serve, and how.
-        command: makes the command line of a model process.
+        command: gives the command line of a model process.
 
     Raises:
-        ServiceError: the model or the address cannot be had, or traces are wanted and cannot be
-            had; nothing was served.
+        ServiceError: the service cannot start; the message says why.
     """
     check_certificate(settings)
-    check_folders(settings)
+    check_storage(settings)
     logs.configure(settings)
     raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run((_serve if settings.fronts == 1 else _serve_together)(settings, command))
+            runner.run((_serve if settings.fronts == 1 else _serve_with_fronts)(settings, command))
         except asyncio.CancelledError:
             raise SystemExit(128 + signal.SIGTERM) from None
 
 
 def end_on_sigterm() -> None:
-    """Have SIGTERM cancel the running task, which ends all that it has started.
+    """Have SIGTERM cancel the running task, which ends everything it has started.
 
-    As the first process of a container nothing else would end this one.
+    As the first process of a container, this one would otherwise ignore the signal.
     """
     if task := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def raise_descriptor_limit() -> None:
-    """Allow as many open files as may be: every connection is one."""
+    """Allow as many open files as the system does: every connection is one."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # macOS names a limit that it does not allow
+    with suppress(ValueError, OSError):  # macOS reports a limit that it does not accept
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def check_certificate(settings: Settings) -> None:
-    """Load what TLS needs, if that is wanted.
+    """Load the TLS certificate, if one is set.
 
     Raises:
         ServiceError: it cannot be used.
@@ -86,12 +85,12 @@ def check_certificate(settings: Settings) -> None:
         raise ServiceError(f"{settings.tls_cert} and its key cannot be used: {error}") from error
 
 
-def check_folders(settings: Settings) -> None:
-    """Read the card of the model, and make a file where videos lie.
+def check_storage(settings: Settings) -> None:
+    """Check that the model store has the model, and that videos can be stored.
 
     Raises:
         StoreError: there is no such model.
-        ServiceError: no file can be made.
+        ServiceError: no file can be created.
     """
     ModelStore(settings.model_store).gimefive(settings.model_version)
     try:
@@ -105,10 +104,10 @@ def check_folders(settings: Settings) -> None:
 
 @contextmanager
 def operations_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
-    """Those of the operations port; none if none is set.
+    """The sockets of the operations port; none if no port is set.
 
     Raises:
-        ServiceError: the address cannot be had.
+        ServiceError: the address cannot be used.
     """
     if settings.ops_port is None:
         yield []
@@ -119,12 +118,16 @@ def operations_sockets(settings: Settings) -> Iterator[list[socket.socket]]:
 
 @contextmanager
 def tracing(settings: Settings) -> "Iterator[Traces | None]":
-    """What follows requests, if that is wanted."""
+    """The traces, if they are enabled.
+
+    Raises:
+        TracesUnusable: the extra or an exporter is not installed.
+    """
     if not settings.traces:
         yield None
         return
     try:
-        from service.traces import exporting  # noqa: PLC0415  # an extra, which costs a start's time
+        from service.traces import exporting  # noqa: PLC0415  # an extra, and slow to import
     except ImportError as error:
         raise TracesUnusable("traces need: pip install 'gimefive[traces]'") from error
     with exporting(trace_exporters()) as traces:
@@ -133,7 +136,7 @@ def tracing(settings: Settings) -> "Iterator[Traces | None]":
 
 async def _serve(settings: Settings, command: WorkerCommand) -> None:
     end_on_sigterm()
-    loading = asyncio.create_task(asyncio.to_thread(_load))
+    loading = asyncio.create_task(asyncio.to_thread(_import_server))
     with (
         tracing(settings) as traces,
         listeners(settings.host, settings.port, 1) as (sockets,),
@@ -141,20 +144,20 @@ async def _serve(settings: Settings, command: WorkerCommand) -> None:
     ):
         async with Core.open(settings, command, traces or UNTRACED) as core:
             await loading
-            from service.server import serve_alone  # noqa: PLC0415  # by now it is loaded
+            from service.server import serve_alone  # noqa: PLC0415  # imported by now
 
             _log_ready(settings, core.info)
             await serve_alone(settings, core, traces, sockets, ops_sockets)
     log.info("ended")
 
 
-async def _serve_together(settings: Settings, command: WorkerCommand) -> None:
+async def _serve_with_fronts(settings: Settings, command: WorkerCommand) -> None:
     end_on_sigterm()
-    loading = asyncio.create_task(asyncio.to_thread(_load))
+    loading = asyncio.create_task(asyncio.to_thread(_import_server))
     with operations_sockets(settings) as sockets:
         async with Supervisor.open(settings, command) as supervisor:
             await loading
-            from service.server import freeze_gc, operations  # noqa: PLC0415  # by now it is loaded
+            from service.server import freeze_gc, operations  # noqa: PLC0415  # imported by now
 
             _log_ready(settings, supervisor.info)
             freeze_gc()
@@ -163,8 +166,8 @@ async def _serve_together(settings: Settings, command: WorkerCommand) -> None:
     log.info("ended")
 
 
-def _load() -> None:
-    """Import what speaks HTTP."""
+def _import_server() -> None:
+    """Import the HTTP modules."""
     import service.server  # noqa: F401, PLC0415  # while the model processes start
 
 

@@ -1,4 +1,4 @@
-"""The uvicorn server that drains before it ends, and the one for probes and metrics."""
+"""The uvicorn server, which drains before it ends, and a second one for probes and metrics."""
 
 import asyncio
 import gc
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 ACCEPT_GRACE = 0.25
-"""Seconds after the drain delay for which clients that have just connected are still heard."""
+"""Seconds after the drain delay in which connections made just before are still accepted."""
 
 CUTOFF_LEAD = 5.0
-"""At most so many seconds before draining ends, work that still runs is ended, so that its clients
-can be told."""
+"""Seconds, or half of the drain timeout if that is less, between the cutoff of work that still runs
+and the end of draining: time to tell its clients."""
 
 
 class DrainingServer(uvicorn.Server):
-    """A server whose first signal turns readiness off, and whose second ends it at once.
+    """A server that drains on the first signal, and ends at once on the second.
 
-    uvicorn itself closes its listeners with the first signal, before any load balancer could know.
+    uvicorn alone would close its listeners on the first signal, before load balancers could know.
 
     Attributes:
         engine: what answers.
@@ -61,7 +61,7 @@ class DrainingServer(uvicorn.Server):
                 ssl_certfile=settings.tls_cert,
                 ssl_keyfile=settings.tls_key,
                 ws=websocket_protocol(settings.client_timeout),
-                ws_max_size=2 * settings.max_live_bytes,  # what is over the limit can be told so
+                ws_max_size=2 * settings.max_live_bytes,  # a frame over the limit gets an answer
                 ws_ping_interval=settings.ping_seconds,
                 ws_ping_timeout=settings.ping_seconds,
                 ws_per_message_deflate=False,  # pictures are compressed already
@@ -73,12 +73,12 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self.engine = engine
-        self.servers = []  # uvicorn has none before it listens, and a signal may come sooner
+        self.servers = []  # uvicorn sets this when it listens, but a signal may come earlier
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a signal handler's signature
-        """Drain; end at once if it drains already.
+        """Drain, or end at once if already draining.
 
-        The loop does it: here a line of the log may be half written, and its lock be held.
+        This is left to the event loop: the signal may have interrupted the log, which holds a lock.
         """
         asyncio.get_running_loop().call_soon_threadsafe(self._drain_or_end, sig)
 
@@ -92,15 +92,15 @@ class DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(delay, self.stop)
 
     def end(self) -> None:
-        """End without waiting for what was accepted."""
+        """End without waiting for accepted requests."""
         self.force_exit = self.should_exit = True
 
     def stop(self) -> None:
-        """Let nobody new in, answer what was accepted, and end."""
+        """Accept no new connections, answer accepted requests, and end."""
         for server in self.servers:
             for listening in server.sockets:
                 drop_new_connections(listening)
-        self.engine.closing.set()  # before uvicorn closes what is open, without a word
+        self.engine.closing.set()  # before uvicorn closes WebSockets without telling why
         asyncio.get_running_loop().call_later(ACCEPT_GRACE, self._close)
 
     def _close(self) -> None:
@@ -111,7 +111,7 @@ class DrainingServer(uvicorn.Server):
 
 
 class _OpsServer(uvicorn.Server):
-    """Serves probes and metrics; signals are the other server's."""
+    """Serves probes and metrics; leaves signals to the main server."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -122,7 +122,7 @@ class _OpsServer(uvicorn.Server):
 async def operations(
     settings: Settings, operated: Operated, sockets: list[socket.socket]
 ) -> AsyncIterator[None]:
-    """The operations port until the end of draining, if there are sockets for it."""
+    """Serve the operations port for as long as the context, if there are sockets for it."""
     if not sockets:
         yield
         return
@@ -145,7 +145,7 @@ async def operations(
 
 
 def freeze_gc() -> None:
-    """What is loaded now stays: no collection of garbage needs to look at it again."""
+    """Exempt everything loaded so far, which stays anyway, from garbage collection."""
     gc.collect()
     gc.freeze()
 
@@ -157,14 +157,16 @@ async def serve_alone(
     sockets: list[socket.socket],
     ops_sockets: list[socket.socket],
 ) -> None:
-    """Serve what `core` answers at bound `sockets`, in this process, until a signal ends it.
+    """Serve on bound `sockets` in this process, over `core`, until a signal ends it.
 
     Raises:
-        ServiceError: a model or the keys cannot be had.
+        ServiceError: a model or the keys cannot be read.
     """
     async with Engine.around(core, settings, traces or UNTRACED) as engine:
         server = DrainingServer(engine, traces)
         freeze_gc()
         async with operations(settings, engine, ops_sockets):
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)  # it has its own
+            asyncio.get_running_loop().remove_signal_handler(
+                signal.SIGTERM
+            )  # the server installs its own
             await server.serve(sockets)

@@ -17,10 +17,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SERVICE_LINK = re.compile("GIMEFIVE_(SERVICE_(HOST|PORT.*)|PORT_[0-9]+_.*)")
-"""A variable by which Kubernetes tells of a Service that is called gimefive."""
+"""Variables that Kubernetes sets for a Service named gimefive."""
 
 ORIGIN = re.compile(r"https?://[^/\s]+")
-"""What a browser calls the site of a page (RFC 6454)."""
+"""A page's origin, as browsers send it (RFC 6454)."""
 
 Precision = Literal["auto", "fp32", "int8", "fp16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -202,16 +202,16 @@ class Settings(BaseSettings):
 
     @property
     def origins(self) -> list[str]:
-        """Of other sites' pages that may ask."""
+        """The origins of other sites' pages that may use the API."""
         return [name.strip() for name in (self.cors_origins or "").split(",") if name.strip()]
 
     @property
     def decoders(self) -> int:
-        """Threads that decode and detect."""
+        """Threads that decode pictures and find faces."""
         return self.decode_threads or available_cpus()
 
     def of_one_front(self) -> Self:
-        """The settings of one of the fronts, with its share of what is bounded in each."""
+        """The settings of one of several fronts, with its share of what each front limits."""
         return self.with_changes(
             fronts=1,
             queue_items=self.queue_items // self.fronts,
@@ -219,13 +219,13 @@ class Settings(BaseSettings):
         )
 
     def with_changes(self, **changes: object) -> Self:
-        """A copy with `changes`; None leaves a setting as it is. Validated like the original."""
+        """A validated copy with `changes`; None leaves a setting as it is."""
         given = {name: value for name, value in changes.items() if value is not None}
         return self.__class__(**{**self.model_dump(), **given})
 
 
 def unknown_variables() -> list[str]:
-    """Variables that look like a setting and are none; those that Kubernetes makes do not count."""
+    """Variables that look like settings but are not, except those that Kubernetes sets."""
     named = {name for name in os.environ if name.startswith("GIMEFIVE_")}
     return sorted(name for name in named - variables() if not SERVICE_LINK.fullmatch(name))
 
@@ -241,17 +241,17 @@ def variable(name: str) -> str:
 
 
 def trace_exporters() -> list[str]:
-    """What OpenTelemetry's OTEL_TRACES_EXPORTER names, in order; OTLP if it is not set."""
+    """The names in OpenTelemetry's OTEL_TRACES_EXPORTER, in order; OTLP if it is not set."""
     named = os.environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp"
     return [name.strip() for name in named.split(",") if name.strip() != "none"]
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment of a model process: this one's, and what it leaves open.
+    """The environment of a model process: this process's own, over a few defaults.
 
-    Torch's C++ warnings are off: it warns whenever a quantised artefact is loaded that a later
-    release will not have them; the pinned one does. And glibc keeps what was freed for the next
-    batch, which would otherwise go back to the system and come again page by page.
+    They silence torch's C++ warnings, since it warns on loading a quantised artefact that a later
+    release will drop them, and have glibc keep freed memory for the next batch, which would
+    otherwise go back to the system and be faulted in again page by page.
     """
     return {
         "TORCH_CPP_LOG_LEVEL": "ERROR",
@@ -262,7 +262,7 @@ def worker_environment() -> dict[str, str]:
 
 
 def available_cpus() -> int:
-    """CPU cores this process may use: its affinity, or less where a cgroup's quota says so."""
+    """CPU cores that this process may use, by its affinity and its cgroup's quota."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()

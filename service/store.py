@@ -1,4 +1,4 @@
-"""The model store on disk: ``NAME/VERSION/card.json`` beside the files that the card names."""
+"""The model store on disk: ``NAME/VERSION/card.json``, and the files that the card names."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ class Artefact(StoredFile):
 
     Attributes:
         temperature: what its logits are divided by before the softmax.
-        engine: torch's quantised engine that it was made for; None for floating artefacts.
+        engine: the quantised engine of torch that it was made for; None if it is not quantised.
     """
 
     temperature: Annotated[float, Field(gt=0)]
@@ -44,13 +44,13 @@ class Artefact(StoredFile):
 
 
 class ModelCard(BaseModel):
-    """What the service needs of ``card.json``; whatever else it holds is for readers.
+    """The part of ``card.json`` that the service uses; the rest is for readers.
 
     Attributes:
         labels: the classes, in the order of the network's outputs.
         threshold: confidence below which an answer abstains, unless a setting says otherwise.
-        precisions: the artefacts, by precision; there is one in ``fp32``.
-        default_precision: by kind of device, ``cpu`` and ``cuda``, what is sound and fast there.
+        precisions: the artefacts, by precision; ``fp32`` is always there.
+        default_precision: the best choice for each kind of device, ``cpu`` and ``cuda``.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,7 +67,7 @@ class ModelCard(BaseModel):
         if "fp32" not in self.precisions:
             raise ValueError("precisions has no fp32")
         if not self.default_precision.keys() >= {"cpu", "cuda"}:
-            raise ValueError("default_precision names not both of cpu and cuda")
+            raise ValueError("default_precision needs both cpu and cuda")
         return self
 
 
@@ -77,8 +77,8 @@ class StoredModel:
 
     Attributes:
         folder: where its files are.
-        card: what the service reads of its card.
-        document: the whole card, as it stands in ``card.json``.
+        card: the part of its card that the service uses.
+        document: the whole card.
     """
 
     folder: Path
@@ -87,10 +87,10 @@ class StoredModel:
 
 
 class ModelStore:
-    """The models under one folder. Versions never change once they are there."""
+    """The models in one folder. A version never changes."""
 
     def __init__(self, root: Path) -> None:
-        """Look at `root`.
+        """Use the folder `root`.
 
         Raises:
             StoreError: there is no such folder.
@@ -100,7 +100,7 @@ class ModelStore:
         self.root = root
 
     def names(self) -> tuple[str, ...]:
-        """The models, in alphabetical order."""
+        """The names of the models, sorted."""
         return tuple(sorted({card.parent.parent.name for card in self.root.glob("*/*/card.json")}))
 
     def versions(self, name: str) -> tuple[str, ...]:
@@ -132,7 +132,7 @@ class ModelStore:
         return StoredModel(folder, card, document)
 
     def document(self, name: str, version: str | None = None) -> Mapping[str, Any]:
-        """The card of any model, as it stands.
+        """The whole card of any model.
 
         Raises:
             NotFound: there is no such model or version.
@@ -151,7 +151,7 @@ class ModelStore:
         return read_verified(folder / named.file, named.sha256)
 
     def _needed(self, name: str, version: str | None = None) -> tuple[Path, Mapping[str, Any]]:
-        """The folder and the card of a model without which there is no service."""
+        """The folder and the card of a model that the service cannot do without."""
         try:
             folder = self._folder(name, version)
         except NotFound as error:
@@ -159,14 +159,14 @@ class ModelStore:
         return folder, _read_card(folder / "card.json")
 
     def _folder(self, name: str, version: str | None) -> Path:
-        """Of a version of a model, the highest if none is named."""
+        """The folder of a version of a model; of the highest if none is named."""
         versions = self.versions(name)
         if version is not None and version not in versions:
             raise NotFound(f"no version {version!r} of {name}: use one of {', '.join(versions)}")
         return self.root / name / (version or versions[-1])
 
     def verify(self) -> Iterator[Path]:
-        """Every file that a card names, each once it has been found sound.
+        """Check every file that a card names, and give each that is intact.
 
         Raises:
             StoreError: one is missing, truncated or altered.
@@ -181,7 +181,7 @@ class ModelStore:
 
 
 def read_verified(path: Path, sha256: str) -> bytes:
-    """The bytes of a file of the store, if they are what the card says.
+    """The bytes of a file of the store, checked against the card's SHA-256.
 
     Raises:
         StoreError: the file is missing, truncated or altered.

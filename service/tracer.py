@@ -1,4 +1,4 @@
-"""What is told of a request's way, step by step, to whoever traces it; mostly nobody does."""
+"""The interface for tracing requests, and a tracer that does nothing."""
 
 from typing import Protocol
 
@@ -6,13 +6,13 @@ from service.queues import Entries
 
 
 class Tracer(Protocol):
-    """Who is told. Moments are seconds of the monotonic clock."""
+    """Is told the steps of requests. Moments are in seconds of the monotonic clock."""
 
     def current(self) -> object:
-        """The request being served, to be kept in `Entry.traced`; None if it is not traced."""
+        """The request of the running task, as kept in `Entry.traced`; None if not traced."""
 
     def span(self, name: str, began: float, ended: float) -> None:
-        """Something was done for the request whose work this is."""
+        """A step was done for the current request."""
 
     def batch_span(
         self, lane: str, entries: Entries, began: float, ended: float, error: Exception | None
@@ -21,19 +21,19 @@ class Tracer(Protocol):
 
 
 class NoTracer:
-    """Nobody is told anything."""
+    """Traces nothing."""
 
     def current(self) -> object:
-        """No request is followed."""
+        """No request is traced."""
         return None
 
     def span(self, name: str, began: float, ended: float) -> None:
-        """Forget it."""
+        """Ignore it."""
 
     def batch_span(
         self, lane: str, entries: Entries, began: float, ended: float, error: Exception | None
     ) -> None:
-        """Forget it."""
+        """Ignore it."""
 
 
 UNTRACED: Tracer = NoTracer()

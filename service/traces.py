@@ -1,7 +1,7 @@
-"""Requests as OpenTelemetry traces; imported only where they are wanted, for it needs the extra.
+"""Requests as OpenTelemetry traces; imported only if enabled, as it needs an extra.
 
-The provider is ours, not the process' global one: a library that finds a global one would trace
-each request once more.
+The tracer provider is not the global one: a library that finds a global one would trace each
+request a second time.
 """
 
 import time
@@ -31,17 +31,17 @@ from service.errors import TracesUnusable
 from service.queues import Entries
 
 MOST_STEPS = 1000
-"""Spans that a request may have below its own; a long video would have millions."""
+"""Most spans below a request's own; a long video would have millions."""
 
 TRACED = create_key("gimefive.request")
 
 
 class TracedRequest:
-    """One request that is followed.
+    """A request that is traced.
 
     Attributes:
         span: the request's own.
-        context: what that span's children hang on.
+        context: the parent context of that span's children.
     """
 
     def __init__(self, span: Span, parent: Context) -> None:
@@ -52,12 +52,12 @@ class TracedRequest:
 
     @property
     def span_context(self) -> SpanContext:
-        """Where the request's span stands."""
+        """The context of the request's span."""
         return self.span.get_span_context()
 
     @property
     def trace_id(self) -> str:
-        """The trace's name, hexadecimal."""
+        """The trace's ID, hexadecimal."""
         return format_trace_id(self.span_context.trace_id)
 
     @property
@@ -71,7 +71,7 @@ class TracedRequest:
         return self._epoch + int(moment * 1e9)
 
     def claim_step(self) -> bool:
-        """Count a step, and say whether it may be written; if not, the request's span tells so."""
+        """Count a step; False if it may not be written, which the request's span then says."""
         self._steps += 1
         if self._steps <= MOST_STEPS:
             return True
@@ -79,7 +79,7 @@ class TracedRequest:
         return False
 
     def answered(self, method: str, route: str | None, status: int, request_id: str | None) -> None:
-        """The request has its answer."""
+        """The request was answered."""
         if route:
             self.span.update_name(f"{method} {route}")
             self.span.set_attribute("http.route", route)
@@ -90,7 +90,7 @@ class TracedRequest:
             self.failed(str(status))
 
     def failed(self, kind: str) -> None:
-        """The request went wrong, and it was not the client's fault."""
+        """The request failed, and not by the client's fault."""
         self.span.set_attribute("error.type", kind)
         self.span.set_status(StatusCode.ERROR)
 
@@ -105,12 +105,12 @@ class Traces:
     def request(
         self, name: str, facts: Mapping[str, AttributeValue], headers: Mapping[str, Sequence[str]]
     ) -> Iterator[TracedRequest]:
-        """Follow a request for as long as the context lasts.
+        """Trace a request for as long as the context.
 
         Args:
-            name: what it is called until its route is known.
-            facts: what is known of it.
-            headers: all of them by name in lower case; they may say whose trace goes on here.
+            name: of its span until its route is known.
+            facts: its attributes.
+            headers: all of them, by name in lower case; they may continue a trace.
         """
         parent = propagate.extract(headers)
         span = self._tracer.start_span(name, parent, SpanKind.SERVER, facts)
@@ -127,12 +127,12 @@ class Traces:
             span.end()
 
     def current(self) -> TracedRequest | None:
-        """The request whose work this is; None if it is not sampled, or there is none."""
+        """The current request; None if it is not sampled, or there is none."""
         traced = get_value(TRACED)
         return traced if isinstance(traced, TracedRequest) else None
 
     def span(self, name: str, began: float, ended: float) -> None:
-        """Something was done for the request whose work this is."""
+        """A step was done for the current request."""
         if traced := self.current():
             self._write(traced, name, began, ended)
 
@@ -141,7 +141,7 @@ class Traces:
     ) -> None:
         """A batch went through a model, or failed there.
 
-        It stands in the trace of the request that waited longest, and links all that it held.
+        Its span is in the trace of the request that waited longest, with links to all in the batch.
         """
         since: dict[TracedRequest, float] = {}
         for entry in entries:
@@ -169,7 +169,7 @@ class Traces:
         facts: Mapping[str, AttributeValue] | None = None,
         error: Exception | None = None,
     ) -> list[SpanContext]:
-        """Write a span below a request's, if there is room; gives its context, for links to it."""
+        """Write a span below a request's, if there is room; gives its context, to link to."""
         if not traced.claim_step():
             return []
         span = self._tracer.start_span(
@@ -188,10 +188,10 @@ class Traces:
 
 @contextmanager
 def exporting(exporters: Sequence[str]) -> Iterator[Traces]:
-    """Traces that leave as the ``OTEL_*`` variables say; the last of them at the end.
+    """Traces that are exported as the ``OTEL_*`` variables say, and flushed at the end.
 
     Args:
-        exporters: names that OpenTelemetry's packages register; ``otlp`` is OTLP over HTTP.
+        exporters: names registered by OpenTelemetry's packages; ``otlp`` is OTLP over HTTP.
 
     Raises:
         TracesUnusable: there is no such exporter.

@@ -54,7 +54,7 @@ class Batcher(Generic[WorkerT]):
         self._outage_ends = inf
         self._tasks: set[asyncio.Task[None]] = set()
         self.healthy = True
-        self._spawn(self._dispatch())
+        self._spawn(self._dispatch()).add_done_callback(lambda _: self._admission.close())
 
     async def submit(
         self,

@@ -5,7 +5,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from service.batching import OUTAGE
-from service.errors import ModelFailure, NotReady, WorkerLost
+from service.errors import DeadlineExceeded, ModelFailure, NotReady, WorkerLost
 from service.lanes import BatchResult
 from service.records import FaceImage, Scores
 from tests.batching.harness import Notes, harness, run
@@ -133,7 +133,7 @@ async def test_an_unexpected_error_fails_its_batch_and_nothing_after_it() -> Non
         assert await d.submit(2) == [2]
 
 
-async def test_a_batcher_that_takes_no_more_batches_is_not_sound() -> None:
+async def test_a_batcher_that_has_failed_is_not_sound_and_leaves_nobody_waiting() -> None:
     class Broken(Notes):
         def dropped(self, reason: str) -> None:
             raise RuntimeError(reason)
@@ -145,14 +145,16 @@ async def test_a_batcher_that_takes_no_more_batches_is_not_sound() -> None:
         await settle()
         assert d.batcher.healthy
         late = d.ask(3, deadline=1.0)
+        waiting = d.ask(4, wait=True)
         await settle()
         now[0] = 2.0
         worker.gate.set()
         await asyncio.gather(*busy)
         await settle()
         assert not d.batcher.healthy
-        late.cancel()
-        await asyncio.gather(late, return_exceptions=True)
+        assert waiting.done()
+        answers = await asyncio.gather(late, waiting, d.ask(5), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [DeadlineExceeded, NotReady, NotReady]
 
 
 def test_who_waits_for_a_worker_that_does_not_come_back_is_told() -> None:

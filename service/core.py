@@ -1,7 +1,7 @@
 """What exists once, however many fronts there are: models, batcher, limits, metrics."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Literal
 
@@ -13,7 +13,7 @@ from service.model_lanes import lanes_for
 from service.records import ModelInfo, WorkerCommand
 from service.remote import RemoteModel
 from service.settings import Settings
-from service.startup import start_workers
+from service.startup import running_workers
 from service.tracer import UNTRACED, Tracer
 
 Kind = Literal["camera", "video"]
@@ -76,11 +76,12 @@ class Core:
         Raises:
             StoreError: the model cannot be had, or cannot run as the settings wish.
         """
-        async with AsyncExitStack() as stack:
-            workers, info = await start_workers(settings, command, stack)
+        async with running_workers(settings, command) as (workers, info):
             core = cls(settings, workers, info, tracer)
-            stack.push_async_callback(core.close)
-            yield core
+            try:
+                yield core
+            finally:
+                await core.close()
 
     async def submit(
         self,

@@ -1,7 +1,8 @@
 """Starting the model processes: how many, and how many threads in each."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from service.errors import StoreError, WorkerLost
@@ -14,12 +15,11 @@ NVIDIA = Path("/dev/nvidiactl")
 """Exists if an NVIDIA driver is loaded; tells of a GPU without importing torch."""
 
 
-async def start_workers(
-    settings: Settings,
-    command: WorkerCommand,
-    stack: AsyncExitStack,
-) -> tuple[list[RemoteModel], ModelInfo]:
-    """Start the model processes, which `stack` stops, and wait until all but the last are warm.
+@asynccontextmanager
+async def running_workers(
+    settings: Settings, command: WorkerCommand
+) -> AsyncIterator[tuple[list[RemoteModel], ModelInfo]]:
+    """Start the model processes and wait until all but the last are warm; stop them at the end.
 
     The last one starts only then: the service can do without it at first, and its core is needed
     to import the HTTP modules.
@@ -41,16 +41,21 @@ async def start_workers(
         RemoteModel(command(config), start_timeout=settings.start_timeout, memory=memory)
         for _ in range(count)
     ]
-    for worker in workers:
-        stack.push_async_callback(worker.stop)
-    awaited = max(1, count - 1)
     try:
-        infos = await asyncio.gather(*(worker.start() for worker in workers[:awaited]))
+        yield workers, await _start(workers)
+    finally:
+        await asyncio.gather(*(worker.stop() for worker in workers))
+
+
+async def _start(workers: Sequence[RemoteModel]) -> ModelInfo:
+    first = workers[:-1] or workers
+    try:
+        infos = await asyncio.gather(*(worker.start() for worker in first))
     except WorkerLost as error:
         raise StoreError(f"the model could not be loaded: {error}") from error
-    for worker in workers[awaited:]:
+    for worker in workers[len(first) :]:
         worker.start_later()
-    return workers, min(infos, key=lambda info: info.max_batch)
+    return min(infos, key=lambda info: info.max_batch)
 
 
 def _worker_plan(settings: Settings) -> tuple[int, int]:

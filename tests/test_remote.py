@@ -5,7 +5,7 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from service.explanation import Question
 from service.records import FaceImage, Scores
 from service.remote import RemoteModel
 from service.settings import Settings
-from service.startup import start_workers
+from service.startup import running_workers
 from tests import processes
 from tests.fakes import POISON, face, scores_of
 from tests.processes import shut
@@ -121,9 +121,8 @@ async def test_one_that_cannot_start_later_is_not_sound(monkeypatch: pytest.Monk
 
 async def test_the_last_of_several_is_not_waited_for() -> None:
     settings = Settings().with_changes(workers=3)
-    async with AsyncExitStack() as stack:
-        argv = processes.argv(processes.sound)
-        workers, info = await start_workers(settings, lambda _: argv, stack)
+    argv = processes.argv(processes.sound)
+    async with running_workers(settings, lambda _: argv) as (workers, info):
         assert info == processes.INFO
         assert [worker.up for worker in workers] == [True, True, False]
         await workers[-1].ready()

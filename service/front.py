@@ -1,7 +1,7 @@
 """A front process: ``python -m service.front SOCKETS``; its supervisor talks to it over stdin.
 
 It ends when that connection does, so that no orphan is left even if the supervisor is killed.
-`service.front_process.FrontProcess` is the other side.
+`service.front_keeper.FrontKeeper` is the other side.
 """
 
 import asyncio

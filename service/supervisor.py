@@ -11,7 +11,7 @@ import structlog
 
 from service import backoff
 from service.core import Core
-from service.front_process import GRACE, FrontProcess
+from service.front_keeper import GRACE, FrontKeeper
 from service.listeners import listeners
 from service.records import WorkerCommand
 from service.session import Session
@@ -40,7 +40,7 @@ class Supervisor:
         own = settings.of_one_front().model_dump(mode="json")
         configuration = {"settings": own, "info": asdict(core.info)}
         self._fronts = [
-            FrontProcess(
+            FrontKeeper(
                 theirs,
                 configuration,
                 self._session,

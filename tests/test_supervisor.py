@@ -6,7 +6,7 @@ import pytest
 
 from service.backoff import FAILED_STARTS
 from service.core import Core
-from service.front_process import FrontProcess
+from service.front_keeper import FrontKeeper
 from service.settings import Settings
 from service.supervisor import Supervisor
 from tests import processes
@@ -17,11 +17,11 @@ pytestmark = pytest.mark.anyio
 async def test_one_front_that_cannot_start_makes_it_unsound_and_draining_unready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def keep(_: FrontProcess) -> None:
+    async def keep(_: FrontKeeper) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(FrontProcess, "keep", keep)
-    monkeypatch.setattr(FrontProcess, "up", True)
+    monkeypatch.setattr(FrontKeeper, "keep", keep)
+    monkeypatch.setattr(FrontKeeper, "up", True)
     settings = Settings().with_changes(workers=1, fronts=2)
     async with Core.open(settings, lambda _: processes.argv(processes.sound)) as core:
         supervisor = Supervisor(settings, core, [[], []])

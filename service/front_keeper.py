@@ -28,7 +28,7 @@ SAMPLES_TIMEOUT = 1
 """Seconds that a front may take to report its counts; after that the last ones are used."""
 
 
-class FrontProcess:
+class FrontKeeper:
     """Keeps one front up: if its process ends by itself or hangs, another replaces it.
 
     The sockets stay open here: connections that come meanwhile wait for the next process.

@@ -13,7 +13,7 @@ import pytest
 from service.backoff import FAILED_STARTS
 from service.core import Core
 from service.errors import ServiceError
-from service.front_process import FrontProcess
+from service.front_keeper import FrontKeeper
 from service.listeners import listeners
 from service.session import Session
 from service.settings import Settings
@@ -36,7 +36,7 @@ def lost_none() -> None:
 async def test_a_first_front_that_cannot_be_made_stops_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    front = FrontProcess([], {}, nobody, lost_none, start_timeout=30)
+    front = FrontKeeper([], {}, nobody, lost_none, start_timeout=30)
     monkeypatch.setattr(sys, "executable", "/no/such/program")
     with pytest.raises(ServiceError, match="could not be made"):
         await front.keep()
@@ -55,8 +55,8 @@ async def nothing() -> bytes:
 
 
 async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.front_process.HUNG", 0.5)
-    monkeypatch.setattr("service.front_process.GRACE", 0)
+    monkeypatch.setattr("service.front_keeper.HUNG", 0.5)
+    monkeypatch.setattr("service.front_keeper.GRACE", 0)
     settings, lost = Settings(workers=1), asyncio.Event()
     with listeners("127.0.0.1", 0, 1) as sockets:
         async with Core.open(settings, lambda _: processes.argv(processes.sound)) as core:
@@ -64,7 +64,7 @@ async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.Monk
                 "settings": settings.model_dump(mode="json"),
                 "info": asdict(core.info),
             }
-            front = FrontProcess(
+            front = FrontKeeper(
                 sockets[0],
                 configuration,
                 lambda: Session(core, core.healthy, nothing),
@@ -88,10 +88,10 @@ async def test_a_first_front_that_does_not_get_ready_stops_the_start(
     program = tmp_path / "hangs"
     program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
-    monkeypatch.setattr("service.front_process.GRACE", 0)
+    monkeypatch.setattr("service.front_keeper.GRACE", 0)
     async with Core.open(Settings(workers=1), lambda _: processes.argv(processes.sound)) as core:
         monkeypatch.setattr(sys, "executable", str(program))
-        front = FrontProcess(
+        front = FrontKeeper(
             [],
             {},
             lambda: Session(core, core.healthy, nothing),
@@ -116,7 +116,7 @@ async def test_whenever_a_start_is_ended_it_leaves_no_process_behind(
         monkeypatch.setattr(sys, "executable", str(program))
         others = children()
         for turns in range(10):
-            front = FrontProcess(
+            front = FrontKeeper(
                 [],
                 {},
                 lambda: Session(core, core.healthy, nothing),
@@ -136,7 +136,7 @@ async def test_whenever_a_start_is_ended_it_leaves_no_process_behind(
 class Quiet:
     """The keeper of quiet fronts, and what they note."""
 
-    front: FrontProcess
+    front: FrontKeeper
     folder: Path
     lost: asyncio.Event
 
@@ -176,7 +176,7 @@ async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             sessions.append(Session(core, core.healthy, nothing))
             return sessions[-1]
 
-        front = FrontProcess([], {}, session, lost.set, start_timeout=120)
+        front = FrontKeeper([], {}, session, lost.set, start_timeout=120)
         yield Quiet(front, tmp_path, lost)
 
 

@@ -173,7 +173,8 @@ class ModelStore:
         """
         for card in sorted(self.root.glob("*/*/card.json")):
             document = _read_card(card)
-            for entry in document.get("precisions", {"": document}).values():
+            entries = document.get("precisions", {"": document})
+            for entry in entries.values() if isinstance(entries, dict) else [entries]:
                 named = _validated(StoredFile, entry, card)
                 path = card.parent / named.file
                 read_verified(path, named.sha256)
@@ -214,8 +215,8 @@ def _validated(model: type[ModelT], document: object, path: Path) -> ModelT:
         return model.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise StoreError(f"{path}: {where}: {first['msg']}") from error
+        parts = (str(path), ".".join(map(str, first["loc"])), first["msg"])
+        raise StoreError(": ".join(filter(None, parts))) from error
 
 
 def _version_key(version: str) -> tuple[int, str]:

@@ -86,7 +86,7 @@ def test_a_name_cannot_reach_outside_the_store(tmp_path: Path) -> None:
         ({"labels": list(reversed(EMOTIONS))}, "labels are not"),
         ({"threshold": 2}, "threshold"),
         ({"precisions": {"int8": artefact()}}, "no fp32"),
-        ({"default_precision": {"cuda": "fp16"}}, "cpu and cuda"),
+        ({"default_precision": {"cuda": "fp16"}}, r"card\.json: Value error, .* cpu and cuda"),
         ({"precisions": {"fp32": artefact(sha256="x")}}, "sha256"),
         ({"precisions": {"fp32": artefact(temperature=0)}}, "temperature"),
         ({"precisions": {"fp32": artefact(file="../m")}}, r"precisions\.fp32\.file"),
@@ -117,6 +117,15 @@ def test_a_card_that_names_no_file_is_refused_by_name(tmp_path: Path) -> None:
         store.detector()
     with pytest.raises(StoreError, match=r"yunet/1/card\.json: sha256: Field required"):
         next(store.verify())
+
+
+@pytest.mark.parametrize("precisions", [[], "fp32", {"fp32": []}])
+def test_a_card_whose_precisions_are_none_is_not_verified(
+    tmp_path: Path, precisions: object
+) -> None:
+    put(tmp_path, "gimefive", "1", card(precisions=precisions))
+    with pytest.raises(StoreError, match=r"card\.json: "):
+        list(ModelStore(tmp_path).verify())
 
 
 def test_a_missing_store_model_or_version_is_one_clear_error(tmp_path: Path) -> None:

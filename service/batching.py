@@ -227,7 +227,7 @@ class Batcher(Generic[WorkerT]):
         return batch
 
     def _drop_unneeded(self, entries: Entries, needed: float = 0.0) -> list[Entry[Any, Any]]:
-        """Drop entries whose answer nobody would need in `needed` seconds, and give the others."""
+        """Drop entries whose answer nobody needs in `needed` seconds, and return the others."""
         now = self._clock() + needed
         unneeded = [entry for entry in entries if entry.future.done() or entry.late(now)]
         self._admission.drop(unneeded, now)

@@ -28,7 +28,7 @@ class Classifier:
         """Classify the faces of one of many pictures, waiting for room.
 
         Args:
-            decode: gives the upright picture.
+            decode: returns the upright picture.
             faces: find faces, or take the whole picture as one aligned face crop.
             lane: where the faces are submitted.
             deadline: moment on the batcher's clock after which nobody needs the answer.

@@ -70,7 +70,7 @@ class Core:
 
         Args:
             settings: what to serve, and how.
-            command: gives the command line of a model process.
+            command: returns the command line of a model process.
             tracer: told what was done for which request.
 
         Raises:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def within(seconds: float) -> AsyncIterator[float]:
-    """Cancel what takes longer than so many seconds; gives that moment, in monotonic seconds.
+    """Cancel what takes longer than so many seconds; yields that moment, in monotonic seconds.
 
     Raises:
         DeadlineExceeded: it took longer.

@@ -101,7 +101,7 @@ class Engine:
 
         Args:
             settings: what to serve, and how.
-            command: gives the command line of a model process.
+            command: returns the command line of a model process.
             tracer: told what was done for which request.
 
         Raises:

@@ -122,7 +122,7 @@ class Intake:
         """Decode a picture and find its faces, or take it as one whole face.
 
         Args:
-            decode: gives the upright picture; called in the pool.
+            decode: returns the upright picture; called in the pool.
             mode: find faces, or take the whole picture as one aligned face crop.
             deadline: moment at which the caller gives up.
             size: bytes of the encoded picture, from which its duration is predicted.

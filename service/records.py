@@ -246,4 +246,4 @@ class WorkerConfig:
 
 
 WorkerCommand = Callable[[WorkerConfig], Sequence[str]]
-"""Gives the command line of a model process."""
+"""Returns the command line of a model process."""

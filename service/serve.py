@@ -38,7 +38,7 @@ def serve(settings: Settings, command: WorkerCommand = worker_argv) -> None:
 
     Args:
         settings: what to serve, and how.
-        command: gives the command line of a model process.
+        command: returns the command line of a model process.
 
     Raises:
         ServiceError: the service cannot start; the message says why.

@@ -30,7 +30,7 @@ class Session:
         Args:
             core: what the front uses.
             healthy: whether the whole service is.
-            render_metrics: gives the metrics of all processes.
+            render_metrics: returns the metrics of all processes.
         """
         self.started = asyncio.Event()
         self.fault: str | None = None

@@ -58,7 +58,7 @@ class Supervisor:
 
         Args:
             settings: what to serve, and how.
-            command: gives the command line of a model process.
+            command: returns the command line of a model process.
 
         Raises:
             ServiceError: the model or the address cannot be had, or a front could not start.

@@ -7,6 +7,8 @@ from service.errors import NotReady, Overloaded, TooLarge
 from service.queues import Entries, Queue, predicted_wait
 from service.worker_pool import WorkerPool
 
+SHUTTING_DOWN = "the service is shutting down: try again"
+
 
 class Observer(Protocol):
     """Is told what the batcher does, for metrics."""
@@ -114,6 +116,15 @@ class Admission:
                 break
         self.report_depth(queue)
 
+    def readmit(self, queue: Queue, entries: Entries) -> None:
+        """Put entries that a lost worker had back at the front of their queue."""
+        if self._closed:
+            for entry in entries:
+                entry.fail(NotReady(SHUTTING_DOWN))
+            return
+        queue.put_back(entries)
+        self.report_depth(queue)
+
     def withdraw(self, queue: Queue, entries: Entries) -> None:
         """Forget a call whose caller goes, with or without its answers."""
         if entries in queue.parked:
@@ -142,7 +153,7 @@ class Admission:
     def close(self) -> None:
         """Admit nothing more, and tell all who wait that the service is shutting down."""
         self._closed = True
-        self.fail_waiting("the service is shutting down: try again")
+        self.fail_waiting(SHUTTING_DOWN)
 
     def fail_waiting(self, why: str) -> None:
         """Fail everything that waits."""
@@ -170,7 +181,7 @@ class Admission:
 
     def _check_possible(self, queue: Queue, items: int) -> None:
         if self._closed:
-            raise self._not_ready("the service is shutting down: try again")
+            raise self._not_ready(SHUTTING_DOWN)
         if items > queue.lane.max_items:
             raise TooLarge(f"{items} faces at once: send at most {queue.lane.max_items}")
 

@@ -15,7 +15,7 @@ from typing import Any, Generic
 
 import structlog
 
-from service.admission import Admission, Observer
+from service.admission import SHUTTING_DOWN, Admission, Observer
 from service.errors import ModelFailure, NotReady, OutOfMemory, WorkerLost
 from service.lanes import Answer, BatchResult, ItemT, Lane, ResultT
 from service.queues import Entries, Entry, Queue
@@ -113,7 +113,6 @@ class Batcher(Generic[WorkerT]):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._admission.close()  # again: what a worker had may just have been given back
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -179,7 +178,7 @@ class Batcher(Generic[WorkerT]):
         self._changed.set()
         if work.cancelled() or work.exception():
             for entry in batch:
-                entry.fail(NotReady("the service is shutting down: try again"))
+                entry.fail(NotReady(SHUTTING_DOWN))
 
     async def _await_worker(self, slot: Slot[WorkerT]) -> None:
         """Wake the dispatcher once a worker has come up."""
@@ -242,8 +241,7 @@ class Batcher(Generic[WorkerT]):
             elif not entry.future.done():
                 entry.retried = True
                 again.append(entry)
-        queue.put_back(again)
-        self._admission.report_depth(queue)
+        self._admission.readmit(queue, again)
 
     async def _answer(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
         """Run a batch; if it fails, try its halves, so that a bad item fails alone."""

@@ -157,6 +157,29 @@ async def test_a_batcher_that_has_failed_is_not_sound_and_leaves_nobody_waiting(
     assert [type(answer) for answer in answers] == [DeadlineExceeded, NotReady, NotReady]
 
 
+async def test_what_a_lost_worker_had_is_not_put_back_into_a_batcher_that_has_failed() -> None:
+    class Broken(Notes):
+        def dropped(self, reason: str) -> None:
+            raise RuntimeError(reason)
+
+    dying, busy, now = DyingWorker(), FakeWorker(), [0.0]
+    for worker in (dying, busy):
+        worker.gate.clear()
+    async with harness(dying, busy, max_batch=1, notes=Broken(), clock=lambda: now[0]) as d:
+        lost, answered = d.ask(POISON), d.ask(1)
+        await settle()
+        late = d.ask(2, deadline=1.0)
+        await settle()
+        now[0] = 2.0
+        busy.gate.set()
+        await asyncio.gather(answered, late, return_exceptions=True)
+        assert not d.batcher.healthy
+        dying.gate.set()
+        await settle()
+        assert lost.done()
+    assert isinstance(lost.exception(), NotReady)
+
+
 def test_who_waits_for_a_worker_that_does_not_come_back_is_told() -> None:
     worker = FakeWorker()
     worker.alive.clear()

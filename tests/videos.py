@@ -15,6 +15,7 @@ from av.video.frame import VideoFrame
 
 from service import imaging
 from service.records import Picture
+from service.video import Frame, Sampling, Video
 
 CLOCK = Fraction(1, 90_000)
 PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
@@ -27,6 +28,7 @@ CONTAINERS = {
     "webm": ("webm", "libvpx"),
     "vp9": ("webm", "libvpx-vp9"),
     "avi": ("avi", "mpeg4"),
+    "h264 in avi": ("avi", "libx264"),
 }
 """Container and codec by a short name."""
 
@@ -133,6 +135,22 @@ def encode(
         return file.read()
 
 
+def trimmed(data: bytes, frames: int) -> bytes:
+    """An MP4 file with so many frames at its start that only help to decode the others."""
+    out = io.BytesIO()
+    options = {"avoid_negative_ts": "disabled"}
+    with av.open(io.BytesIO(data), "r") as whole, av.open(out, "w", "mp4", options=options) as part:
+        stream = whole.streams.video[0]
+        copy = part.add_stream_from_template(stream)
+        for packet in whole.demux(stream):
+            if packet.pts is not None and packet.dts is not None:
+                moved = int(frames / 25 / packet.time_base)
+                packet.pts, packet.dts = packet.pts - moved, packet.dts - moved
+                packet.stream = copy
+                part.mux(packet)
+    return out.getvalue()
+
+
 def damaged(data: bytes, *numbers: int) -> bytes:
     """An MP4 file whose frames of these numbers cannot be decoded."""
     broken = bytearray(data)
@@ -141,6 +159,18 @@ def damaged(data: bytes, *numbers: int) -> bytes:
     for at, size in (places[number] for number in numbers):
         broken[at : at + size] = b"\xff" * size
     return bytes(broken)
+
+
+def opened(data: bytes, max_pixels: int = 10**6, max_seconds: float = 60, **wanted: Any) -> Video:  # noqa: ANN401  # any value of a sampling
+    """A video that is being read."""
+    sampling = Sampling(**wanted)
+    return Video(io.BytesIO(data), sampling, max_pixels=max_pixels, max_seconds=max_seconds)
+
+
+def sampled(data: bytes, **wanted: Any) -> list[Frame]:  # noqa: ANN401  # any value of a sampling
+    """Its frames that are looked at."""
+    with opened(data, **wanted) as video:
+        return [frame for frame in video.frames() if frame.sampled]
 
 
 def sound_alone() -> bytes:

@@ -34,9 +34,7 @@ class VideoHead(BaseModel):
 class VideoFrame(BaseModel):
     """The faces of one frame that was looked at, or why there are none."""
 
-    frame: int = Field(
-        description="Its number in the video, from 0; after `start` a guess, but in MP4 and MOV."
-    )
+    frame: int = Field(description="Its number in the video, from 0.")
     time: float = Field(description="When it is shown, in seconds from the video's start.")
     faces: list[schemas.FollowedFaceModel] = Field(default_factory=list)
     problem: Problem | None = None

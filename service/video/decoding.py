@@ -1,8 +1,7 @@
 """A video's packets decoded, over damaged ones, too."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 from av.packet import Packet
@@ -17,19 +16,12 @@ class Gap:
     """Packets that could not be decoded.
 
     Attributes:
-        pts: time stamp of the first, in units of `time_base`, if it has one.
-        time_base: in seconds.
+        pts: when the first would be shown, in the stream's time base; None if it does not say.
         packets: how many they are.
     """
 
     pts: int | None
-    time_base: Fraction
     packets: int = 0
-
-    @property
-    def time(self) -> float:
-        """Seconds on the file's own clock."""
-        return float((self.pts or 0) * self.time_base)
 
     def is_before(self, frame: VideoFrame) -> bool:
         """Whether a frame is shown after the first of them."""
@@ -41,19 +33,32 @@ class Gap:
         return NotAVideo(f"the video is damaged: {frames} from here on cannot be decoded")
 
 
-def decode(packets: "Iterator[Packet[VideoStream]]") -> Generator[VideoFrame | Gap]:
+def decode(
+    packets: "Iterator[Packet[VideoStream]]",
+    delay: int | None = None,
+    wanted: Callable[[int], bool] = lambda _: True,
+) -> Generator[VideoFrame | Gap]:
     """The frames of packets, and gaps between them.
+
+    Args:
+        packets: in the order of decoding.
+        delay: as `decoding_delay` says, for packets that say only when they are decoded.
+        wanted: whether it matters if a packet with this timestamp cannot be decoded.
 
     Raises:
         NotAVideo: no frame comes after a gap.
     """
     gap: Gap | None = None
+    last = -1
     for packet in packets:
         frames = _decoded(packet)
-        if frames is None:
-            gap = gap or Gap(packet.pts, packet.time_base)
+        pts = packet.pts if delay is None else packet.dts
+        if frames is None and (pts is None or wanted(pts)):
+            gap = gap or Gap(pts)
             gap.packets += 1
         for frame in frames or ():
+            if delay is not None:  # at the end of the file come frames without dts
+                frame.pts = last = last + 1 if frame.dts is None else frame.dts - delay
             if gap is not None and gap.is_before(frame):
                 yield gap
                 gap = None
@@ -62,8 +67,24 @@ def decode(packets: "Iterator[Packet[VideoStream]]") -> Generator[VideoFrame | G
         raise NotAVideo("the video breaks off: the file is cut short or damaged there")
 
 
+def decoding_delay(packets: "Iterator[Packet[VideoStream]]") -> int:
+    """How many packets late frames come out, as a decoder that reorders them holds some back.
+
+    Args:
+        packets: from the start of the file.
+    """
+    start: int | None = None
+    for packet in packets:
+        frames = _decoded(packet)
+        if start is None and frames is not None:
+            start = packet.dts
+        if frames and start is not None:
+            return (start if frames[0].dts is None else frames[0].dts) - start
+    return 0
+
+
 def _decoded(packet: "Packet[VideoStream]") -> list[VideoFrame] | None:
-    """The frames that come with a packet; none if it is damaged."""
+    """The frames that come with a packet; None if it is damaged."""
     if packet.is_corrupt:
         return None
     try:

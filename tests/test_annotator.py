@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -80,7 +79,7 @@ def explained(scores: Scores) -> ExplainedFace:
 
 
 def frame(index: int) -> Frame:
-    return Frame(index, index / 25, True, None, Fraction(1))  # type: ignore[arg-type]  # nobody looks at its picture
+    return Frame(index, index / 25, True, None, (1, 1))  # type: ignore[arg-type]  # nobody looks at its picture
 
 
 def test_what_was_drawn_before_a_frame_that_failed_is_not_drawn_after_it() -> None:

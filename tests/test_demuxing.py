@@ -45,6 +45,25 @@ def copied(
         return file.read()
 
 
+def copied_with_sound(
+    data: bytes, keep: Callable[[Any], bool] = lambda _: True, *, sound_first: bool = False
+) -> bytes:
+    """An MKV with packets of another."""
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        av.open(io.BytesIO(data), "r") as source,
+        av.open(file.name, "w", format="matroska") as out,
+    ):
+        order = sorted(source.streams, key=lambda each: each.type, reverse=not sound_first)
+        copies = {each.index: out.add_stream_from_template(each) for each in order}
+        for packet in source.demux():
+            if packet.size and keep(packet):
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+        out.close()
+        return file.read()
+
+
 def numbers(frames: Iterable[Frame]) -> list[tuple[int, int]]:
     """The number and the grey of each frame."""
     return [(frame.index, counted(frame.picture())) for frame in frames]
@@ -237,17 +256,24 @@ def test_a_file_that_lacks_its_end_is_cut_short(kind: str, sound: str | None) ->
 
 
 def test_a_video_that_ends_before_its_sound_is_whole() -> None:
-    data = encode(counting(5), "mkv", sound="aac")
-    with (
-        tempfile.NamedTemporaryFile() as file,
-        av.open(io.BytesIO(data), "r") as source,
-        av.open(file.name, "w", format="matroska") as out,
-    ):
-        copies = {each.index: out.add_stream_from_template(each) for each in source.streams}
-        for packet in source.demux():
-            if packet.size and not (packet.stream_index == 0 and (packet.pts or 0) > 40):
-                packet.stream = copies[packet.stream_index]
-                out.mux(packet)
-        out.close()
-        whole = file.read()
-    assert len(sampled(whole.replace(b"DURATION", b"DURATIOM"))) == 2
+    whole = encode(counting(5), "mkv", sound="aac")
+    short = copied_with_sound(whole, lambda packet: packet.stream.type == "audio" or not packet.pts)
+    assert len(sampled(short.replace(b"DURATION", b"DURATIOM"))) == 1
+
+
+def test_a_video_that_comes_after_its_sound_is_whole() -> None:
+    whole = encode(counting(25), "mkv", sound="aac", groups=REORDERED)
+    assert numbers(sampled(copied_with_sound(whole, sound_first=True))) == [
+        (index, index) for index in range(25)
+    ]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "avi"])
+def test_a_file_without_a_frame_is_refused(kind: str) -> None:
+    if kind == "mp4":
+        whole = encode(counting(5), options=FRAGMENTS)
+        empty = whole[: whole.index(b"moof") - 4]
+    else:
+        empty = encode(counting(5), "avi").replace(b"00dc", b"JUNK")
+    with pytest.raises(NotAVideo, match="holds no frame"):
+        opened(empty)

@@ -559,11 +559,12 @@ def test_an_absurd_rate_is_as_good_as_none() -> None:
         assert video.info.fps is None
 
 
-def test_frames_that_grow_beyond_the_limit_are_refused() -> None:
+def in_sizes(*sizes: tuple[int, int]) -> bytes:
+    """A video whose size changes: three frames of each."""
     data = io.BytesIO()
     with av.open(data, "w", format="avi") as out:
         stream = out.add_stream("mjpeg", rate=25, width=64, height=48, pix_fmt="yuvj420p")
-        for number, (width, height) in enumerate([(64, 48)] * 3 + [(640, 480)] * 3):
+        for number, (width, height) in enumerate(size for size in sizes for _ in range(3)):
             codec: Any = av.CodecContext.create("mjpeg", "w")
             codec.width, codec.height, codec.pix_fmt = width, height, "yuvj420p"
             codec.time_base = Fraction(1, 25)
@@ -572,11 +573,20 @@ def test_frames_that_grow_beyond_the_limit_are_refused() -> None:
             packet.pts = packet.dts = number
             packet.stream = stream
             out.mux(packet)
-    with (
-        opened(data.getvalue(), max_pixels=64 * 48) as video,
-        pytest.raises(TooLarge, match="640 x 480"),
-    ):
+    return data.getvalue()
+
+
+def test_frames_that_grow_beyond_the_limit_are_refused() -> None:
+    data = in_sizes((64, 48), (640, 480))
+    with opened(data, max_pixels=64 * 48) as video, pytest.raises(TooLarge, match="640 x 480"):
         list(video.frames())
+
+
+def test_where_the_size_of_frames_changes_pictures_keep_that_of_the_first() -> None:
+    with opened(in_sizes((64, 48), (128, 96), (32, 24))) as video:
+        shapes = [frame.picture().shape for frame in video.frames()]
+        assert (video.info.width, video.info.height) == (64, 48)
+    assert shapes == [(48, 64, 3)] * 9
 
 
 def test_colours_are_written_as_players_read_them() -> None:

@@ -83,7 +83,7 @@ class Demuxer:
                 if packet.pts is not None:
                     end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                     self._read_until = max(self._read_until, end - self.origin)
-                if packet.stream_index == self.stream.index:
+                if packet.stream is self.stream:  # unlike its index, true of the last one, too
                     of_video = cast("Packet[VideoStream]", packet)
                     self._note(of_video)
                     yield of_video
@@ -91,8 +91,15 @@ class Demuxer:
             raise NotAVideo("the video breaks off: it cannot be read from there on") from error
 
     def rewind(self) -> None:
-        """Go back to the first packet."""
-        self._container.seek(0)
+        """Go back to the first packet.
+
+        Raises:
+            NotAVideo: there is none.
+        """
+        try:
+            self._container.seek(0)
+        except av.FFmpegError as error:
+            raise NotAVideo("the video holds no frame; send the whole file") from error
 
     def seek(self, sampling: Sampling) -> int:
         """Go to a keyframe from which all frames from the sampling's start on can be decoded.
@@ -100,6 +107,9 @@ class Demuxer:
         Returns:
             How many frames are shown before the start. Unless an index lists every frame, the
             packets up to there are read and counted.
+
+        Raises:
+            NotAVideo: the file breaks off before the start, or there is no keyframe.
         """
         early = sampling.start - _MOST_REORDERED / (self.fps or 25)
         if self.by_dts:  # the first packet is decoded at 0; nothing is found before it

@@ -28,14 +28,14 @@ class Frame:
         time: when it is shown, in seconds from the video's start.
         sampled: whether it is to be looked at.
         decoded: as the decoder gave it; or why it gave none.
-        ratio: width over height of its pixels.
+        size: width and height of the video's pictures before they are turned upright.
     """
 
     index: int
     time: float
     sampled: bool
     decoded: VideoFrame | NotAVideo
-    ratio: Fraction
+    size: tuple[int, int]
 
     @property
     def damaged(self) -> bool:
@@ -45,14 +45,16 @@ class Frame:
     def picture(self) -> Picture:
         """The upright RGB picture with square pixels; any thread may ask.
 
+        Where the size of frames changes, it is that of the first one.
+
         Raises:
             NotAVideo: it is damaged.
         """
         if isinstance(self.decoded, NotAVideo):
             raise self.decoded
-        width = round(self.decoded.width * self.ratio)
-        rgb = self.decoded.reformat(width=width, format="rgb24", threads=1).to_ndarray()
-        return upright(rgb.astype(np.uint8, copy=False), self.decoded)
+        width, height = self.size
+        rgb = self.decoded.reformat(width=width, height=height, format="rgb24", threads=1)
+        return upright(rgb.to_ndarray().astype(np.uint8, copy=False), self.decoded)
 
 
 class Video:
@@ -102,6 +104,7 @@ class Video:
             self._decoded = decode(self._demuxer.packets(), delay, self._is_wanted)
             self._lost_at_first: list[Gap] = []
             self._first = self._find_first()
+            self._size = (round(self._first.width * self._ratio), self._first.height)
             self.info = self._describe(self._first)
         except BaseException:
             self.close()
@@ -141,14 +144,14 @@ class Video:
             if self._sampling.ends(time):
                 return
             if isinstance(each, Gap):
-                yield Frame(index, time, sampled=True, decoded=each.problem(), ratio=self._ratio)
+                yield Frame(index, time, sampled=True, decoded=each.problem(), size=self._size)
                 sampler.pass_over(each.packets)
                 index += each.packets
                 continue
             self._check_pixels(each.width, each.height)
             if time - self._sampling.start > self._max_seconds:
                 raise self._too_long()
-            yield Frame(index, time, sampler.takes(time), each, self._ratio)
+            yield Frame(index, time, sampler.takes(time), each, self._size)
             index += 1
         if not self._closed:
             self._demuxer.check_complete(time)
@@ -193,9 +196,7 @@ class Video:
         return max(0.0, self._demuxer.time(frame.pts))
 
     def _describe(self, frame: VideoFrame) -> VideoInfo:
-        width, height = round(frame.width * self._ratio), frame.height
-        if is_turned(frame):
-            width, height = height, width
+        width, height = reversed(self._size) if is_turned(frame) else self._size
         demuxer = self._demuxer
         return VideoInfo(
             width=width,

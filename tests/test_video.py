@@ -508,6 +508,14 @@ def test_sound_at_a_rate_that_mp4_lacks_is_taken_along_at_another(codec: str, ra
     assert (frames[-1].time or 0) + frames[-1].samples / frames[-1].rate >= 0.76
 
 
+def test_sound_whose_header_is_lost_is_taken_along() -> None:
+    whole = encode(counting(25), "webm", sound="libopus")
+    at = whole.index(b"OpusHead") - 3
+    assert whole[at : at + 2] == b"\x63\xa2", "the element CodecPrivate"
+    frames = heard(whole[:at] + b"\x63\xa3" + whole[at + 2 :])
+    assert (frames[-1].time or 0) > 0.9
+
+
 def test_sound_goes_on_after_a_damaged_place() -> None:
     whole = encode(counting(25), "mkv", sound="mp2")
     with av.open(io.BytesIO(whole), "r") as container:

@@ -1,5 +1,6 @@
-"""The sound of a video, taken along into another: copied where MP4 may hold it, else as AAC."""
+"""The sound of a video for an MP4 file: copied if browsers play it from there, else as AAC."""
 
+import io
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO, TypeAlias
@@ -14,8 +15,8 @@ from av.packet import Packet
 from service.video.container import open_container
 from service.video.files import FileView
 
-_COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
-_LEAST_MP3_RATE = 16_000  # what MP4 takes
+_PLAYED = frozenset({"aac", "mp3", "opus", "flac", "alac"})
+"""Codecs that browsers play from MP4."""
 
 _Timed: TypeAlias = "tuple[float, Packet[Any]]"
 
@@ -100,10 +101,17 @@ class Sound:
 
 
 def _may_be_copied(stream: AudioStream) -> bool:
-    codec = stream.codec_context.codec.canonical_name
-    return codec in _COPIED and (
-        codec != "mp3" or stream.codec_context.sample_rate >= _LEAST_MP3_RATE
-    )
+    """Whether MP4 takes the sound as it is: not at any rate, nor without its header."""
+    if stream.codec_context.codec.canonical_name not in _PLAYED:
+        return False
+    options = {"movflags": "empty_moov"}  # writes all about the stream at once
+    try:
+        with av.open(io.BytesIO(), "w", format="mp4", options=options) as trial:
+            trial.add_stream_from_template(stream)
+            trial.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _until_broken(packets: Iterator[_Timed]) -> Iterator[_Timed]:

@@ -1,6 +1,7 @@
 """What a file says of its video, which packets are frames, and whether they are all there."""
 
 import io
+import struct
 import tempfile
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -155,6 +156,41 @@ def test_frames_that_an_edit_list_hides_are_not_counted() -> None:
     data = trimmed(encode(counting(25), groups={"g": "12"}), 5)
     with opened(data) as video:
         assert video.info.frames == len(list(video.frames())) == 20
+
+
+def edited(data: bytes, *parts: tuple[float, float]) -> bytes:
+    """An MP4 that shows parts of another that has an edit list: how long, and from when on."""
+    edits = [(round(length * 1000), round(begin * 12_800), 1 << 16) for length, begin in parts]
+    body = b"elst" + struct.pack(">II", 0, len(edits))
+    body += b"".join(struct.pack(">IiI", *edit) for edit in edits)
+    file = bytearray(data)
+    at = file.index(b"elst") - 4
+    (size,) = struct.unpack_from(">I", file, at)
+    file[at : at + size] = struct.pack(">I", len(body) + 4) + body
+    for box in (b"edts", b"trak", b"moov"):
+        place = file.index(box) - 4
+        (before,) = struct.unpack_from(">I", file, place)
+        struct.pack_into(">I", file, place, before + len(body) + 4 - size)
+    return bytes(file)
+
+
+@pytest.mark.parametrize("start", [0, 0.3, 0.41, 0.6])
+def test_frames_of_a_video_that_is_put_together_from_parts_have_their_numbers(
+    start: float,
+) -> None:
+    data = edited(encode(counting(25), groups={"g": "6"}), (0.4, 0.4), (0.4, 0.12))
+    with opened(data, start=start) as video:
+        assert video.info.frames == 20
+        shown = numbers(video.frames())
+    expected = list(enumerate([*range(10, 20), *range(3, 13)]))
+    assert shown == [each for each in expected if each[0] / 25 >= start]
+
+
+def test_an_mp4_whose_last_frame_is_empty_is_whole() -> None:
+    data = bytearray(encode(counting(25)))
+    last = data.index(b"stsz") + 16 + 4 * 24
+    data[last : last + 4] = bytes(4)
+    assert [frame.index for frame in sampled(bytes(data))] == list(range(24))
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])

@@ -8,7 +8,7 @@ from math import isfinite
 from typing import BinaryIO, cast
 
 import av
-from av.index import IndexEntries, IndexEntry
+from av.index import IndexEntry
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
@@ -50,7 +50,7 @@ class Demuxer:
             rate = self.stream.average_rate
             self.fps = float(rate) if rate and rate <= _MOST_FPS else None
             self.duration = self._stated_duration()
-            self._index = self._complete_index()
+            self._indexed = self._lists_every_frame()
         except BaseException:
             self.close()
             raise
@@ -64,8 +64,8 @@ class Demuxer:
     @property
     def frames(self) -> int | None:
         """How many frames are shown; None if the file does not say."""
-        if self._index is not None:
-            return _count_shown(self._index)
+        if self._indexed:
+            return _count_shown(self.stream.index_entries)
         return self.stream.frames or None
 
     def time(self, timestamp: int) -> float:
@@ -114,9 +114,14 @@ class Demuxer:
         early = sampling.start - _MOST_REORDERED / (self.fps or 25)
         if self.by_dts:  # the first packet is decoded at 0; nothing is found before it
             early = max(early, 0.0)
-        if self._index is not None:
+        index = self.stream.index_entries
+        # Where an edit list repeats parts, an index cannot be searched
+        searched = self._indexed and (self.by_dts or len(index) == self.stream.frames)
+        if searched:
             self._seek(early)
-        count = self._count_before(sampling)
+        first_dts, count = self._count_before(sampling)
+        if searched and first_dts is not None:
+            count += _count_shown(index[: index.search_timestamp(first_dts, any_frame=True)])
         self._seek(early)
         return count
 
@@ -137,8 +142,8 @@ class Demuxer:
 
     def _is_cut(self, few: float) -> bool:
         if self._format == "mov":
-            index = self.stream.index_entries
-            return len(index) > 0 and self._last_dts != index[-1].timestamp
+            stored = (entry.timestamp for entry in self.stream.index_entries if entry.size)
+            return self._last_dts != max(stored, default=self._last_dts)
         if self.duration is None:
             return False
         reached = self._last_shown if self.by_dts else self._read_until
@@ -169,13 +174,12 @@ class Demuxer:
             seconds = tagged if isfinite(tagged) else seconds
         return None if seconds is None else seconds - self.origin
 
-    def _complete_index(self) -> IndexEntries | None:
-        """The index, if it lists every frame; that of AVI does so without those never recorded."""
+    def _lists_every_frame(self) -> bool:
+        """Whether the index is complete; in AVI it leaves out frames that were never recorded."""
         index, stated = self.stream.index_entries, self.stream.frames
         if not stated or not len(index):
-            return None
-        listed = index[-1].timestamp + 1 if self.by_dts else len(index)
-        return index if listed == stated else None
+            return False
+        return not self.by_dts or index[-1].timestamp + 1 == stated
 
     def _seek(self, time: float) -> None:
         try:
@@ -183,22 +187,19 @@ class Demuxer:
         except av.FFmpegError as error:
             raise NotAVideo("the video cannot be read from there: send it without start") from error
 
-    def _count_before(self, sampling: Sampling) -> int:
-        """How many frames are shown before the start: those that are read, and those listed."""
-        count = 0
+    def _count_before(self, sampling: Sampling) -> tuple[int | None, int]:
+        """The dts of the next packet, and how many from there on are shown before the start."""
         first_dts: int | None = None
+        count = 0
         for packet in self.packets():
             if packet.dts is not None:
                 first_dts = packet.dts if first_dts is None else first_dts
-                if sampling.begins(self.time(packet.dts)):  # so does all that follows
-                    break
+                if not packet.is_discard and sampling.begins(self.time(packet.dts)):
+                    break  # what follows is shown later still
             shown = self._shown_at(packet)
             if shown is not None and self._is_shown(packet):
                 count += shown >= 0 and not sampling.begins(shown)
-        if self._index is not None and first_dts is not None:
-            place = self._index.search_timestamp(first_dts, any_frame=True)
-            count += _count_shown(self._index[:place])
-        return count
+        return first_dts, count
 
     def _note(self, packet: "Packet[VideoStream]") -> None:
         """Keep the last timestamps of what is read, to compare them with what was expected."""

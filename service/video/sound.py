@@ -22,12 +22,12 @@ _Timed: TypeAlias = "tuple[float, Packet[Any]]"
 
 
 class Sound:
-    """The sound of a part of a video; it is silent where it is damaged, and once it breaks off.
+    """The sound of a part of a video; silent where it is damaged or missing.
 
     Args:
         file: the video.
-        start: where the part begins, on the file's own clock, in seconds.
-        end: where it ends; None for the sound's end.
+        start: of the part, in seconds on the file's own clock.
+        end: likewise; None for the end of the sound.
     """
 
     def __init__(self, file: BinaryIO, start: float, end: float | None) -> None:
@@ -37,11 +37,11 @@ class Sound:
         self._ahead: _Timed | None = None
 
     def close(self) -> None:
-        """Let the file go; it is not closed."""
+        """Stop reading; the file object stays open."""
         self._input.close()
 
     def join(self, output: OutputContainer) -> None:
-        """Become a stream of another file, if there is any sound."""
+        """Add the sound, if there is any, as a stream of another file."""
         self._output = output
         streams = self._input.streams.audio
         if not streams or streams[0].codec_context is None:
@@ -53,9 +53,10 @@ class Sound:
         self._ahead = next(self._packets, None)
 
     def play_until(self, time: float) -> None:
-        """Write the sound up to a moment, in seconds from the part's start."""
+        """Write the sound up to a time, in seconds from the start of the part."""
         while self._ahead is not None and self._ahead[0] <= time:
-            self._output.mux(self._ahead[1])
+            with suppress(av.ArgumentError):  # a timestamp that goes back
+                self._output.mux(self._ahead[1])
             self._ahead = next(self._packets, None)
 
     def _copied(self, source: AudioStream, output: OutputContainer) -> Iterator[_Timed]:
@@ -83,7 +84,7 @@ class Sound:
 
     def _heard(self, source: AudioStream) -> Iterator[AudioFrame]:
         for packet in self._input.demux(source):
-            with suppress(av.FFmpegError):  # what is damaged is silent
+            with suppress(av.FFmpegError):  # damaged sound is silent
                 yield from packet.decode()
 
     def _reencoded(self, source: AudioStream, stream: AudioStream) -> Iterator[_Timed]:
@@ -101,10 +102,10 @@ class Sound:
 
 
 def _may_be_copied(stream: AudioStream) -> bool:
-    """Whether MP4 takes the sound as it is: not at any rate, nor without its header."""
+    """Whether MP4 takes the sound as it is; some sample rates and lost headers prevent that."""
     if stream.codec_context.codec.canonical_name not in _PLAYED:
         return False
-    options = {"movflags": "empty_moov"}  # writes all about the stream at once
+    options = {"movflags": "empty_moov"}  # checks the stream at once
     try:
         with av.open(io.BytesIO(), "w", format="mp4", options=options) as trial:
             trial.add_stream_from_template(stream)
@@ -117,5 +118,5 @@ def _may_be_copied(stream: AudioStream) -> bool:
 def _until_broken(packets: Iterator[_Timed]) -> Iterator[_Timed]:
     try:
         yield from packets
-    except av.FFmpegError:
+    except (av.FFmpegError, ValueError):  # ValueError: the sample format changes
         return

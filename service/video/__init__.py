@@ -1,7 +1,8 @@
-"""Videos: read lazily with true timestamps, and written as H.264 that a browser plays."""
+"""Reading videos lazily, with exact times, and writing H.264 that browsers play."""
 
 from service.video.files import disk_full_as_overloaded
-from service.video.reading import Frame, Video
+from service.video.frame import Frame
+from service.video.reading import Video
 from service.video.sampling import Sampling
 from service.video.sound import Sound
 from service.video.writing import Movie

@@ -1,7 +1,7 @@
-"""The files that are opened as videos.
+"""Opening video files safely.
 
-Only the containers named here are, and they reach no other file: playlists and references to other
-places are refused, whatever the file's name says.
+Only the demuxers named here are allowed, whatever the file's name, and none may open another file:
+playlists and external references are refused.
 """
 
 from typing import BinaryIO, NoReturn
@@ -17,10 +17,10 @@ _FORMATS = "MP4, MOV, WebM, MKV or AVI"
 
 
 def open_container(file: BinaryIO | FileView) -> InputContainer:
-    """Open one of the known containers.
+    """Open a file in one of the known formats.
 
     Raises:
-        NotAVideo: it is none.
+        NotAVideo: it is in none of them, or its index is missing.
     """
     try:
         return av.open(

@@ -1,4 +1,4 @@
-"""A video's packets decoded, over damaged ones, too."""
+"""Packets to frames; decoding goes on after damaged packets."""
 
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -13,22 +13,22 @@ from service.errors import NotAVideo
 
 @dataclass(slots=True)
 class Gap:
-    """Packets that could not be decoded.
+    """A run of packets that cannot be decoded.
 
     Attributes:
-        pts: when the first would be shown, in the stream's time base; None if it does not say.
-        packets: how many they are.
+        pts: timestamp of the first one, if it has one.
+        packets: their number.
     """
 
     pts: int | None
     packets: int = 0
 
     def is_before(self, frame: VideoFrame) -> bool:
-        """Whether a frame is shown after the first of them."""
+        """Whether the run begins before a frame is shown."""
         return self.pts is None or frame.pts is None or self.pts < frame.pts
 
     def problem(self) -> NotAVideo:
-        """What is told in their place."""
+        """The error that stands for them."""
         frames = "a frame" if self.packets == 1 else f"{self.packets} frames"
         return NotAVideo(f"the video is damaged: {frames} from here on cannot be decoded")
 
@@ -38,12 +38,12 @@ def decode(
     delay: int | None = None,
     wanted: Callable[[int], bool] = lambda _: True,
 ) -> Generator[VideoFrame | Gap]:
-    """The frames of packets, and gaps between them.
+    """Decode packets; a gap is given before the first frame that follows it.
 
     Args:
-        packets: in the order of decoding.
-        delay: as `decoding_delay` says, for packets that say only when they are decoded.
-        wanted: whether it matters if a packet with this timestamp cannot be decoded.
+        packets: in decoding order.
+        delay: `decoding_delay` of packets that have decoding timestamps only, else None.
+        wanted: whether a gap at this timestamp matters.
 
     Raises:
         NotAVideo: no frame comes after a gap.
@@ -57,7 +57,7 @@ def decode(
             gap = gap or Gap(pts)
             gap.packets += 1
         for frame in frames or ():
-            if delay is not None:  # at the end of the file come frames without dts
+            if delay is not None:  # the last frames, held back to the end, have no dts
                 frame.pts = last = last + 1 if frame.dts is None else frame.dts - delay
             if gap is not None and gap.is_before(frame):
                 yield gap
@@ -68,7 +68,7 @@ def decode(
 
 
 def decoding_delay(packets: "Iterator[Packet[VideoStream]]") -> int:
-    """How many packets late frames come out, as a decoder that reorders them holds some back.
+    """The number of packets that the decoder holds back to reorder frames.
 
     Args:
         packets: from the start of the file.
@@ -84,7 +84,7 @@ def decoding_delay(packets: "Iterator[Packet[VideoStream]]") -> int:
 
 
 def _decoded(packet: "Packet[VideoStream]") -> list[VideoFrame] | None:
-    """The frames that come with a packet; None if it is damaged."""
+    """The frames that the decoder gives for a packet; None if it is damaged."""
     if packet.is_corrupt:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A file's video stream before it is decoded: its packets, its clock, and what the file states."""
+"""The video stream of a file before decoding: its packets, its timestamps, its index."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,23 +17,23 @@ from service.errors import NotAVideo
 from service.video.container import open_container
 from service.video.sampling import Sampling
 
-_MOST_REORDERED = 16
-"""Most frames that are decoded before a frame though they are shown after it."""
+_REORDERING = 16
+"""Most frames by which decoding order and display order differ, in H.264 and HEVC."""
 _MOST_FPS = 500
-"""A higher rate is that of a clock, which a recorder wrote in its place."""
+"""Some recorders state the rate of a clock, which is higher, as the frame rate."""
 _LOST_FRAMES, _LOST_SHARE, _LOST_SECONDS = 4, 0.02, 1.0
-"""What a complete file may lack of its stated duration, which is not always exact."""
+"""By how much a complete file may fall short of its stated duration, which is not always exact."""
 
 
 class Demuxer:
     """Reads the packets of a file's video stream; one thread at a time may use it.
 
     Attributes:
-        stream: the video stream that a player shows.
-        by_dts: whether packets say when they are decoded, but not when they are shown, as in AVI.
+        stream: the video stream that players show.
+        by_dts: whether packets have decoding timestamps only, as in AVI.
         origin: when the first frame is shown, in seconds on the file's own clock.
-        fps: frames a second, on average; None if the file does not say.
-        duration: in seconds, as stated; None if the file does not say.
+        fps: the average frame rate; None if the file does not state it.
+        duration: in seconds; None if the file does not state it.
 
     Raises:
         NotAVideo: no video in a known format.
@@ -58,22 +58,22 @@ class Demuxer:
         self._last_shown = self._read_until = 0.0  # in seconds from the first frame
 
     def close(self) -> None:
-        """Let the file go, which is not closed."""
+        """Stop reading; the file object stays open."""
         self._container.close()
 
     @property
     def frames(self) -> int | None:
-        """How many frames are shown; None if the file does not say."""
+        """The number of frames that are shown; None if the file does not state it."""
         if self._indexed:
             return _count_shown(self.stream.index_entries)
         return self.stream.frames or None
 
     def time(self, timestamp: int) -> float:
-        """A timestamp of the stream in seconds from its first frame."""
+        """A timestamp of the stream, converted to seconds from its first frame."""
         return float(timestamp * self._time_base) - self.origin
 
     def packets(self) -> "Iterator[Packet[VideoStream]]":  # one class at run time
-        """The packets from here on, in the order of decoding; the last one is empty.
+        """The packets from the current position on, in decoding order; the last one is empty.
 
         Raises:
             NotAVideo: the file cannot be read any further.
@@ -83,7 +83,7 @@ class Demuxer:
                 if packet.pts is not None:
                     end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
                     self._read_until = max(self._read_until, end - self.origin)
-                if packet.stream is self.stream:  # unlike its index, true of the last one, too
+                if packet.stream is self.stream:  # the empty ones have stream_index 0
                     of_video = cast("Packet[VideoStream]", packet)
                     self._note(of_video)
                     yield of_video
@@ -102,20 +102,20 @@ class Demuxer:
             raise NotAVideo("the video holds no frame; send the whole file") from error
 
     def seek(self, sampling: Sampling) -> int:
-        """Go to a keyframe from which all frames from the sampling's start on can be decoded.
+        """Go to a keyframe from which every frame after the sampling's start can be decoded.
 
         Returns:
-            How many frames are shown before the start. Unless an index lists every frame, the
-            packets up to there are read and counted.
+            The number of frames before the start: from the index if that is complete, else by
+            reading all packets up to there.
 
         Raises:
-            NotAVideo: the file breaks off before the start, or there is no keyframe.
+            NotAVideo: the file cannot be read that far, or not be searched.
         """
-        early = sampling.start - _MOST_REORDERED / (self.fps or 25)
-        if self.by_dts:  # the first packet is decoded at 0; nothing is found before it
+        early = sampling.start - _REORDERING / (self.fps or 25)
+        if self.by_dts:  # AVI cannot seek to before 0
             early = max(early, 0.0)
         index = self.stream.index_entries
-        # Where an edit list repeats parts, an index cannot be searched
+        # An edit list with several parts leaves an index that is not sorted
         searched = self._indexed and (self.by_dts or len(index) == self.stream.frames)
         if searched:
             self._seek(early)
@@ -126,13 +126,13 @@ class Demuxer:
         return count
 
     def check_complete(self, time: float) -> None:
-        """Whether the file goes on to its end, and all that was read of it was shown.
+        """Check that the file is not cut short, and that the decoder did not stop early.
 
         Args:
-            time: when the last frame was shown.
+            time: of the last decoded frame.
 
         Raises:
-            NotAVideo: it does not.
+            NotAVideo: it is, or it did.
         """
         few = _LOST_FRAMES / (self.fps or 1)
         if time < self._last_shown - few:
@@ -152,8 +152,8 @@ class Demuxer:
 
     def _find_origin(self) -> float:
         first = self.stream.start_time
-        if first is None:  # as for a few frames that are reordered
-            packets = islice(self._container.demux(self.stream), _MOST_REORDERED + 1)
+        if first is None:  # FFmpeg needs more packets than a very short file has
+            packets = islice(self._container.demux(self.stream), _REORDERING + 1)
             with suppress(av.FFmpegError):
                 first = min((each.pts for each in packets if each.pts is not None), default=0)
             self.rewind()
@@ -167,7 +167,7 @@ class Demuxer:
         if self._format == "mov":
             stated = self.stream.duration
             return seconds if stated is None else float(stated * self._time_base)
-        # Matroska states when the file ends, and tags when the stream does
+        # Matroska states the end of the file, and the end of the stream in a tag
         with suppress(KeyError, ValueError, OverflowError):
             hours, minutes, rest = self.stream.metadata["DURATION"].split(":")
             tagged = int(hours) * 3600 + int(minutes) * 60 + float(rest)
@@ -175,7 +175,7 @@ class Demuxer:
         return None if seconds is None else seconds - self.origin
 
     def _lists_every_frame(self) -> bool:
-        """Whether the index is complete; in AVI it leaves out frames that were never recorded."""
+        """Whether the index is complete; that of AVI omits frames dropped while recording."""
         index, stated = self.stream.index_entries, self.stream.frames
         if not stated or not len(index):
             return False
@@ -188,7 +188,7 @@ class Demuxer:
             raise NotAVideo("the video cannot be read from there: send it without start") from error
 
     def _count_before(self, sampling: Sampling) -> tuple[int | None, int]:
-        """The dts of the next packet, and how many from there on are shown before the start."""
+        """The dts of the next packet, and the number of frames from there to the start."""
         first_dts: int | None = None
         count = 0
         for packet in self.packets():
@@ -202,7 +202,7 @@ class Demuxer:
         return first_dts, count
 
     def _note(self, packet: "Packet[VideoStream]") -> None:
-        """Keep the last timestamps of what is read, to compare them with what was expected."""
+        """Record the latest timestamps, for `check_complete`."""
         if packet.dts is not None:
             self._last_dts = packet.dts
         shown = self._shown_at(packet)
@@ -210,19 +210,19 @@ class Demuxer:
             self._last_shown = max(self._last_shown, shown)
 
     def _shown_at(self, packet: "Packet[VideoStream]") -> float | None:
-        """When its frame is shown, in seconds from the first one."""
+        """When the packet's frame is shown, in seconds from the first frame."""
         timestamp = packet.dts if self.by_dts else packet.pts
         return None if timestamp is None else self.time(timestamp)
 
     def _is_shown(self, packet: "Packet[VideoStream]") -> bool:
-        """Whether a frame comes of it: not of what an edit list hides, nor of VP8's references."""
+        """Whether the packet yields a frame: not if an edit list or VP8 itself hides it."""
         if not packet.size or packet.is_discard:
             return False
         return self.stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & 0x10)
 
 
 def _shown_stream(streams: tuple[VideoStream, ...]) -> VideoStream:
-    """The stream that a player shows: the first that is on by default, and no cover picture."""
+    """The stream that players show: the first default one; never cover art."""
     films = [each for each in streams if not each.disposition & Disposition.attached_pic]
     if not films:
         raise NotAVideo("the file holds no video: send one with a picture")
@@ -233,5 +233,5 @@ def _shown_stream(streams: tuple[VideoStream, ...]) -> VideoStream:
 
 
 def _count_shown(index: Iterable[IndexEntry]) -> int:
-    """How many frames of an index are shown, and not hidden by an edit list."""
+    """The number of frames in an index that no edit list hides."""
     return sum(bool(entry.size) and not entry.is_discard for entry in index)

@@ -1,4 +1,4 @@
-"""Files that videos lie in while they are worked on."""
+"""Temporary video files: a full disk, and a second reader of an open file."""
 
 import errno
 import io
@@ -16,10 +16,10 @@ log = structlog.get_logger(__name__)
 
 @contextmanager
 def disk_full_as_overloaded() -> Iterator[None]:
-    """What is written within may meet a full disk.
+    """Turn "no space left" into an error for the client.
 
     Raises:
-        Overloaded: it did.
+        Overloaded: the disk is full.
     """
     try:
         yield
@@ -31,35 +31,35 @@ def disk_full_as_overloaded() -> Iterator[None]:
 
 
 class FileView(io.RawIOBase):
-    """Reads a file that others read or write at the same time; it need not have a name."""
+    """An independent reader of a file that is already open, perhaps without a name."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._number = file.fileno()
         self._position = 0
 
     def readable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # any buffer is one
-        """Read on."""
+        """Read from the current position."""
         data = os.pread(self._number, len(buffer), self._position)
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go elsewhere."""
+        """Move the position."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size()}[whence]
         self._position = base + offset
         return self._position
 
     def tell(self) -> int:
-        """Where it is."""
+        """The position."""
         return self._position
 
     def _size(self) -> int:

@@ -1,4 +1,4 @@
-"""How a player turns and mirrors pictures: the track's matrix (ISO/IEC 14496-12, 8.3.2)."""
+"""Rotation and mirroring by the display matrix of the track (ISO/IEC 14496-12, 8.3.2)."""
 
 from collections.abc import Mapping
 from typing import cast
@@ -10,15 +10,15 @@ from service.records import Picture
 
 
 def is_turned(frame: VideoFrame) -> bool:
-    """Whether its width becomes its height."""
+    """Whether rotation swaps width and height."""
     (a, b), (c, d) = _matrix(frame)
     return abs(b) + abs(c) > abs(a) + abs(d)
 
 
 def upright(picture: Picture, frame: VideoFrame) -> Picture:
-    """A frame's picture as a player shows it, by the nearest quarter of a turn.
+    """The picture as players show it, rotated to the nearest quarter turn.
 
-    The matrix brings a point (x, y) of the picture to (ax + cy, bx + dy).
+    The matrix maps a point (x, y) of the picture to (ax + cy, bx + dy).
     """
     (a, b), (c, d) = _matrix(frame)
     across, down = a, d
@@ -32,7 +32,7 @@ def upright(picture: Picture, frame: VideoFrame) -> Picture:
 
 def _matrix(frame: VideoFrame) -> list[list[int]]:
     """The matrix ``[[a, b], [c, d]]``, in units of 1/65536."""
-    side_data = cast("Mapping[str, bytes]", frame.side_data)  # PyAV's stub knows motion alone
+    side_data = cast("Mapping[str, bytes]", frame.side_data)  # PyAV's stub has motion vectors only
     if "DISPLAYMATRIX" not in side_data:
         return [[1, 0], [0, 1]]
     matrix = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32).reshape(3, 3)

@@ -1,4 +1,4 @@
-"""Which frames of a video are looked at."""
+"""Which frames of a video are analysed."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -6,25 +6,25 @@ from math import ceil
 from service.errors import BadParameter
 
 MOST_FPS = 1000
-"""Most frames a second that can be asked for."""
+"""Highest sampling rate that can be asked for."""
 LATEST = 1_000_000
-"""Latest moment of a video that can be named, in seconds."""
+"""Latest time that can be asked for, in seconds."""
 _SLACK = 1e-4
-"""Seconds by which rounded timestamps may come too early."""
+"""Tolerance for rounded timestamps, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What is wanted of a video; by default every frame.
+    """The wanted part of a video and the frames to analyse in it; by default all.
 
     Attributes:
-        fps: frames a second; where the video has fewer, all of them. None for no such limit.
+        fps: frames a second at most; None for no limit.
         every: every n-th frame; None for all.
-        start: where to begin, in seconds from the video's start.
-        end: where to stop, exclusive; None for the video's end.
+        start: in seconds from the start of the video.
+        end: likewise, exclusive; None for the end of the video.
 
     Raises:
-        BadParameter: values that cannot be, or `fps` and `every` together.
+        BadParameter: a value out of range, or both `fps` and `every`.
     """
 
     fps: float | None = None
@@ -47,15 +47,15 @@ class Sampling:
             )
 
     def begins(self, time: float) -> bool:
-        """Whether a frame at this time lies at or after the start."""
+        """Whether a time is at or after the start."""
         return time >= self.start - _SLACK
 
     def ends(self, time: float) -> bool:
-        """Whether a frame at this time lies at or after the end."""
+        """Whether a time is at or after the end."""
         return self.end is not None and time >= self.end - _SLACK
 
     def expected(self, fps: float | None, duration: float | None) -> int | None:
-        """How many frames are looked at in a video of this length, nearly."""
+        """An estimate of how many frames will be analysed; None if nothing tells."""
         end = duration if self.end is None else min(self.end, duration or self.end)
         if end is None or fps is None:
             return None
@@ -66,7 +66,7 @@ class Sampling:
 
 
 class Sampler:
-    """Says of each frame from the start on, in order, whether it is looked at."""
+    """Decides for each frame from the start on, in order, whether it is analysed."""
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
@@ -74,11 +74,11 @@ class Sampler:
         self._due = sampling.start
 
     def pass_over(self, frames: int) -> None:
-        """So many frames come next that cannot be looked at."""
+        """Skip frames that are damaged."""
         self._count += frames
 
     def takes(self, time: float) -> bool:
-        """Whether the next frame, shown at `time`, is looked at."""
+        """Whether to analyse the next frame, shown at `time`."""
         fps, every = self._sampling.fps, self._sampling.every or 1
         self._count += 1
         if fps is None:

@@ -1,4 +1,4 @@
-"""Videos written as H.264 in MP4, with its index in front, so that browsers play them at once."""
+"""Writing H.264 in MP4 with the index in front, so that browsers can play while they load."""
 
 from contextlib import suppress
 from fractions import Fraction
@@ -19,9 +19,9 @@ _CLOCK = Fraction(1, 90_000)
 _QUALITY = {
     "preset": "veryfast",
     "crf": "20",
-    "x264-params": "rc-lookahead=2:sync-lookahead=0:bframes=0",  # memory holds each frame ahead
+    "x264-params": "rc-lookahead=2:sync-lookahead=0:bframes=0",  # holds few frames in memory
 }
-_BT709 = 1  # The number of its colours in H.264.
+_BT709 = 1  # Its code in H.264.
 
 
 class Movie:
@@ -29,9 +29,9 @@ class Movie:
 
     Args:
         file: open for reading and writing, empty.
-        fps: frames a second, nearly, which the encoder plans with.
-        sound: goes along; none if None.
-        threads: that encode, at most.
+        fps: approximate frame rate, for rate control.
+        sound: of the same part of the video; None for no sound.
+        threads: most threads that encode.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class Movie:
         """Write the next frame.
 
         Args:
-            picture: RGB; of the first one's size.
-            time: when it is shown, in seconds, later than the last one.
+            picture: RGB, in the size of the first one.
+            time: when it is shown, in seconds, after the last one.
         """
         even = np.pad(picture, _to_even(picture), mode="edge")
         if self._stream is None:
@@ -75,10 +75,10 @@ class Movie:
         self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
-        """Write what is left; the file is complete then.
+        """Complete the file.
 
         Raises:
-            av.FFmpegError: it cannot be written.
+            av.FFmpegError: writing failed.
         """
         if self._stream is not None:
             self._container.mux(self._stream.encode())
@@ -87,8 +87,8 @@ class Movie:
         self._container.close()
 
     def close(self) -> None:
-        """Let the file go, complete or not."""
-        with suppress(av.FFmpegError, OSError):  # what was given up need not be sound
+        """Stop writing, whether the file is complete or not."""
+        with suppress(av.FFmpegError, OSError):  # an incomplete file may be invalid
             self._container.close()
 
     def _begin(self, picture: Picture) -> VideoStream:
@@ -104,6 +104,6 @@ class Movie:
 
 
 def _to_even(picture: Picture) -> tuple[tuple[int, int], ...]:
-    """What H.264 lacks at the right and below a picture of an odd size."""
+    """Padding to an even width and height, which H.264 needs."""
     height, width = picture.shape[:2]
     return ((0, height % 2), (0, width % 2), (0, 0))

@@ -1,4 +1,4 @@
-"""Videos drawn on: who is in each frame, what the face shows, and where the evidence lies."""
+"""Annotated videos: tracked faces, their emotions, and heat maps on each frame."""
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -23,17 +23,17 @@ from service.tracks import Tracker
 from service.video import Frame, Movie, Sound, disk_full_as_overloaded
 
 MARGIN = 0.1
-"""Lead over the named emotion that another needs before it is named instead."""
+"""By how much a score must exceed that of the named emotion to replace it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FramePlan:
-    """A frame and what is drawn on it.
+    """What is drawn on a frame.
 
     Attributes:
         frame: the frame.
-        subjects: the faces, those of the last frame that was looked at.
-        labels: where their labels stand.
+        subjects: the faces of the last analysed frame.
+        labels: their labels, with positions.
     """
 
     frame: Frame
@@ -47,7 +47,7 @@ Planned = tuple[FramePlan, FrameResult | None]
 
 
 class FramePlanner:
-    """Turns explained faces into what is drawn, so that nothing flickers."""
+    """Turns explained faces into annotations that do not flicker."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class FramePlanner:
         tracker: Tracker | None,
         explained: int | None = None,
     ) -> None:
-        """Nothing has been seen yet.
+        """Start before the first frame.
 
         Args:
             room: width and height of the frames.
-            style: how heat is drawn.
-            tracker: follows people; None for nobody.
-            explained: whose heat is drawn, the largest face being 0; None for everybody's.
+            style: how heat maps are drawn.
+            tracker: follows people; None for no tracking.
+            explained: index of the face whose heat map is drawn, the largest being 0; None for all.
         """
         self._style = style
         self._tracker = tracker
@@ -73,9 +73,9 @@ class FramePlanner:
         self._labels: list[Placed] = []
 
     def plan(self, frame: Frame, faces: Found) -> Planned:
-        """What is drawn on the next frame, and what was found in it, if it was looked at.
+        """The annotations of the next frame, and its result if it was analysed.
 
-        Nothing is drawn where the model could not answer, and where frames are damaged.
+        Nothing is drawn where the model failed or frames are damaged.
         """
         if faces is None:
             return FramePlan(frame, self._subjects, self._labels), None
@@ -94,7 +94,7 @@ class FramePlanner:
         return FramePlan(frame, self._subjects, self._labels), result
 
     def draw(self, plan: FramePlan) -> Picture:
-        """The frame's picture, drawn on; any thread may ask."""
+        """The annotated picture; safe to call from any thread."""
         return annotate(plan.frame.picture(), plan.subjects, self._style, plan.labels)
 
     def _subject(self, prediction: Prediction, face: ExplainedFace, *, heated: bool) -> Subject:
@@ -114,13 +114,13 @@ class FramePlanner:
 
 
 def steady(named: int | None, scores: Scores) -> int:
-    """Which emotion is named: the one that was, until another leads it by `MARGIN`."""
+    """The emotion to name: the previous one, until another exceeds it by `MARGIN`."""
     best = int(scores.argmax())
     return best if named is None or scores[best] > scores[named] + MARGIN else named
 
 
 class Annotator:
-    """Looks at a video's frames, draws on them, and writes them down, all at once."""
+    """Analyses the frames of a video, draws on them and writes them, in parallel."""
 
     def __init__(self, explainer: Explainer, intake: Intake, settings: Settings) -> None:
         self._explainer = explainer
@@ -136,15 +136,15 @@ class Annotator:
         planner: FramePlanner,
         window: int,
     ) -> AsyncGenerator[FrameResult]:
-        """Write every frame but damaged ones, and give what was found in those looked at.
+        """Write every frame except damaged ones, and yield the results of those analysed.
 
         Args:
             video: the video.
-            write: takes a picture and its time, in seconds from the video's start.
+            write: takes a picture and its time, in seconds from the start of the video.
             question: how each face is explained.
             faces: find faces, or take the whole picture as one aligned face crop.
-            planner: says what is drawn.
-            window: most frames under way.
+            planner: decides what is drawn.
+            window: most frames in progress.
         """
 
         async def look(frame: Frame) -> Looked:
@@ -171,7 +171,7 @@ class Annotator:
                     yield result
 
     async def _plan(self, planner: FramePlanner, frame: Frame, found: Found) -> Planned:
-        """Where labels stand takes a while to find for many faces."""
+        """In the pool if there are faces, since placing many labels takes time."""
         if not found:
             return planner.plan(frame, found)
         return await self._intake.run_in_turn("plan", planner.plan, frame, found)
@@ -186,17 +186,19 @@ class Annotator:
 async def writing(
     video: AsyncVideo, file: BinaryIO, out: BinaryIO, threads: int, max_bytes: int
 ) -> AsyncIterator[Callable[[Picture, float], Awaitable[None]]]:
-    """Write a movie with a video's sound, in a thread of its own; complete once this ends well.
+    """Write a movie with the sound of a video, in a thread of its own.
+
+    The file is complete when the context ends without an error.
 
     Args:
         video: the video.
-        file: that it is read from.
+        file: the file that it is read from.
         out: open for reading and writing, empty.
-        threads: that encode, at most.
-        max_bytes: of `out`.
+        threads: most threads that encode.
+        max_bytes: limit for the size of `out`.
 
     Raises:
-        TooLarge: they are more.
+        TooLarge: over the limit.
         Overloaded: the disk is full.
     """
 
@@ -206,7 +208,7 @@ async def writing(
             out.flush()
         if os.fstat(out.fileno()).st_size > max_bytes:
             raise TooLarge(
-                f"the video, drawn on, has more than {max_bytes:,} bytes: ask for parts of it, by "
+                f"the annotated video has more than {max_bytes:,} bytes: ask for parts of it, by "
                 "start and end"
             )
 

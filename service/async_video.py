@@ -1,4 +1,4 @@
-"""A video that is open, read by a thread of its own."""
+"""Reading a video from asyncio, in a thread of its own."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -9,11 +9,11 @@ from service.video import Frame, Video
 
 
 class AsyncVideo:
-    """The frames of a video, each decoded while the one before is worked on.
+    """A video whose next frame is decoded while the caller works on the current one.
 
     Attributes:
-        info: what the video says of itself.
-        span: as `Video.span`.
+        info: `Video.info`.
+        span: `Video.span`.
     """
 
     def __init__(self, video: Video, thread: OwnThread) -> None:
@@ -23,16 +23,16 @@ class AsyncVideo:
         self._thread = thread
 
     async def frames(self) -> AsyncGenerator[Frame]:
-        """All frames from start to end, in order.
+        """All frames of the wanted part, in order.
 
         Raises:
-            BadInput: as `Video.frames` says.
+            BadInput: as `Video.frames` does.
         """
         while frame := await self._thread.run(next, self._frames, None):
             yield frame
 
     async def sampled(self) -> AsyncGenerator[Frame]:
-        """The frames that are to be looked at."""
+        """The frames to analyse."""
         async with aclosing(self.frames()) as frames:
             async for frame in frames:
                 if frame.sampled:
@@ -41,13 +41,13 @@ class AsyncVideo:
 
 @asynccontextmanager
 async def open_async_video(open_video: Callable[[], Video]) -> AsyncIterator[AsyncVideo]:
-    """Open a video and close it at the end, also if that comes while it is being opened.
+    """Open a video, and close it at the end, even if cancelled while opening.
 
     Args:
-        open_video: called in the video's thread.
+        open_video: called in the thread.
 
     Raises:
-        BadInput: as `Video` says.
+        BadInput: as `Video` does.
     """
     async with own_thread("video") as thread:
         video = await thread.run(lambda: thread.resources.enter_context(open_video()))

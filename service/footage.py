@@ -1,4 +1,4 @@
-"""Many pictures of the same people: batches of frames, and videos."""
+"""Batches of frames, and videos: pictures that belong together."""
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
@@ -23,14 +23,14 @@ from service.video import Frame, Sampling, Video
 T = TypeVar("T")
 
 WINDOW_PIXELS = 50_000_000
-"""Most pixels of one video that are held at a time."""
+"""Most pixels of one video in memory at a time."""
 
 FRAME_SECONDS = 0.1
-"""How far apart the frames of a batch are taken to be, since nobody says."""
+"""Assumed interval between the frames of a batch, which have no times."""
 
 
 class Footage:
-    """The ways of many pictures; they wait for room, so that single ones go first."""
+    """Classifies and annotates batches and videos; single pictures take precedence."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Footage:
         track: bool,
         deadline: float,
     ) -> list[Classification | ServiceError]:
-        """What becomes of each frame of a batch, in order, as `Engine.classify_frames` says."""
+        """The result for each frame of a batch, in order; see `Engine.classify_frames`."""
 
         async def one(decode: Callable[[], Picture]) -> Classification | ServiceError:
             try:
@@ -72,24 +72,24 @@ class Footage:
     async def watch(
         self, file: BinaryIO, sampling: Sampling, faces: FaceMode = "detect", *, track: bool = True
     ) -> AsyncGenerator[VideoInfo | FrameResult | Summary]:
-        """Classify the faces of a video, frame by frame; memory stays the same however long it is.
+        """Classify the faces of a video, frame by frame, in constant memory.
 
-        Whoever reads the answers slowly slows the work; closing the generator ends it.
+        A slow consumer slows the work down; closing the generator ends it.
 
         Args:
             file: seekable: MP4, MOV, WebM, MKV or AVI.
-            sampling: which frames are looked at.
+            sampling: which frames are analysed.
             faces: find faces, or take each frame as one aligned face crop.
             track: whether people are followed from frame to frame.
 
         Yields:
-            What the video says of itself; then a result a frame, in order, with a problem where the
-            model could not answer, and one where frames are damaged; then their summary.
+            What the file says of the video; then one result per frame, in order, with a problem
+            where the model fails or a run of frames is damaged; then the summary.
 
         Raises:
             NotAVideo: no video, or it breaks off; the results before that were given.
             TooLarge: over a limit.
-            BadParameter: the video ends before the sampling begins.
+            BadParameter: no frame lies in the wanted part.
             NotReady: the service is shutting down.
         """
 
@@ -123,17 +123,17 @@ class Footage:
         faces: FaceMode = "detect",
         track: bool = True,
     ) -> AsyncGenerator[VideoInfo | FrameResult | Summary]:
-        """Draw on each frame of a video what `watch` finds, and why, and write it as MP4.
+        """Draw on each frame of a video what `watch` finds, with explanations, and write an MP4.
 
         Args:
-            file: as for `watch`; open with a file number.
+            file: as for `watch`, with a file descriptor.
             out: open for reading and writing, empty; complete with the last answer.
-            sampling: which frames are looked at; the others show what the last one did.
+            sampling: which frames are analysed; the others repeat the last one's annotations.
             question: how each face is explained.
-            style: how it is drawn.
-            face: which one's heat is drawn, the largest being 0; None for everybody's.
+            style: how explanations are drawn.
+            face: index of the face whose heat map is drawn, the largest being 0; None for all.
             faces: find faces, or take each frame as one aligned face crop.
-            track: whether people are followed; labels do not flicker then.
+            track: whether people are followed, which also keeps labels from flickering.
 
         Yields:
             As `watch` does.
@@ -170,7 +170,7 @@ class Footage:
         )
 
     def _window_for(self, info: VideoInfo) -> int:
-        """How many frames of a video may be under way: fewer of larger ones."""
+        """How many frames of a video may be in progress: fewer if they are larger."""
         return max(2, min(self._window, WINDOW_PIXELS // (info.width * info.height)))
 
     def _followed(

@@ -1,8 +1,8 @@
-"""People followed through frames: who is who, and scores that do not flicker.
+"""Tracking people through frames, and smoothing their scores.
 
-A face continues the track whose expected place it overlaps most. Where that is follows from the
-track's motion, so that people who cross keep their numbers, and one who is hidden for a moment is
-met again on the other side. The pairs that agree best are joined first.
+A face continues the track whose predicted box it overlaps most. The prediction follows the track's
+motion, so that people who cross keep their numbers, and somebody who is briefly hidden is found
+again on the other side. Pairs are matched greedily, the best first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,31 +24,31 @@ from service.records import (
 )
 
 HALF_LIFE = 0.5
-"""Seconds after which a score counts half in the smoothed ones."""
+"""Half-life of a score in the smoothed scores, in seconds."""
 
 TRACK_TIMEOUT = 2.0
-"""Seconds for which somebody who is out of sight is waited for."""
+"""Seconds out of sight after which a track ends."""
 
-_SETTLING = 0.2  # Seconds over which a velocity is averaged.
-_COASTING = 1.0  # Seconds over which somebody out of sight comes to a halt.
-_AGREEMENT = 0.1  # Least agreement of two boxes that are the same face at the same instant;
-_LENIENCY = 0.5  # it sinks by this much
-_LENIENT = 0.3  # over so many seconds.
-_STALENESS = 0.1  # Agreement lost a second out of sight: who was seen just now goes first.
+_SETTLING = 0.2  # Time constant of the velocity, in seconds.
+_COASTING = 1.0  # Time constant with which the motion of somebody out of sight fades, in seconds.
+_LEAST_GIOU = 0.1  # Threshold for a match of a track that was just seen;
+_LENIENCY = 0.5  # it falls by this much
+_LENIENT = 0.3  # within so many seconds out of sight.
+_STALENESS = 0.1  # Penalty per second out of sight: tracks that were just seen go first.
 
 _Edges: TypeAlias = NDArray[np.float64]  # [N, 4]: left, top, right, bottom
 
 
 class Tracker:
-    """Follows the faces of one video; the same frames give the same tracks."""
+    """Tracks the faces of one video, deterministically."""
 
     def __init__(self, half_life: float = HALF_LIFE, patience: float = TRACK_TIMEOUT) -> None:
-        """Nobody has been seen yet.
+        """Start without tracks.
 
         Args:
-            half_life: seconds after which a score counts half in the smoothed ones.
-            patience: seconds for which somebody out of sight keeps the number. Who was there in
-                the last frame keeps it however long ago that was.
+            half_life: of a score in the smoothed scores, in seconds.
+            patience: seconds out of sight after which a track ends. A track of the last frame goes
+                on, however long ago that was.
         """
         self._half_life = half_life
         self._patience = patience
@@ -64,7 +64,7 @@ class Tracker:
             predictions: its faces.
         """
         self._tracks = [track for track in self._tracks if self._is_awaited(track, time)]
-        known = dict(_pairs(self._tracks, [each.face.box for each in predictions], time))
+        known = dict(_matches(self._tracks, [each.face.box for each in predictions], time))
         self._before = time
         return tuple(
             self._see(known.get(index), prediction, time)
@@ -86,14 +86,14 @@ class Tracker:
 
 
 class Summariser:
-    """Keeps count of what a video shows; what it holds grows with people, not with frames."""
+    """Summarises the results of a video; memory grows with people, not with frames."""
 
     def __init__(self) -> None:
         self._frames = self._faces = 0
         self._tracks: dict[int, TrackSummary] = {}
 
     def add(self, result: FrameResult) -> None:
-        """Count the next frame."""
+        """Add the result of the next frame."""
         self._frames += 1
         self._faces += len(result.predictions)
         for each in result.predictions:
@@ -102,7 +102,7 @@ class Summariser:
                 self._tracks[each.track] = _with_frame(before, each.track, result.time, each.scores)
 
     def summary(self) -> Summary:
-        """All so far."""
+        """The summary so far."""
         return Summary(self._frames, self._faces, tuple(self._tracks.values()))
 
 
@@ -118,7 +118,7 @@ def _with_frame(
 
 @dataclass(slots=True)
 class _Track:
-    """One person: place, motion and scores so far."""
+    """One person: box, velocity and scores."""
 
     number: int
     seen: float
@@ -129,7 +129,7 @@ class _Track:
     scored: float = 0.0
 
     def expected(self, time: float) -> NDArray[np.float64]:
-        """Where the edges should be; motion that nobody sees ebbs away."""
+        """The predicted edges; the motion fades while nobody sees it."""
         travelled = _COASTING * (1 - exp((self.seen - time) / _COASTING))
         return self.edges + self.velocity * travelled
 
@@ -142,7 +142,7 @@ class _Track:
         self.seen, self.edges = time, edges
 
     def smooth(self, time: float, scores: Scores, half_life: float) -> Scores:
-        """The mean of all scores so far, each weighed by its age."""
+        """The mean of all scores so far, weighted by age."""
         kept = 0.5 ** ((time - self.scored) / half_life) if self.weight else 0.0
         self.scores = self.scores * kept + scores
         self.weight = self.weight * kept + 1
@@ -150,17 +150,17 @@ class _Track:
         return (self.scores / self.weight).astype(np.float32)
 
 
-def _pairs(
+def _matches(
     tracks: Sequence[_Track], boxes: Sequence[Box], time: float
 ) -> Iterator[tuple[int, _Track]]:
-    """Which box continues which track, each at most once."""
+    """Match boxes with tracks, each at most once."""
     if not tracks or not boxes:
         return
     hidden = np.array([time - track.seen for track in tracks])
     expected = np.stack([track.expected(time) for track in tracks])
-    agreement = _agreement(expected, _edges(boxes))
-    least = _AGREEMENT - _LENIENCY * np.minimum(hidden / _LENIENT, 1)
-    rank = np.where(agreement > least[:, None], agreement - _STALENESS * hidden[:, None], -np.inf)
+    giou = _giou(expected, _edges(boxes))
+    least = _LEAST_GIOU - _LENIENCY * np.minimum(hidden / _LENIENT, 1)
+    rank = np.where(giou > least[:, None], giou - _STALENESS * hidden[:, None], -np.inf)
     free_tracks, free_boxes = set(range(len(tracks))), set(range(len(boxes)))
     for place in np.argsort(-rank, axis=None, kind="stable"):
         which, index = divmod(int(place), len(boxes))
@@ -176,19 +176,19 @@ def _edges(boxes: Sequence[Box]) -> _Edges:
     return np.array([(box.x, box.y, box.x + box.width, box.y + box.height) for box in boxes])
 
 
-def _agreement(one: _Edges, other: _Edges) -> NDArray[np.float64]:
-    """How well each of N boxes agrees with each of M, ``[N, M]``: 1 for the same, down to -1.
+def _giou(one: _Edges, other: _Edges) -> NDArray[np.float64]:
+    """The generalised IoU of each of N boxes with each of M, ``[N, M]``: 1 for equal, down to -1.
 
-    The generalised overlap (Rezatofighi and others, 2019): intersection over union, less the share
-    of the box around both that neither fills. It keeps falling as boxes that do not touch part.
+    Rezatofighi et al. (2019): intersection over union, minus the share of the enclosing box that
+    neither covers. Unlike IoU, it still falls as boxes that do not touch move apart.
     """
     first, second = one[:, None], other[None]
     low, high = np.minimum(first, second), np.maximum(first, second)
     shared = _area(high[..., :2], low[..., 2:])
     union = _area(first[..., :2], first[..., 2:]) + _area(second[..., :2], second[..., 2:]) - shared
     around = _area(low[..., :2], high[..., 2:])
-    agreement: NDArray[np.float64] = shared / union - (around - union) / around
-    return agreement
+    giou: NDArray[np.float64] = shared / union - (around - union) / around
+    return giou
 
 
 def _area(top_left: NDArray[np.float64], bottom_right: NDArray[np.float64]) -> NDArray[np.float64]:

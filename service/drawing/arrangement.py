@@ -1,4 +1,4 @@
-"""Where labels stand beside faces, and that they stay there from frame to frame."""
+"""Placing labels beside faces, steadily from frame to frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from service.drawing.scene import Style, Subject
 from service.records import Box
 
 LEAST_TYPE = 11.0
-"""Smallest size of type, in pixels."""
+"""Smallest type size, in pixels."""
 
 GAP = 0.7
-"""Distance of a label from its face and from the picture's border, in sizes of its type."""
+"""Distance of a label from its face and from the picture's border, in type sizes."""
 
-_LAG = 0.6  # Share of a label's last distance from where it should be that remains a frame later,
-_MOST_LAG = 0.5  # which is at most this much, in sizes of its type.
-_RESIZED = 0.2  # Change of a face's size that changes its label's.
+_LAG = 0.6  # Share of the distance to its target that a label keeps per frame,
+_MOST_LAG = 0.5  # at most this much, in type sizes.
+_RESIZED = 0.2  # Relative change of the type size from which on a label follows it.
 
 Label: TypeAlias = Card | Chip
 Placed: TypeAlias = tuple[Label, Box]
@@ -27,7 +27,7 @@ Room: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Habit:
-    """How somebody's label stood in the last frame."""
+    """A tracked person's label in the last frame."""
 
     unit: float
     kind: type[Label]
@@ -49,7 +49,7 @@ class Arrangement:
         self._habits: dict[int, _Habit] = {}
 
     def place(self, subjects: Sequence[Subject]) -> list[Placed]:
-        """The labels of a frame's faces, the most important face first."""
+        """Place the labels of a frame's faces, the most important face first."""
         habits, self._habits = self._habits, {}
         zones = [subject.zone for subject in subjects]
         labels: list[Box] = []
@@ -89,14 +89,14 @@ class Arrangement:
 
 
 def type_size(room: Room, subject: Subject) -> float:
-    """Size of the type, in whole pixels: by the face, within what reads well in the picture."""
+    """The type size in whole pixels: scaled with the face, within limits set by the picture."""
     short = float(min(room))
     wished = min(max(subject.zone.height / 9, 0.019 * short), 0.025 * short)
     return max(LEAST_TYPE, round(wished))
 
 
 def cards_of(subject: Subject, style: Style, unit: float) -> tuple[Card, ...]:
-    """The card in the size that suits the picture, and smaller."""
+    """The card in the best size, and in a smaller one."""
     sizes = (unit, max(LEAST_TYPE, 0.8 * unit))
     return tuple(Card(subject, style.colormap, size) for size in sizes)
 
@@ -109,15 +109,15 @@ def first_fit(
     rivals: Sequence[Box],
     only: Side | None = None,
 ) -> tuple[Label, Side, Box] | None:
-    """The first of the labels that has a place, the side where that is, and the place.
+    """The first label that fits, with its side and its place; None if none fits.
 
     Args:
         labels: the best first.
-        room: the picture's.
-        subject: whose label it is.
-        others: labels that stand already.
+        room: size of the picture.
+        subject: the face.
+        others: labels already placed.
         rivals: other faces.
-        only: the one side that is considered; all if None.
+        only: the only side to consider; None for all.
     """
     taken = [subject.zone, *rivals, *others]
     for label in labels:
@@ -129,7 +129,7 @@ def first_fit(
 
 
 def _following(spot: Box, before: Box, unit: float) -> Box:
-    """Between where a label stood and where it should: it glides, and does not tremble."""
+    """Move a label part of the way to its target, so that it glides instead of trembling."""
 
     def glide(now: float, then: float) -> float:
         most = _MOST_LAG * unit

@@ -1,4 +1,4 @@
-"""The score card that stands beside a face, and the chip that replaces it where room is short."""
+"""The score card beside a face, and the chip that replaces it where there is no room."""
 
 from dataclasses import dataclass
 
@@ -20,11 +20,11 @@ METHOD_TITLES = {
 }
 
 OPACITY = 0.9
-"""Of the ground: white type keeps 12:1 on it even over a white photograph."""
+"""Opacity of the background: white type keeps a contrast of 12:1 even over white."""
 
 
 def percent(share: float) -> str:
-    """A score as a person reads it; only what is certain says 0 or 100."""
+    """A score in per cent; only exact values are shown as 0 or 100."""
     if 0 < share < 0.005:
         return "<1%"
     if 0.995 <= share < 1:
@@ -33,7 +33,7 @@ def percent(share: float) -> str:
 
 
 def claim(explanation: Explanation) -> str:
-    """What the heat means, in words."""
+    """What the heat map means, in words."""
     target = EMOTIONS[explanation.target]
     if explanation.empty:
         return f"nothing speaks for {target}"
@@ -49,7 +49,7 @@ def source(explanation: Explanation) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Emotion, six scores as bars and numbers, and what the heat shows.
+    """The emotion, the six scores as bars and numbers, and what the heat map shows.
 
     Attributes:
         subject: the face.
@@ -150,7 +150,7 @@ class Chip:
 
 
 def ground(picture: Picture, box: Box, unit: float) -> None:
-    """The dark, almost opaque ground of cards and chips, with a faint light edge."""
+    """The dark, almost opaque background of cards and chips, with a faint light edge."""
     fill(picture, box, SLATE, opacity=OPACITY, radius=0.7 * unit)
     edge = Box(box.x + 0.5, box.y + 0.5, box.width - 1, box.height - 1)
     outline(picture, edge, WHITE, 1, 0.7 * unit, opacity=0.18)

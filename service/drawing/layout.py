@@ -1,4 +1,4 @@
-"""Where things may stand in a picture: plain geometry on boxes."""
+"""Finding free space in a picture: geometry on boxes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import hypot, inf
@@ -7,7 +7,7 @@ from typing import TypeAlias
 from service.records import Box
 
 Side: TypeAlias = str
-"""Where something stands: beside its face, or in a corner of the picture."""
+"""A place beside a face, or in a corner of the picture."""
 
 
 def overlap(one: Box, other: Box) -> bool:
@@ -21,7 +21,7 @@ def overlap(one: Box, other: Box) -> bool:
 
 
 def distance(one: Box, other: Box) -> float:
-    """Between the nearest edges of two boxes, in pixels; 0 where they meet."""
+    """The distance between two boxes, in pixels; 0 if they touch or overlap."""
     across = max(one.x - other.x - other.width, other.x - one.x - one.width, 0)
     down = max(one.y - other.y - other.height, other.y - one.y - one.height, 0)
     return hypot(across, down)
@@ -59,10 +59,10 @@ def place(
         size: its width and height, in pixels.
         beside: the face.
         room: the picture's width and height.
-        taken: what it may not cover.
-        rivals: other faces, to none of which it may be nearer unless it is right beside its own.
+        taken: boxes that it may not cover.
+        rivals: other faces; it may be nearer to one of them only if it is right beside its own.
         gap: the distance to keep from the face and from the picture's border.
-        only: the one side that is considered; all if None.
+        only: the only side to consider; None for all.
 
     Returns:
         The side and the box, or None if it fits nowhere: right or left of the face, whichever has

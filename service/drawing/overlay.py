@@ -1,4 +1,4 @@
-"""Faces explained in place, on the whole picture."""
+"""Explanations drawn in place, on the whole picture."""
 
 from collections.abc import Sequence
 
@@ -23,17 +23,17 @@ from service.errors import BadParameter
 from service.records import Box, Picture
 
 LEAST_PICTURE = 240
-"""Shorter side, in pixels, to which a tiny picture is enlarged before type is set beside it."""
+"""A picture whose shorter side is below this is enlarged, so that type fits beside faces."""
 
 MOST_ENLARGED = 4096
-"""Longer side, in pixels, beyond which no picture is enlarged for that."""
+"""No picture is enlarged to a longer side than this."""
 
 MOST_MARGIN = 4_000_000
-"""Pixels that a margin may have, or as many as the picture."""
+"""Most pixels of a margin, unless the picture itself has more."""
 
 
 def overlay(picture: Picture, subject: Subject, style: Style) -> Picture:
-    """Explain one face in place, its card beside it.
+    """Explain one face in place, with its card beside it.
 
     A picture whose shorter side is under `LEAST_PICTURE` pixels is first enlarged by a whole
     factor, so that type can stand beside it, unless it is a strip. Where no card fits without
@@ -77,7 +77,7 @@ def annotate(
     style: Style,
     labels: Sequence[Placed] | None = None,
 ) -> Picture:
-    """Draw faces on a copy of the picture, which keeps its size, as the frames of a video must.
+    """Draw faces on a copy of the picture, in the same size, as for the frames of a video.
 
     Each face gets its heat, its box in its colour, and its label.
 
@@ -85,7 +85,7 @@ def annotate(
         picture: RGB.
         subjects: the faces, the most important first.
         style: how heat is drawn.
-        labels: as an `Arrangement` has placed them; a fresh one does if None.
+        labels: as placed by an `Arrangement`; None to place them here.
 
     Returns:
         RGB, of the same size.

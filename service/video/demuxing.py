@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from itertools import islice
-from math import isfinite
+from math import ceil, isfinite
 from typing import BinaryIO, cast
 
 import av
@@ -15,7 +15,6 @@ from av.video.stream import VideoStream
 
 from service.errors import NotAVideo
 from service.video.container import open_container
-from service.video.sampling import Sampling
 
 _REORDERING = 16
 """Most frames by which decoding order and display order differ, in H.264 and HEVC."""
@@ -46,7 +45,8 @@ class Demuxer:
             self._format = self._container.format.name.split(",")[0]
             self._time_base = self.stream.time_base or Fraction(1, av.time_base)
             self.by_dts = self._format == "avi"
-            self.origin = self._find_origin()
+            self._first = self._first_pts()
+            self.origin = float(self._first * self._time_base)
             rate = self.stream.average_rate
             self.fps = float(rate) if rate and rate <= _MOST_FPS else None
             self.duration = self._stated_duration()
@@ -55,7 +55,8 @@ class Demuxer:
             self.close()
             raise
         self._last_dts: int | None = None
-        self._last_shown = self._read_until = 0.0  # in seconds from the first frame
+        self._last_shown = self._first
+        self._ends: dict[int, int] = {}  # timestamps by stream
 
     def close(self) -> None:
         """Stop reading; the file object stays open."""
@@ -80,10 +81,11 @@ class Demuxer:
         """
         try:
             for packet in self._container.demux():
+                stream = packet.stream  # packet.stream_index is 0 for the empty ones
                 if packet.pts is not None:
-                    end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    self._read_until = max(self._read_until, end - self.origin)
-                if packet.stream is self.stream:  # the empty ones have stream_index 0
+                    end = packet.pts + (packet.duration or 0)
+                    self._ends[stream.index] = max(end, self._ends.get(stream.index, end))
+                if stream is self.stream:
                     of_video = cast("Packet[VideoStream]", packet)
                     self._note(of_video)
                     yield of_video
@@ -101,17 +103,20 @@ class Demuxer:
         except av.FFmpegError as error:
             raise NotAVideo("the video holds no frame; send the whole file") from error
 
-    def seek(self, sampling: Sampling) -> int:
-        """Go to a keyframe from which every frame after the sampling's start can be decoded.
+    def seek(self, time: float) -> int:
+        """Go to a keyframe from which every frame that is shown from a time on can be decoded.
+
+        Args:
+            time: in seconds from the first frame.
 
         Returns:
-            The number of frames before the start: from the index if that is complete, else by
-            reading all packets up to there.
+            The number of frames before that: from the index if it is complete, else by reading all
+            packets up to there.
 
         Raises:
             NotAVideo: the file cannot be read that far, or not be searched.
         """
-        early = sampling.start - _REORDERING / (self.fps or 25)
+        early = time - _REORDERING / (self.fps or 25)
         if self.by_dts:  # AVI cannot seek to before 0
             early = max(early, 0.0)
         index = self.stream.index_entries
@@ -119,7 +124,7 @@ class Demuxer:
         searched = self._indexed and (self.by_dts or len(index) == self.stream.frames)
         if searched:
             self._seek(early)
-        first_dts, count = self._count_before(sampling)
+        first_dts, count = self._count_before(ceil(time / self._time_base) + self._first)
         if searched and first_dts is not None:
             count += _count_shown(index[: index.search_timestamp(first_dts, any_frame=True)])
         self._seek(early)
@@ -135,7 +140,7 @@ class Demuxer:
             NotAVideo: it is, or it did.
         """
         few = _LOST_FRAMES / (self.fps or 1)
-        if time < self._last_shown - few:
+        if time < self.time(self._last_shown) - few:
             raise NotAVideo(f"the video breaks off at {time:.2f} s: it is damaged from there on")
         if self._is_cut(few):
             raise NotAVideo(f"the video breaks off at {time:.2f} s: the file is cut short")
@@ -146,18 +151,27 @@ class Demuxer:
             return self._last_dts != max(stored, default=self._last_dts)
         if self.duration is None:
             return False
-        reached = self._last_shown if self.by_dts else self._read_until
         tolerance = max(few, min(_LOST_SHARE * self.duration, _LOST_SECONDS))
-        return reached < self.duration - tolerance
+        return self._read_until() < self.duration - tolerance
 
-    def _find_origin(self) -> float:
-        first = self.stream.start_time
-        if first is None:  # FFmpeg needs more packets than a very short file has
-            packets = islice(self._container.demux(self.stream), _REORDERING + 1)
-            with suppress(av.FFmpegError):
-                first = min((each.pts for each in packets if each.pts is not None), default=0)
-            self.rewind()
-        return float((first or 0) * self._time_base)
+    def _read_until(self) -> float:
+        """The end of what was read, in seconds from the first frame."""
+        if self.by_dts:  # the duration is that of the video alone
+            return self.time(self._last_shown)
+        streams = self._container.streams
+        ends = [end * (streams[index].time_base or 0) for index, end in self._ends.items()]
+        return float(max(ends, default=0)) - self.origin
+
+    def _first_pts(self) -> int:
+        if self.stream.start_time is not None:
+            return self.stream.start_time
+        # FFmpeg needs more packets to tell than a very short file has
+        packets = islice(self._container.demux(self.stream), _REORDERING + 1)
+        first = 0
+        with suppress(av.FFmpegError):
+            first = min((each.pts for each in packets if each.pts is not None), default=0)
+        self.rewind()
+        return first
 
     def _stated_duration(self) -> float | None:
         if self.by_dts:  # FFmpeg shortens the duration of a file that is cut
@@ -187,18 +201,18 @@ class Demuxer:
         except av.FFmpegError as error:
             raise NotAVideo("the video cannot be read from there: send it without start") from error
 
-    def _count_before(self, sampling: Sampling) -> tuple[int | None, int]:
-        """The dts of the next packet, and the number of frames from there to the start."""
+    def _count_before(self, start: int) -> tuple[int | None, int]:
+        """The dts of the next packet, and the number of frames from there to the timestamp."""
         first_dts: int | None = None
         count = 0
         for packet in self.packets():
             if packet.dts is not None:
                 first_dts = packet.dts if first_dts is None else first_dts
-                if not packet.is_discard and sampling.begins(self.time(packet.dts)):
+                if not packet.is_discard and packet.dts >= start:
                     break  # what follows is shown later still
             shown = self._shown_at(packet)
-            if shown is not None and self._is_shown(packet):
-                count += shown >= 0 and not sampling.begins(shown)
+            if shown is not None and self._first <= shown < start:
+                count += self._is_shown(packet)
         return first_dts, count
 
     def _note(self, packet: "Packet[VideoStream]") -> None:
@@ -209,10 +223,9 @@ class Demuxer:
         if shown is not None and not packet.is_discard:
             self._last_shown = max(self._last_shown, shown)
 
-    def _shown_at(self, packet: "Packet[VideoStream]") -> float | None:
-        """When the packet's frame is shown, in seconds from the first frame."""
-        timestamp = packet.dts if self.by_dts else packet.pts
-        return None if timestamp is None else self.time(timestamp)
+    def _shown_at(self, packet: "Packet[VideoStream]") -> int | None:
+        """When the packet's frame is shown, as a timestamp."""
+        return packet.dts if self.by_dts else packet.pts
 
     def _is_shown(self, packet: "Packet[VideoStream]") -> bool:
         """Whether the packet yields a frame: not if an edit list or VP8 itself hides it."""

@@ -120,7 +120,7 @@ class Video:
         if demuxer.by_dts:
             delay = decoding_delay(demuxer.packets())
             demuxer.rewind()
-        index = demuxer.seek(sampling) if sampling.start else 0
+        index = demuxer.seek(sampling.earliest) if sampling.start else 0
         return index, decode(
             demuxer.packets(), delay, wanted=lambda pts: sampling.begins(demuxer.time(pts))
         )

@@ -46,9 +46,14 @@ class Sampling:
                 f"end lies after start ({self.start}) and up to {LATEST:,} s, not at {self.end}"
             )
 
+    @property
+    def earliest(self) -> float:
+        """The earliest time that counts as at the start."""
+        return self.start - _SLACK
+
     def begins(self, time: float) -> bool:
         """Whether a time is at or after the start."""
-        return time >= self.start - _SLACK
+        return time >= self.earliest
 
     def ends(self, time: float) -> bool:
         """Whether a time is at or after the end."""

@@ -22,7 +22,7 @@ class OwnThread:
         self._executor = executor
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a call in the thread, and give its result."""
+        """Run a call in the thread, and return its result."""
         future = self._executor.submit(call, *args, **kwargs)
         return await asyncio.wrap_future(future)
 

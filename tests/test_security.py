@@ -20,7 +20,7 @@ from service.api.security import Keys, subprotocol
 from service.client import AsyncClient
 from service.errors import KeysUnusable, RateLimited, SlowClient, Unauthorised
 from service.limits import RateLimiter
-from tests.api import KEY, check_problem, line, png, post, serving
+from tests.api import KEY, check_problem, line, png, post, rejected, serving
 from tests.servers import running_server
 
 
@@ -209,12 +209,14 @@ def test_a_wrong_key_is_told_so_whatever_the_rate_which_cameras_obey_too(keys_fi
             check_problem(client.get("/models", headers=wrong), 401, "unauthorized")
         assert client.get("/models", headers=camera).status_code == 200
         refused = client.websocket_connect("/live?faces=whole", headers=camera)
-        with pytest.raises(WebSocketDenialResponse) as told, refused:
+        with capture_logs() as log, pytest.raises(WebSocketDenialResponse) as told, refused:
             pass
         assert told.value.status_code == 429
+        assert [(one["event"], one["key"]) for one in log] == [("camera refused", "camera")]
         check_problem(client.get("/nowhere", headers=camera), 429, "rate-limited")
         check_problem(client.get("/models", headers=wrong), 401, "unauthorized")
         assert client.get("/metrics", headers=camera).status_code == 200
+        assert rejected(client) == {"rate_limited": 2}
 
 
 def test_the_log_tells_whose_key_asked_and_never_the_key(keys_file: Path) -> None:

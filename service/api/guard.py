@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.api import problems
 from service.api.security import Keys
 from service.engine import Engine
-from service.errors import ForeignOrigin, NotFound, ServiceError, SlowClient
+from service.errors import ForeignOrigin, NotFound, RateLimited, ServiceError, SlowClient
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -56,10 +56,14 @@ class Guard:
         try:
             await self._admit(scope, engine)
         except ServiceError as error:
-            request_id = scope["state"]["request_id"]
-            refusal = problems.refusal(error, request_id)
-            if scope["type"] == "websocket":  # nobody else tells of those
-                log.info("camera refused", id=request_id, status=refusal.status_code)
+            if isinstance(error, RateLimited):
+                engine.metrics.rejected("rate_limited")
+            state = scope["state"]
+            refusal = problems.refusal(error, state["request_id"])
+            if scope["type"] == "websocket":  # which has no "request" line
+                key = {"key": state["key"]} if "key" in state else {}
+                status = refusal.status_code
+                log.info("camera refused", id=state["request_id"], status=status, **key)
             await refusal(scope, receive, guarded.send)
             return
         if scope["type"] == "http":

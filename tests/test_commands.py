@@ -19,6 +19,7 @@ from service import errors
 from service.commands import pictures, report, video
 from service.commands.backends import remote_backend
 from service.commands.ending import check_folders
+from service.commands.jobs import Job
 from service.records import FaceMode
 from tests.api import png
 from tests.served import served
@@ -97,11 +98,11 @@ async def test_a_table_stays_that_the_next_run_would_not_make_any_better(
     films = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
     for film in films:
         film.write_bytes(b"film")
-    jobs = [video.Job(film, None, film.with_suffix(".csv")) for film in films]
+    jobs = [Job(film, None, film.with_suffix(".csv")) for film in films]
     lines = [*LINES, {"problem": problem(slug, status)}]
     console = told()
     async with answering(ndjson(lines)) as url, remote_backend(url, None) as backend:
-        assert await video.run(backend, jobs, QUERY, console, again=again) == 2
+        assert await video.process(backend, jobs, QUERY, console, again=again) == 2
     said = words(console)
     for job in jobs:
         assert f"{job.source}: {slug}!" in said
@@ -124,8 +125,8 @@ async def test_a_frame_without_an_answer_fails_its_video_whose_summary_is_told_a
         {"summary": {"frames": 2, "faces": 1, "tracks": [seen | {"scores": FACE["scores"]}]}},
     ]
     async with answering(ndjson(lines)) as url, remote_backend(url, None) as backend:
-        job = video.Job(film, None, None)
-        assert await video.run(backend, [job], QUERY, console, again=False) == 1
+        job = Job(film, None, None)
+        assert await video.process(backend, [job], QUERY, console, again=False) == 1
     assert words(console) == "frame 3: model-failure!\n"
     out = capsys.readouterr().out
     assert out.startswith(f"{film}: 1 faces in 2 frames\n")
@@ -147,9 +148,9 @@ async def test_what_no_other_file_would_fare_better_with_ends_the_command(
     ):
         with pytest.raises(error):
             await pictures.classify(backend, [file] * 3, "whole", report.JsonLinesWriter(), console)
-        jobs = [video.Job(file, None, None)] * 3
+        jobs = [Job(file, None, None)] * 3
         with pytest.raises(error):
-            await video.run(backend, jobs, QUERY, console, again=True)
+            await video.process(backend, jobs, QUERY, console, again=True)
     assert words(console) == ""
 
 
@@ -164,8 +165,8 @@ async def test_what_one_file_is_refused_for_is_told_and_the_others_are_asked_for
     ):
         writer = report.TableWriter()
         assert await pictures.classify(backend, [file] * 3, "whole", writer, console) == 3
-        jobs = [video.Job(file, None, None)] * 3
-        assert await video.run(backend, jobs, QUERY, console, again=True) == 3
+        jobs = [Job(file, None, None)] * 3
+        assert await video.process(backend, jobs, QUERY, console, again=True) == 3
     assert words(console) == f"{file}: too-large!\n" * 6
     assert capsys.readouterr().out.count("problem") == 3
 

@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
+import typer
+
+from service import logs
 from service.atomic import atomic_write
 from service.client import AsyncClient, DrawnVideo, Retries, Unreachable
+from service.commands.ending import settings_with
 from service.commands.report import Row
 from service.contract import lines, schemas
 from service.contract.lines import VideoLine
@@ -135,6 +139,35 @@ class _Local:
         async with aclosing(answers):
             async for answer in answers:
                 yield lines.typed(lines.content(answer, self._engine.threshold()))
+
+
+def chosen(
+    url: str | None,
+    key_file: Path | None,
+    device: str | None,
+    precision: str | None,
+    **changes: object,
+) -> AbstractAsyncContextManager[Backend]:
+    """The backend that a command line asks for, yet to be opened.
+
+    Args:
+        url: of a service; None for an engine in this process.
+        key_file: holds that service's API key.
+        device: of the engine; the settings' if None.
+        precision: likewise.
+        **changes: of its other settings.
+
+    Raises:
+        BadParameter: the options contradict each other.
+        OSError: the key's file cannot be read.
+    """
+    if url and (device or precision):
+        raise typer.BadParameter("--device and --precision are of a model here, not at --url")
+    settings = settings_with(device=device, precision=precision, **changes)
+    if url is None:
+        logs.configure(settings.with_changes(log_level="error"))
+        return local_backend(settings)
+    return remote_backend(url, None if key_file is None else key_file.read_text().strip())
 
 
 @asynccontextmanager

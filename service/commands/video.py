@@ -1,7 +1,8 @@
 """Videos worked on from the command line: progress, and files that are complete or not there."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,38 +23,13 @@ from rich.text import Text
 from service.atomic import atomic_write
 from service.client import DrawnVideo, Unreachable
 from service.commands.backends import Backend, Query
-from service.commands.sources import VIDEOS, find
+from service.commands.jobs import Job, only, unfinished
 from service.contract import lines
 from service.contract.problems import TABLE
 from service.csv_text import csv_text
 from service.errors import BadInput, ModelFailure, NotFound, ServiceError, Unauthorised
 
 UNANSWERED = f"urn:gimefive:{TABLE[ModelFailure].slug}"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be done with a video.
-
-    Attributes:
-        source: the video.
-        movie: MP4 to write, drawn on; None for none.
-        table: CSV to write, a row a face; None for none.
-    """
-
-    source: Path
-    movie: Path | None
-    table: Path | None
-
-    @property
-    def outputs(self) -> list[Path]:
-        """What is written."""
-        return [path for path in (self.movie, self.table) if path]
-
-    @property
-    def done(self) -> bool:
-        """Whether all of that is there already."""
-        return bool(self.outputs) and all(path.exists() for path in self.outputs)
 
 
 @dataclass(slots=True)
@@ -73,54 +49,37 @@ class Outcome:
     problem: ServiceError | OSError | None = None
 
 
-def in_folders(sources: Sequence[Path], movies: Path | None, tables: Path | None) -> list[Job]:
-    """What is to be done with several videos, whose outputs are named after them.
+def run(
+    backend: AbstractAsyncContextManager[Backend],
+    videos: Sequence[Path],
+    movie: Path | None,
+    table: Path | None,
+    query: Query,
+) -> int:
+    """Work on one video, or on several with outputs in folders; how many failed.
 
     Args:
-        sources: videos, and folders of them, whose subfolders the outputs' folders have, too.
-        movies: folder for what is drawn; None for none.
-        tables: folder for the tables; None for none.
+        backend: who is asked, yet to be opened.
+        videos: a video; or several, and folders of them.
+        movie: MP4 to write, drawn on, or a folder for several; None for none.
+        table: likewise CSV.
+        query: which frames are looked at and how they are drawn, as for POST /explain/video.
 
     Raises:
-        BadInput: a folder has no video; two would have the same output, or one would be lost.
+        BadParameter: the outputs cannot be written, or there is no video.
+        ServiceError: the service cannot be asked at all.
     """
-    jobs: list[Job] = []
-    made = [folder for folder in (movies, tables) if folder]
-    for video, name in _named(sources, made):
-        movie = movies and movies / name.with_suffix(".mp4")
-        table = tables and tables / name.with_suffix(".csv")
-        jobs.append(Job(video, movie, table))
-    taken = {job.source.resolve(): job.source for job in jobs}
-    for job in jobs:
-        for output in job.outputs:
-            other = taken.setdefault(output.resolve(), job.source)
-            if other is not job.source or output.resolve() == job.source.resolve():
-                raise BadInput(
-                    f"{output} cannot be written for {job.source}, since {other} needs that name: "
-                    "name another folder, or ask for them one by one"
-                )
-    return jobs
+    several = len(videos) > 1 or videos[0].is_dir()
+    jobs = unfinished(videos, movie, table) if several else [only(videos[0], movie, table)]
+
+    async def work() -> int:
+        async with backend as opened:
+            return await process(opened, jobs, query, Console(stderr=True), again=several)
+
+    return asyncio.run(work()) if jobs else 0
 
 
-def _named(sources: Sequence[Path], made: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Each video once, and its path in the folder that it was found in.
-
-    Args:
-        sources: videos, and folders of them.
-        made: folders in those, maybe, of what was made before.
-    """
-    seen = set()
-    for source in sources:
-        below = {folder.resolve() for folder in made} - {source.resolve()}
-        for video in find([source], VIDEOS):
-            real = video.resolve()
-            if real in seen or below & set(real.parents):
-                continue
-            seen.add(real)
-            yield video, video.relative_to(source) if source.is_dir() else Path(video.name)
-
-
-async def run(
+async def process(
     backend: Backend, jobs: Sequence[Job], query: Query, progress_on: Console, *, again: bool
 ) -> int:
     """Do all of it, one after another, and print who was seen; how many videos failed.

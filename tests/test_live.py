@@ -178,7 +178,7 @@ async def test_a_misspelled_parameter_is_told_in_the_close() -> None:
     async with live() as (_, url), connect(f"{url}?treshold=1") as client:
         assert await closed(client) == (
             1008,
-            "there is no parameter 'treshold' here: perhaps threshold",
+            "unknown parameter 'treshold': did you mean threshold?",
         )
 
 
@@ -231,7 +231,7 @@ async def test_a_service_that_goes_down_says_so() -> None:
     async with live() as (server, url), connect(f"{url}?faces=whole") as client:
         await exchange(client, png(1))
         server.handle_exit(signal.SIGTERM, None)
-        assert await closed(client) == (1012, "the service is going down: connect again")
+        assert await closed(client) == (1012, "the service is shutting down: connect again")
 
 
 async def test_an_unforeseen_error_ends_the_stream_and_is_told_to_the_operator_alone(
@@ -244,7 +244,7 @@ async def test_an_unforeseen_error_ends_the_stream_and_is_told_to_the_operator_a
     async with live() as (_, url), connect(url) as client:
         with capture_logs() as log:
             await client.send(b"0")
-            assert await closed(client) == (1011, "the service failed; its log says more")
+            assert await closed(client) == (1011, "internal error: see the service's log")
     assert [line["exc_info"] for line in log if line["log_level"] == "error"] == [True]
 
 

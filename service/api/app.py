@@ -53,11 +53,11 @@ EXPOSED = [
 TRACE = ["traceparent", "tracestate"]
 """Headers that say whose trace a request belongs to."""
 DESCRIPTION = """
-Classifies the expression that faces show into six emotions, after
+Classifies facial expressions into six emotions, after
 [GiMeFive](https://arxiv.org/abs/2402.15662).
 
-It measures the expression a face shows, not what a person feels, and it knows no neutral face:
-see the model card at `/models/gimefive/card` before you rely on it.
+It classifies what a face shows, not what a person feels, and has no class for neutral faces: read
+the model card at `/models/gimefive/card` before you rely on it.
 """
 
 

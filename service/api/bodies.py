@@ -139,7 +139,7 @@ async def read_frames(
         if field != "files":
             return None
         if len(parts) == max_frames:
-            raise TooLarge(f"there are over {max_frames} frames: send them in several requests")
+            raise TooLarge(f"there are over {max_frames} frames: split them into several requests")
         parts.append(Part(name, max_frame_bytes))
         return parts[-1]
 

@@ -30,12 +30,14 @@ router = APIRouter(tags=["explain"], dependencies=[Depends(known_alone)])
 
 HEADERS = {
     "X-Emotion": header("The predicted emotion.", "happiness", enum=EMOTIONS),
-    "X-Confidence": header("Its score.", 0.950783, type="number"),
+    "X-Confidence": header("The score of `X-Emotion`.", 0.950783, type="number"),
     "X-Target": header("The emotion explained.", "happiness", enum=EMOTIONS),
     "X-Map-Max": header("The map's maximum before normalising.", 0.12906, type="number"),
-    "X-Map-Empty": header("Whether nothing speaks for the target.", False, type="boolean"),
+    "X-Map-Empty": header(
+        "Whether the map is empty: there is no evidence for the target.", False, type="boolean"
+    ),
     "X-Map-Place": header(
-        "Where the map lies: `place` of the JSON, row by row.",
+        "Where the map lies: the JSON's `place`, row by row.",
         "1.71032 -0.148511 175.236 0.148511 1.71032 59.5569",
         type="string",
     ),
@@ -48,7 +50,7 @@ HEADERS = {
     response_class=Response,
     responses={
         200: {
-            "description": "The picture, or with `Accept: application/json` the numbers.",
+            "description": "A PNG, or JSON with `Accept: application/json`.",
             "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
             "model": schemas.ExplainResponse,
             "headers": HEADERS,
@@ -66,18 +68,20 @@ async def explain(
     request: Request,
     engine: EngineOf,
     question: QuestionOf,
-    face: Annotated[int, Query(ge=0, description="In /classify's order; 0 is the largest.")] = 0,
-    view: Annotated[View, Query(description="What is drawn.")] = "overlay",
+    face: Annotated[
+        int, Query(ge=0, description="Index in /classify's order; 0 is the largest.")
+    ] = 0,
+    view: Annotated[View, Query(description="What to draw.")] = "overlay",
     alpha: Alpha = 0.4,
     colormap: ColormapQuery = "jet",
     faithfulness: Annotated[
-        bool, Query(description="Measure the map, too; told with `Accept: application/json`.")
+        bool, Query(description="Also measure the map's faithfulness; in JSON answers only.")
     ] = False,
     faces: Faces = "detect",
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
 ) -> Response:
-    """Explain the score of one face with a heat map over what speaks for it.
+    """Explain the score of one face by a heat map of the evidence for it.
 
     `curl -F file=@face.jpg -o why.png http://localhost:8000/explain`
     """

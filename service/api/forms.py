@@ -53,7 +53,7 @@ def body_size(request: Request, max_bytes: int) -> int:
     """
     coding = request.headers.get("content-encoding", "identity")
     if coding.lower() != "identity":
-        raise UnsupportedMedia(f"content encoding {coding}: send the body as it is")
+        raise UnsupportedMedia(f"content encoding {coding}: send the body uncompressed")
     announced = request.headers.get("content-length", "")
     if not announced.isdecimal():
         return max_bytes
@@ -110,7 +110,7 @@ class Form:
     def __init__(self, request: Request, choose: Choose) -> None:
         _, options = parse_options_header(request.headers["content-type"])
         if not options.get(b"boundary"):
-            raise BadInput("the form's content type names no boundary: let your client set it")
+            raise BadInput("the form's content type has no boundary: let your HTTP client set it")
         self._choose = choose
         self._parameters = query_names(request)
         self._sink: Sink | None = None
@@ -153,7 +153,7 @@ class Form:
             BadInput: the form is not complete.
         """
         if not self._complete:
-            raise BadInput("the form is cut short: send it with its last boundary")
+            raise BadInput("the form is cut short: its last boundary is missing")
 
     def _begin(self) -> None:
         self._disposition, self._sink = b"", None
@@ -174,11 +174,11 @@ class Form:
         field = options.get(b"name", b"").decode(errors="replace")
         name = options.get(b"filename", b"").decode(errors="replace")
         if field in self._parameters and not name:
-            raise BadParameter(f"{field} belongs in the query, not in the form: ?{field}=...")
+            raise BadParameter(f"{field} is a query parameter, not a form field: use ?{field}=...")
         self._sink = self._choose(field, name)
         self._others += self._sink is None
         if self._others > MOST_OTHERS:
-            raise TooLarge(f"the form has over {MOST_OTHERS} parts that are not asked for")
+            raise TooLarge(f"the form has over {MOST_OTHERS} parts that this route does not use")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._sink is not None:

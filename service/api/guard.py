@@ -74,7 +74,7 @@ class Guard:
         path = scope["path"]
         if scope["type"] == "websocket":
             if path != LIVE:
-                raise NotFound(f"no WebSocket is at {path}: a camera connects to {LIVE}")
+                raise NotFound(f"there is no WebSocket at {path}: connect to {LIVE}")
             self._check_origin(Headers(scope=scope))
         if not self._keys or path in self._open or path.startswith(PAGE_FILES):
             return
@@ -89,8 +89,8 @@ class Guard:
             return
         if origin.partition("://")[2] != headers.get("host"):
             raise ForeignOrigin(
-                f"pages of {origin} may not use the camera's stream: "
-                "the operator may name them in GIMEFIVE_CORS_ORIGINS"
+                f"pages from {origin} may not connect: "
+                "the operator can allow them in GIMEFIVE_CORS_ORIGINS"
             )
 
 
@@ -138,7 +138,7 @@ class SlowBodyGuard:
                 message = await self._receive()
         except TimeoutError as error:
             raise SlowClient(
-                f"the body came at less than {LEAST_RATE // 1024} KiB a second: send it again"
+                f"the body came at less than {LEAST_RATE // 1024} KiB/s: send it again, faster"
             ) from error
         size = len(message.get("body", b""))
         left = self._left + size / LEAST_RATE - (self._clock() - start)

@@ -26,9 +26,9 @@ log = structlog.get_logger(__name__)
 
 router = APIRouter(tags=["live"])
 
-ENDING = 1012, "the service is going down: connect again"
+ENDING = 1012, "the service is shutting down: connect again"
 POLICY = 1008
-FAILED = 1011, "the service failed; its log says more"
+FAILED = 1011, "internal error: see the service's log"
 TRY_AGAIN = 1013
 LONGEST_REASON = 123
 """Bytes that a close frame has for words."""
@@ -49,7 +49,9 @@ class Parameters:
 
     faces: Faces = "detect"
     threshold: Threshold = None
-    explain: Annotated[SpelledMethod | None, Query(description="Adds each face's raw map.")] = None
+    explain: Annotated[
+        SpelledMethod | None, Query(description="Add each face's raw map, by this method.")
+    ] = None
     layer: LayerQuery = "conv5"
 
 
@@ -57,7 +59,7 @@ class Parameters:
     "/live",
     name="live",
     status_code=101,
-    response_description="From now on, a text message for each frame that is looked at.",
+    response_description="A text message for each frame that is processed.",
     responses={
         101: {
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/LiveAnswer"}}}
@@ -67,22 +69,22 @@ class Parameters:
     dependencies=[Depends(Parameters)],
 )
 async def upgrade() -> None:
-    """Open a WebSocket: send a camera's frames, be told what they show.
+    """Open a WebSocket that classifies a camera's frames.
 
-    Each binary message is an image, encoded as for `/classify`. While one is looked at, those that
-    come are passed over but the newest. A key may also be offered as the subprotocol
-    `gimefive.key.KEY`. The service closes with 1008 if the query cannot be used, 1009 if a frame is
-    over twice the limit, 1012 when it goes down and 1013 when there are too many cameras, and says
-    why.
+    Send each frame as a binary message, an image encoded as for `/classify`. Of the frames that
+    arrive while one is processed, only the newest is kept. The API key may also be sent as the
+    subprotocol `gimefive.key.KEY`. The service closes with 1008 if the query is invalid, 1009 if a
+    frame is over twice the size limit, 1012 when it shuts down and 1013 when there are too many
+    cameras; the close reason says why.
     """
-    raise errors.NoWebSocket("a camera's stream is a WebSocket: connect to ws:// or wss://")
+    raise errors.NoWebSocket("/live is a WebSocket: connect to ws:// or wss://")
 
 
 @router.websocket("/live")
 async def live(
     socket: WebSocket, engine: EngineOf, asked: Annotated[Parameters, Depends()]
 ) -> None:
-    """Answer each frame that is looked at; what comes meanwhile is passed over but the newest."""
+    """Answer the newest frame, again and again; those that come meanwhile are dropped."""
     await socket.accept(subprotocol(socket.scope))
     question = None if asked.explain is None else Question(asked.explain, asked.layer)
     limit = engine.threshold(asked.threshold)
@@ -149,7 +151,7 @@ class _Stream:
     async def _see(self, frame: bytes | str, time: float) -> dict[str, Any]:
         try:
             if isinstance(frame, str):
-                raise UnsupportedMedia("a text message: send each frame as a binary one")
+                raise UnsupportedMedia("this is a text message: send each frame as a binary one")
             if len(frame) > self._max_bytes:
                 raise forms.too_large("frame", self._max_bytes)
             return schemas.live_result(await self._camera.process(frame, time), self._threshold)

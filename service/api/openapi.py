@@ -22,10 +22,13 @@ EXAMPLES = Path(__file__).parent / "examples"
 """What was answered once: NAME.json holds examples of the schema NAME."""
 
 TAGS = [
-    {"name": "classify", "description": "What faces show: in images, batches of frames, videos."},
-    {"name": "explain", "description": "Why: heat maps over what speaks for an emotion."},
-    {"name": "live", "description": "The same for a camera, over a WebSocket."},
-    {"name": "models", "description": "What is served, and what is known of it."},
+    {
+        "name": "classify",
+        "description": "Facial expressions in images, batches of frames and videos.",
+    },
+    {"name": "explain", "description": "Heat maps of the evidence for an emotion."},
+    {"name": "live", "description": "A camera's frames, over a WebSocket."},
+    {"name": "models", "description": "The models and their cards."},
     {"name": "operations", "description": "Probes and metrics."},
 ]
 
@@ -35,7 +38,7 @@ EXTRA_MODELS = (Problem, lines.AnswerLine, lines.FaceTable, LiveAnswer)
 REQUEST_ID = {
     "name": "X-Request-ID",
     "in": "header",
-    "description": "A name for the request, kept in its answer, the log and problems.",
+    "description": "An id for the request, repeated in its answer, in problems and in the log.",
     "schema": {
         "type": "string",
         "pattern": f"^{SANE_ID.pattern.decode()}$",
@@ -51,14 +54,14 @@ def header(description: str, example: object, **schema: object) -> dict[str, Any
 
 HEADERS = {
     "X-Request-ID": header(
-        "The request's, if it sent a sane one, or a new one.", "7f8a1c9e5d2b4f60", type="string"
+        "The client's, if it sent a valid one, else a new one.", "7f8a1c9e5d2b4f60", type="string"
     ),
     "Server-Timing": header(
-        "Milliseconds spent in each stage.",
+        "Milliseconds spent in each stage; 0 for videos and for most refusals.",
         "decode;dur=2.73, detect;dur=37.91, queue;dur=0.18, inference;dur=8.66",
         type="string",
     ),
-    "Retry-After": header("Seconds after which it is worth trying again.", 1, type="integer"),
+    "Retry-After": header("Seconds to wait before trying again.", 1, type="integer"),
 }
 COMMON_HEADERS = {
     name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-ID", "Server-Timing")

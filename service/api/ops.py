@@ -20,11 +20,11 @@ from service.errors import NotReady
 probes = APIRouter(tags=["operations"])
 router = APIRouter(tags=["models"])
 
-Name = Annotated[str, Path(examples=["gimefive"], description="One of those that /models names.")]
+Name = Annotated[str, Path(examples=["gimefive"], description="One of those listed by /models.")]
 
 
 class Card(BaseModel):
-    """A model's card; what else there is differs from model to model."""
+    """A model's card; its other fields differ from model to model."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -48,11 +48,11 @@ class Readiness(BaseModel):
     "/livez",
     responses={
         200: {"model": Liveness},
-        503: {"model": Liveness, "description": "Only a new start can help."},
+        503: {"model": Liveness, "description": "Only a restart can help."},
     },
 )
 async def livez(service: OperatedBy) -> JsonResponse:
-    """Whether the process and its model are sound; load never makes it fail."""
+    """Whether the process and its model are sound; never fails because of load."""
     healthy = await service.healthy()
     return JsonResponse({"live": healthy}, 200 if healthy else 503)
 
@@ -60,10 +60,10 @@ async def livez(service: OperatedBy) -> JsonResponse:
 @probes.get("/readyz", response_model=Readiness)
 @probes.get("/startupz", name="startupz", response_model=Readiness)
 async def readyz(service: OperatedBy) -> dict[str, bool]:
-    """Whether requests are welcome: the model is warm and the service does not drain."""
+    """Whether the service takes requests: the model is warm and it is not draining."""
     if not await service.ready():
         raise NotReady(
-            "this process is going down: connect again to reach another"
+            "this process is shutting down: connect again to reach another"
             if service.draining
             else "no model process is up yet: try again in 1 s"
         )
@@ -88,7 +88,7 @@ async def metrics(service: OperatedBy) -> Response:
 
 @router.get("/models", response_model=schemas.ModelList)
 async def models(engine: EngineOf) -> dict[str, list[dict[str, Any]]]:
-    """The models of the store, and which of them answers."""
+    """The models in the store, and which of them is served."""
     return {"models": [_entry(engine, name) for name in engine.store.names()]}
 
 
@@ -96,7 +96,7 @@ async def models(engine: EngineOf) -> dict[str, list[dict[str, Any]]]:
     "/models/{name}", response_model=schemas.ModelEntry, responses=responses(errors.NotFound)
 )
 async def model(engine: EngineOf, name: Name) -> dict[str, Any]:
-    """One model of the store."""
+    """One model in the store."""
     return _entry(engine, name)
 
 
@@ -109,10 +109,10 @@ async def model_card(
     engine: EngineOf,
     name: Name,
     version: Annotated[
-        str | None, Query(examples=["10"], description="The one that answers if left out.")
+        str | None, Query(examples=["10"], description="Default: the one that is served.")
     ] = None,
 ) -> Mapping[str, Any]:
-    """The model card: data, figures, limits."""
+    """The model card: training data, evaluation, limits."""
     if version is None and name == engine.info.name:
         return engine.stored.document
     return engine.store.document(name, version)

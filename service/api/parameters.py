@@ -25,7 +25,10 @@ Threshold = Annotated[
     Query(ge=0, le=1, examples=[0.5], description="Confidence below which `abstained` is true."),
 ]
 Track = Annotated[
-    bool, Query(description="Follow people: each face gets a number and smoothed scores.")
+    bool,
+    Query(
+        description="Follow people from frame to frame: adds `track` and `smoothed` to each face."
+    ),
 ]
 Deadline = Annotated[
     float | None,
@@ -34,7 +37,7 @@ Deadline = Annotated[
         gt=0,
         allow_inf_nan=False,
         examples=[2000],
-        description="Longest that the request may take, its body included, in ms.",
+        description="Time limit for the request in ms, including its upload.",
     ),
 ]
 
@@ -46,14 +49,18 @@ def _pluses(value: object) -> object:
 
 SpelledMethod = Annotated[Method, BeforeValidator(_pluses)]
 """A method, `gradcam++` as it is written or as ``gradcam%2B%2B``."""
-LayerQuery = Annotated[Layer, Query(description="The convolution to explain.")]
-Alpha = Annotated[float, Query(ge=0, le=1, description="Share of heat in the mixture.")]
-ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat.")]
+LayerQuery = Annotated[Layer, Query(description="Convolutional layer to explain.")]
+Alpha = Annotated[float, Query(ge=0, le=1, description="Opacity of the heat map.")]
+ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat map.")]
 
 
 async def _question(
-    target: Annotated[Emotion | None, Query(description="The predicted one if left out.")] = None,
-    method: Annotated[SpelledMethod, Query(description="gradcam is the paper's.")] = "gradcam",
+    target: Annotated[
+        Emotion | None, Query(description="Emotion to explain; default: the predicted one.")
+    ] = None,
+    method: Annotated[
+        SpelledMethod, Query(description="Explanation method; gradcam is the paper's.")
+    ] = "gradcam",
     layer: LayerQuery = "conv5",
 ) -> Question:
     return Question(method, layer, None if target is None else EMOTIONS.index(target))
@@ -64,7 +71,7 @@ QuestionOf = Annotated[Question, Depends(_question)]
 
 
 async def known_alone(connection: HTTPConnection) -> None:
-    """Refuse a query that names what its route does not know, which may well be misspelled.
+    """Refuse a query with a parameter that its route does not have, such as a misspelled one.
 
     Raises:
         BadParameter: it does.
@@ -72,8 +79,9 @@ async def known_alone(connection: HTTPConnection) -> None:
     known = query_names(connection)
     for name in connection.query_params:
         if name not in known:
-            near = get_close_matches(name, known, n=1) or sorted(known)
-            raise BadParameter(f"there is no parameter {name!r} here: perhaps {', '.join(near)}")
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(known))}"
+            raise BadParameter(f"unknown parameter {name!r}: {hint}")
 
 
 def query_names(connection: HTTPConnection) -> list[str]:

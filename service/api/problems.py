@@ -66,7 +66,7 @@ def install(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> JsonResponse:
         title = HTTPStatus(error.status_code).phrase
         kind = ProblemKind(error.status_code, title.lower().replace(" ", "-"), title)
-        detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"
+        detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for the API"
         return ProblemResponse(kind, detail, request.state.request_id, error.headers)
 
 
@@ -96,7 +96,7 @@ def first_fault(faults: Sequence[Any]) -> str:
 
 def unexpected(request_id: str) -> JsonResponse:
     """What a client is told of an error that nobody foresaw."""
-    detail = "an unexpected error; it stands in the service's log under this request id"
+    detail = "unexpected error: the service's log has it under this request id"
     return ProblemResponse(TABLE[errors.ServiceError], detail, request_id)
 
 

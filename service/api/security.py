@@ -48,13 +48,15 @@ class Keys:
         """
         key = _shown(scope)
         if key is None:
-            raise Unauthorised("a key is needed: send it as Authorization: Bearer KEY or X-API-Key")
+            raise Unauthorised(
+                "an API key is required: send it as Authorization: Bearer KEY or X-API-Key: KEY"
+            )
         self._refresh()
         given = hashlib.sha256(key.encode()).digest()
         # Every key is compared, however early one fits: the time tells nothing.
         names = [name for name, known in self._keys if hmac.compare_digest(known, given)]
         if not names:
-            raise Unauthorised("this key is unknown: it may have been replaced")
+            raise Unauthorised("unknown API key: it may have been replaced")
         return names[0]
 
     def _refresh(self) -> None:

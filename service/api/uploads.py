@@ -72,7 +72,7 @@ async def save_video(request: Request, file: BinaryIO, max_bytes: int) -> None:
         size = file.tell()
         file.seek(0)
     if not size:
-        raise NotAVideo("there are no bytes: send the video's")
+        raise NotAVideo("there are no bytes: send a video")
 
 
 async def pieces(file: BinaryIO) -> AsyncIterator[bytes]:
@@ -90,7 +90,7 @@ async def _field(request: Request, gathered: AsyncIterator[bytes], file: BinaryI
         if field != "file":
             return None
         if found:
-            raise BadInput("the form has two files in the field 'file': send one a request")
+            raise BadInput("the form has two files in the field 'file': send one per request")
         found = True
         return file
 

@@ -34,17 +34,17 @@ NDJSON = "application/x-ndjson"
 async def _sampling(
     fps: Annotated[
         float | None,
-        Query(gt=0, allow_inf_nan=False, examples=[5], description="Frames a second to look at."),
+        Query(gt=0, allow_inf_nan=False, examples=[5], description="Frames per second to sample."),
     ] = None,
     every: Annotated[
-        int | None, Query(ge=1, examples=[10], description="Look at every n-th frame.")
+        int | None, Query(ge=1, examples=[10], description="Sample every n-th frame.")
     ] = None,
     start: Annotated[
-        float, Query(ge=0, allow_inf_nan=False, description="Where to begin, in seconds.")
+        float, Query(ge=0, allow_inf_nan=False, description="Start time, in seconds.")
     ] = 0.0,
     end: Annotated[
         float | None,
-        Query(gt=0, allow_inf_nan=False, examples=[90], description="Where to stop, in seconds."),
+        Query(gt=0, allow_inf_nan=False, examples=[90], description="End time, in seconds."),
     ] = None,
 ) -> Sampling:
     return Sampling(fps, every, start, end)
@@ -63,7 +63,7 @@ PROBLEMS = problems.responses(errors.NotAVideo, errors.DeadlineExceeded)
     status_code=200,
     responses={
         200: {
-            "description": "A line for the video, one a frame, one for the summary.",
+            "description": "One line for the video, one per sampled frame, one for the summary.",
             "content": {
                 NDJSON: {"schema": {"$ref": "#/components/schemas/AnswerLine"}},
                 "text/csv": {"schema": {"$ref": "#/components/schemas/FaceTable"}},
@@ -82,12 +82,12 @@ async def classify_video(
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
 ) -> streams.HeldStream:
-    """Classify the faces of a video frame by frame; lines come while the rest is worked on.
+    """Classify the faces of a video frame by frame; the answer streams while it is computed.
 
     `curl -N -F file=@video.mp4 http://localhost:8000/classify/video`
 
-    A frame that the model could not answer for has `problem` in place of `faces`; so has the first
-    of those between others that are damaged.
+    A frame for which the model fails has `problem` in place of `faces`; so has the first frame of a
+    damaged stretch.
     """
     limit = engine.threshold(threshold)
     deadline = deadline_of(deadline_ms)
@@ -116,11 +116,11 @@ async def classify_video(
     status_code=200,
     responses={
         200: {
-            "description": "The video, drawn on.",
+            "description": "The annotated video.",
             "content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}},
             "headers": {
                 "X-Failed-Frames": header(
-                    "Frames that show nothing since the model failed for them.", 0, type="integer"
+                    "Frames without annotations: the model failed for them.", 0, type="integer"
                 )
             },
         },
@@ -135,32 +135,32 @@ async def explain_video(
     question: QuestionOf,
     alpha: Alpha = 0.4,
     colormap: ColormapQuery = "jet",
-    landmarks: Annotated[bool, Query(description="Mark the five points of each face.")] = True,
+    landmarks: Annotated[bool, Query(description="Draw each face's five landmarks.")] = True,
     face: Annotated[
         int | None,
         Query(
             ge=0,
             examples=[0],
-            description="Whose heat is drawn; 0 is the largest, all if left out.",
+            description="Whose heat map to draw; 0 is the largest face. Default: all.",
         ),
     ] = None,
     view: Annotated[  # noqa: ARG001  # it is there to refuse the others
-        Literal["overlay"], Query(description="The one that keeps a frame's size.")
+        Literal["overlay"], Query(description="Videos have no other.")
     ] = "overlay",
     faithfulness: Annotated[  # noqa: ARG001  # as /explain has it for those who want a picture
-        bool, Query(description="Told of pictures alone, not of videos.")
+        bool, Query(description="Ignored: measured for single images only.")
     ] = False,
     track: Track = True,
     faces: Faces = "detect",
     threshold: Threshold = None,
     deadline_ms: Deadline = None,
 ) -> streams.HeldStream:
-    """Draw on a video who is in it, what each face shows, and why; MP4 that a browser plays.
+    """Annotate a video with its faces, their scores and heat maps; MP4 that browsers play.
 
-    `curl -F file=@video.mp4 -o drawn.mp4 http://localhost:8000/explain/video`
+    `curl -F file=@video.mp4 -o annotated.mp4 http://localhost:8000/explain/video`
 
-    X-Failed-Frames counts the frames that show nothing since the model could not answer for them,
-    and the places where frames are damaged, which are left out.
+    X-Failed-Frames counts the frames without annotations, for which the model failed, and the
+    places where damaged frames are left out.
     """
     style = Style(alpha, colormap, landmarks, engine.threshold(threshold))
     folder = engine.settings.temp_dir

@@ -1,4 +1,4 @@
-"""What is told of a video: lines of JSON, or rows of CSV."""
+"""The answer to a video: lines of JSON, or rows of CSV."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,27 +21,27 @@ Answer = VideoInfo | FrameResult | Summary
 
 
 class VideoHead(BaseModel):
-    """What a video says of itself; None where it says nothing."""
+    """A video's properties; null where the container does not say."""
 
     width: int
     height: int
     fps: float | None
     duration: float | None
     frames: int | None
-    sampled_frames: int | None = Field(description="How many frames are looked at, nearly.")
+    sampled_frames: int | None = Field(description="How many frames are sampled, approximately.")
 
 
 class VideoFrame(BaseModel):
-    """The faces of one frame that was looked at, or why there are none."""
+    """The faces in one sampled frame, or why there is no answer for it."""
 
     frame: int = Field(description="Its number in the video, from 0.")
-    time: float = Field(description="When it is shown, in seconds from the video's start.")
+    time: float = Field(description="Its time in seconds from the video's start.")
     faces: list[schemas.FollowedFaceModel] = Field(default_factory=list)
     problem: Problem | None = None
 
 
 class TrackModel(BaseModel):
-    """One person's time in a video."""
+    """One person in a video."""
 
     track: int
     first_time: float
@@ -52,7 +52,7 @@ class TrackModel(BaseModel):
 
 
 class VideoSummary(BaseModel):
-    """What there was in all."""
+    """Totals, and the people who were seen."""
 
     frames: int
     faces: int
@@ -63,25 +63,25 @@ VideoLine = VideoHead | VideoFrame | VideoSummary
 
 
 class FirstLine(BaseModel):
-    """What the video says of itself."""
+    """The first line: the video's properties."""
 
     video: VideoHead
 
 
 class LastLine(BaseModel):
-    """What there was in all."""
+    """Totals, and the people who were seen."""
 
     summary: VideoSummary
 
 
 class BrokenOff(BaseModel):
-    """The last line of an answer that breaks off."""
+    """The last line of an answer that is cut short."""
 
     problem: Problem
 
 
 class AnswerLine(RootModel[FirstLine | VideoFrame | LastLine | BrokenOff]):
-    """Any line of what is told of a video."""
+    """Any line of the answer to a video."""
 
 
 class FaceTable(RootModel[str]):
@@ -106,7 +106,7 @@ class Table:
 
 
 def content(answer: Answer, threshold: float = 0.0, request_id: str = "") -> dict[str, Any]:
-    """A line of what is told of a video."""
+    """A line of the answer to a video, as a dictionary."""
     match answer:
         case VideoInfo():
             return {"video": asdict(answer)}

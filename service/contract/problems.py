@@ -27,30 +27,30 @@ TABLE: dict[type[Exception], ProblemKind] = {
     errors.NotAnImage: ProblemKind(400, "not-an-image", "Not a readable image"),
     errors.NotAVideo: ProblemKind(400, "not-a-video", "Not a readable video"),
     errors.UnsupportedMedia: ProblemKind(415, "unsupported-media", "Unsupported content type"),
-    errors.TooLarge: ProblemKind(413, "too-large", "Over a size limit"),
+    errors.TooLarge: ProblemKind(413, "too-large", "Size limit exceeded"),
     errors.NoFace: ProblemKind(422, "no-face", "No face in the picture"),
-    errors.BadParameter: ProblemKind(422, "bad-parameter", "A parameter cannot be used"),
-    errors.BadInput: ProblemKind(400, "bad-input", "The request cannot be used"),
+    errors.BadParameter: ProblemKind(422, "bad-parameter", "Invalid parameter"),
+    errors.BadInput: ProblemKind(400, "bad-input", "Invalid request"),
     errors.SlowClient: ProblemKind(408, "slow-client", "The body came too slowly"),
-    errors.Unauthorised: ProblemKind(401, "unauthorized", "A key is needed"),
-    errors.ForeignOrigin: ProblemKind(403, "foreign-origin", "Another site's page"),
-    errors.NoWebSocket: ProblemKind(426, "no-websocket", "A WebSocket is needed"),
-    errors.RateLimited: ProblemKind(429, "rate-limited", "Too many requests with this key"),
+    errors.Unauthorised: ProblemKind(401, "unauthorized", "API key required"),
+    errors.ForeignOrigin: ProblemKind(403, "foreign-origin", "Origin not allowed"),
+    errors.NoWebSocket: ProblemKind(426, "no-websocket", "WebSocket required"),
+    errors.RateLimited: ProblemKind(429, "rate-limited", "Rate limit exceeded"),
     errors.NotFound: ProblemKind(404, "not-found", "Not Found"),
-    errors.Overloaded: ProblemKind(503, "overloaded", "Too much is waiting"),
+    errors.Overloaded: ProblemKind(503, "overloaded", "Overloaded"),
     errors.NotReady: ProblemKind(503, "not-ready", "Starting or draining"),
-    errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "The deadline passed"),
-    errors.ModelFailure: ProblemKind(500, "model-failure", "The model could not answer"),
-    errors.ServiceError: ProblemKind(500, "internal", "The service failed"),
+    errors.DeadlineExceeded: ProblemKind(504, "deadline-exceeded", "Deadline exceeded"),
+    errors.ModelFailure: ProblemKind(500, "model-failure", "The model failed"),
+    errors.ServiceError: ProblemKind(500, "internal", "Internal error"),
 }
 """Looked up along an error's ancestors, nearest first."""
 
 
 class Problem(BaseModel):
-    """What went wrong, and what to do about it."""
+    """What went wrong, and what to do about it (RFC 9457)."""
 
-    type: str = Field(description="A stable name of the kind of problem.")
-    title: str = Field(description="The kind in words.")
+    type: str = Field(description="A stable identifier of the kind of problem.")
+    title: str = Field(description="The kind of problem, in words.")
     status: int = Field(description="The HTTP status.")
     detail: str = Field(description="What happened here, and what to do.")
     request_id: str = Field(description="The value of X-Request-ID.")

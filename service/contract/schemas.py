@@ -23,7 +23,7 @@ from service.records import (
 
 
 class ModelRef(BaseModel):
-    """Which model answered."""
+    """The model that answered."""
 
     name: str = Field(examples=["gimefive"])
     version: str = Field(examples=["1"])
@@ -38,7 +38,7 @@ class ImageSize(BaseModel):
 
 
 class BoxModel(BaseModel):
-    """A rectangle in the upright image, in pixels; it may reach over the edge."""
+    """A rectangle in the upright image, in pixels; it may extend past the edges."""
 
     x: int
     y: int
@@ -68,7 +68,7 @@ class ScoresModel(BaseModel):
 
 
 class FaceModel(BaseModel):
-    """One face and what it shows."""
+    """A face and its scores."""
 
     box: BoxModel
     landmarks: LandmarksModel | None = Field(description="Null with faces=whole.")
@@ -83,10 +83,10 @@ class FollowedFaceModel(FaceModel):
     """A face in a frame."""
 
     track: int | None = Field(
-        None, description="The person's number, from 1; there where people are followed."
+        None, description="The person's number, from 1; set if faces are tracked."
     )
     smoothed: ScoresModel | None = Field(
-        None, description="The person's scores over the last moments; there with `track`."
+        None, description="The person's recent scores, averaged; set with `track`."
     )
 
 
@@ -99,14 +99,14 @@ class ClassifyResponse(BaseModel):
 
 
 class FrameModel(BaseModel):
-    """What became of one frame of a batch."""
+    """The result for one frame of a batch."""
 
     index: int
     name: str = Field(description="The file's name.")
     status: Literal["ok", "error"]
-    image: ImageSize | None = Field(None, description="There with status ok.")
-    faces: list[FollowedFaceModel] | None = Field(None, description="There with status ok.")
-    problem: Problem | None = Field(None, description="There with status error.")
+    image: ImageSize | None = Field(None, description="Present if status is ok.")
+    faces: list[FollowedFaceModel] | None = Field(None, description="Present if status is ok.")
+    problem: Problem | None = Field(None, description="Present if status is error.")
 
 
 class FramesResponse(BaseModel):
@@ -119,22 +119,24 @@ class FramesResponse(BaseModel):
 class LiveFace(FollowedFaceModel):
     """A face in a camera's frame."""
 
-    map: list[list[float]] | None = Field(None, description="The raw map, where one was asked for.")
-    place: list[list[float]] | None = Field(None, description="Where it lies in the frame.")
+    map: list[list[float]] | None = Field(None, description="The raw map, if `explain` was given.")
+    place: list[list[float]] | None = Field(
+        None, description="Where the map lies in the frame, as in /explain."
+    )
 
 
 class LiveAnswer(BaseModel):
-    """What one frame shows, or why nothing can be said of it."""
+    """The faces in one frame, or why there is no answer for it."""
 
-    seq: int = Field(description="Which of the frames that were given, from 0.")
-    dropped: int = Field(description="How many were passed over since the answer before.")
+    seq: int = Field(description="The frame's number, counted from 0.")
+    dropped: int = Field(description="Frames skipped since the previous answer.")
     image: ImageSize | None = None
     faces: list[LiveFace] | None = None
     problem: Problem | None = None
 
 
 class FaithfulnessModel(BaseModel):
-    """How well the map names the pixels that the score depends on, each from 0 to 1."""
+    """How well the map finds the pixels that the score depends on, each from 0 to 1."""
 
     deletion: float = Field(description="Area under the curve; lower is better.")
     insertion: float = Field(description="Area under the curve; higher is better.")
@@ -143,26 +145,26 @@ class FaithfulnessModel(BaseModel):
 
 
 class ExplanationModel(BaseModel):
-    """What speaks for the target."""
+    """The evidence for the target."""
 
     method: str
     layer: str
     target: Emotion
-    logit: float = Field(description="The target's raw score.")
+    logit: float = Field(description="The target's logit, before softmax.")
     map: list[list[float]] = Field(description="Before normalising, at the layer's resolution.")
     place: list[list[float]] = Field(
-        description="Where the map lies: the affine map [2, 3] from pixels of the 64x64 face crop, "
-        "which it covers, to those of the image, both counted from their first pixel's centre."
+        description="Where the map lies: the affine transform [2, 3] from pixels of the 64x64 face "
+        "crop, which it covers, to those of the image, counted from their first pixel's centre."
     )
     max: float = Field(description="The map's maximum.")
-    empty: bool = Field(description="Whether nothing speaks for the target.")
+    empty: bool = Field(description="Whether there is no evidence for the target.")
     faithfulness: FaithfulnessModel | None = Field(
-        description="Null unless asked for, and for an empty map, which ranks no pixel."
+        description="Null unless requested, and for an empty map, which ranks no pixel."
     )
 
 
 class ExplainResponse(BaseModel):
-    """Why a face got its score."""
+    """The explanation of one face's score."""
 
     model: ModelRef
     image: ImageSize
@@ -171,17 +173,18 @@ class ExplainResponse(BaseModel):
 
 
 class ModelEntry(BaseModel):
-    """A model of the store."""
+    """A model in the store."""
 
     name: str
     versions: list[str]
     serving: dict[str, str | int] | None = Field(
-        description="Version, precision, device, largest batch, SHA-256 and why, of what answers."
+        description="What is served: version, precision, device, largest batch, SHA-256, and why; "
+        "null for other models."
     )
 
 
 class ModelList(BaseModel):
-    """The models of the store."""
+    """The models in the store."""
 
     models: list[ModelEntry]
 

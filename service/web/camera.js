@@ -15,8 +15,8 @@ const SECOND = 1000;
 const CLOSED = {
   1008: "The service does not accept this connection.",
   1009: "The camera’s pictures are larger than the service accepts.",
-  1012: "The service is going down.",
-  1013: "Too many cameras are on already.",
+  1012: "The service is shutting down.",
+  1013: "Too many cameras are in use already.",
 };
 
 export class Camera {
@@ -148,7 +148,7 @@ export class Camera {
     this.#arrivals = [...this.#arrivals, now].filter((each) => now - each < 2 * SECOND);
     const rate = (this.#arrivals.length / 2).toFixed(1);
     $("figures").textContent =
-      `${rate} answers a second, ${Math.round(latency)} ms each, ${this.#dropped} frames skipped.`;
+      `${rate} answers per second, ${Math.round(latency)} ms each, ${this.#dropped} frames skipped.`;
   }
 
   #pause() {
@@ -170,14 +170,14 @@ export class Camera {
   }
 
   #announce() {
-    say(this.video.paused ? "Paused." : "Looking.");
+    say(this.video.paused ? "Paused." : "Live.");
   }
 
   async #closed(code, reason, opened) {
     if (!opened && await refused() && !this.#ended && await askForKey() && !this.#ended) return this.#connect();
     if (this.#ended) return;
     const detail = reason || CLOSED[code] || "The connection was lost.";
-    tell(Object.assign(new Error(detail), { title: "The camera’s stream ended" }), () => this.#connect());
+    tell(Object.assign(new Error(detail), { title: "The live stream ended" }), () => this.#connect());
   }
 }
 
@@ -198,11 +198,11 @@ export async function openCamera() {
 
 function refusal(error) {
   const detail = !isSecureContext
-    ? "Browsers give a camera only to pages that come over HTTPS or from this device."
+    ? "Browsers allow the camera only on pages from this device or over HTTPS."
     : error.name === "NotAllowedError"
-      ? "The browser was told not to let this page use the camera: allow it beside the address."
+      ? "The browser blocks the camera for this page: allow it next to the address."
       : error.name === "NotReadableError"
         ? "Another program may be using the camera: close it, then try again."
-        : "There is no camera that this browser could use.";
+        : "This browser found no camera.";
   return Object.assign(new Error(detail), { title: "No camera" });
 }

@@ -49,7 +49,7 @@ export function coloured(map) {
     dots.fillRect(x, y, 1, 1);
   }));
   const canvas = element("canvas", { width: side, height: side });
-  if (!most) return canvas; // nothing speaks for the emotion: no heat
+  if (!most) return canvas; // no evidence for the emotion: no heat
   const paint = canvas.getContext("2d", { willReadFrequently: true });
   paint.imageSmoothingQuality = "high";
   paint.drawImage(cells, 0, 0, side, side);

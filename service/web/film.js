@@ -8,8 +8,8 @@ import { clock, Timeline } from "./timeline.js";
 
 const NEAR = 0.6; // seconds from a frame that was looked at for which it still stands
 const UNSEEN = {
-  title: "This video cannot be shown here",
-  detail: "This browser cannot play this kind of video: the boxes stand where its faces are, and “Video as MP4” makes one that it plays.",
+  title: "This browser cannot play the video",
+  detail: "This browser cannot play this type of video: the boxes mark where its faces are, and “Video as MP4” makes one that it can play.",
   status: 415,
 };
 
@@ -81,14 +81,14 @@ export class Film {
 
   async mp4() {
     const drawing = (this.#drawing = new AbortController());
-    const received = (size) => progress(drawing, `Drawing the video: ${(size / 1e6).toFixed(1)} MB so far`);
+    const received = (size) => progress(drawing, `Annotating the video: ${(size / 1e6).toFixed(1)} MB so far`);
     received(0);
     try {
       const { method, layer, colormap, alpha } = this.view.why.query;
       const query = { method, layer, colormap, alpha };
       const film = await annotated(this.file, query, drawing.signal, received);
       save(film, `${stem(this.file.name)}-gimefive.mp4`);
-      say("The video is drawn.");
+      say("The annotated video is saved.");
     } finally {
       endProgress(drawing);
     }
@@ -155,14 +155,14 @@ export class Film {
     const share = this.sampled ? done / this.sampled : this.duration ? moment.time / this.duration : null;
     const rate = (done / (performance.now() - started)) * 1000;
     const left = share ? `, ${clock(((1 - share) / share) * done / rate)} left` : "";
-    progress(looking, `${done} frames, ${rate.toFixed(1)} a second${left}`, share && Math.min(share, 1));
+    progress(looking, `${done} frames, ${rate.toFixed(1)} per second${left}`, share && Math.min(share, 1));
     if (done === 1 || Math.abs(moment.time - this.player.currentTime) < NEAR) this.#follow();
   }
 
   #summarise({ frames, faces, tracks }) {
     const people = tracks?.length ?? 0;
     const lost = this.moments.filter(({ problem }) => problem).length;
-    this.#conclude(`${frames} frames, ${faces || "no"} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` ${lost === 1 ? "One frame" : `${lost} frames`} could not be read or answered.` : ""}${this.#unseen ? ` ${UNSEEN.detail}` : ""}`);
+    this.#conclude(`${frames} frames, ${faces || "no"} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` ${lost === 1 ? "One frame" : `${lost} frames`} could not be read or classified.` : ""}${this.#unseen ? ` ${UNSEEN.detail}` : ""}`);
   }
 
   #conclude(summary) {

@@ -19,8 +19,8 @@ export function askForKey() {
   const dialog = $("key-dialog");
   if (!dialog.open) {
     $("key-words").textContent = key()
-      ? "The service does not know this key: look for a typing error, or ask for a new key."
-      : "This service answers only with an API key.";
+      ? "The service does not accept this key: check it for typing errors, or ask for a new one."
+      : "This service needs an API key.";
     sessionStorage.removeItem(NAME);
     dialog.returnValue = "";
     dialog.showModal();

@@ -12,8 +12,8 @@ import { View } from "./view.js";
 
 const PHOTOS = ["jpeg", "png", "webp", "bmp", "tiff", "gif"].map((kind) => `image/${kind}`);
 const UNKNOWN = {
-  title: "This file cannot be opened",
-  message: "The page takes photos (JPEG, PNG, WebP, BMP, TIFF, GIF) and videos (MP4, MOV, WebM, MKV, AVI).",
+  title: "This file type is not supported",
+  message: "This page takes photos (JPEG, PNG, WebP, BMP, TIFF, GIF) and videos (MP4, MOV, WebM, MKV, AVI).",
 };
 
 let shown = null;
@@ -30,7 +30,7 @@ function open(medium, name) {
   medium.start();
 }
 
-/** Only a camera that can be had takes the place of what is shown. */
+/** What is shown stays until the camera is there. */
 async function turnOn() {
   const before = shown;
   say("Waiting for the camera.");
@@ -111,12 +111,12 @@ $("card").addEventListener("click", async (event) => {
   }
 });
 
-/** Say what serves. The page works without; problems are told when something is asked. */
+/** Show which model serves. The page works without it; problems are shown when something is asked for. */
 const introduce = () => about().then(({ serving, card }) => {
   $("serving").textContent = `version ${serving.version}, ${serving.precision} on ${serving.device}`;
   const measured = Object.values({ ...card.metrics.held_out, ...card.metrics.unseen }).map((set) => set[serving.precision] ?? set.fp32);
   const [least, most] = [Math.min, Math.max].map((pick) => percent(pick(...measured.map(({ accuracy }) => accuracy.value))));
-  $("accuracy").textContent = `Of faces it had never seen, it named ${least} to ${most} as people did, depending on where the pictures came from.`;
+  $("accuracy").textContent = `On faces it had never seen, it agreed with people’s labels ${least} to ${most} of the time, depending on the data set.`;
 }).catch(() => {});
 addEventListener(KEPT, introduce);
 introduce();

@@ -55,8 +55,8 @@ export class Photo {
 
   #summary(visible) {
     const count = this.faces.length;
-    const hidden = visible ? "" : " This browser cannot show this kind of picture; the boxes stand where its faces are.";
-    if (!count) return `No face was found. Try a picture in which a face is larger, brighter or turned to the camera.${hidden}`;
+    const hidden = visible ? "" : " This browser cannot show this type of picture; the boxes mark where its faces are.";
+    if (!count) return `No face was found. Try a picture with a larger or brighter face, or one that is turned to the camera.${hidden}`;
     return `${count === 1 ? "One face" : `${count} faces`}.${hidden}`;
   }
 }

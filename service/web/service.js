@@ -6,18 +6,18 @@ const CARD = "models/gimefive/card";
 const LARGE = 10e6; // bytes; smaller files are refused for other reasons
 const UNREACHED = "The service cannot be reached.";
 const UNSENT = "The service cannot be reached, or it refused the file because it is too large.";
-const BROKEN = "The connection broke off before the answer was complete.";
+const BROKEN = "The connection was lost before the answer was complete.";
 
 const AWAY = { title: "The service is not answering", detail: "Try again in a moment." };
 
 /** For what the service, or a proxy before it, says to programmers, by its type or status. */
 const OWN_WORDS = {
-  "urn:gimefive:no-face": { title: "No face in the picture", detail: "There is nothing to draw without one." },
-  401: { title: "API key needed", detail: "This service answers only with an API key." },
+  "urn:gimefive:no-face": { title: "No face in the picture", detail: "There is nothing to draw without a face." },
+  401: { title: "API key needed", detail: "This service needs an API key." },
   413: { title: "Too large", detail: "This file is larger than the service accepts: choose a smaller one." },
-  415: { title: "Not a photo or video", detail: "The service does not know this kind of file." },
+  415: { title: "Not a photo or video", detail: "The service does not support this type of file." },
   502: AWAY,
-  504: { title: "This took too long", detail: "The service ended the work after its time limit. Try again in a moment." },
+  504: { title: "This took too long", detail: "The service stopped at its time limit. Try again in a moment." },
 };
 
 /** What the service, or the way to it, says is wrong. */

@@ -31,13 +31,13 @@ export class Why {
 
   get alpha() { return Number($("alpha").value); }
 
-  /** Show what speaks for an emotion in the face of this rank in the picture. */
+  /** Show the evidence for an emotion in the face of this rank in the picture. */
   async ask(image, face, target) {
     this.#asking?.abort();
     const asking = (this.#asking = new AbortController());
     this.#question = { image, face, target };
     clearProblem();
-    this.#wipe("Looking.");
+    this.#wipe("Computing the heat map.");
     $("why").hidden = false;
     $("why-title").textContent = `Why ${target}?`;
     $("frame").setAttribute("aria-busy", true);
@@ -67,9 +67,9 @@ export class Why {
       heat.getContext("2d").drawImage(image, 0, 0);
     }
     $("why-words").textContent = empty
-      ? `Nothing at this layer speaks for ${target} in this face.`
-      : `${meaning(this.options.method, target)} Colours are stretched to the map’s own maximum, ` +
-        "so maps cannot be compared by them.";
+      ? `This layer holds no evidence for ${target} in this face.`
+      : `${meaning(this.options.method, target)} Each map’s colours are scaled to its own maximum, ` +
+        "so colours cannot be compared between maps.";
   }
 
   clear() {
@@ -99,5 +99,5 @@ export class Why {
 }
 
 const meaning = (method, target) => method === "activations"
-  ? "The stronger the colour, the more this layer responds there, whatever the emotion."
-  : `The stronger the colour, the more it speaks for ${target}.`;
+  ? "The stronger the colour, the stronger this layer’s response, whatever the emotion."
+  : `The stronger the colour, the stronger the evidence for ${target}.`;

@@ -56,7 +56,7 @@ def test_an_emotion_that_is_chosen_shows_where_it_comes_from(
 ) -> None:
     open_file(page, PORTRAIT)
     page.get_by_role("button", name="Surprise", exact=False).last.click()
-    expect(page.locator("#why-words")).to_contain_text("speaks for surprise")
+    expect(page.locator("#why-words")).to_contain_text("evidence for surprise")
     shown = heat(page)
     drawn = httpx.post(
         f"{server.url}/explain",
@@ -78,7 +78,7 @@ def test_the_strength_of_the_heat_follows_the_slider_without_asking_again(page: 
     expect(page.locator("#why-words")).not_to_be_empty()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.get_by_label("Strength of the heat map").fill("0.8")
+    page.get_by_label("Heat map opacity").fill("0.8")
     expect(page.locator("#heat")).to_have_css("opacity", "0.8")
     assert asked == []
 
@@ -103,7 +103,7 @@ def test_another_way_to_explain_gives_another_map(page: Page, control: str, choi
 def test_activations_are_not_said_to_speak_for_an_emotion(page: Page) -> None:
     open_file(page, PORTRAIT)
     page.locator("#bars button").first.click()
-    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    expect(page.locator("#why-words")).to_contain_text("evidence for happiness")
     page.get_by_label("Method").select_option("activations")
     expect(page.locator("#why-words")).to_contain_text("whatever the emotion")
 
@@ -111,12 +111,12 @@ def test_activations_are_not_said_to_speak_for_an_emotion(page: Page) -> None:
 def test_while_an_answer_is_awaited_nothing_is_left_of_the_one_before(page: Page) -> None:
     open_file(page, PORTRAIT)
     page.locator("#bars button").first.click()
-    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    expect(page.locator("#why-words")).to_contain_text("evidence for happiness")
     wait_painted(page, "#closeup-face")
     page.route("**/explain**", lambda _: None)  # nobody answers
     page.locator("#bars button").nth(5).click()
     expect(page.get_by_role("heading", name="Why fear?")).to_be_visible()
-    expect(page.locator("#why-words")).to_have_text("Looking.")
+    expect(page.locator("#why-words")).to_have_text("Computing the heat map.")
     for canvas in ("#closeup-face", "#closeup-heat", "#heat"):
         wait_painted(page, canvas, painted=False)
 
@@ -128,7 +128,7 @@ def test_a_problem_goes_with_the_question_that_had_it(page: Page) -> None:
     expect(page.get_by_role("alert")).to_be_visible()
     page.unroute("**/explain**")
     page.locator("#bars button").nth(5).click()
-    expect(page.locator("#why-words")).to_contain_text("speaks for fear")
+    expect(page.locator("#why-words")).to_contain_text("evidence for fear")
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
@@ -271,7 +271,7 @@ def test_it_says_what_it_does_not_know(page: Page) -> None:
     limits = page.get_by_role("contentinfo")
     expect(limits).to_contain_text("Expression, not feeling")
     expect(limits).to_contain_text("No neutral face")
-    expect(limits).to_contain_text("Of faces it had never seen")
+    expect(limits).to_contain_text("On faces it had never seen")
 
 
 def test_on_a_phone_nothing_reaches_over_the_edge(browser: Browser, server: Server) -> None:

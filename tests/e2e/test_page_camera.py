@@ -30,13 +30,13 @@ def test_the_camera_is_answered_live_and_can_be_paused_and_explained(
     with watched_page(camera, server.url) as page:
         page.get_by_role("button", name="Use the camera").click()
         page.get_by_role("button", name="Person 1: Happiness").wait_for()
-        expect(page.locator("#figures")).to_contain_text("answers a second")
-        page.get_by_label("Show what speaks for each face").check()
-        expect(page.locator("#status")).to_have_text("Looking.")
+        expect(page.locator("#figures")).to_contain_text("answers per second")
+        page.get_by_label("Show the evidence for each face").check()
+        expect(page.locator("#status")).to_have_text("Live.")
         page.get_by_role("button", name="Pause").click()
         expect(page.locator("#status")).to_contain_text("Paused")
         page.locator("#bars button").first.click()
-        expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+        expect(page.locator("#why-words")).to_contain_text("evidence for happiness")
         assert (heat(page)[..., 3] > 0).any()
 
 
@@ -55,9 +55,9 @@ def test_a_stream_that_ends_is_told_with_its_reason_and_can_be_started_again(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("NotAllowedError", "allow it beside the address"),
+        ("NotAllowedError", "allow it next to the address"),
         ("NotReadableError", "Another program may be using"),
-        ("NotFoundError", "There is no camera"),
+        ("NotFoundError", "found no camera"),
     ],
 )
 def test_a_camera_that_cannot_be_had_is_told_and_leaves_what_is_shown(
@@ -86,7 +86,7 @@ def live(camera: Browser, server: Server) -> Iterator[Page]:
 
 
 def test_heat_goes_with_the_wish_for_it(live: Page) -> None:
-    wish = live.get_by_label("Show what speaks for each face")
+    wish = live.get_by_label("Show the evidence for each face")
     wish.check()
     wait_painted(live, "#heat")
     wish.uncheck()
@@ -96,8 +96,8 @@ def test_heat_goes_with_the_wish_for_it(live: Page) -> None:
 def test_a_question_holds_the_picture_that_it_is_about(live: Page) -> None:
     live.locator("#bars button").first.click()
     expect(live.get_by_role("button", name="Pause")).to_have_attribute("aria-pressed", "true")
-    expect(live.locator("#why-words")).to_contain_text("speaks for happiness")
-    live.get_by_label("Show what speaks for each face").check()
+    expect(live.locator("#why-words")).to_contain_text("evidence for happiness")
+    live.get_by_label("Show the evidence for each face").check()
     expect(live.locator("#status")).to_have_text("Paused.")
 
 

@@ -39,7 +39,7 @@ def test_a_paused_video_is_explained_where_it_stands(page: Page, walk: Path) -> 
     open_file(page, walk)
     expect(page.get_by_role("status")).to_contain_text("one person")
     page.locator("#bars button").first.click()
-    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    expect(page.locator("#why-words")).to_contain_text("evidence for happiness")
     assert (heat(page)[..., 3] > 0).any()
 
 
@@ -53,7 +53,7 @@ def test_between_two_frames_the_one_that_was_looked_at_is_shown_and_explained(
     film.evaluate("film => { film.currentTime = 1.4; }")
     expect(film).to_have_js_property("seeking", False)
     page.locator("#bars button").first.click()
-    expect(page.locator("#why-words")).to_contain_text("speaks for happiness")
+    expect(page.locator("#why-words")).to_contain_text("evidence for happiness")
     assert film.evaluate("film => film.currentTime") == pytest.approx(1, abs=0.02)
     assert (heat(page)[..., 3] > 0).any()
 

@@ -1,9 +1,12 @@
 """What a client answers beyond the API's own models."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from service.client.problems import raised
+from service.client.retries import Unreachable
 from service.contract import lines
 
 
@@ -44,8 +47,25 @@ def video_line(line: str) -> lines.VideoLine:
 
     Raises:
         ServiceError: the line says that the work broke off.
+        Unreachable: it is no such line.
     """
-    content = json.loads(line)
-    if "problem" in content and "frame" not in content:
-        raise raised(content["problem"])
-    return lines.typed(content)
+    with reading():
+        content = json.loads(line)
+        if "problem" in content and "frame" not in content:
+            raise raised(content["problem"])
+        return lines.typed(content)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Read what has been answered with success.
+
+    Raises:
+        Unreachable: whoever answered is no such service.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unreachable(
+            "what answered is not a GiMeFive service: its answer cannot be read"
+        ) from error

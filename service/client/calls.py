@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from service.client.answers import DrawnVideo, ExplainedPicture
+from service.client.answers import DrawnVideo, ExplainedPicture, reading
 from service.client.problems import raised
 from service.client.queries import (
     DrawnVideoQuery,
@@ -41,7 +41,7 @@ class Call(Generic[T]):
         path: on the service.
         query: what is None is left out.
         source: the body; None if there are `frames`.
-        read: makes the answer of a response that succeeded.
+        parse: makes the answer of a response that succeeded.
         accept: what the answer should be.
         frames: pictures for a form.
         lasting: whether it takes as long as it takes, with pauses of any length, as a video does.
@@ -50,10 +50,19 @@ class Call(Generic[T]):
     path: str
     query: Mapping[str, object]
     source: Source | None
-    read: Callable[[httpx.Response], T]
+    parse: Callable[[httpx.Response], T]
     accept: str = "*/*"
     frames: Sequence[Source] = field(default=())
     lasting: bool = False
+
+    def read(self, response: httpx.Response) -> T:
+        """The answer of a response that succeeded.
+
+        Raises:
+            Unreachable: it is somebody else's.
+        """
+        with reading():
+            return self.parse(response)
 
     def arguments(self, deadline: float | None) -> dict[str, object]:
         """What httpx is to send, the body of a single file excepted.
@@ -92,7 +101,7 @@ def checked_deadline(seconds: float | None) -> float | None:
         BadParameter: that cannot be.
     """
     if seconds is not None and not 0 < seconds < inf:
-        raise BadParameter(f"deadline is in seconds, above 0, not {seconds}")
+        raise BadParameter(f"the deadline has to be a positive number of seconds, not {seconds}")
     return seconds
 
 
@@ -103,7 +112,7 @@ def checked(url: str) -> str:
         BadParameter: it is none.
     """
     if not url.startswith(("http://", "https://")):
-        raise BadParameter(f"{url!r} is no URL: write http://{url or 'localhost:8000'}")
+        raise BadParameter(f"{url!r} is not a URL: use http://{url or 'localhost:8000'}")
     return url
 
 
@@ -117,7 +126,7 @@ def frames(
 ) -> Call[FramesResponse]:
     """POST /classify/frames."""
     if not images:
-        raise BadInput("there are no frames: send one at least")
+        raise BadInput("there are no frames: send at least one")
     query = {"faces": faces, "threshold": threshold, "track": track}
     return Call("classify/frames", query, None, _as(FramesResponse), frames=images)
 
@@ -201,7 +210,7 @@ def _size(source: Source) -> int:
             return source.stat().st_size
         case bytes():
             return len(source)
-    raise TypeError(f"a picture or a video is bytes, or the Path of its file, not {source!r}")
+    raise TypeError(f"give bytes, or the Path of a file, not {source!r}")
 
 
 def _seconds(header: str | None) -> float:

@@ -10,6 +10,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from service import errors
 from service.client import calls
+from service.client.answers import reading
 from service.client.retries import Unreachable
 from service.contract.schemas import LiveAnswer
 from service.mailbox import Mailbox
@@ -117,7 +118,8 @@ class Stream:
 
     def _read(self, message: str | bytes) -> LiveAnswer:
         """An answer, which counts the frames that came here, not those that went out."""
-        answer = LiveAnswer.model_validate_json(message)
+        with reading():
+            answer = LiveAnswer.model_validate_json(message)
         while self._received <= answer.seq:
             seq = self._out.popleft()
             self._received += 1

@@ -77,5 +77,5 @@ def known(query: QueryT, kind: type[QueryT]) -> QueryT:
     """
     for name in query.keys() - kind.__annotations__.keys():
         options = ", ".join(sorted(kind.__annotations__))
-        raise TypeError(f"there is no option {name!r}, only {options}")
+        raise TypeError(f"unknown option {name!r}: use {options}")
     return query

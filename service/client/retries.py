@@ -34,4 +34,4 @@ class Retries:
 
 
 class Unreachable(ServiceError):
-    """Nobody answers at the URL, or the connection broke."""
+    """No GiMeFive service answers at the URL, or the connection broke."""

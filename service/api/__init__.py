@@ -1,1 +1,1 @@
-"""HTTP: routes, wire models, problems. Everything below knows nothing of it."""
+"""HTTP: routes and middleware. Nothing below knows of it."""

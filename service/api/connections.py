@@ -1,7 +1,7 @@
-"""Connections as uvicorn has them, and what clients do there that it does not reckon with.
+"""uvicorn's connections, hardened against what it does not expect of clients.
 
-Who sends no head, or reads no answer, is let go. Who asks for a protocol that nobody here speaks is
-answered in HTTP/1.1.
+A client that sends no request head, or reads no answer, is disconnected. One that offers to upgrade
+to an unsupported protocol is answered in HTTP/1.1.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ MOST_HEAD = 2**16
 """Largest request head, in bytes; httptools has no limit of its own."""
 
 FIRST_REQUEST_GRACE = 1.0
-"""Seconds a connected client still has for its first request once the service is stopping."""
+"""Seconds that a connected client has for its first request while the service stops."""
 
 
 class StallWatch:
-    """Calls `stalled` when a client has read nothing of what is due to it for `seconds`."""
+    """Calls `stalled` when a client has read nothing of its answer for `seconds`."""
 
     def __init__(
         self, seconds: float, left: Callable[[], int], stalled: Callable[[], None]
@@ -106,9 +106,9 @@ class _TimeoutWebSocket(_DropsStalledReaders, WebSocketsSansIOProtocol):
 
 
 class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
-    """HTTP without clients that keep it waiting longer than `seconds`.
+    """HTTP that disconnects clients which keep it waiting longer than `seconds`.
 
-    Who does not send a request's head is dropped, and so is who does not read an answer.
+    That is for a request's head, or with an unread answer.
     """
 
     _waiting: asyncio.TimerHandle | None = None
@@ -158,7 +158,7 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
         return self.cycle.scope["state"]
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, with a problem as everything is refused."""
+        """Refuse what is not HTTP, with a problem document like everything else."""
         request_id = secrets.token_hex(8)
         refusal = problems.refusal(BadInput(f"{msg} Send HTTP/1.1."), request_id)
         headers = [
@@ -178,7 +178,7 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
         raise cast("HttpParserUpgrade", sys.exception())
 
     def _passes_over_upgrade(self) -> bool:
-        """Whether the client offers a protocol that nobody here speaks (RFC 9110, section 7.8)."""
+        """Whether the client offers an unsupported protocol (RFC 9110, section 7.8)."""
         offers = self.parser.get_method() != b"CONNECT" and self.parser.should_upgrade()
         return offers and not self._should_upgrade()
 
@@ -195,7 +195,7 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
         self.data_received(line + head + b"\r\n" + rest)
 
     def shutdown(self) -> None:
-        """Close when nothing is worked on; whose first request may be on its way gets a moment."""
+        """Close once idle; a client whose first request may be on its way gets a moment."""
         if self.cycle is None:
             self.loop.call_later(FIRST_REQUEST_GRACE, super().shutdown)
         else:
@@ -223,7 +223,7 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
 
 
 def http_protocol(patience: float) -> type[HttpToolsProtocol]:
-    """HTTP with so many seconds' patience."""
+    """HTTP that waits so many seconds for its clients."""
 
     class Limited(_TimeoutHttp):
         seconds = patience
@@ -241,7 +241,7 @@ def websocket_protocol(patience: float) -> type[WebSocketsSansIOProtocol]:
 
 
 def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Bytes that a client has yet to take: those in the kernel count, where it tells."""
+    """Bytes that the client has not received yet, including the kernel's where it tells."""
     held = transport.get_write_buffer_size()
     try:
         number: int = transport.get_extra_info("socket").fileno()

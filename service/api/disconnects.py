@@ -1,4 +1,4 @@
-"""Ending the work for clients that have gone."""
+"""Cancels the work for clients that have disconnected."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class CancelOnDisconnect:
-    """Pure ASGI middleware: cancels a handler whose client goes before the answer is complete.
+    """Pure ASGI middleware: cancels a handler if its client disconnects before the answer ends.
 
     FastAPI does not; what waits in a queue would be computed for nobody.
     """

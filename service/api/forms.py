@@ -1,4 +1,4 @@
-"""Forms, read part by part: a file goes where it is wanted, and nothing else is kept."""
+"""Multipart forms, parsed as they arrive: files go to their sinks, nothing else is kept."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
@@ -45,7 +45,7 @@ def content_type(request: Request) -> str:
 
 
 def body_size(request: Request, max_bytes: int) -> int:
-    """Bytes of the body as far as it says, else `max_bytes`.
+    """The announced size of the body, else `max_bytes`.
 
     Raises:
         TooLarge: more than that.
@@ -93,7 +93,7 @@ def too_large(what: str, max_bytes: int) -> TooLarge:
 
 
 MOST_OTHERS = 100
-"""Parts of a form that nobody asked for; each costs time, however small it is."""
+"""Most unexpected parts in a form; each costs time, however small it is."""
 
 
 class Form:

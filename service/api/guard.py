@@ -1,4 +1,4 @@
-"""What stands before every route: keys, origins, rates, safe headers, patience with slow bodies."""
+"""Before every route: keys, origins, rates, security headers, time limits for slow bodies."""
 
 import asyncio
 import time
@@ -17,7 +17,7 @@ from service.settings import Settings
 log = structlog.get_logger(__name__)
 
 OPEN = frozenset({"/", "/docs", "/livez", "/openapi.json", "/readyz", "/startupz"})
-"""Paths that need no key: the probes, and the pages, which ask for the key themselves."""
+"""Paths without a key: the probes, and the pages, which ask for the key themselves."""
 PAGE_FILES = ("/web/", "/docs/")
 LIVE = "/live"
 SAFE_HEADERS = [
@@ -26,18 +26,18 @@ SAFE_HEADERS = [
     (b"x-frame-options", b"DENY"),
 ]
 LEAST_RATE = 16 * 1024
-"""Bytes a second that a body must bring on average, once its grace is used up."""
+"""Bytes per second that a body has to bring on average, once its grace is used up."""
 MOST_CREDIT = 3
 """Times its grace that a body may pause for, however fast it came before."""
 
 
 def open_paths(settings: Settings) -> frozenset[str]:
-    """Those that need no key, whatever a file of keys says."""
+    """Paths that never need a key."""
     return OPEN | {"/metrics"} if settings.metrics_open else OPEN
 
 
 class Guard:
-    """Pure ASGI middleware; without keys nobody is asked for one."""
+    """Pure ASGI middleware; without a file of keys no key is needed."""
 
     def __init__(self, app: ASGIApp, settings: Settings, keys: Keys | None) -> None:
         self._app = app
@@ -83,7 +83,7 @@ class Guard:
         await engine.take_token(name)
 
     def _check_origin(self, headers: Headers) -> None:
-        """Browsers let any page open a WebSocket, and leave it to the server whose it may be."""
+        """Browsers let any page open a WebSocket: the server has to check whose it is."""
         origin = headers.get("origin")
         if origin is None or origin in self._origins or "*" in self._origins:
             return
@@ -95,7 +95,7 @@ class Guard:
 
 
 class _Headers:
-    """Adds what every response carries."""
+    """Adds the headers that every response has."""
 
     def __init__(self, engine: Engine, send: Send) -> None:
         self._engine = engine
@@ -113,7 +113,7 @@ class _Headers:
 
 
 class SlowBodyGuard:
-    """Receives a body as long as it comes fast enough; only waiting for the client counts."""
+    """Receives a body as long as it comes fast enough; only time spent waiting for it counts."""
 
     def __init__(
         self, receive: Receive, grace: float, clock: Callable[[], float] = time.monotonic

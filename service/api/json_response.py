@@ -1,4 +1,4 @@
-"""JSON as every route answers it."""
+"""The JSON response of every route."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, timings, metrics, log line, and the last net for errors."""
+"""Around every request: its id, timings, metrics, log line, and a last resort for errors."""
 
 import re
 import secrets
@@ -16,22 +16,22 @@ log = structlog.get_logger(__name__)
 
 SANE_ID = re.compile(rb"[\w.:/+=-]{1,128}")
 QUIET = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
-"""Routes whose requests are logged at debug level only: machines ask them all the time."""
+"""Routes that machines poll: their requests are logged at debug level only."""
 
 
 NOTHING = Timings()
 
 
 class Observe:
-    """Pure ASGI middleware: it neither buffers nor hides that a client has gone."""
+    """Pure ASGI middleware: it neither buffers nor hides a disconnect."""
 
     def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
         """Surround `app`.
 
         Args:
             app: what answers.
-            paths: of its routes, by which requests are counted that are refused before they
-                reach one.
+            paths: of its routes; requests that are refused before they reach one are counted by
+                these.
         """
         self._app = app
         self._paths = paths
@@ -138,7 +138,7 @@ class _Opened:
 
 
 def headers(request_id: str, spent: Timings) -> list[tuple[bytes, bytes]]:
-    """What every response carries: its id, and where the time went."""
+    """Headers of every response: its id, and where the time went."""
     timing = (
         f"decode;dur={spent.decode * 1000:.2f}, detect;dur={spent.detect * 1000:.2f}, "
         f"queue;dur={spent.queue * 1000:.2f}, inference;dur={spent.inference * 1000:.2f}"

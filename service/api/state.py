@@ -1,4 +1,4 @@
-"""What every request can reach: typed lifespan state, no globals."""
+"""Typed lifespan state, which every request can reach: no globals."""
 
 from typing import Annotated, Any, Protocol, TypedDict
 

@@ -1,4 +1,4 @@
-"""Answers that are sent while they are made."""
+"""Answers that are sent while they are computed."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 
 class HeldStream(StreamingResponse):
-    """A streamed answer with what it needs, which is let go however the answer ends."""
+    """A streamed answer and the resources it needs, released however it ends."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What follows a request from its first byte to its last, where traces are wanted."""
+"""Traces each request from its first byte to its last, if traces are on."""
 
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from service.traces import Traces
 
 SWITCHING = 101
-"""What a WebSocket is answered with."""
+"""Status of an accepted WebSocket."""
 ANSWERS = ("http.response.start", "websocket.accept", "websocket.http.response.start")
-"""Messages that an answer begins with; the last refuses a WebSocket."""
+"""First messages of an answer; the last one refuses a WebSocket."""
 
 
 class TraceRequests:

@@ -1,4 +1,4 @@
-"""Videos taken in and given out, by files that no crash leaves behind; never more than allowed."""
+"""Videos received and sent through files that no crash leaves behind, up to a size limit."""
 
 import asyncio
 import tempfile
@@ -17,7 +17,7 @@ _PIECE = 2**20
 """Bytes that are written at a time, in a thread."""
 
 _OTHERS = ("application/mp4", "application/octet-stream")
-"""What videos may be called, too (RFC 4337)."""
+"""Other content types for videos (RFC 4337)."""
 
 OPENAPI = forms.request_body(
     "A video as the raw body, or in the field `file` of a form.",
@@ -33,7 +33,7 @@ OPENAPI = forms.request_body(
 
 @asynccontextmanager
 async def temporary(folder: Path | None) -> AsyncIterator[BinaryIO]:
-    """A file without a name, which is gone once it is closed, or the process ends.
+    """A file without a name, which is gone once it is closed or the process ends.
 
     Raises:
         Overloaded: none can be made there.
@@ -113,7 +113,7 @@ async def _gathered(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 def _close(file: BinaryIO) -> None:
-    """Give a large file's place back, which takes a disk a while."""
+    """Close a large file, which takes a while: its space is freed."""
     with suppress(OSError):  # a full disk was told of already, and this file is thrown away
         file.close()
 

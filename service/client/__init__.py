@@ -1,7 +1,7 @@
 """A typed client of a running service: `Client`, and `AsyncClient` for asyncio.
 
-What goes wrong is raised as the errors of `service.errors`, as if the service ran in process, with
-its request id as a note; `Unreachable` if nobody answers.
+Failures raise the errors of `service.errors`, as if the service ran in this process, with the
+request id as a note, or `Unreachable` if no service answers.
 """
 
 from service.client.answers import DrawnVideo, ExplainedPicture

@@ -1,4 +1,4 @@
-"""What a client answers beyond the API's own models."""
+"""The client's results that are not models of the API."""
 
 import json
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from service.contract import lines
 
 @dataclass(frozen=True, slots=True)
 class ExplainedPicture:
-    """A drawn explanation.
+    """An explanation as a picture.
 
     Attributes:
         png: the picture.
-        emotion: what the face shows.
-        confidence: the score of that.
+        emotion: the predicted one.
+        confidence: its score.
         target: the emotion that is explained.
         map_max: the map's maximum before normalising.
-        empty: whether nothing speaks for the target.
+        empty: whether there is no evidence for the target.
     """
 
     png: bytes
@@ -33,10 +33,11 @@ class ExplainedPicture:
 
 @dataclass(frozen=True, slots=True)
 class DrawnVideo:
-    """What is said of a video that was drawn on.
+    """What the service says about an annotated video.
 
     Attributes:
-        failed_frames: those that show nothing, since the model could not answer for them.
+        failed_frames: how many frames have no annotations, damaged ones and those that the model
+            failed on.
     """
 
     failed_frames: int
@@ -46,8 +47,8 @@ def video_line(line: str) -> lines.VideoLine:
     """One line of a video's answer.
 
     Raises:
-        ServiceError: the line says that the work broke off.
-        Unreachable: it is no such line.
+        ServiceError: the line says why the answer ends early.
+        Unreachable: it is not such a line.
     """
     with reading():
         content = json.loads(line)
@@ -58,10 +59,10 @@ def video_line(line: str) -> lines.VideoLine:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Read what has been answered with success.
+    """Within this, a successful answer is parsed.
 
     Raises:
-        Unreachable: whoever answered is no such service.
+        Unreachable: it cannot be parsed: it does not come from the service.
     """
     try:
         yield

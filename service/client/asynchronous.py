@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """A running service; as `Client`, but its methods are awaited."""
+    """A client of a running service for asyncio; otherwise like `Client`."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class AsyncClient:
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Connect when first asked; the arguments are those of `Client`."""
+        """Connect on the first request; the arguments are those of `Client`."""
         headers = {"X-API-Key": key} if key else {}
         self._http = httpx.AsyncClient(
             base_url=calls.checked(url), headers=headers, transport=transport
@@ -120,14 +120,14 @@ class AsyncClient:
     async def live(
         self, frames: AsyncIterable[bytes], **query: Unpack[LiveQuery]
     ) -> AsyncGenerator[LiveAnswer]:
-        """What a camera shows, as fast as it can be told; `query` as for WebSocket /live.
+        """Classify a camera's frames live; `query` as for WebSocket /live.
 
-        A frame that waits to be sent is passed over when the next one comes. It ends once `frames`
-        has ended and the last of them is answered. This client alone has it: the camera goes on
-        while its answers are read.
+        A frame that waits to be sent is dropped when the next one comes. The stream ends once
+        `frames` has ended and the last of them is answered. The blocking client has no such method,
+        since frames come and answers go at the same time.
 
         Args:
-            frames: encoded pictures; read as fast as they come.
+            frames: encoded pictures, consumed as fast as they come.
             query: of the route.
         """
         url = self._http.base_url.join("live").copy_merge_params(

@@ -1,4 +1,4 @@
-"""What is sent and how answers are read, without sending anything: shared by both clients."""
+"""Requests and how to read their answers, without any I/O: shared by both clients."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,16 +35,16 @@ READ_TIMEOUT = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """A request that can be sent any number of times.
+    """A request that can be sent repeatedly.
 
     Attributes:
         path: on the service.
-        query: what is None is left out.
+        query: None values are left out.
         source: the body; None if there are `frames`.
-        parse: makes the answer of a response that succeeded.
-        accept: what the answer should be.
-        frames: pictures for a form.
-        lasting: whether it takes as long as it takes, with pauses of any length, as a video does.
+        parse: turns a successful response into the result.
+        accept: the media type to ask for.
+        frames: pictures to send as a form.
+        lasting: whether it has no time limit, and may pause at any length, as a video does.
     """
 
     path: str
@@ -56,19 +56,19 @@ class Call(Generic[T]):
     lasting: bool = False
 
     def read(self, response: httpx.Response) -> T:
-        """The answer of a response that succeeded.
+        """The result of a successful response.
 
         Raises:
-            Unreachable: it is somebody else's.
+            Unreachable: it does not come from the service.
         """
         with reading():
             return self.parse(response)
 
     def arguments(self, deadline: float | None) -> dict[str, object]:
-        """What httpx is to send, the body of a single file excepted.
+        """Arguments for httpx, without the body if it is a single file.
 
         Args:
-            deadline: seconds after which the service is to give it up, unless it is lasting.
+            deadline: time limit for the service, in seconds; not used if `lasting`.
         """
         headers = {"Accept": self.accept}
         timeout = httpx.Timeout(READ_TIMEOUT + (deadline or 0), connect=10.0)
@@ -95,10 +95,10 @@ class Call(Generic[T]):
 
 
 def checked_deadline(seconds: float | None) -> float | None:
-    """How long the service may take.
+    """The deadline.
 
     Raises:
-        BadParameter: that cannot be.
+        BadParameter: it is not a positive number.
     """
     if seconds is not None and not 0 < seconds < inf:
         raise BadParameter(f"the deadline has to be a positive number of seconds, not {seconds}")
@@ -109,7 +109,7 @@ def checked(url: str) -> str:
     """The URL of a service.
 
     Raises:
-        BadParameter: it is none.
+        BadParameter: it is not one.
     """
     if not url.startswith(("http://", "https://")):
         raise BadParameter(f"{url!r} is not a URL: use http://{url or 'localhost:8000'}")
@@ -144,18 +144,18 @@ def explain_numbers(image: Source, query: NumbersQuery) -> Call[ExplainResponse]
 
 
 def video(source: Source, query: VideoQuery) -> Call[httpx.Response]:
-    """POST /classify/video, as lines of JSON, which tell what it broke off with."""
+    """POST /classify/video, as lines of JSON, which say why an answer ends early."""
     query = known(query, VideoQuery)
     return Call("classify/video", query, source, _itself, "application/x-ndjson", lasting=True)
 
 
 def explain_video(source: Source, query: DrawnVideoQuery) -> Call[DrawnVideo]:
-    """POST /explain/video; nothing comes while it is drawn, however long that takes."""
+    """POST /explain/video; nothing arrives until the whole video is annotated."""
     return Call("explain/video", known(query, DrawnVideoQuery), source, _drawn, lasting=True)
 
 
 def failure(response: httpx.Response) -> ServiceError:
-    """What a response that was read and did not succeed tells of."""
+    """The error in an unsuccessful response, whose body has been read."""
     try:
         problem = json.loads(response.content)
     except ValueError:
@@ -176,7 +176,7 @@ def plain(query: Mapping[str, object]) -> dict[str, str]:
 
 
 def unreachable(error: Exception, url: httpx.URL) -> Unreachable:
-    """What a failure of the way to the service means."""
+    """The error for a failed connection."""
     return Unreachable(f"no answer from {url}: {str(error) or type(error).__name__}")
 
 

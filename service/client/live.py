@@ -1,4 +1,4 @@
-"""A camera's stream: frames out, answers in; of the frames that wait, the newest goes first."""
+"""A camera's stream: frames out, answers in; only the newest waiting frame is sent."""
 
 import asyncio
 from collections import deque
@@ -16,7 +16,7 @@ from service.contract.schemas import LiveAnswer
 from service.mailbox import Mailbox
 
 AHEAD = 2
-"""Frames that are out at a time: one that is looked at, and the next, which is there by then."""
+"""Frames in flight: one that is being processed, and the next."""
 
 CLOSED: dict[int, Callable[[str], errors.ServiceError]] = {
     1008: errors.BadParameter,
@@ -24,11 +24,11 @@ CLOSED: dict[int, Callable[[str], errors.ServiceError]] = {
     1012: errors.NotReady,
     1013: lambda reason: errors.Overloaded(reason, 10.0),
 }
-"""What the service means by closing with a code; `ServiceError` by any other."""
+"""The error for each code the service closes with; `ServiceError` for any other."""
 
 
 async def opened(url: httpx.URL, key: str | None) -> ClientConnection:
-    """A stream that is open.
+    """An open stream.
 
     Raises:
         ServiceError: the service refuses it, or cannot be reached.
@@ -61,7 +61,7 @@ class Stream:
         self._fault: Exception | None = None
 
     async def answers(self, frames: AsyncIterable[bytes]) -> AsyncGenerator[LiveAnswer]:
-        """What the frames show, until they end and the last one is answered.
+        """The answers to the frames, until those end and the last one is answered.
 
         Raises:
             ServiceError: the service ends the stream.
@@ -117,7 +117,7 @@ class Stream:
             await self._end(error)
 
     def _read(self, message: str | bytes) -> LiveAnswer:
-        """An answer, which counts the frames that came here, not those that went out."""
+        """An answer, renumbered to count the frames given here, not only those sent."""
         with reading():
             answer = LiveAnswer.model_validate_json(message)
         while self._received <= answer.seq:
@@ -130,7 +130,7 @@ class Stream:
 
 
 def ended(closed: ConnectionClosed) -> errors.ServiceError:
-    """What it means that the service closed the stream."""
+    """The error for a stream that the service closed."""
     if closed.rcvd is None:
         return Unreachable(f"the stream broke: {closed}")
     reason = closed.rcvd.reason or f"the stream was closed with code {closed.rcvd.code}"

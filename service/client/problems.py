@@ -1,4 +1,4 @@
-"""The errors that problem documents tell of."""
+"""Problem documents as errors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ _BY_TYPE = {f"urn:gimefive:{kind.slug}": error for error, kind in TABLE.items()}
 
 
 def raised(problem: Mapping[str, Any], retry_after: float = 1.0) -> errors.ServiceError:
-    """The error that a problem document tells of, with its request id as a note."""
+    """The error in a problem document, with its request id as a note."""
     detail = str(problem.get("detail") or problem.get("title") or "the service failed")
     kind = _BY_TYPE.get(str(problem.get("type")), errors.ServiceError)
     error = kind(detail, retry_after) if issubclass(kind, errors.RetryLater) else kind(detail)

@@ -1,4 +1,4 @@
-"""What may be asked for beside a picture, a video or a camera, under the service's own names."""
+"""The query parameters of each route, under the service's own names."""
 
 from collections.abc import Mapping
 from typing import Literal, TypedDict, TypeVar
@@ -70,10 +70,10 @@ QueryT = TypeVar("QueryT", bound=Mapping[str, object])
 
 
 def known(query: QueryT, kind: type[QueryT]) -> QueryT:
-    """The query, all of whose options are those of its kind.
+    """The query, checked.
 
     Raises:
-        TypeError: another is among them, which the service would pass over in silence.
+        TypeError: it has an option that its route does not have.
     """
     for name in query.keys() - kind.__annotations__.keys():
         options = ", ".join(sorted(kind.__annotations__))

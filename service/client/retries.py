@@ -1,4 +1,4 @@
-"""When to try again: a decision without clock or network."""
+"""When to retry: a decision without clock or network."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ from service.errors import RetryLater, ServiceError
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How patient a client is.
+    """When and how often to retry.
 
     Attributes:
-        attempts: most of them in all.
-        refusals: most of them where the service answers with Retry-After; as many if None.
-        longest: most seconds to wait before one; who should wait longer gets the error.
-        first: seconds to wait if nobody answered; doubled each time.
+        attempts: how many at most.
+        refusals: how many at most if the service answers with Retry-After; `attempts` if None.
+        longest: longest pause, in seconds; a longer Retry-After raises the error at once.
+        first: pause after a failed connection, in seconds; doubled each time.
     """
 
     attempts: int = 5
@@ -22,7 +22,7 @@ class Retries:
     first: float = 0.25
 
     def pause(self, error: ServiceError, attempt: int) -> float | None:
-        """Seconds to wait after the `attempt`-th failure, from 1; None to give up."""
+        """Seconds to wait after failed attempt number `attempt`, from 1; None to give up."""
         if isinstance(error, RetryLater):
             most = self.attempts if self.refusals is None else self.refusals
             if attempt >= most or error.retry_after > self.longest:

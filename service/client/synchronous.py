@@ -1,4 +1,4 @@
-"""The client for programs without asyncio."""
+"""The blocking client."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,10 +23,10 @@ T = TypeVar("T")
 
 
 class Client:
-    """A running service.
+    """A client of a running service.
 
-    Every method raises `ServiceError`: the error that the service had, or `Unreachable`. Where the
-    service says when to come again, it is asked again then, as `retries` allows.
+    Every method raises `ServiceError`: the service's error, or `Unreachable`. If the service says
+    when to retry, the client does, as `retries` allows.
     """
 
     def __init__(
@@ -39,16 +39,16 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Connect when first asked.
+        """Connect on the first request.
 
         Args:
             url: of the service.
-            key: an API key, if the service wants one.
-            deadline: seconds after which the service gives a picture or a batch up, each try for
-                itself; as the service says if None. Videos take as long as they take.
-            retries: how patient to be.
-            transport: httpx's own if None.
-            sleep: how pauses are spent.
+            key: an API key, if the service needs one.
+            deadline: time limit for a picture or a batch, in seconds, for each attempt; None for
+                the service's own. Videos have none.
+            retries: when and how often to retry.
+            transport: httpx's default if None.
+            sleep: called to pause between attempts.
         """
         headers = {"X-API-Key": key} if key else {}
         self._http = httpx.Client(base_url=calls.checked(url), headers=headers, transport=transport)
@@ -69,7 +69,7 @@ class Client:
     def classify(
         self, image: Source, *, faces: FaceMode = "detect", threshold: float | None = None
     ) -> ClassifyResponse:
-        """The faces of a picture, the largest first."""
+        """Classify the faces in a picture, the largest first."""
         return self._ask(calls.classify(image, faces, threshold))
 
     def frames(
@@ -80,28 +80,28 @@ class Client:
         threshold: float | None = None,
         track: bool = False,
     ) -> FramesResponse:
-        """The faces of a batch of frames, in order; a bad one fails alone."""
+        """Classify the faces in a batch of frames, in order; a bad frame fails alone."""
         return self._ask(calls.frames(images, faces, threshold, track))
 
     def explain(self, image: Source, **query: Unpack[ExplainQuery]) -> ExplainedPicture:
-        """Why a face got its score, drawn; `query` as for POST /explain."""
+        """Explain a face's score as a picture; `query` as for POST /explain."""
         return self._ask(calls.explain(image, query))
 
     def explain_numbers(self, image: Source, **query: Unpack[NumbersQuery]) -> ExplainResponse:
-        """Why a face got its score, as numbers; `query` as for POST /explain."""
+        """Explain a face's score as numbers; `query` as for POST /explain."""
         return self._ask(calls.explain_numbers(image, query))
 
     def video(self, source: Source, **query: Unpack[VideoQuery]) -> Iterator[VideoLine]:
-        """What a video shows, while it is looked at; `query` as for POST /classify/video.
+        """Classify a video and stream the results; `query` as for POST /classify/video.
 
-        First a `VideoHead`, then a `VideoFrame` each, last the `VideoSummary`.
+        First a `VideoHead`, then a `VideoFrame` per sampled frame, last the `VideoSummary`.
         """
         with self._stream(calls.video(source, query)) as response:
             for line in response.iter_lines():
                 yield video_line(line)
 
     def video_csv(self, source: Source, output: Path, **query: Unpack[VideoQuery]) -> None:
-        """What a video shows, as CSV; the file is there when all of it is."""
+        """Classify a video into a CSV file, which exists only once it is complete."""
         with atomic_write(output) as file:
             table = Table(file)
             for line in self.video(source, **query):
@@ -110,7 +110,7 @@ class Client:
     def explain_video(
         self, source: Source, output: Path, **query: Unpack[DrawnVideoQuery]
     ) -> DrawnVideo:
-        """The annotated video as MP4; the file is there when all of it is."""
+        """Annotate a video; the MP4 exists only once it is complete."""
         return self._save(calls.explain_video(source, query), output)
 
     def _ask(self, call: Call[T]) -> T:
@@ -126,7 +126,7 @@ class Client:
 
     @contextmanager
     def _stream(self, call: Call[T]) -> Iterator[httpx.Response]:
-        """A response that has succeeded, to be read; tried again as long as that may help."""
+        """A successful response, yet to be read; retries as `retries` allows."""
         response = self._opened(call)
         try:
             yield response

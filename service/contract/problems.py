@@ -1,4 +1,4 @@
-"""Problems (RFC 9457): what they hold, and THE table from error to status."""
+"""Problem documents (RFC 9457), and THE table from error to status."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from service import errors
 
 @dataclass(frozen=True, slots=True)
 class ProblemKind:
-    """What is said of a kind of error.
+    """How a kind of error is reported.
 
     Attributes:
         status: the HTTP status.

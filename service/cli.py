@@ -1,6 +1,6 @@
 """The ``gimefive`` command.
 
-Each command imports what it needs itself: a server starts sooner without what asks one.
+Each command imports what it alone needs, so that a server starts sooner.
 """
 
 from pathlib import Path
@@ -13,7 +13,6 @@ from service.commands import options
 from service.commands.ending import ending, settings_with, stop
 from service.errors import ServiceError
 from service.explanation import View
-from service.records import FaceMode
 from service.store import ModelStore
 
 app = typer.Typer(
@@ -41,10 +40,10 @@ def main(
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="address to listen on")] = None,
-    port: Annotated[int | None, typer.Option(help="port to listen on")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     fronts: Annotated[
-        int | None, typer.Option(help="front processes; more than one to feed a GPU")
+        int | None, typer.Option(help="Front processes; several can feed one GPU.")
     ] = None,
     device: options.Device = None,
     precision: options.Precision = None,
@@ -64,7 +63,7 @@ def serve(
 
 @app.command()
 def verify() -> None:
-    """Check every file of the model store against its card."""
+    """Check every file in the model store against its checksum."""
     with ending():
         for path in ModelStore(settings_with().model_store).verify():
             typer.echo(f"sound: {path}")
@@ -72,15 +71,18 @@ def verify() -> None:
 
 @app.command()
 def classify(
-    paths: Annotated[list[Path], typer.Argument(help="images, and folders of images")],
-    faces: Annotated[FaceMode, typer.Option(help="whole: each image is one face")] = "detect",
-    as_json: Annotated[bool, typer.Option("--json", help="a JSON object a line")] = False,
+    paths: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
+    faces: options.Faces = "detect",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
     as_csv: Annotated[
         bool,
         typer.Option(
             "--csv",
-            help="filepath and six scores, a row a face, empty scores where there is none; with a "
-            "FILE.csv after it into that file; files that are listed there already are skipped",
+            help="Print CSV: filepath and six scores, one row per face, empty scores for an image "
+            "without a face. With a FILE.csv among the paths, append to that file and skip the "
+            "images that it lists already.",
         ),
     ] = False,
     url: options.Url = None,
@@ -88,11 +90,11 @@ def classify(
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Classify images; a table on a terminal. The exit status is 1 if one could not be read."""
+    """Classify the faces in images, and print a table. Exits with 1 if an image fails."""
     from service.commands import backends, pictures
 
     if as_json and as_csv:
-        raise typer.BadParameter("--json or --csv, not both")
+        raise typer.BadParameter("use --json or --csv, not both")
     with ending():
         backend = backends.chosen(url, key_file, device, precision)
         failed = pictures.run(backend, paths, faces, as_json=as_json, as_csv=as_csv)
@@ -101,22 +103,22 @@ def classify(
 
 @app.command()
 def explain(
-    image: Annotated[Path, typer.Argument(help="an image")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write")],
+    image: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The image.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG file to write.")],
     target: options.Target = None,
-    face: Annotated[int, typer.Option(help="0 is the largest")] = 0,
+    face: Annotated[int, typer.Option(min=0, help="Which face; 0 is the largest.")] = 0,
     method: options.MethodOption = "gradcam",
     layer: options.LayerOption = "conv5",
-    view: Annotated[View, typer.Option(help="what is drawn")] = "overlay",
+    view: Annotated[View, typer.Option(help="What to draw.")] = "overlay",
     alpha: options.Alpha = 0.4,
     colormap: options.ColormapOption = "jet",
-    faces: Annotated[FaceMode, typer.Option(help="whole: the image is one face")] = "detect",
+    faces: options.Faces = "detect",
     url: options.Url = None,
     key_file: options.KeyFile = None,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Draw why a face got its score."""
+    """Draw a heat map that explains the score of a face."""
     from service.commands import backends, pictures
 
     query = {
@@ -136,41 +138,43 @@ def explain(
 
 @app.command()
 def video(
-    videos: Annotated[list[Path], typer.Argument(help="a video; several, and folders of them")],
+    videos: Annotated[
+        list[Path], typer.Argument(exists=True, help="A video, or several, and folders of videos.")
+    ],
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="MP4 to write, drawn on; a folder for several"),
+        typer.Option("-o", "--output", help="Annotated MP4 to write; a folder for several videos."),
     ] = None,
     table: Annotated[
         Path | None,
-        typer.Option("--csv", help="CSV to write, a row a face; a folder for several"),
+        typer.Option("--csv", help="CSV to write, one row per face; a folder for several videos."),
     ] = None,
-    every: Annotated[int | None, typer.Option(help="look at every n-th frame")] = None,
-    fps: Annotated[float | None, typer.Option(help="look at so many frames a second")] = None,
-    start: Annotated[float, typer.Option(help="where to begin, in seconds")] = 0.0,
-    end: Annotated[float | None, typer.Option(help="where to stop, in seconds")] = None,
+    every: Annotated[int | None, typer.Option(min=1, help="Sample every n-th frame.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frames per second to sample.")] = None,
+    start: Annotated[float, typer.Option(min=0, help="Start time, in seconds.")] = 0.0,
+    end: Annotated[float | None, typer.Option(help="End time, in seconds.")] = None,
     target: options.Target = None,
     method: options.MethodOption = "gradcam",
     layer: options.LayerOption = "conv5",
     alpha: options.Alpha = 0.4,
     colormap: options.ColormapOption = "jet",
-    landmarks: Annotated[bool, typer.Option(help="mark the five points of each face")] = True,
-    faces: Annotated[FaceMode, typer.Option(help="whole: each frame is one face")] = "detect",
+    landmarks: Annotated[bool, typer.Option(help="Draw each face's five landmarks.")] = True,
+    faces: options.Faces = "detect",
     url: options.Url = None,
     key_file: options.KeyFile = None,
     device: options.Device = None,
     precision: options.Precision = None,
 ) -> None:
-    """Classify videos' faces, and draw what they show. Ctrl-C leaves no broken file.
+    """Classify the faces in videos, and annotate them. Ctrl-C leaves no partial file.
 
-    Of several, the outputs lie in folders, named like the videos; those that are there already
-    are not made again.
+    With several videos, the outputs go to folders and are named after the videos; run
+    again, it skips the videos whose outputs exist.
 
-    A service at --url tells what it saw or draws, not both: with -o and --csv
-    it is sent the file twice; with -o alone once, and who was seen is not told.
+    With --url, -o and --csv together upload each video twice, since a service either
+    classifies or annotates; with -o alone there is no summary of the people seen.
 
-    The exit status is 1 if the model could not answer for a frame, and if a video
-    breaks off; its CSV holds the frames before that then.
+    Exits with 1 if a video fails or is cut short, or the model fails on a frame. The CSV
+    of a video that is cut short has the frames before that.
     """
     from service.commands import backends
     from service.commands import video as command

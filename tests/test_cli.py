@@ -93,12 +93,15 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_answered(folder: Path) -> 
     assert len(out.splitlines()) == 2
     assert "missing.jpg" in err
     assert "notes.txt" in err
+    assert "missing.jpg: No such file or directory\n" in err
 
 
 def test_a_folder_without_pictures_is_said_so(folder: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")  # whoever reads that waits for ever
-    _, err = run("classify", str(folder), str(tmp_path), status=2)
-    assert "has no file that ends with .bmp" in err
+    table = tmp_path / "out.csv"
+    _, err = run("classify", str(folder), str(tmp_path), "--csv", str(table), status=2)
+    assert not table.exists()
+    assert "has no .bmp" in err
     assert tmp_path.name in err
 
 
@@ -106,14 +109,25 @@ def test_a_folder_without_pictures_is_said_so(folder: Path, tmp_path: Path) -> N
     ("arguments", "told"),
     [
         (("classify", "a.jpg", "--json", "--csv"), "not both"),
-        (("classify", "a.jpg", "--url", "http://x", "--device", "cpu"), "of a model here"),
-        (("explain", "a.jpg", "-o", "why.jpg"), "name end with .png"),
+        (("classify", "a.jpg", "--url", "http://x", "--device", "cpu"), "for a model here"),
+        (("explain", "b.jpg", "-o", "why.png"), "does not exist"),
+        (("explain", "a.jpg", "-o", "why.jpg"), "end with .png"),
         (("explain", "a.jpg", "-o", "nowhere/why.png"), "no such folder"),
-        (("explain", "why.png", "-o", "why.png"), "a file of its own"),
-        (("video", "a.mp4", "-o", "drawn.avi"), "name end with .mp4"),
+        (("explain", "why.png", "-o", "why.png"), "another file"),
+        (("explain", "a.jpg", "-o", "out.png", "--alpha", "2"), "Invalid value for '--alpha'"),
+        (("video", "b.mp4"), "does not exist"),
+        (("video", "a.mp4", "-o", "drawn.avi"), "end with .mp4"),
+        (("video", "a.mp4", "--fps", "2", "--every", "3"), "not both"),
+        (("video", "a.mp4", "--start", "2", "--end", "1"), "after start"),
     ],
 )
-def test_what_contradicts_itself_is_refused(arguments: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_is_refused_before_a_model_starts(
+    arguments: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("service.commands.backends.Engine", None)
+    for name in ("a.jpg", "why.png", "a.mp4"):
+        Path(name).touch()
     _, err = run(*arguments, status=2)
     assert told in " ".join(err.replace("│", " ").split())
 
@@ -135,7 +149,7 @@ def test_a_setting_that_is_wrong_is_told_as_the_environment_has_it(
     monkeypatch.setenv("GIMEFIVE_QUEUE_ITEMS", "many")
     assert run("verify", status=2)[1].startswith("gimefive: GIMEFIVE_QUEUE_ITEMS: ")
     monkeypatch.setenv("GIMEFIVE_WORKRS", "2")
-    assert "perhaps GIMEFIVE_WORKERS;" in run("verify", status=2)[1]
+    assert "did you mean GIMEFIVE_WORKERS?" in run("verify", status=2)[1]
 
 
 def test_the_version_is_the_packages() -> None:
@@ -172,7 +186,7 @@ def test_a_picture_without_a_face_has_a_row_without_scores(tmp_path: Path) -> No
     run("classify", str(wall), "--csv", str(table))
     assert table.read_text() == f"filepath,{','.join(EMOTIONS)}\n{wall},,,,,,\n"
     _, err = run("classify", str(wall), "--csv", str(table), "--url", "http://127.0.0.1:9")
-    assert err == "1 of 1 were answered before\n", "nobody was asked again"
+    assert err == "1 of 1 done before\n", "nobody was asked again"
 
 
 def test_a_file_that_holds_something_else_is_left_alone(folder: Path, tmp_path: Path) -> None:
@@ -193,7 +207,7 @@ def test_what_is_passed_over_in_a_folder_is_said(folder: Path, tmp_path: Path) -
     for name in ("a.HEIC", "b.heic", ".hidden", "README"):
         (tmp_path / name).write_bytes(b"")
     _, err = run("classify", "--csv", str(tmp_path))
-    assert "passed over: 2 .heic, 1 .txt, 1 without an ending\n" in err.replace(
+    assert "skipped: 2 .heic, 1 .txt, 1 without an ending\n" in err.replace(
         "1 without an ending, 1 .txt", "1 .txt, 1 without an ending"
     )
     for picture in tmp_path.rglob("*.[jJ]*"):
@@ -209,7 +223,7 @@ def test_a_picture_that_is_listed_is_passed_over_however_it_is_named(
     table = tmp_path / "out.csv"
     run("classify", f"../{folder.name}", "--csv", str(table))
     _, err = run("classify", str(folder), "--csv", str(table))
-    assert "2 of 2 were answered before" in err
+    assert "2 of 2 done before" in err
     assert len(table.read_text().splitlines()) == 3
 
 
@@ -242,7 +256,7 @@ def test_who_has_read_enough_ends_it_quietly(folder: Path) -> None:
         assert running.stdout is not None
         assert running.stderr is not None
         running.stdout.close()
-        assert running.stderr.read() == b"passed over: 4 .txt\n"
+        assert running.stderr.read() == b"skipped: 4 .txt\n"
         assert running.wait(60) == 0
 
 
@@ -266,7 +280,7 @@ def test_a_video_is_never_written_over(
     film = videos.encode(videos.counting(2), "mp4")
     Path("in.mp4").write_bytes(film)
     _, err = run("video", "in.mp4", *outputs, status=2)
-    assert "a file of its own" in err
+    assert "name a" in err
     assert Path("in.mp4").read_bytes() == film
 
 
@@ -290,7 +304,7 @@ def test_a_video_that_breaks_off_leaves_its_rows_and_says_why(tmp_path: Path) ->
     files = ("-o", str(movie), "--csv", str(table), "--faces", "whole")
     _, err = run("video", str(film), *files, status=1)
     assert "breaks off" in err
-    assert "out.csv holds" in err
+    assert "out.csv has the rows" in err
     assert 5 < len(table.read_text().splitlines()) < 25
     assert {path.name for path in tmp_path.iterdir()} == {"film.mkv", "out.csv"}
 
@@ -326,7 +340,7 @@ def test_videos_of_a_folder_have_outputs_in_folders_and_are_looked_at_once(tmp_p
     (films / "zero.mov").unlink()
     (tables / "deep" / "b.csv").unlink()
     out, err = run("video", str(films), *arguments)
-    assert "1 of 2 were looked at before" in err
+    assert "1 of 2 done before" in err
     assert "a.mp4" not in out
     assert len((tables / "deep" / "b.csv").read_text().splitlines()) == 4
 
@@ -337,19 +351,19 @@ def test_what_was_made_in_the_folder_itself_is_not_looked_at(tmp_path: Path) -> 
     arguments = (str(tmp_path), str(tmp_path / "a.mp4"), "-o", str(tmp_path / "drawn"))
     out, err = run("video", *arguments, "--faces", "whole")
     assert out.count("faces in") == 1
-    assert "passed over: 1 .mpg" in err
+    assert "skipped: 1 .mpg" in err
     _, err = run("video", *arguments, "--faces", "whole")
-    assert "1 of 1 were looked at before" in err
+    assert "1 of 1 done before" in err
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("a.mp4", "a.mov", "--csv", "tables"), "a.mp4 needs that name"),
-        ((".", "-o", "."), "needs that name"),
+        (("a.mp4", "a.mov", "--csv", "tables"), "would overwrite what a.mp4 needs"),
+        ((".", "-o", "."), "would overwrite what"),
         ((".", "--csv", "all.csv"), "name a folder"),
         (("a.mp4", "a.mov", "-o", "notes"), "name a folder"),
-        (("empty",), "empty has no file that ends"),
+        (("empty",), "empty has no .avi"),
     ],
 )
 def test_what_several_videos_give_is_never_lost(

@@ -108,7 +108,7 @@ async def test_a_table_stays_that_the_next_run_would_not_make_any_better(
         assert f"{job.source}: {slug}!" in said
         assert job.table is not None
         assert job.table.exists() is kept
-        assert (f"{job.table} holds the rows" in said) is kept
+        assert (f"{job.table} has the rows" in said) is kept
         if kept:
             assert len(job.table.read_text().splitlines()) == 2
 
@@ -188,6 +188,56 @@ async def test_answers_come_in_the_order_of_the_files_and_problems_beside_them(
     assert ["problem" in line for line in lines] == [path in {missing, broken} for path in order]
     said = words(console).splitlines()
     assert [line.partition(":")[0] for line in said] == [str(missing), str(broken)]
+
+
+def classified(version: str) -> str:
+    """What a service says of a picture."""
+    model = {"name": "gimefive", "version": version, "precision": "int8"}
+    return json.dumps({"model": model, "image": {"width": 9, "height": 9}, "faces": [FACE]})
+
+
+async def into(table: Path, version: str, *files: Path, faces: FaceMode = "whole") -> int:
+    """Have a service with this version of the model write the files' rows; how many failed."""
+    async with answering(classified(version)) as url:
+        backend, paths = remote_backend(url, None), [*files, table]
+        return await asyncio.to_thread(
+            pictures.run, backend, paths, faces, as_json=False, as_csv=True
+        )
+
+
+async def test_a_table_has_rows_of_one_model_alone(tmp_path: Path) -> None:
+    first, second, table = (tmp_path / name for name in ("a.png", "b.png", "out.csv"))
+    for file in (first, second):
+        file.write_bytes(png(1))
+    assert await into(table, "1", first) == 0
+    before = table.read_text()
+    with pytest.raises(errors.BadInput, match=r"from gimefive 1 .*from gimefive 2 "):
+        await into(table, "2", first, second)
+    with pytest.raises(errors.BadInput, match="faces=detect"):
+        await into(table, "1", first, second, faces="detect")
+    assert table.read_text() == before
+    assert await into(table, "1", first, second) == 0
+    assert len(table.read_text().splitlines()) == 3
+
+
+async def test_whose_rows_a_table_has_is_told_if_nobody_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, table = (tmp_path / name for name in ("a.png", "b.png", "out.csv"))
+    for file in (first, second):
+        file.write_bytes(png(1))
+    await into(table, "1", first)
+    note = tmp_path / "out.csv.json"
+    note.unlink()
+    assert await into(table, "2", first, second) == 0
+    assert "does not say which model" in capsys.readouterr().err
+    assert not note.exists()
+    note.write_text("{}")
+    with pytest.raises(errors.BadInput, match="damaged"):
+        await into(table, "2", first, second)
+    table.unlink()
+    assert await into(table, "2", first) == 0
+    assert '"version":"2"' in note.read_text()
 
 
 @pytest.mark.parametrize(("faces", "said"), [("detect", "no face"), ("whole", "happiness?")])

@@ -1,1 +1,1 @@
-"""What the command line does: pictures and videos classified, by a service or in this process."""
+"""The command line's work: pictures and videos, classified by a service or in this process."""

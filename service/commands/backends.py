@@ -1,4 +1,4 @@
-"""Who answers the command line: a service at a URL, or an engine in this process."""
+"""Where the command line gets its answers: a service at a URL, or an engine in this process."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -26,42 +26,42 @@ from service.settings import Settings
 from service.video import Sampling
 
 Query = Mapping[str, Any]
-"""A route's, with every parameter that the command line has."""
+"""A route's query, with every parameter that the command line has."""
 
 PATIENT = Retries(refusals=100)
-"""Nobody waits for a command but who started it; a refusal says when to come back."""
+"""A command can wait longer than a program; a refusal says when to retry."""
 
 DEADLINE = 50.0
-"""Seconds that a service may take for a picture: many may wait there."""
+"""Time limit for a picture, in seconds: many may be queued at a service."""
 
 SAMPLING = ("fps", "every", "start", "end")
 
 
 class Backend(Protocol):
-    """What answers the command line: a running service, or an engine in this process.
+    """A running service, or an engine in this process.
 
     Attributes:
-        at_once: how many pictures to send at a time.
+        at_once: how many pictures to have in flight.
     """
 
     at_once: int
 
     async def classify(self, data: bytes, faces: FaceMode) -> schemas.ClassifyResponse:
-        """What an encoded picture shows."""
+        """Classify the faces in an encoded picture."""
 
     async def explain(self, data: bytes, query: Query) -> bytes:
-        """Why, drawn, by the query of POST /explain."""
+        """Explain a face's score as a PNG; `query` is that of POST /explain."""
 
     def watch(self, source: Path, query: Query) -> AsyncGenerator[VideoLine]:
-        """What a video shows, by the query of POST /explain/video, of which less is needed."""
+        """Classify a video; `query` is that of POST /explain/video, of which only part is used."""
 
     def annotate(
         self, source: Path, movie: Path, query: Query, *, told: bool
     ) -> AsyncGenerator[VideoLine | DrawnVideo]:
-        """Likewise, and drawn into an MP4, which is there when all of it is.
+        """Annotate a video into an MP4, which exists only once it is complete.
 
-        Frames may be left out unless `told`: a service either tells or draws, so for both it is
-        sent the video twice. A `DrawnVideo` comes last.
+        The lines of `watch` come as well if `told`; a service either classifies or annotates, so it
+        is sent the video twice then. A `DrawnVideo` may come last.
         """
 
 
@@ -112,7 +112,7 @@ class _Local:
 
     async def watch(self, source: Path, query: Query) -> AsyncGenerator[VideoLine]:
         with source.open("rb") as file:
-            answers = self._engine.footage.watch(file, _sampling(query), query["faces"])
+            answers = self._engine.footage.watch(file, sampling(query), query["faces"])
             async with aclosing(self._typed(answers)) as typed:
                 async for line in typed:
                     yield line
@@ -129,7 +129,7 @@ class _Local:
         style = Style(query["alpha"], query["colormap"], query["landmarks"], threshold)
         with source.open("rb") as file, atomic_write(movie) as out:
             answers = self._engine.footage.annotate(
-                file, out, _sampling(query), _question(query), style, faces=query["faces"]
+                file, out, sampling(query), _question(query), style, faces=query["faces"]
             )
             async with aclosing(self._typed(answers)) as typed:
                 async for line in typed:
@@ -148,21 +148,21 @@ def chosen(
     precision: str | None,
     **changes: object,
 ) -> AbstractAsyncContextManager[Backend]:
-    """The backend that a command line asks for, yet to be opened.
+    """The backend that the options name, yet to be opened.
 
     Args:
         url: of a service; None for an engine in this process.
-        key_file: holds that service's API key.
+        key_file: holds the service's API key.
         device: of the engine; the settings' if None.
         precision: likewise.
-        **changes: of its other settings.
+        **changes: to the engine's other settings.
 
     Raises:
         BadParameter: the options contradict each other.
         OSError: the key's file cannot be read.
     """
     if url and (device or precision):
-        raise typer.BadParameter("--device and --precision are of a model here, not at --url")
+        raise typer.BadParameter("--device and --precision are for a model here, not for --url")
     settings = settings_with(device=device, precision=precision, **changes)
     if url is None:
         logs.configure(settings.with_changes(log_level="error"))
@@ -185,7 +185,7 @@ async def local_backend(settings: Settings) -> AsyncIterator[Backend]:
 
 
 def rows(backend: Backend, files: list[Path], faces: FaceMode) -> AsyncGenerator[Row]:
-    """The answers in the files' order, while the next ones are being worked on.
+    """The answers in the files' order, while the next files are in flight.
 
     Raises:
         ServiceError: the service cannot be asked at all.
@@ -196,9 +196,11 @@ def rows(backend: Backend, files: list[Path], faces: FaceMode) -> AsyncGenerator
             data = await asyncio.to_thread(path.read_bytes)
             return Row(path, await backend.classify(data, faces))
         except (Unreachable, Unauthorised, NotFound):
-            raise  # no other picture would fare better
-        except (ServiceError, OSError) as error:
+            raise  # no other picture would do better
+        except ServiceError as error:
             return Row(path, problem=str(error))
+        except OSError as error:
+            return Row(path, problem=error.strerror or str(error))
 
     async def each() -> AsyncGenerator[Path]:
         for path in files:
@@ -207,7 +209,12 @@ def rows(backend: Backend, files: list[Path], faces: FaceMode) -> AsyncGenerator
     return overlapped(each(), one, backend.at_once)
 
 
-def _sampling(query: Query) -> Sampling:
+def sampling(query: Query) -> Sampling:
+    """Which frames of a video are looked at.
+
+    Raises:
+        BadParameter: there can be none.
+    """
     return Sampling(*(query[name] for name in SAMPLING))
 
 

@@ -1,4 +1,4 @@
-"""How a command of the command line begins and ends: its settings, its files, its exit status."""
+"""How a command begins and ends: its settings, its output files, its exit status."""
 
 import os
 import signal
@@ -17,11 +17,11 @@ from service.settings import Settings, unknown_variables, variable, variables
 
 
 def settings_with(**changes: object) -> Settings:
-    """The environment's settings with `changes`; what cannot be ends the command with status 2."""
+    """The environment's settings with `changes`; invalid ones end the command with status 2."""
     if names := unknown_variables():
         near = get_close_matches(names[0], variables(), n=1)
-        hint = f"perhaps {near[0]}; " if near else ""
-        typer.echo(f"gimefive: {names[0]} is no setting: {hint}see docs/operations.md", err=True)
+        hint = f"did you mean {near[0]}?" if near else "see docs/operations.md"
+        typer.echo(f"gimefive: {names[0]} is not a setting: {hint}", err=True)
         raise typer.Exit(2)
     try:
         return Settings().with_changes(**changes)
@@ -34,14 +34,14 @@ def settings_with(**changes: object) -> Settings:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """What goes wrong ends the command with a line; Ctrl-C and other signals with none."""
+    """Errors end the command with one line on stderr; Ctrl-C and signals with none."""
     usual = {
         sign: signal.signal(sign, signal.default_int_handler)
         for sign in (signal.SIGTERM, signal.SIGHUP)
     }
     try:
         yield
-    except BrokenPipeError:  # who read it has enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
     except (ServiceError, OSError) as error:
@@ -54,40 +54,48 @@ def ending() -> Iterator[None]:
 
 
 def stop(error: Exception) -> NoReturn:
-    """End the command with a line that says why, and status 1."""
-    typer.echo(f"gimefive: {error}", err=True)
+    """End the command with one line that says why, and status 1."""
+    typer.echo(f"gimefive: {reason(error)}", err=True)
     raise typer.Exit(1) from error
 
 
+def reason(error: Exception) -> str:
+    """Why something failed, without an error number."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+
 def check_outputs(source: Path, *outputs: tuple[Path | None, str]) -> None:
-    """Refuse to write over anything but an earlier output.
+    """Refuse outputs that cannot be written.
 
     Args:
-        source: what is read.
-        outputs: what is written, if it is, and how its name ends, if that tells its kind.
+        source: the input, which must not be overwritten.
+        outputs: files to write, None for none, with the suffix that they need, "" for any.
     """
     taken = {source.resolve()}
     for output, suffix in outputs:
         if output is None:
             continue
-        if output.is_dir() or output.resolve() in taken:
-            raise typer.BadParameter(f"{output} cannot be written: name a file of its own")
+        if output.is_dir():
+            raise typer.BadParameter(f"{output} is a folder: name a file")
+        if output.resolve() in taken:
+            raise typer.BadParameter(f"{output} is read or written already: name another file")
         if not output.parent.is_dir():
             raise typer.BadParameter(f"{output} cannot be written: there is no such folder")
         if suffix and output.suffix.lower() != suffix:
-            raise typer.BadParameter(
-                f"{output}: what is written is {suffix[1:].upper()}, "
-                f"so let its name end with {suffix}"
-            )
+            raise typer.BadParameter(f"{output} has to end with {suffix}")
         taken.add(output.resolve())
 
 
 def check_folders(*outputs: tuple[Path | None, str]) -> None:
-    """What several videos give goes to folders.
+    """Refuse files as outputs of several videos.
 
     Args:
-        outputs: what is named as one, if it is, and how a file's name in it would end.
+        outputs: folders to write to, None for none, with the suffix of the files in them.
     """
     for output, suffix in outputs:
         if output and not output.is_dir() and (output.exists() or output.suffix.lower() == suffix):
-            raise typer.BadParameter(f"{output} is one file, for several videos: name a folder")
+            raise typer.BadParameter(
+                f"{output} is a file, and there are several videos: name a folder"
+            )

@@ -1,4 +1,4 @@
-"""Which videos a command works on, and where what it makes of each goes."""
+"""Which videos to process, and where the outputs of each go."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from service.errors import BadInput
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be done with a video.
+    """A video to process.
 
     Attributes:
         source: the video.
-        movie: MP4 to write, drawn on; None for none.
-        table: CSV to write, a row a face; None for none.
+        movie: annotated MP4 to write; None for none.
+        table: CSV to write; None for none.
     """
 
     source: Path
@@ -27,17 +27,17 @@ class Job:
 
     @property
     def outputs(self) -> list[Path]:
-        """What is written."""
+        """The files to write."""
         return [path for path in (self.movie, self.table) if path]
 
     @property
     def done(self) -> bool:
-        """Whether all of that is there already."""
+        """Whether all of them exist already."""
         return bool(self.outputs) and all(path.exists() for path in self.outputs)
 
 
 def only(video: Path, movie: Path | None, table: Path | None) -> Job:
-    """What is to be done with one video.
+    """The job for a single video.
 
     Raises:
         BadParameter: an output cannot be written.
@@ -47,7 +47,7 @@ def only(video: Path, movie: Path | None, table: Path | None) -> Job:
 
 
 def unfinished(videos: Sequence[Path], movies: Path | None, tables: Path | None) -> list[Job]:
-    """What is still to be done with several videos; says what is left out.
+    """The jobs for several videos whose outputs do not exist yet; prints what is skipped.
 
     Raises:
         BadParameter: there is no video, or an output cannot be written.
@@ -58,24 +58,23 @@ def unfinished(videos: Sequence[Path], movies: Path | None, tables: Path | None)
     except BadInput as error:
         raise typer.BadParameter(str(error)) from error
     if others := left_out(videos, VIDEOS):
-        typer.echo(f"passed over: {others}", err=True)
+        typer.echo(f"skipped: {others}", err=True)
     jobs = [job for job in found if not job.done]
     if len(jobs) < len(found):
-        told = f"{len(found) - len(jobs)} of {len(found)} were looked at before"
-        typer.echo(told, err=True)
+        typer.echo(f"{len(found) - len(jobs)} of {len(found)} done before", err=True)
     return jobs
 
 
 def _in_folders(sources: Sequence[Path], movies: Path | None, tables: Path | None) -> list[Job]:
-    """What is to be done with several videos, whose outputs are named after them.
+    """The jobs for several videos, with outputs named after them.
 
     Args:
-        sources: videos, and folders of them, whose subfolders the outputs' folders have, too.
-        movies: folder for what is drawn; None for none.
-        tables: folder for the tables; None for none.
+        sources: videos, and folders of them; subfolders are mirrored in the outputs' folders.
+        movies: folder for annotated videos; None for none.
+        tables: folder for CSV files; None for none.
 
     Raises:
-        BadInput: a folder has no video; two would have the same output, or one would be lost.
+        BadInput: a folder has no video, or an output would overwrite another or a video.
     """
     jobs: list[Job] = []
     made = [folder for folder in (movies, tables) if folder]
@@ -89,18 +88,18 @@ def _in_folders(sources: Sequence[Path], movies: Path | None, tables: Path | Non
             other = taken.setdefault(output.resolve(), job.source)
             if other is not job.source or output.resolve() == job.source.resolve():
                 raise BadInput(
-                    f"{output} cannot be written for {job.source}, since {other} needs that name: "
-                    "name another folder, or ask for them one by one"
+                    f"{output} for {job.source} would overwrite what {other} needs: "
+                    "name another folder, or process them one by one"
                 )
     return jobs
 
 
 def _named(sources: Sequence[Path], made: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Each video once, and its path in the folder that it was found in.
+    """Each video once, with its path relative to the folder that it was found in.
 
     Args:
         sources: videos, and folders of them.
-        made: folders in those, maybe, of what was made before.
+        made: folders of outputs; those within `sources` are not searched.
     """
     seen = set()
     for source in sources:

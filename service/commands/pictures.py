@@ -1,4 +1,4 @@
-"""Pictures classified and explained from the command line."""
+"""The commands that work on pictures: classify and explain."""
 
 import asyncio
 import sys
@@ -14,6 +14,7 @@ from service.atomic import atomic_write
 from service.commands import backends, report, sources
 from service.commands.backends import Backend
 from service.commands.ending import check_outputs
+from service.commands.provenance import Provenance
 from service.commands.resumable_csv import ResumableCsv
 from service.csv_text import csv_text
 from service.errors import BadInput
@@ -35,14 +36,14 @@ def run(
     as_json: bool,
     as_csv: bool,
 ) -> int:
-    """Classify pictures and write the answers; how many failed.
+    """Classify pictures and write the results; returns how many failed.
 
     Args:
-        backend: who is asked, yet to be opened.
-        paths: pictures, and folders of them; with `as_csv` maybe the CSV file that is written to.
+        backend: yet to be opened.
+        paths: pictures, and folders of them; with `as_csv`, possibly the CSV file to append to.
         faces: find faces, or take each picture as one.
-        as_json: write lines of JSON,
-        as_csv: or CSV; a table for people if neither.
+        as_json: write JSON lines.
+        as_csv: write CSV; if neither, a table for people.
 
     Raises:
         BadParameter: there are no pictures, or there is more than one CSV file.
@@ -51,13 +52,18 @@ def run(
     tables = [path for path in paths if as_csv and path.suffix.lower() == ".csv"]
     images = [path for path in paths if path not in tables]
     if not images or len(tables) > 1:
-        raise typer.BadParameter("give images and one FILE.csv at most", param_hint="PATHS")
+        raise typer.BadParameter("give images, and at most one FILE.csv", param_hint="PATHS")
+    found = _found(images)
     table = ResumableCsv(tables[0], report.COLUMNS) if tables else None
     with closing(table) if table else nullcontext():
-        files = _files(images, table.done if table else ())
+        files = _not_in(table.done, found) if table else found
         writer: report.Writer = report.JsonLinesWriter() if as_json else report.TableWriter()
         if table:
-            writer = report.CsvWriter(table.write)
+            made = Provenance(tables[0], faces, begun=bool(table.done))
+            if made.missing and files:
+                told = f"{tables[0]} does not say which model wrote its rows: it may be another"
+                typer.echo(told, err=True)
+            writer = report.CsvWriter(table.write, made.check)
         elif as_csv:
             sys.stdout.write(csv_text([report.COLUMNS]))
             writer = report.CsvWriter(sys.stdout.write)
@@ -69,8 +75,8 @@ def run(
         return asyncio.run(work()) if files else 0
 
 
-def _files(images: Sequence[Path], done: Iterable[str]) -> list[Path]:
-    """The pictures still to be classified; says what is left out.
+def _found(images: Sequence[Path]) -> list[Path]:
+    """The pictures themselves, and those in folders; prints what is skipped.
 
     Raises:
         BadParameter: a folder has none.
@@ -80,11 +86,16 @@ def _files(images: Sequence[Path], done: Iterable[str]) -> list[Path]:
     except BadInput as error:
         raise typer.BadParameter(str(error), param_hint="PATHS") from error
     if others := sources.left_out(images, sources.PICTURES):
-        typer.echo(f"passed over: {others}", err=True)
+        typer.echo(f"skipped: {others}", err=True)
+    return found
+
+
+def _not_in(done: Iterable[str], found: Sequence[Path]) -> list[Path]:
+    """The pictures that are not done yet; prints how many are."""
     answered = {Path(name).resolve() for name in done}
     files = [file for file in found if file.resolve() not in answered]
     if len(files) < len(found):
-        typer.echo(f"{len(found) - len(files)} of {len(found)} were answered before", err=True)
+        typer.echo(f"{len(found) - len(files)} of {len(found)} done before", err=True)
     return files
 
 
@@ -94,16 +105,16 @@ def explain(
     output: Path,
     query: backends.Query,
 ) -> None:
-    """Draw why a face of a picture got its score.
+    """Explain the score of a face in a picture.
 
     Args:
-        backend: who is asked, yet to be opened.
+        backend: yet to be opened.
         image: the picture.
         output: PNG to write.
         query: that of POST /explain.
 
     Raises:
-        BadParameter: nothing can be written there.
+        BadParameter: the output cannot be written.
         ServiceError: there is no explanation.
     """
     check_outputs(image, (output, ".png"))
@@ -124,7 +135,7 @@ async def classify(
     writer: report.Writer,
     progress_on: Console,
 ) -> int:
-    """Classify all files, several at once, and write the answers in order; how many failed."""
+    """Classify files concurrently, write the results in order; returns how many failed."""
     failed = 0
     with Progress(
         *COLUMNS, console=progress_on, transient=True, disable=not progress_on.is_terminal

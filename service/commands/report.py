@@ -1,4 +1,4 @@
-"""How the command line writes answers: a table for people, JSON lines, or CSV."""
+"""How results are written: as a table for people, JSON lines, or CSV."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from service.records import EMOTIONS
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one file.
+    """The result for one file.
 
     Attributes:
         path: the file.
@@ -45,19 +45,31 @@ COLUMNS = ("filepath", *EMOTIONS)
 
 
 class CsvWriter:
-    """The paper's columns, a line a face.
+    """The paper's columns, one row per face.
 
-    A picture without one has a line without scores, so that nobody asks again; one with a problem
+    A picture without a face has a row without scores, so that it counts as done; one that failed
     has none.
     """
 
-    def __init__(self, write: Callable[[str], object]) -> None:
-        """Rows go to `write`, those of a file in one piece; the head is somebody else's."""
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        check: Callable[[schemas.ModelRef], None] | None = None,
+    ) -> None:
+        """Write nothing yet, not even the header.
+
+        Args:
+            write: called with all rows of a file at once.
+            check: called with the model that answered before its rows are written; may raise.
+        """
         self._write = write
+        self._check = check
 
     def write(self, row: Row) -> None:
         """Write the lines of a file's faces."""
         if row.answer:
+            if self._check:
+                self._check(row.answer.model)
             scores = [face.scores.model_dump().values() for face in row.answer.faces]
             nothing = dict.fromkeys(EMOTIONS).values()
             self._write(csv_text([(row.path, *values) for values in scores or [nothing]]))
@@ -67,7 +79,7 @@ class CsvWriter:
 
 
 class JsonLinesWriter:
-    """An object a file: ``path`` and what /classify answers, or ``problem``."""
+    """One object per file: ``path`` and the answer of /classify, or ``problem``."""
 
     def write(self, row: Row) -> None:
         """Write the file's line."""

@@ -1,4 +1,4 @@
-"""A CSV file that a later run continues where an interrupted one stopped."""
+"""A CSV file that a later run resumes where an interrupted one stopped."""
 
 import csv
 import errno
@@ -14,17 +14,17 @@ from service.errors import BadInput
 
 
 class ResumableCsv:
-    """Rows on disk, several to an entry, whose first cell names it; entries are written whole.
+    """Rows on disk, grouped into entries by their first cell; an entry is written whole or not.
 
     Attributes:
-        done: the names of the entries that are in it.
+        done: the names of its entries.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        """Open the file, or begin it; an entry that was cut short is taken out.
+        """Open the file or create it; an entry that was cut short is removed.
 
         Raises:
-            BadInput: there is a file of another kind by that name, or another run writes it.
+            BadInput: the file is of another kind, or another run writes it.
             OSError: it cannot be read or written.
         """
         self._path = path
@@ -35,13 +35,15 @@ class ResumableCsv:
         except BaseException as error:
             os.close(self._file)
             if isinstance(error, BlockingIOError):
-                raise BadInput(f"{path} is being written by another run: let it end") from error
+                raise BadInput(
+                    f"{path} is being written by another run: wait until it ends"
+                ) from error
             raise
 
     def _continue(self, head: bytes) -> set[str]:
         path, written = self._path, self._path.read_bytes()
         if not head.startswith(written) and not written.startswith(head):
-            raise BadInput(f"{path} holds something else: choose another name")
+            raise BadInput(f"{path} is another kind of table: choose another name")
         try:
             kept = _whole(written) or head
             done = {row[0] for row in _rows(kept)[1:] if row}

@@ -1,4 +1,4 @@
-"""The files that a command works on: those that it is told, and those in folders."""
+"""The files that a command works on: those that are named, and those in folders."""
 
 import os
 from collections import Counter
@@ -12,7 +12,7 @@ VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 
 
 def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
-    """The files themselves, and those anywhere below the folders that end so, in order.
+    """The files themselves, and those below the folders with these suffixes, in order.
 
     Raises:
         BadInput: a folder has none; says what it has.
@@ -27,13 +27,13 @@ def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
             others = left_out([path], suffixes)
             there = f", only {others}" if others else ""
             endings = ", ".join(sorted(suffixes))
-            raise BadInput(f"{path} has no file that ends with {endings}{there}")
+            raise BadInput(f"{path} has no {endings} files{there}")
         files.extend(found)
     return files
 
 
 def left_out(paths: Iterable[Path], suffixes: frozenset[str]) -> str:
-    """How many files below the folders end otherwise: ``2 .heic, 1 .txt``."""
+    """How many files below the folders have other suffixes: ``2 .heic, 1 .txt``."""
     others = (f for path in paths if path.is_dir() for f in _below(path))
     endings = Counter(f.suffix.lower() or "without an ending" for f in others)
     counts = ((ending, count) for ending, count in endings.most_common() if ending not in suffixes)

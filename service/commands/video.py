@@ -1,4 +1,4 @@
-"""Videos worked on from the command line: progress, and files that are complete or not there."""
+"""The command that works on videos: progress, a summary, and outputs that are never partial."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -22,7 +23,8 @@ from rich.text import Text
 
 from service.atomic import atomic_write
 from service.client import DrawnVideo, Unreachable
-from service.commands.backends import Backend, Query
+from service.commands.backends import Backend, Query, sampling
+from service.commands.ending import reason
 from service.commands.jobs import Job, only, unfinished
 from service.contract import lines
 from service.contract.problems import TABLE
@@ -34,13 +36,13 @@ UNANSWERED = f"urn:gimefive:{TABLE[ModelFailure].slug}"
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of it.
+    """The result of a job.
 
     Attributes:
-        summary: what there was in all; None if nobody told.
-        failed: how many frames are damaged or had no answer.
-        unanswered: how many the model could not answer for.
-        problem: what it broke off with, if it did.
+        summary: totals and people; None if the backend gave none.
+        failed: how many frames are damaged or have no answer.
+        unanswered: how many of them the model failed on.
+        problem: why it ended early, if it did.
     """
 
     summary: lines.VideoSummary | None = None
@@ -56,19 +58,23 @@ def run(
     table: Path | None,
     query: Query,
 ) -> int:
-    """Work on one video, or on several with outputs in folders; how many failed.
+    """Process one video, or several with outputs in folders; returns how many failed.
 
     Args:
-        backend: who is asked, yet to be opened.
+        backend: yet to be opened.
         videos: a video; or several, and folders of them.
-        movie: MP4 to write, drawn on, or a folder for several; None for none.
+        movie: annotated MP4 to write, or a folder for several videos; None for none.
         table: likewise CSV.
-        query: which frames are looked at and how they are drawn, as for POST /explain/video.
+        query: which frames are sampled and how they are drawn, as for POST /explain/video.
 
     Raises:
         BadParameter: the outputs cannot be written, or there is no video.
         ServiceError: the service cannot be asked at all.
     """
+    try:
+        sampling(query)  # before a model starts
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from error
     several = len(videos) > 1 or videos[0].is_dir()
     jobs = unfinished(videos, movie, table) if several else [only(videos[0], movie, table)]
 
@@ -82,17 +88,17 @@ def run(
 async def process(
     backend: Backend, jobs: Sequence[Job], query: Query, progress_on: Console, *, again: bool
 ) -> int:
-    """Do all of it, one after another, and print who was seen; how many videos failed.
+    """Do the jobs in order and print who was seen; returns how many failed.
 
-    Files appear once they are complete, the table also where the work breaks off.
+    Outputs appear once they are complete, a table also if its video ends early.
 
     Args:
-        backend: who is asked.
-        jobs: what is to be done; the folders of the outputs are made.
-        query: which frames are looked at and how they are drawn, as for POST /explain/video.
-        progress_on: where progress and problems are told.
-        again: whoever asks will ask again for what has no outputs then, so that no table stays of
-            a video that broke off or has gaps by no fault of its own.
+        backend: what answers.
+        jobs: the folders of their outputs are created.
+        query: which frames are sampled and how they are drawn, as for POST /explain/video.
+        progress_on: where progress and problems are printed.
+        again: whether a later run retries videos without outputs: no table is kept then that is
+            incomplete through no fault of its video.
 
     Raises:
         ServiceError: the service cannot be asked at all.
@@ -104,13 +110,13 @@ async def process(
                 output.parent.mkdir(parents=True, exist_ok=True)
             outcome = await _run(backend, job, query, progress_on, again)
         except (Unreachable, Unauthorised, NotFound):
-            raise  # no other video would fare better
+            raise  # no other video would do better
         except (ServiceError, OSError) as error:
             outcome = Outcome(problem=error)
         if outcome.summary:
             _print_summary(job.source, outcome.summary)
         if outcome.problem:
-            told = f"{job.source}: {outcome.problem}"
+            told = f"{job.source}: {reason(outcome.problem)}"
             progress_on.print(told, style="red", markup=False, soft_wrap=True)
         failed += bool(outcome.problem or outcome.failed)
     return failed
@@ -140,13 +146,11 @@ async def _run(
         )
         outcome = await _follow(answers, job.source.name, table, progress)
         if again and outcome.unanswered:
-            raise ModelFailure(
-                f"the model had no answer for {outcome.unanswered} frames: ask for it again"
-            )
+            raise ModelFailure(f"the model failed on {outcome.unanswered} frames: run it again")
         if outcome.problem and job.table:
             if again and not isinstance(outcome.problem, BadInput):
                 raise outcome.problem
-            told = f"{job.table} holds the rows up to the failure below"
+            told = f"{job.table} has the rows up to this failure:"
             progress_on.print(told, markup=False, soft_wrap=True)
         return outcome
 
@@ -154,7 +158,7 @@ async def _run(
 def _check_ours(table: Path) -> None:
     head = csv_text([lines.COLUMNS]).encode()
     if table.exists() and table.stat().st_size and not table.read_bytes().startswith(head):
-        raise BadInput(f"{table} holds something else: choose another name")
+        raise BadInput(f"{table} is another kind of table: choose another name")
 
 
 async def _follow(
@@ -183,10 +187,10 @@ async def _follow(
                         table.add(answer)
                 case lines.VideoSummary():
                     outcome.summary = answer
-                    progress.update(bar, description=f"drawing {escape(name)}", total=None)
+                    progress.update(bar, description=f"annotating {escape(name)}", total=None)
                 case DrawnVideo(failed) if failed:
                     outcome.failed += failed
-                    told = f"frames that are damaged or got no answer, and show nothing: {failed}"
+                    told = f"frames without annotations, damaged or failed by the model: {failed}"
                     progress.console.print(told, style="red")
     except ServiceError as error:
         if not begun:
@@ -210,7 +214,7 @@ def _print_summary(source: Path, summary: lines.VideoSummary) -> None:
 
 
 class _Rate(ProgressColumn):
-    """Frames a second."""
+    """Frames per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:.1f} frames/s" if task.speed else "", style="progress.data.speed")

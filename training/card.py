@@ -1,15 +1,15 @@
-"""The card of a version: everything that is known about it, as JSON beside its files."""
+"""The card of a version: everything known about it, as JSON next to its files."""
 
 import json
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from training.errors import ExportError
 from training.report import Report, Share
 
 
 class Input(TypedDict):
-    """What the files take."""
+    """The input of the files."""
 
     shape: list[str | int]
     dtype: str
@@ -19,8 +19,8 @@ class Input(TypedDict):
 class Precision(TypedDict):
     """A file of the version.
 
-    `parameters` is the dtype they are stored in, `engine` what torch is to run 8 bits with, and
-    `agreement` the part of the held-out faces that get the same answer as from ``fp32``.
+    `parameters` is the dtype that the parameters are stored in, `engine` torch's quantized engine
+    for an 8-bit file, and `agreement` the share of held-out faces with the same answer as ``fp32``.
     """
 
     file: str
@@ -33,9 +33,9 @@ class Precision(TypedDict):
 
 
 class Source(TypedDict):
-    """A data set: what it holds, and how many faces are for which use.
+    """A data set: its contents, and the number of faces in each part.
 
-    `sha256` tells, by use, which faces these are (cards of before have none).
+    `sha256` is the digest of each part's faces (missing in early cards).
     """
 
     name: str
@@ -57,10 +57,13 @@ class Metrics(TypedDict):
 class Card(TypedDict):
     """The card.
 
-    `averaged` holds the share that each folder's weights have, where they are of several; `offsets`
-    were added to the logits, by label (the first version has none); `threshold` is the
-    top score below which the service abstains by default, `robustness` the accuracy on held-out
-    faces of the default precision on processors, by condition and data set.
+    Attributes:
+        averaged: the share of each folder's weights, if they are a mean.
+        offsets: what was added to the logits, by label (missing in version 1).
+        calibrated_on: the part whose faces the temperatures were fitted on; see `calibrated_on`.
+        threshold: the top score below which the service abstains by default.
+        robustness: accuracy on held-out faces by condition and data set, of the default precision
+            on CPUs.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Card(TypedDict):
     parameters: int
     averaged: NotRequired[dict[str, float]]
     offsets: NotRequired[dict[str, float]]
+    calibrated_on: NotRequired[Literal["held_out", "validation"]]
     threshold: float
     precisions: dict[str, Precision]
     default_precision: dict[str, str]
@@ -85,8 +89,19 @@ class Card(TypedDict):
     torch: str
 
 
+def calibrated_on(card: Card) -> Literal["held_out", "validation"]:
+    """The part of the data sets whose faces the temperatures were fitted on.
+
+    Cards up to version 10 do not say. Version 10 was the first to use held-out faces.
+    """
+    inferred: Literal["held_out", "validation"] = (
+        "held_out" if int(card["version"]) >= 10 else "validation"
+    )
+    return card.get("calibrated_on", inferred)
+
+
 def write(card: Card, folder: Path) -> None:
-    """Write ``card.json``, with six digits of every number that is not whole."""
+    """Write ``card.json``, with floats rounded to six significant digits."""
     text = json.dumps(_tidy(card), indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "card.json").write_text(text + "\n")
 

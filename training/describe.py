@@ -1,4 +1,4 @@
-"""The readable side of a version: its README and pictures, drawn from its card alone."""
+"""The README and figures of a version, made from its card alone."""
 
 from pathlib import Path
 

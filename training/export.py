@@ -125,6 +125,7 @@ def _card(
         layers=_layers(network),
         parameters=sum(p.numel() for p in network.parameters()),
         offsets=dict(zip(EMOTIONS, material.offsets, strict=True)),
+        calibrated_on="held_out",
         threshold=findings.threshold,
         precisions=precisions,
         default_precision={"cpu": findings.default, "cuda": "fp16"},

@@ -1,4 +1,4 @@
-"""The pictures of a model card: few colours, thin lines, every axis named with its unit."""
+"""The figures of a model card: few colours, thin lines, every axis labelled with its unit."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,20 +39,20 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
-NAMED = 0.09
-"""Part of a run that a stretch at one resolution must take for its name to fit above it."""
+LABELLED = 0.09
+"""Share of a run that a stage must take for the label of its resolution to fit above it."""
 
 DOTS: dict[str, Any] = {"marker": "o", "markersize": 3.5, "clip_on": False, "zorder": 3}
 
 
 def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Loss and validation accuracy over a run; bands show the resolution."""
+    """Loss and validation accuracy during training; bands show the resolution."""
     images = [row["images"] for row in history]
     with _figure(path, 9, 3.4) as figure:
         loss, accuracy = figure.subplots(1, 2)
         for axes in (loss, accuracy):
             _bands(axes, history)
-            axes.set_xlabel("images seen")
+            axes.set_xlabel("image passes")
             axes.xaxis.set_major_locator(MaxNLocator(6))
             axes.xaxis.set_major_formatter(EngFormatter())
         for name, colour in (("train", GREY), ("validation", BLUE)):
@@ -67,31 +67,31 @@ def draw_curves(history: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def draw_confusion(reports: Mapping[str, Report], path: Path) -> None:
-    """One confusion matrix for each data set, rows in per cent of their faces."""
+    """One confusion matrix per data set, each row in percent of its faces."""
     columns = min(2, len(reports))
     rows = -(-len(reports) // columns)
     with _figure(path, 4.6 * columns, 4.2 * rows) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         for axes, (name, report) in zip(grid.flat, reports.items(), strict=False):
-            _matrix(axes, name, report)
+            _confusion(axes, name, report)
         for axes in grid.flat[len(reports) :]:
             axes.set_visible(False)
 
 
 def draw_reliability(report: Report, threshold: float, path: Path) -> None:
-    """What confidence is worth, and what abstaining gains."""
+    """Reliability diagram, and accuracy against coverage."""
     with _figure(path, 9, 3.9) as figure:
-        trust, abstaining = figure.subplots(1, 2)
-        _trust(trust, report)
-        _coverage(abstaining, report, threshold)
+        reliability, selective = figure.subplots(1, 2)
+        _reliability(reliability, report)
+        _coverage(selective, report, threshold)
 
 
 def draw_report(name: str, report: Report, path: Path) -> None:
-    """Confusion and reliability of one data set."""
+    """Confusion matrix and reliability diagram of one data set."""
     with _figure(path, 9.4, 4.2) as figure:
-        cells, trust = figure.subplots(1, 2)
-        _matrix(cells, name, report)
-        _trust(trust, report)
+        confusion, reliability = figure.subplots(1, 2)
+        _confusion(confusion, name, report)
+        _reliability(reliability, report)
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def _bands(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
             end = row["images"]
             shade = 0.16 * (row["pixels"] / 64) ** 2
             axes.axvspan(start, end, color=BLUE, alpha=shade, linewidth=0)
-            if end - start > NAMED * history[-1]["images"]:
+            if end - start > LABELLED * history[-1]["images"]:
                 at = (start + end) / 2
                 transform = axes.get_xaxis_transform()
                 label = f"{row['pixels']} px"
@@ -120,7 +120,7 @@ def _bands(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     axes.set_xlim(0, start)
 
 
-def _matrix(axes: Axes, name: str, report: Report) -> None:
+def _confusion(axes: Axes, name: str, report: Report) -> None:
     counts = np.array(report["confusion"])
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
@@ -133,12 +133,12 @@ def _matrix(axes: Axes, name: str, report: Report) -> None:
     axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel("answer")
+    axes.set_xlabel("prediction")
     axes.set_ylabel("label")
-    axes.set_title(f"{name}: {report['accuracy']['value']:.1%} of {report['images']:,} right")
+    axes.set_title(f"{name}: {report['accuracy']['value']:.1%} of {report['images']:,} correct")
 
 
-def _trust(axes: Axes, report: Report) -> None:
+def _reliability(axes: Axes, report: Report) -> None:
     axes.grid(visible=True)
     axes.set_axisbelow(True)
     shares = [row["faces"] / report["images"] for row in report["reliability"]]
@@ -151,7 +151,7 @@ def _trust(axes: Axes, report: Report) -> None:
     _points(axes, report["reliability"], f"calibrated, ECE {report['ece']['after']:.3f}", BLUE)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, columnspacing=1.2)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="accuracy")
-    axes.set_title("Is the confidence true?")
+    axes.set_title("Reliability")
 
 
 def _points(axes: Axes, bins: Sequence[BinRow], label: str, colour: str) -> None:
@@ -181,5 +181,5 @@ def _coverage(axes: Axes, report: Report, threshold: float) -> None:
         )
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes.set(xlim=(0, 1.02), xlabel="faces answered", ylabel="of these, right")
-    axes.set_title("What abstaining gains")
+    axes.set(xlim=(0, 1.02), xlabel="coverage", ylabel="accuracy")
+    axes.set_title("Accuracy against coverage")

@@ -1,13 +1,14 @@
-"""The model card in Markdown: ``model_card.md`` filled from ``card.json`` and nothing else."""
+"""The model card in Markdown: ``model_card.md`` filled in from ``card.json`` alone."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from string import Template
+from textwrap import fill
 from typing import Any
 
-from training.card import Card, Source
+from training.card import Card, Source, calibrated_on
 from training.evidence import POOLED
 from training.metrics import chance_calibration_error
 from training.recipe import Recipe
@@ -15,6 +16,21 @@ from training.report import Report, Share
 
 SHOWN_THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 UNKNOWN = "-"
+
+TEMPERATURES = {
+    "held_out": (
+        "Each file has one temperature: the one with the lowest NLL on the held-out faces, with "
+        "equal weight for every data set. The held-out rows are cross-fitted: each tenth of the "
+        "faces is scored at the temperature fitted on the other nine, so no face influences its "
+        "own result."
+    ),
+    "validation": (
+        "Each file has one temperature: the one with the lowest NLL on the validation faces, with "
+        "equal weight for every data set. Versions from 10 on use held-out faces instead, so their "
+        "ECE is not quite comparable."
+    ),
+}
+"""How the temperatures were fitted, by the part of the data sets that was used."""
 
 
 def markdown(card: Card) -> str:
@@ -26,6 +42,7 @@ def markdown(card: Card) -> str:
         name=card["name"],
         version=card["version"],
         labels=", ".join(card["labels"]),
+        headline=_headline(default["cpu"], report),
         parameters=f"{card['parameters']:,}",
         files=_files(card),
         cpu=default["cpu"],
@@ -35,11 +52,13 @@ def markdown(card: Card) -> str:
         engine=card["precisions"]["int8"]["engine"],
         torch=card["torch"].split("+")[0],
         data=_data(card),
+        learned=" except the temperature" if calibrated_on(card) == "held_out" else "",
         licences="\n".join(f"- {s['name']}: {_parts(s)}. {s['licence']}." for s in card["data"]),
         results=_results(card),
         agreement=f"{card['precisions']['int8']['agreement']:.1%}",
         emotions=_emotions(card, report),
         offsets=_offsets(card),
+        temperatures=_paragraph(TEMPERATURES[calibrated_on(card)]),
         calibration=_calibration(card),
         threshold=f"{card['threshold']:.2f}",
         coverage=_coverage(card, report),
@@ -54,7 +73,7 @@ def markdown(card: Card) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
-    """A Markdown table that reads well as text too: `words` columns to the left, numbers right."""
+    """An aligned Markdown table: the first `words` columns to the left, the others to the right."""
     cells = [list(header), *(list(row) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
@@ -65,6 +84,20 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) 
         return f"| {' | '.join(padded)} |"
 
     return "\n".join([line(cells[0]), line(rule), *(line(row) for row in cells[1:])])
+
+
+def _paragraph(text: str) -> str:
+    return fill(text, width=120, break_long_words=False, break_on_hyphens=False)
+
+
+def _headline(precision: str, pooled: Report) -> str:
+    accuracy = pooled["accuracy"]
+    low, high = _percent(accuracy["low"]), _percent(accuracy["high"])
+    return _paragraph(
+        f"Pooled over all held-out faces, {precision} (the default on CPUs) reaches "
+        f"**{_percent(accuracy['value'])}% accuracy** (95% interval {low} to {high}) and "
+        f"**{_percent(pooled['macro_recall'])}% macro recall**."
+    )
 
 
 def _files(card: Card) -> str:
@@ -93,20 +126,20 @@ def _data(card: Card) -> str:
 def _parts(source: Source) -> str:
     parts = source["parts"]
     if "unseen" in parts:
-        return "nothing was learned of it, all of it was measured"
-    words = {"train": "learned from", "validation": "for validation", "held_out": "held out"}
+        return "not trained on, evaluated in full"
+    words = {"train": "for training", "validation": "for validation", "held_out": "held out"}
     return ", ".join(f"{parts[part]:,} {what}" for part, what in words.items())
 
 
 def _measured(card: Card) -> list[tuple[str, str, Report]]:
-    """Every report with the faces and the precision it is about."""
+    """Every report, with the name of its faces and its precision."""
     named = {f"{name}, held out": by for name, by in card["metrics"]["held_out"].items()}
     named |= {f"{name}, all": by for name, by in card["metrics"]["unseen"].items()}
     return [(name, p, report) for name, by in named.items() for p, report in by.items()]
 
 
 def _results(card: Card) -> str:
-    header = ["faces", "precision", "number", "accuracy, %", "macro recall, %", "NLL", "ECE"]
+    header = ["data set", "precision", "faces", "accuracy, %", "macro recall, %", "NLL", "ECE"]
     rows = [
         [
             name,
@@ -126,26 +159,28 @@ def _offsets(card: Card) -> str:
     if "offsets" not in card:
         return ""
     values = ", ".join(f"{label} {value:+.2f}" for label, value in card["offsets"].items())
-    return (
-        "The loss weighs rare emotions more, so the network expects them too often. Offsets of\n"
-        f"the logits, which stand in the files, mend that: {values}.\n"
-        "They were fitted on the validation faces, together with a temperature (Alexandari et al.\n"
-        "2020).\n\n"
+    text = _paragraph(
+        "The loss gives rare emotions more weight, so the network predicts them too often. Offsets "
+        f"of the logits, which are part of the files, correct this: {values}. They were fitted on "
+        "the validation faces, together with a temperature (Alexandari et al., 2020)."
     )
+    return f"{text}\n\n"
 
 
 def _averaged(card: Card) -> str:
     if "averaged" not in card:
         return ""
     shares = ", ".join(f"`{folder}` {share:.0%}" for folder, share in card["averaged"].items())
-    return (
-        "\nThe weights are the mean of several, with shares that the validation faces chose:\n"
-        f"{shares}.\n"
+    text = _paragraph(
+        f"The weights are a mean, with shares chosen on the validation faces: {shares}. The recipe "
+        "above is that of the first of these and of the runs that it continued."
     )
+    return f"\n{text}\n"
 
 
 def _calibration(card: Card) -> str:
-    header = ["faces", "precision", "NLL raw", "calibrated", "ECE raw", "calibrated", "by chance"]
+    header = ["data set", "precision"]
+    header += ["NLL, raw", "calibrated", "ECE, raw", "calibrated", "by chance"]
     rows = []
     for name, precision, report in _measured(card):
         nll, ece = report["nll"], report["ece"]
@@ -178,21 +213,21 @@ def _coverage(card: Card, report: Report) -> str:
         for row in report["coverage"]
         if row["threshold"] in (*SHOWN_THRESHOLDS, card["threshold"])
     ]
-    return table(["threshold", "answered, %", "of these right, %"], rows, words=0)
+    return table(["threshold", "coverage, %", "accuracy, %"], rows, words=0)
 
 
 def _recipe(card: Card) -> str:
-    """The choices of the first run, and what each later one chose otherwise than the one before."""
+    """The choices of the first run, and what each later one changed."""
     runs = [_choices(recipe) for recipe in card["recipes"]]
     first = table(["choice", "run 1"], [list(choice) for choice in runs[0].items()], words=2)
-    rows = [
-        [
-            str(number),
-            "; ".join(f"*{name}* {after[name]}" for name in after if after[name] != before[name]),
-        ]
+    changes = [
+        f"- Run {number}: "
+        + "; ".join(f"*{name}* {after[name]}" for name in after if after[name] != before[name])
         for number, (before, after) in enumerate(pairwise(runs), 2)
     ]
-    return f"{first}\n\n{table(['run', 'what it changed'], rows, words=2)}" if rows else first
+    if not changes:
+        return first
+    return "\n".join([first, "", "Each later run changed:", "", *changes])
 
 
 def _choices(values: dict[str, Any]) -> dict[str, str]:
@@ -200,29 +235,33 @@ def _choices(values: dict[str, Any]) -> dict[str, str]:
     stages = ", ".join(f"{stage.share:.0%} at {stage.pixels} px" for stage in recipe.stages)
     moved = asdict(recipe.augmentation) | ({"mixup": recipe.mixup} if recipe.mixup else {})
     teachers = ", ".join(f"`{teacher}`" for teacher in recipe.teachers)
-    sight = ", about what it sees"
-    seen = {"faces": "", "inputs": sight, "mirrored": f"{sight} and its mirror image"}
-    draws = " : ".join(map(str, recipe.turns)) or "equally often"
-    cut = f"; {recipe.photographed:.0%} cut out of photographs" if recipe.photographed else ""
+    asked = {
+        "faces": "",
+        "inputs": ", on the augmented inputs",
+        "mirrored": ", on the augmented inputs and their mirror images",
+    }
+    ratio = " : ".join(map(str, recipe.turns)) or "equal"
+    crops = f"; {recipe.photographed:.0%} cropped from photographs" if recipe.photographed else ""
     without = "" if recipe.left_out is None else f"; without fold {recipe.left_out}"
-    own = ", each about the fold that it left out" if recipe.folds > 1 and not without else ""
-    after = f", after {recipe.after:,} draws before" if recipe.after else ""
-    ended = f"; ended after {recipe.until:.0%} of it" if recipe.until < 1 else ""
-    half = ", in bfloat16" if recipe.precision == "bf16" else ""
+    own = ", each on the fold it left out" if recipe.folds > 1 and not without else ""
+    after = f", after {recipe.after:,} earlier draws" if recipe.after else ""
+    ended = f"; stopped after {recipe.until:.0%}" if recipe.until < 1 else ""
+    half = ", bfloat16" if recipe.precision == "bf16" else ""
     return {
-        "starts from": f"the weights of `{recipe.start}`" if recipe.start else "chance",
+        "initial weights": f"`{recipe.start}`" if recipe.start else "random",
         "image passes": f"{recipe.images:,}: {stages}",
-        "draws of each data set": draws + after + cut + without,
-        "taught by": f"{teachers}: {recipe.teaching:.0%}{seen[recipe.teachers_see]}{own}"
+        "sampling of data sets": ratio + after + crops + without,
+        "teachers": f"{teachers}: {recipe.teaching:.0%}{asked[recipe.teachers_see]}{own}"
         if teachers
-        else "labels alone",
-        "optimiser": f"{recipe.optimizer}, peak rate {recipe.learning_rate:g}, "
-        f"batch {recipe.batch}{half}",
+        else "none",
+        "optimiser": f"{recipe.optimizer}, peak learning rate {recipe.learning_rate:g}, "
+        f"batch size {recipe.batch}{half}",
         "weight decay": f"{recipe.weight_decay:g}, not on biases and norms",
-        "schedule": f"one cycle: {recipe.warm_up:.0%} warm-up, then half a cosine{ended}",
+        "schedule": f"one cycle: {recipe.warm_up:.0%} warm-up, then cosine decay{ended}",
+        "class weights": f"1 / frequency^{recipe.balance:g}" if recipe.balance else "equal",
         "dropout": _dropout(recipe),
         "label smoothing": f"{recipe.label_smoothing:g}",
-        "weights kept": f"moving average (decay {recipe.ema:g} a step), or the last ones",
+        "final weights": f"moving average (decay {recipe.ema:g} per step) or last step",
         "augmentation": ", ".join(f"{name} {value:g}" for name, value in moved.items()),
         "seed": str(recipe.seed),
     }
@@ -242,7 +281,7 @@ def _robustness(card: Card) -> str:
         [condition, *(_percent(by_set[name]["value"]) for name in sets)]
         for condition, by_set in by_condition.items()
     ]
-    return table(["held-out faces", *sets], rows)
+    return table(["condition", *sets], rows)
 
 
 def _hardest(report: Report) -> str:
@@ -252,14 +291,18 @@ def _hardest(report: Report) -> str:
 
 def _commands(card: Card) -> str:
     folder = f"model_store/{card['name']}/{card['version']}"
-    seen = [s["file"] for s in card["data"] if "unseen" not in s["parts"]]
-    unseen = [s["file"] for s in card["data"] if "unseen" in s["parts"]]
+    trained_on = " ".join(s["file"] for s in card["data"] if "unseen" not in s["parts"])
+    unseen = " ".join(s["file"] for s in card["data"] if "unseen" in s["parts"])
+    cross_fitted = calibrated_on(card) == "held_out"
     lines = []
     for entry in card["precisions"].values():
         file = f"{folder}/{entry['file']}"
-        lines.append(f"python -m training calibrate {file} {' '.join(seen)}")
+        if cross_fitted:
+            lines.append(f"python -m training calibrate {file} {trained_on}")
+        else:
+            lines.append(f"python -m training evaluate {file} {trained_on} --part held_out")
         if unseen:
-            lines.append(f"python -m training evaluate {file} {' '.join(unseen)}")
+            lines.append(f"python -m training evaluate {file} {unseen}")
     return "\n".join(lines)
 
 

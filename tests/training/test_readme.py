@@ -2,14 +2,17 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from tests.training.conftest import Exported
-from training.card import Card
+from training.card import Card, calibrated_on, read
 from training.network import EMOTIONS
 from training.readme import markdown, table
+
+VERSIONS = sorted((Path(__file__).parents[2] / "model_store" / "gimefive").iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +53,13 @@ def test_every_result_is_a_row(page: str, card: Card) -> None:
 
 
 def test_every_emotion_has_its_recall_in_every_data_set(page: str) -> None:
-    found = rows(section(page, "By emotion"))
+    found = rows(section(page, "Results by emotion"))
     assert [row[0] for row in found] == list(EMOTIONS)
     assert {len(row) for row in found} == {6}
 
 
 def test_every_condition_has_its_accuracy_in_every_data_set(page: str, card: Card) -> None:
-    assert rows(section(page, "Harder conditions")) == [
+    assert rows(section(page, "Robustness")) == [
         [condition, *(f"{100 * share['value']:.1f}" for share in by_set.values())]
         for condition, by_set in card["robustness"].items()
     ]
@@ -77,7 +80,7 @@ def test_files_are_named_with_temperature_and_digest(page: str, card: Card) -> N
 
 def test_the_page_says_what_a_responsible_card_must(page: str) -> None:
     for words in (
-        "not what the person feels",
+        "does not measure what the person feels",
         "Article 5(1)(f)",
         "Out of scope",
         "no neutral class",
@@ -89,12 +92,12 @@ def test_the_page_says_what_a_responsible_card_must(page: str) -> None:
 
 def test_the_page_says_what_the_first_run_chose_and_what_the_next_one_changed(page: str) -> None:
     lines = [" ".join(line.split()) for line in page.splitlines()]
-    assert "| draws of each data set | equally often |" in lines
+    assert "| sampling of data sets | equal |" in lines
     assert "| seed | 5 |" in lines
-    (changed,) = (line for line in lines if line.startswith("| 2 |"))
-    draws = "2 : 1, after 2,000 draws before; 30% cut out of photographs"
-    assert f"*draws of each data set* {draws}" in changed
-    assert "*optimiser* AdamW, peak rate 0.002, batch 128, in bfloat16" in changed
+    (changed,) = (line for line in lines if line.startswith("- Run 2: "))
+    sampling = "2 : 1, after 2,000 earlier draws; 30% cropped from photographs"
+    assert f"*sampling of data sets* {sampling}" in changed
+    assert "*optimiser* AdamW, peak learning rate 0.002, batch size 128, bfloat16" in changed
     assert "*dropout* 0% of published after blocks, 50% between linear layers" in changed
     assert "blur 0, mixup 0.2" in changed
     assert "*seed*" not in changed
@@ -113,7 +116,7 @@ def test_a_class_without_a_face_has_a_dash(card: Card) -> None:
     for reports in changed["metrics"]["held_out"].values():
         for report in reports.values():
             report["recall"]["fear"] = None
-    row = rows(section(markdown(changed), "By emotion"))[-1]
+    row = rows(section(markdown(changed), "Results by emotion"))[-1]
     assert row == ["fear", "0", "-", row[3], "-", "-"]
 
 
@@ -127,15 +130,15 @@ def test_a_table_is_aligned_as_text() -> None:
     ("sees", "words"),
     [
         ("faces", "`a`: 50%"),
-        ("inputs", "`a`: 50%, about what it sees"),
-        ("mirrored", "`a`: 50%, about what it sees and its mirror image"),
+        ("inputs", "`a`: 50%, on the augmented inputs"),
+        ("mirrored", "`a`: 50%, on the augmented inputs and their mirror images"),
     ],
 )
 def test_the_page_says_what_teachers_were_asked_about(card: Card, sees: str, words: str) -> None:
     changed: Card = json.loads(json.dumps(card))
     changed["recipes"][0] |= {"teachers": ["a"], "teachers_see": sees}
     lines = [" ".join(line.split()) for line in markdown(changed).splitlines()]
-    assert f"| taught by | {words} |" in lines
+    assert f"| teachers | {words} |" in lines
 
 
 def test_the_page_says_which_fold_was_left_out_and_that_teachers_know_theirs_not(
@@ -146,4 +149,28 @@ def test_the_page_says_which_fold_was_left_out_and_that_teachers_know_theirs_not
     changed["recipes"][1] |= {"folds": 4, "teachers": ["a"], "teachers_see": "inputs"}
     page = markdown(changed)
     assert page.count("; without fold 2") == 1
-    assert page.count("about what it sees, each about the fold that it left out") == 1
+    assert page.count("on the augmented inputs, each on the fold it left out") == 1
+
+
+@pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)
+def test_the_page_of_every_version_in_the_store_is_made_from_its_card(folder: Path) -> None:
+    assert (folder / "README.md").read_text() == markdown(read(folder))
+
+
+@pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)
+def test_versions_before_10_were_calibrated_on_validation_faces(folder: Path) -> None:
+    """Their cards do not say so, and their held-out results are not cross-fitted."""
+    card = read(folder)
+    early = int(folder.name) < 10
+    assert calibrated_on(card) == ("validation" if early else "held_out")
+    page = markdown(card)
+    assert ("lowest NLL on the validation faces" in " ".join(page.split())) == early
+    assert ("cross-fitted" in page) != early
+    assert ("--part held_out" in page) == early
+    assert ("training calibrate" in page) != early
+
+
+def test_a_card_says_which_faces_its_temperatures_were_fitted_on(card: Card) -> None:
+    assert int(card["version"]) < 10
+    assert card["calibrated_on"] == calibrated_on(card) == "held_out"
+    assert "cross-fitted" in markdown(card)

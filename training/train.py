@@ -129,6 +129,7 @@ def _check(recipe: Recipe, digests: Digests, processes: int, out: Path) -> None:
             f"{out} holds a run begun with --processes {begun}, which with {processes} would end "
             "with other weights: give as many again, or this run a folder of its own"
         )
-    write_text(recipe.to_json(), choices)
+    # The recipe goes last: a run killed before it is not taken for one of an earlier version.
     write_text(data, learned)
     write_text(str(processes), shared)
+    write_text(recipe.to_json(), choices)

@@ -23,6 +23,7 @@ from tests.training.conftest import Exported
 from tests.training.generated import noise_faces
 from tests.waiting import wait_until
 from training import origin
+from training import train as training_train
 from training.artefact import load
 from training.augment import Augmentation, resize
 from training.data import split
@@ -33,7 +34,7 @@ from training.origin import lineage
 from training.recipe import Recipe, Stage
 from training.run import Execution, _optimizer
 from training.teaching import lessons
-from training.train import train
+from training.train import prepare, train
 
 RECIPE = Recipe(images=32, batch=8, stages=(Stage(0.75, 32), Stage(0.25, 40)), seed=5)
 STILL = Augmentation(
@@ -454,6 +455,26 @@ def test_a_run_does_not_go_on_with_other_data(tmp_path: Path) -> None:
             train_alone(recipe, Data.of(others, [one]), tmp_path)
     train_alone(recipe, Data.of([one, two], [one]), tmp_path)
     assert (tmp_path / "history.json").read_text() == done
+
+
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_run_that_is_killed_while_its_folder_is_made_can_be_started_again(
+    written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[Path] = []
+
+    def killed(text: str, path: Path) -> None:
+        if len(done) == written:
+            raise KeyboardInterrupt
+        done.append(path)
+        path.write_text(text)
+
+    monkeypatch.setattr(training_train, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(RECIPE, sets(), tmp_path, TOGETHER)
+    monkeypatch.undo()
+    prepare(RECIPE, sets(), tmp_path, TOGETHER)
+    assert Recipe.load(tmp_path / "recipe.json") == RECIPE
 
 
 def test_a_folder_with_a_run_of_another_recipe_is_refused(tmp_path: Path) -> None:

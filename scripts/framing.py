@@ -24,7 +24,7 @@ from training import origin
 from training.augment import resize
 from training.data import FaceSet, read, split
 from training.network import GiMeFive, logits_of
-from training.photographs import DETECTOR, TILT, look_for, set_into_picture
+from training.photographs import DETECTOR, TILT, detect_at, paste_into_photograph
 
 Points = NDArray[np.float64]
 
@@ -91,8 +91,8 @@ class Trial:
         rng = np.random.default_rng(0)
         found = {}
         for i, face in enumerate(faces.faces):
-            picture, own = set_into_picture(face, tilt, rng)
-            hit = look_for(detector, picture, own)
+            picture, own = paste_into_photograph(face, tilt, rng)
+            hit = detect_at(detector, picture, own)
             if hit is not None:
                 found[i] = DetectedImage(picture, own, hit)
         typer.echo(f"{faces.name}: {len(found) / len(faces):.1%} of {len(faces)} found")

@@ -1,4 +1,4 @@
-"""Builds what ``model_store/`` holds: data reading, recipe, evaluation, calibration, export.
+"""Builds the contents of ``model_store/``: data, training, evaluation, calibration, export.
 
-Nothing in ``service`` imports this package, and who only serves does not install what it needs.
+Nothing in ``service`` imports this package, and serving needs none of its dependencies.
 """

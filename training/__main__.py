@@ -11,7 +11,7 @@ import typer
 from training import evaluate as evaluation
 from training.ablation import Faces, Plan, table
 from training.ablation import ablate as run_ablation
-from training.artefact import score_mirrored_too
+from training.artefact import score_with_mirror_images
 from training.calibrate import fit_temperature
 from training.compare import compare as side_by_side
 from training.conditions import CONDITIONS, under
@@ -27,50 +27,52 @@ from training.recipe import Recipe
 from training.run import Execution
 from training.train import train as run
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Build what model_store/ holds.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, help="Build the contents of model_store/."
+)
 
 Sets = Annotated[list[Path], typer.Argument(help="data sets: folders, .zip or .csv files")]
-File = Annotated[Path, typer.Argument(help="model.*.pt with card.json beside it")]
+File = Annotated[Path, typer.Argument(help="model.*.pt, next to its card.json")]
 
 Unseen = Annotated[
-    list[Path] | None, typer.Option(help="a data set that was not trained on, to be measured")
+    list[Path] | None, typer.Option(help="a data set to evaluate that was not trained on")
 ]
 Processes = Annotated[int, typer.Option(help="processes that share each batch")]
-Device = Annotated[str, typer.Option(help="cpu or cuda; chosen if left out")]
+Device = Annotated[str, typer.Option(help="cpu or cuda; default: cuda if available")]
 
 
 @app.command()
 def train(
     data: Sets,
-    out: Annotated[Path, typer.Option(help="folder of the run; a run there goes on")],
+    out: Annotated[Path, typer.Option(help="folder of the run; an existing run is resumed")],
     recipe: Annotated[Path | None, typer.Option(help="JSON with changes to the defaults")] = None,
     processes: Processes = 1,
     device: Device = "",
 ) -> None:
-    """Train the network, or go on with a run that stopped."""
+    """Train the network, or resume a run that stopped."""
     chosen = Recipe.load(recipe) if recipe else Recipe()
     splits = [split(read(path), chosen.seed) for path in data]
-    faces = Data.of([s.train for s in splits], [s.validation for s in splits], chosen.turns)
+    faces = Data.of_splits(splits, chosen.turns)
     weights = run(chosen, faces, out, _execution(processes, device))
     typer.echo(f"weights: {weights}")
 
 
 @app.command()
 def ablate(
-    plan: Annotated[Path, typer.Argument(help="JSON: a base, and by name what differs from it")],
+    plan: Annotated[Path, typer.Argument(help="JSON: a base recipe and named changes to it")],
     data: Sets,
-    out: Annotated[Path, typer.Option(help="folder for the runs; runs there go on")],
+    out: Annotated[Path, typer.Option(help="folder for the runs; existing runs are resumed")],
     unseen: Unseen = None,
     processes: Processes = 1,
     device: Device = "",
 ) -> None:
-    """Train one run for each line of a plan, and say what each change is worth."""
-    tried = Plan.load(plan)
-    splits = tuple(split(read(path), Recipe.of(tried.base).seed) for path in data)
+    """Train one run per row of a plan and report what each change is worth."""
+    loaded = Plan.load(plan)
+    splits = tuple(split(read(path), Recipe.of(loaded.base).seed) for path in data)
     faces = Faces(splits, tuple(read(path) for path in unseen or ()))
     check_unseen(faces.unseen, faces.splits)
     execution = replace(_execution(processes, device), reports=1)
-    typer.echo(table(run_ablation(tried, faces, out, execution, typer.echo)))
+    typer.echo(table(run_ablation(loaded, faces, out, execution, typer.echo)))
 
 
 @app.command()
@@ -79,15 +81,15 @@ def export(
         Path, typer.Argument(metavar="RUN", help="folder of a finished run, or of a version")
     ],
     data: Sets,
-    version: Annotated[int, typer.Option(min=1, help="versions never change: a new number")],
+    version: Annotated[int, typer.Option(min=1, help="a new number; versions never change")],
     averaged_with: Annotated[
         list[Path] | None,
-        typer.Option(help="a run or a version whose weights go in as far as validation faces gain"),
+        typer.Option(help="a run or version to average in, as far as validation faces gain"),
     ] = None,
     unseen: Unseen = None,
     store: Annotated[Path, typer.Option(help="the model store")] = Path("model_store"),
 ) -> None:
-    """Turn a run into a version of the store: files, card, README, pictures."""
+    """Export a run as a version of the store: files, card, README and figures."""
     averaged, unknown = tuple(averaged_with or ()), tuple(unseen or ())
     write_version(Order(folder, averaged, tuple(data), unknown, store, version), typer.echo)
 
@@ -96,12 +98,12 @@ def export(
 def evaluate(
     file: File,
     data: Sets,
-    part: Annotated[Part, typer.Option(help="which faces, cut as the run cut them")] = Part.all,
-    harder: Annotated[bool, typer.Option(help="also under the conditions of the card")] = False,
-    mirrored: Annotated[bool, typer.Option(help="also together with mirror images")] = False,
-    out: Annotated[Path | None, typer.Option(help="folder for JSON and pictures")] = None,
+    part: Annotated[Part, typer.Option(help="which faces, split as the run split them")] = Part.all,
+    harder: Annotated[bool, typer.Option(help="also under each condition of the card")] = False,
+    mirrored: Annotated[bool, typer.Option(help="also averaged with mirror images")] = False,
+    out: Annotated[Path | None, typer.Option(help="folder for JSON and figures")] = None,
 ) -> None:
-    """Measure a file of the store on data sets, one line each."""
+    """Evaluate a file of the store, one line per data set."""
     artefact = Artefact.open(file)
     for path in data:
         faces = artefact.choose(read(path), part)
@@ -111,17 +113,17 @@ def evaluate(
             right = artefact.score(under(condition, faces)).accuracy
             typer.echo(f"{faces.name}, {condition}: {right:.1%}")
         if mirrored:
-            right = score_mirrored_too(artefact.module, faces).accuracy
-            typer.echo(f"{faces.name}, together with mirror images: {right:.1%}")
+            right = score_with_mirror_images(artefact.module, faces).accuracy
+            typer.echo(f"{faces.name}, averaged with mirror images: {right:.1%}")
         if out:
             evaluation.write(faces.name, report, out)
 
 
 @app.command()
 def calibrate(file: File, data: Sets) -> None:
-    """Fit a file's temperature on the held-out part of data sets, as export does.
+    """Fit a file's temperature on the held-out part of data sets, as an export does.
 
-    Printed is what that is worth, each face at a temperature that others decided.
+    Prints the cross-fitted results: each face at a temperature fitted on other faces.
     """
     artefact = Artefact.open(file)
     sets = [artefact.choose(read(path), Part.held_out) for path in data]
@@ -134,9 +136,9 @@ def calibrate(file: File, data: Sets) -> None:
 
 @app.command()
 def describe(
-    folder: Annotated[Path, typer.Argument(help="a version's folder, with card.json")],
+    folder: Annotated[Path, typer.Argument(help="folder of a version, with card.json")],
 ) -> None:
-    """Write a version's README and pictures again, from its card."""
+    """Rewrite a version's README and figures from its card."""
     write_description(folder)
 
 
@@ -144,12 +146,12 @@ def describe(
 def compare(
     folders: Annotated[list[Path], typer.Argument(help="folders of versions, with card.json")],
 ) -> None:
-    """Print all that the cards of versions say, side by side."""
+    """Print the figures of several versions side by side."""
     typer.echo(side_by_side(folders))
 
 
 def _execution(processes: int, device: str) -> Execution:
-    """Checkpoints come a minute or so apart."""
+    """With about a minute between checkpoints."""
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return Execution(processes, chosen, checkpoint_steps=5000 if chosen == "cuda" else 100)
 

@@ -1,8 +1,8 @@
-"""What each choice of a recipe is worth: the same short run again, with one thing changed."""
+"""Ablation: what each choice of a recipe is worth, by short runs with one thing changed."""
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from training import metrics, origin
-from training.artefact import score, score_mirrored_too
+from training.artefact import score, score_with_mirror_images
 from training.augment import resize
 from training.calibrate import fit_offsets, fit_temperature
 from training.data import FaceSet, Split
@@ -23,20 +23,20 @@ from training.run import Execution
 from training.train import train
 
 BEFORE, BASE, MIRRORED = "before it", "the recipe as it is", "mirror images asked too"
-"""The rows of every table: the weights that all runs start from, the run that others are compared
-with, and the mean of its answers to each face and to its mirror image."""
+"""The rows of every table: the initial weights of all runs, the run that the others are compared
+with, and the mean of that run's logits for each face and its mirror image."""
 
 Changes = dict[str, Any]
-"""A recipe as parsed JSON; what it leaves out is not changed."""
+"""Part of a recipe as parsed JSON; what it leaves out keeps its value."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is tried.
+    """The runs of an ablation.
 
     Attributes:
-        base: a recipe's changes to the defaults, which every run shares.
-        rows: by name, the changes of one run to that.
+        base: changes to the default recipe that every run shares.
+        rows: by name, the changes of one run to the base.
     """
 
     base: Changes
@@ -58,9 +58,9 @@ class Plan:
 
 @dataclass(frozen=True)
 class Gain:
-    """How much more than the base has, on the mean of the held-out sets; 95 % interval +- `reach`.
+    """The difference to the base, averaged over the held-out sets; 95% interval +- `reach`.
 
-    The same faces are asked of both, so the interval is that of the differences face by face.
+    Both networks answer the same faces, so the interval is that of the paired differences.
     """
 
     value: float
@@ -68,7 +68,7 @@ class Gain:
 
     @classmethod
     def of(cls, some: Sequence[metrics.Values], base: Sequence[metrics.Values]) -> Self:
-        """From what each face of each set counts with either network."""
+        """The gain of `some` over `base`, given each face's value per set."""
         differences = [x - y for x, y in zip(some, base, strict=True)]
         variance = sum(float(d.var()) / len(d) for d in differences) / len(differences) ** 2
         return cls(float(np.mean([d.mean() for d in differences])), 1.959964 * sqrt(variance))
@@ -76,15 +76,15 @@ class Gain:
 
 @dataclass(frozen=True)
 class Row:
-    """What one run is worth, offsets and temperature fitted on its validation faces.
+    """The results of one run, with offsets and temperature fitted on its validation faces.
 
     Attributes:
         name: what was changed.
         accuracy: by data set, held out or unseen.
         macro_recall: mean over the held-out sets.
-        nll: likewise, in nats.
+        nll: mean over the held-out sets, in nats.
         accuracy_gain: over the base.
-        nll_gain: likewise; less is better.
+        nll_gain: over the base; lower is better.
     """
 
     name: str
@@ -109,22 +109,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a network says, its logits moved and scaled as an export would, by data set."""
+    """A network's logits by data set, with offsets and temperature applied as by an export."""
 
     held_out: dict[str, Scored]
     unseen: dict[str, Scored]
 
     @classmethod
-    def of(cls, ask: Callable[[FaceSet], Scored], faces: "Faces") -> Self:
-        """Ask about every face; what the validation faces say calibrates the rest."""
-        validation = [ask(part.validation) for part in faces.splits]
-        offsets = np.array(fit_offsets(validation))
-        moved = [Scored(s.logits + offsets, s.labels) for s in validation]
-        temperature = fit_temperature(moved)
+    def of(cls, score: Callable[[FaceSet], Scored], faces: "Faces") -> Self:
+        """Score every face, calibrated on the validation faces."""
+        validation = [score(part.validation) for part in faces.splits]
+        offsets = fit_offsets(validation)
+        temperature = fit_temperature([scored.shifted(offsets) for scored in validation])
 
         def calibrated(part: FaceSet) -> Scored:
-            said = ask(part)
-            return Scored((said.logits + offsets) / temperature, said.labels)
+            shifted = score(part).shifted(offsets)
+            return replace(shifted, logits=shifted.logits / temperature)
 
         return cls(
             {part.held_out.name: calibrated(part.held_out) for part in faces.splits},
@@ -133,30 +132,30 @@ class Answers:
 
     @property
     def right(self) -> list[metrics.Values]:
-        """Per held-out set float64 ``[N]``: 1 where a face's answer is its label."""
+        """Per held-out set, float64 ``[N]``: 1 where the prediction is the label, else 0."""
         return [(s.logits.argmax(axis=1) == s.labels) * 1.0 for s in self.held_out.values()]
 
     @property
     def losses(self) -> list[metrics.Values]:
-        """Per held-out set float64 ``[N]``: each face's negative log-likelihood."""
+        """Per held-out set, float64 ``[N]``: each face's negative log-likelihood."""
         return [metrics.losses(metrics.softmax(s.logits), s.labels) for s in self.held_out.values()]
 
 
 @dataclass(frozen=True)
 class Faces:
-    """What is learned from, and what is measured on.
+    """The data of an ablation.
 
     Attributes:
-        splits: the data sets, cut by the seed of the base.
-        unseen: data sets of which nothing is learned.
+        splits: the data sets to train on, split by the seed of the base.
+        unseen: data sets for evaluation only.
     """
 
     splits: tuple[Split, ...]
     unseen: tuple[FaceSet, ...]
 
 
-class Sized(nn.Module):
-    """A network that is asked at another size than that of the faces, in evaluation mode."""
+class AtResolution(nn.Module):
+    """A network in evaluation mode that resizes its faces first."""
 
     def __init__(self, network: nn.Module, pixels: int) -> None:
         super().__init__()
@@ -172,44 +171,42 @@ class Sized(nn.Module):
 def ablate(
     plan: Plan, faces: Faces, out: Path, execution: Execution, say: Callable[[str], None]
 ) -> list[Row]:
-    """Train every row and measure it, at the size that it was last trained at.
+    """Train every row and evaluate it, at the resolution it was last trained at.
 
-    Runs that are there already go on, or stay as they are.
+    Existing runs are resumed, or used as they are if they are finished.
 
     Args:
-        plan: what is tried.
+        plan: the runs.
         faces: all data sets.
-        out: a folder for every run, and ``results.json``.
-        execution: what the runs are carried out with.
-        say: told each row as it is known.
+        out: folder for a folder per run and ``results.json``.
+        execution: processes, device and the like.
+        say: is called with each row as soon as it is known.
     """
     recipes = plan.recipes()
 
     def trained(name: str) -> nn.Module:
         recipe = recipes[name]
-        data = Data.of(
-            [s.train for s in faces.splits], [s.validation for s in faces.splits], recipe.turns
-        )
+        data = Data.of_splits(faces.splits, recipe.turns)
         run = train(recipe, data, out / name, execution).parent
-        return Sized(origin.network(str(run)), recipe.stages[-1].pixels)
+        return AtResolution(origin.network(str(run)), recipe.stages[-1].pixels)
 
     def answers(network: nn.Module) -> Answers:
         return Answers.of(lambda part: score(network, part), faces)
 
     rows: list[Row] = []
 
-    def tell(name: str, some: Answers) -> None:
+    def add_row(name: str, some: Answers) -> None:
         rows.append(Row.of(name, some, base))
         say(table(rows[-1:]).splitlines()[-1])
 
     network = trained(BASE)
     base = answers(network)
-    start = origin.begun(recipes[BASE])
-    tell(BEFORE, answers(Sized(start, recipes[BASE].stages[-1].pixels)))
-    tell(BASE, base)
-    tell(MIRRORED, Answers.of(lambda part: score_mirrored_too(network, part), faces))
+    start = origin.initial_network(recipes[BASE])
+    add_row(BEFORE, answers(AtResolution(start, recipes[BASE].stages[-1].pixels)))
+    add_row(BASE, base)
+    add_row(MIRRORED, Answers.of(lambda part: score_with_mirror_images(network, part), faces))
     for name in plan.rows:
-        tell(name, answers(trained(name)))
+        add_row(name, answers(trained(name)))
     (out / "results.json").write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return rows
 

@@ -1,4 +1,4 @@
-"""The TorchScript files of a version: written, proven equal to the network, and read again."""
+"""The TorchScript files of a version: written, checked against the network, and loaded."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -16,22 +16,22 @@ from training.quantise import ENGINE, quantise, without_deprecations
 from training.report import Scored
 
 SCRIPT_BOUND = 1e-4
-"""How far logits may be apart that ought to be the same."""
+"""The largest allowed difference between logits that should be equal."""
 
 HALF_BOUND = 0.05
-"""Likewise once parameters are stored in half precision; it moves no score by more than 0.025."""
+"""The same for parameters in half precision; it moves no score by more than 0.025."""
 
 HALF_LOSS = 0.0005
-"""How much accuracy storing them in half precision may cost: half of what tables show."""
+"""The accuracy that storing them in half precision may cost: half of the tables' last digit."""
 
 
 def score(network: nn.Module, faces: FaceSet) -> Scored:
-    """Ask a network, or a loaded file, about a data set."""
+    """The logits of a network, or of a loaded file, for a data set."""
     logits = logits_of(network, torch.from_numpy(faces.faces))
     return Scored(logits.double().numpy(), faces.labels)
 
 
-def score_mirrored_too(network: nn.Module, faces: FaceSet) -> Scored:
+def score_with_mirror_images(network: nn.Module, faces: FaceSet) -> Scored:
     """The mean of the logits for each face and for its mirror image."""
     mirrored = replace(faces, faces=np.ascontiguousarray(faces.faces[:, :, ::-1]))
     return Scored(
@@ -40,7 +40,7 @@ def score_mirrored_too(network: nn.Module, faces: FaceSet) -> Scored:
 
 
 def load(path: Path, engine: str | None = None) -> torch.jit.ScriptModule:
-    """Load a file on the CPU in float32; `engine` is what runs its 8-bit part, if it has one."""
+    """Load a file on the CPU in float32; `engine` is torch's quantized engine for an 8-bit file."""
     if engine:
         torch.backends.quantized.engine = engine
     with without_deprecations():
@@ -49,12 +49,12 @@ def load(path: Path, engine: str | None = None) -> torch.jit.ScriptModule:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, hexadecimal."""
+    """The SHA-256 of a file as a hexadecimal string."""
     return sha256(path.read_bytes()).hexdigest()
 
 
 def write_float(network: GiMeFive, path: Path, faces: FaceSet) -> str:
-    """Write the network as a script, in half precision if that changes nothing that matters.
+    """Write the network as a script, in half precision if that changes nothing relevant.
 
     The script is not frozen: it keeps `normalise`, `features` and `head`, and its parameters keep
     their names.
@@ -62,7 +62,7 @@ def write_float(network: GiMeFive, path: Path, faces: FaceSet) -> str:
     Args:
         network: float32, in evaluation mode.
         path: of the file.
-        faces: those on which the file must answer as the network does.
+        faces: faces on which the logits of file and network are compared.
 
     Returns:
         The dtype of the stored parameters, ``float16`` or ``float32``.
@@ -73,13 +73,16 @@ def write_float(network: GiMeFive, path: Path, faces: FaceSet) -> str:
     exact = score(network, faces)
     _write_script(network, path)
     some = faces.take(np.arange(min(len(faces), 256)))
-    difference = _furthest(score(load(path), some), exact)
+    difference = _max_difference(score(load(path), some), exact)
     if not difference <= SCRIPT_BOUND:
         raise ExportError(f"the script's logits are off by {difference:.2g}")
     half = path.with_suffix(".half")
     _write_script(deepcopy(network).half(), half)
     stored = score(load(half), faces)
-    if _furthest(stored, exact) <= HALF_BOUND and exact.accuracy - stored.accuracy <= HALF_LOSS:
+    if (
+        _max_difference(stored, exact) <= HALF_BOUND
+        and exact.accuracy - stored.accuracy <= HALF_LOSS
+    ):
         half.replace(path)
         return "float16"
     half.unlink()
@@ -87,10 +90,10 @@ def write_float(network: GiMeFive, path: Path, faces: FaceSet) -> str:
 
 
 def write_int8(network: GiMeFive, path: Path, faces: FaceSet) -> None:
-    """Write the network in 8-bit integers; `faces` are training images that set its scales.
+    """Write the network in 8-bit integers; `faces` are the calibration images for its scales.
 
     Raises:
-        ExportError: a face's answer depends on how many are asked about at once.
+        ExportError: the logits of a face depend on the batch size.
     """
     module = quantise(network, torch.from_numpy(faces.faces))
     torch.jit.save(module, path)
@@ -106,5 +109,5 @@ def _write_script(network: GiMeFive, path: Path) -> None:
     torch.jit.save(torch.jit.script(network), path)
 
 
-def _furthest(some: Scored, exact: Scored) -> float:
+def _max_difference(some: Scored, exact: Scored) -> float:
     return float(np.abs(some.logits - exact.logits[: len(some.logits)]).max())

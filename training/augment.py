@@ -1,4 +1,4 @@
-"""Augmentation of whole batches with one generator: no loop over images, no other chance."""
+"""Augmentation of whole batches, with one generator as the only source of randomness."""
 
 from math import pi
 from typing import Annotated
@@ -10,26 +10,26 @@ from torch import Tensor
 from torch.nn import functional
 
 SIGMA = 2.0
-"""The strongest blur, a Gaussian's standard deviation in pixels of a face of 64."""
+"""The strongest blur: a Gaussian's standard deviation, in pixels of a 64x64 face."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 EXACTLY = ConfigDict(extra="forbid")
-"""A misspelt choice is an error, not a default."""
+"""An unknown field is an error."""
 
 
 @dataclass(frozen=True, config=EXACTLY)
 class Augmentation:
-    """How far a face may be moved and changed; each amount is drawn evenly from -x to +x.
+    """The strength of each augmentation; amounts are drawn uniformly from -x to +x.
 
     Attributes:
         flip: probability of a mirror image.
         rotation: degrees.
-        scale: as a part of the face's size.
-        shift: as a part of the face's side, in x and y.
-        contrast: as a part of the contrast.
-        brightness: as a part of the full range.
-        erasing: probability that a rectangle (2 to 20 % of the area) is painted over.
-        blur: probability that the face is out of focus, by up to `SIGMA` pixels of 64.
+        scale: as a share of the face's size.
+        shift: as a share of the face's side, in x and y.
+        contrast: as a share of the contrast.
+        brightness: as a share of the full range.
+        erasing: probability that a rectangle (2 to 20% of the area) is painted over.
+        blur: probability of a blur of up to `SIGMA` pixels of 64.
     """
 
     flip: Fraction = 0.5
@@ -46,8 +46,8 @@ class Augmentation:
 
         Args:
             faces: uint8 ``[N, H, W]``.
-            pixels: the side of the result; the change of size is part of the same resampling.
-            generator: the only source of chance, on the device of `faces`.
+            pixels: the side of the result; resizing is part of the same resampling.
+            generator: the only source of randomness, on the device of `faces`.
 
         Returns:
             float32 ``[N, pixels, pixels]``, values 0 to 255.
@@ -65,35 +65,35 @@ class Augmentation:
         painted = torch.where(self._erased(pixels, draw(6, n)), 255 * draw(n, 1, 1), lit)
         return _blurred(painted, self._sigmas(pixels, draw(2, n))) if self.blur else painted
 
-    def _motion(self, n: int, chance: Tensor) -> Tensor:
-        """Affine matrices ``[N, 2, 3]`` from five rows of chances."""
-        angle = (2 * chance[0] - 1) * self.rotation * pi / 180
-        size = 1 + self.scale * (2 * chance[1] - 1)
-        mirror = torch.where(chance[2] < self.flip, -1.0, 1.0)
-        shift = 2 * self.shift * (2 * chance[3:5] - 1)
+    def _motion(self, n: int, draws: Tensor) -> Tensor:
+        """Affine matrices ``[N, 2, 3]`` from five rows of uniform draws."""
+        angle = (2 * draws[0] - 1) * self.rotation * pi / 180
+        size = 1 + self.scale * (2 * draws[1] - 1)
+        mirror = torch.where(draws[2] < self.flip, -1.0, 1.0)
+        shift = 2 * self.shift * (2 * draws[3:5] - 1)
         cos, sin = torch.cos(angle) / size, torch.sin(angle) / size
         rows = [cos * mirror, -sin, shift[0], sin * mirror, cos, shift[1]]
         return torch.stack(rows, dim=1).view(n, 2, 3)
 
-    def _sigmas(self, pixels: int, chance: Tensor) -> Tensor:
-        """Pixels ``[N]`` by which each face is blurred, 0 for those that are not."""
-        return torch.where(chance[0] < self.blur, chance[1] * SIGMA * pixels / 64, 0)
+    def _sigmas(self, pixels: int, draws: Tensor) -> Tensor:
+        """The blur of each face in pixels, ``[N]``; 0 for none."""
+        return torch.where(draws[0] < self.blur, draws[1] * SIGMA * pixels / 64, 0)
 
-    def _erased(self, pixels: int, chance: Tensor) -> Tensor:
-        """Masks ``[N, pixels, pixels]``, true where the image is painted over."""
-        area = 0.02 + 0.18 * chance[0]
-        aspect = torch.exp((2 * chance[1] - 1) * 1.1)
+    def _erased(self, pixels: int, draws: Tensor) -> Tensor:
+        """Masks ``[N, pixels, pixels]``, true where the image is erased."""
+        area = 0.02 + 0.18 * draws[0]
+        aspect = torch.exp((2 * draws[1] - 1) * 1.1)
         height, width = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
-        top, left = chance[2] * (1 - height), chance[3] * (1 - width)
-        at = (torch.arange(pixels, device=chance.device) + 0.5) / pixels
+        top, left = draws[2] * (1 - height), draws[3] * (1 - width)
+        at = (torch.arange(pixels, device=draws.device) + 0.5) / pixels
         rows = (at > top[:, None]) & (at < (top + height)[:, None])
         columns = (at > left[:, None]) & (at < (left + width)[:, None])
-        chosen = chance[4] < self.erasing
+        chosen = draws[4] < self.erasing
         return rows[:, :, None] & columns[:, None, :] & chosen[:, None, None]
 
 
 def resize(faces: Tensor, pixels: int) -> Tensor:
-    """Faces ``[N, H, W]`` at another size, float32 ``[N, pixels, pixels]``, values 0 to 255."""
+    """Faces ``[N, H, W]`` resized to float32 ``[N, pixels, pixels]``, values 0 to 255."""
     if faces.shape[-1] == pixels:
         return faces.float()
     size = (pixels, pixels)
@@ -104,7 +104,7 @@ def resize(faces: Tensor, pixels: int) -> Tensor:
 
 
 def _blurred(faces: Tensor, sigmas: Tensor) -> Tensor:
-    """Each face under a Gaussian of its own, along its columns and then along its rows."""
+    """Each face blurred by its own Gaussian, along columns and then along rows."""
     reach = 5
     at = torch.arange(-reach, reach + 1, device=faces.device)
     weights = torch.exp(-((at / sigmas.clamp(min=0.01)[:, None]) ** 2) / 2)

@@ -1,7 +1,7 @@
-"""One network out of several that one long training led through.
+"""Weight averaging over several networks.
 
-Where runs went on from each other, the mean of their weights is often better than each of them
-(Izmailov et al., 2018; Wortsman et al., 2022), and costs nothing when it is used.
+If runs continue from each other, the mean of their weights is often better than any of them
+(Izmailov et al., 2018; Wortsman et al., 2022), at no cost in inference.
 """
 
 from collections.abc import Sequence
@@ -17,18 +17,20 @@ SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 def averaged(
     networks: Sequence[GiMeFive], validation: Sequence[FaceSet]
 ) -> tuple[GiMeFive, tuple[float, ...]]:
-    """Take each network into the mean of those before it, as far as validation faces gain.
+    """Average each network with the mean of those before it, as far as validation faces gain.
+
+    Each gets the share, one of `SHARES`, that has the lowest `calibrate.calibrated_loss`.
 
     Args:
-        networks: with folded norms, in evaluation mode; they stay as they are.
-        validation: faces that `calibrate.calibrated_loss` is taken of.
+        networks: with folded norms, in evaluation mode; not modified.
+        validation: the validation faces of each data set.
 
     Returns:
-        The mean, and the share that each network has in it; they add up to 1.
+        The mean, and each network's share in it; the shares add up to 1.
     """
     mean, shares = networks[0], [1.0]
     for other in networks[1:]:
-        candidates = [_between(mean, other, share) for share in SHARES]
+        candidates = [_interpolated(mean, other, share) for share in SHARES]
         losses = [calibrated_loss([score(n, s) for s in validation]) for n in candidates]
         best = losses.index(min(losses))
         mean = candidates[best]
@@ -36,14 +38,14 @@ def averaged(
     return mean, tuple(shares)
 
 
-def _between(network: GiMeFive, other: GiMeFive, share: float) -> GiMeFive:
-    """The network whose weights are `share` of the way from one's to the other's."""
+def _interpolated(network: GiMeFive, other: GiMeFive, share: float) -> GiMeFive:
+    """The network whose weights are `share` of the way from `network` to `other`."""
     ends = other.state_dict()
-    between = GiMeFive().eval()
-    between.load_state_dict(
+    mean = GiMeFive().eval()
+    mean.load_state_dict(
         {
             name: value.lerp(ends[name], share) if value.is_floating_point() else value
             for name, value in network.state_dict().items()
         }
     )
-    return between
+    return mean

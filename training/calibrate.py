@@ -1,11 +1,10 @@
-"""Offsets of the logits, temperature and abstention threshold.
+"""Logit offsets, temperature and abstention threshold.
 
-Every data set weighs the same, however many faces it has: the network was trained so, and nobody
-knows whose faces the next ones will resemble.
+Every data set has equal weight, whatever its size: the network was trained that way, and it is not
+known which set future faces will resemble.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from math import exp, log, sqrt
 
 import numpy as np
@@ -15,88 +14,87 @@ from torch.nn import functional
 from training import metrics
 from training.report import THRESHOLDS, Scored
 
-LOWEST, HIGHEST = 0.02, 50.0
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.02, 50.0
 
 FOLDS = 10
-"""Parts of the faces, each of which is measured at the temperature of the others."""
+"""Folds for cross-fitting: each is evaluated at the temperature fitted on the others."""
 
-PULL = 1e-4
-"""Loss for each squared offset: keeps them finite where no validation face speaks of a class."""
+OFFSET_PENALTY = 1e-4
+"""Loss per squared offset: keeps offsets finite for classes without a validation face."""
 
 
 def fit_offsets(sets: Sequence[Scored]) -> tuple[float, ...]:
     """What to add to each logit, zero on average.
 
-    A loss that weighs rare classes more makes the network expect them more often than they come,
-    which no temperature mends. Offsets and a temperature are fitted together for the lowest
-    negative log-likelihood (bias-corrected temperature scaling; Alexandari et al., 2020).
+    A loss that gives rare classes more weight makes the network predict them too often, which no
+    temperature corrects. Offsets and a temperature are fitted together for the lowest negative
+    log-likelihood (bias-corrected temperature scaling; Alexandari et al., 2020).
     """
     faces = [(torch.from_numpy(s.logits), torch.from_numpy(s.labels)) for s in sets]
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     offsets = torch.zeros(faces[0][0].shape[1], dtype=torch.float64, requires_grad=True)
-    search = torch.optim.LBFGS(
+    optimizer = torch.optim.LBFGS(
         [log_temperature, offsets], max_iter=200, line_search_fn="strong_wolfe"
     )
 
     def loss() -> torch.Tensor:
-        search.zero_grad()
-        temperature = log_temperature.clamp(log(LOWEST), log(HIGHEST)).exp()
+        optimizer.zero_grad()
+        temperature = log_temperature.clamp(log(MIN_TEMPERATURE), log(MAX_TEMPERATURE)).exp()
         losses = [functional.cross_entropy((z + offsets) / temperature, y) for z, y in faces]
-        total = torch.stack(losses).mean() + PULL * offsets.square().sum()
+        total = torch.stack(losses).mean() + OFFSET_PENALTY * offsets.square().sum()
         total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return total
 
-    search.step(loss)  # type: ignore[no-untyped-call]  # likewise
+    optimizer.step(loss)  # type: ignore[no-untyped-call]  # likewise
     return tuple((offsets - offsets.mean()).tolist())
 
 
 def fit_temperature(sets: Sequence[Scored]) -> float:
     """The temperature, to four decimals, that minimises the negative log-likelihood.
 
-    The likelihood is convex in one over the temperature, so that along its logarithm there is one
-    minimum, which a golden-section search between 0.02 and 50 cannot miss (Guo et al., 2017).
+    The negative log-likelihood is convex in one over the temperature, so it has one minimum along
+    the logarithm, which a golden-section search from 0.02 to 50 finds (Guo et al., 2017).
     """
 
     def loss(log_temperature: float) -> float:
         return _mean_nll(sets, exp(log_temperature))
 
-    return round(exp(_lowest(loss, log(LOWEST), log(HIGHEST))), 4)
+    return round(exp(_minimum(loss, log(MIN_TEMPERATURE), log(MAX_TEMPERATURE))), 4)
 
 
-def temperatures_of_others(sets: Sequence[Scored]) -> list[metrics.Values]:
-    """For each face the temperature of the nine tenths of all faces that it is not in.
+def cross_fitted_temperatures(sets: Sequence[Scored]) -> list[metrics.Values]:
+    """For each face, the temperature fitted on the folds that do not contain it.
 
-    What scores at these are worth is what those at a temperature fitted on all faces are worth on
-    new ones (cross-fitting).
+    Results at these temperatures estimate those on new faces at a temperature fitted on all.
 
     Args:
-        sets: two faces at least, all together.
+        sets: at least two faces in total.
 
     Returns:
         For each set, float64 ``[N, 1]``.
     """
-    each = [np.empty((len(part.labels), 1)) for part in sets]
+    fitted = [np.empty((len(part.labels), 1)) for part in sets]
     for fold in range(FOLDS):
         others = [_without(fold, part) for part in sets]
         temperature = fit_temperature([part for part in others if len(part.labels)])
-        for temperatures in each:
+        for temperatures in fitted:
             temperatures[fold::FOLDS] = temperature
-    return each
+    return fitted
 
 
 def calibrated_loss(sets: Sequence[Scored]) -> float:
-    """The negative log-likelihood that is left with the best offsets and temperature, in nats."""
+    """The negative log-likelihood at the best offsets and temperature, in nats."""
     offsets = fit_offsets(sets)
-    moved = [replace(part, logits=part.logits + np.array(offsets)) for part in sets]
-    return _mean_nll(moved, fit_temperature(moved))
+    shifted = [part.shifted(offsets) for part in sets]
+    return _mean_nll(shifted, fit_temperature(shifted))
 
 
 def choose_threshold(sets: Sequence[Scored], temperature: float) -> float:
-    """The top score, one of `THRESHOLDS`, below which it is better not to answer.
+    """The top score, one of `THRESHOLDS`, below which it is better to abstain.
 
-    A right answer counts +1, a wrong one -1 and none 0; the threshold is the lowest of those with
-    the highest sum. For well calibrated scores that is near one half: the point where an answer
-    begins to be right more often than wrong.
+    A correct answer counts +1, a wrong one -1 and an abstention 0; of the thresholds with the
+    highest total, the lowest is chosen. For well calibrated scores it is near one half, the point
+    where an answer becomes more likely right than wrong.
     """
     gain = np.zeros(len(THRESHOLDS))
     for part in sets:
@@ -120,8 +118,8 @@ def _mean_nll(sets: Sequence[Scored], temperature: float) -> float:
     return sum(losses) / len(losses)
 
 
-def _lowest(function: Callable[[float], float], low: float, high: float) -> float:
-    """Where `function`, falling and then rising between `low` and `high`, is lowest."""
+def _minimum(function: Callable[[float], float], low: float, high: float) -> float:
+    """The minimum of a `function` that is unimodal between `low` and `high` (golden section)."""
     golden = (sqrt(5) - 1) / 2
     left, right = high - golden * (high - low), low + golden * (high - low)
     at_left, at_right = function(left), function(right)

@@ -1,21 +1,21 @@
-"""Versions of the store side by side, from their cards alone."""
+"""Versions of the store side by side, from their cards."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from training.card import Card, read
 from training.conditions import AS_THEY_ARE
-from training.readme import UNKNOWN, table
+from training.readme import UNKNOWN, percent, table
 from training.report import Report
 
 
 def compare(folders: Sequence[Path]) -> str:
-    """A Markdown table with a column for each version, highest last, and a row for each measure.
+    """A Markdown table with a column per version, the highest last, and a row per measure.
 
-    Measured is what each version's card says that processors use, calibrated.
+    The values are those of each version's default precision on CPUs, calibrated.
 
     Raises:
-        ExportError: there is no ``card.json`` in one of `folders`.
+        ExportError: one of `folders` contains no ``card.json``.
     """
     cards = sorted((read(folder) for folder in folders), key=lambda card: int(card["version"]))
     columns = [_measures(card) for card in cards]
@@ -32,7 +32,7 @@ def _measures(card: Card) -> dict[str, str]:
         for measure, value in _reported(by[precision]).items()
     }
     return column | {
-        f"{name}, {condition}: accuracy, %": f"{100 * share['value']:.1f}"
+        f"{name}, {condition}: accuracy, %": percent(share["value"])
         for condition, by_set in card["robustness"].items()
         for name, share in by_set.items()
         if condition != AS_THEY_ARE
@@ -41,8 +41,8 @@ def _measures(card: Card) -> dict[str, str]:
 
 def _reported(report: Report) -> dict[str, str]:
     return {
-        "accuracy, %": f"{100 * report['accuracy']['value']:.1f}",
-        "macro recall, %": f"{100 * report['macro_recall']:.1f}",
+        "accuracy, %": percent(report["accuracy"]["value"]),
+        "macro recall, %": percent(report["macro_recall"]),
         "NLL": f"{report['nll']['after']:.3f}",
-        "ECE, %": f"{100 * report['ece']['after']:.1f}",
+        "ECE, %": percent(report["ece"]["after"]),
     }

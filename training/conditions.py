@@ -1,4 +1,4 @@
-"""What becomes of faces in the world: the conditions under which a version is measured."""
+"""Image corruptions under which the robustness of a version is measured."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,21 +10,21 @@ from training.data import Faces, FaceSet
 from training.network import INPUT_SIZE
 
 OFF = 4
-"""Pixels by which a crop misses its face, down and to one side."""
+"""Pixels by which a crop is shifted, in x and in y."""
 
 TILT = 20
-"""Degrees by which a head leans, to the one side or the other."""
+"""Degrees by which a head is tilted, to either side."""
 
 AS_THEY_ARE = "as they are"
 QUALITY = 30
 SMALL = 24
-"""Side in pixels of a face that was small in its picture."""
+"""Side in pixels of a face that was small in its image."""
 
 SIGMA = 1.5
 LIGHT = 0.3
 
 Change = Callable[[Faces, int], Faces]
-"""Changes a face ``[64, 64]``; its number in the set decides what would else be left to chance."""
+"""Changes a face ``[64, 64]``; the face's index in the set replaces randomness."""
 
 
 def _side(number: int) -> int:
@@ -78,7 +78,7 @@ CONDITIONS: dict[str, Change] = {
 
 
 def under(condition: str, faces: FaceSet) -> FaceSet:
-    """The same faces under one of `CONDITIONS`; chance has no part in it."""
+    """The same faces under one of `CONDITIONS`, deterministically."""
     change = CONDITIONS[condition]
     changed = [change(face, number) for number, face in enumerate(faces.faces)]
     return replace(faces, faces=np.stack(changed))

@@ -1,4 +1,4 @@
-"""Reading labelled faces, and splitting them so that no file is both learned and measured."""
+"""Reading labelled faces, and splitting them so that no file is used for training and testing."""
 
 import csv
 import io
@@ -22,10 +22,10 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Labelled faces of one origin.
+    """Labelled faces of one data set.
 
     Attributes:
-        name: what reports call it.
+        name: the data set's name in reports.
         faces: uint8 ``[N, 64, 64]``, grey.
         labels: int64 ``[N]``, indices into `EMOTIONS`.
         files: the image's file name, for each face.
@@ -41,14 +41,14 @@ class FaceSet:
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """Of each face, int64 ``[N]``, a number that its file's name decides."""
+        """For each face, int64 ``[N]``, a hash of its file's name."""
         return np.array([crc32(file.encode()) for file in self.files])
 
     def digest(self) -> str:
-        """A SHA-256, hexadecimal, of the faces, their labels and their files' names, in order."""
-        known = sha256(self.faces.tobytes())
-        known.update(repr((self.labels.tolist(), self.files)).encode())
-        return known.hexdigest()
+        """The SHA-256, hexadecimal, of the faces, their labels and file names, in order."""
+        hashed = sha256(self.faces.tobytes())
+        hashed.update(repr((self.labels.tolist(), self.files)).encode())
+        return hashed.hexdigest()
 
     def take(self, indices: NDArray[np.int64]) -> "FaceSet":
         """The faces at `indices`, in that order."""
@@ -68,42 +68,47 @@ class FaceSet:
 
 @dataclass(frozen=True)
 class Split:
-    """One data set cut in three, each with the same share of every emotion.
+    """One data set split in three, stratified by emotion.
 
     Attributes:
-        train: what the network learns from.
-        validation: what choices are made on: curves, shares, offsets, threshold.
-        held_out: what is reported, and calibrated on.
+        train: for training.
+        validation: for choices: final weights, averaging shares, offsets, threshold.
+        held_out: for reporting, temperatures and the choice of precision.
     """
 
     train: FaceSet
     validation: FaceSet
     held_out: FaceSet
 
+    @property
+    def parts(self) -> dict[str, FaceSet]:
+        """The three parts by name."""
+        return {"train": self.train, "validation": self.validation, "held_out": self.held_out}
+
     def digests(self) -> dict[str, str]:
-        """Of each part, by its name."""
-        return {name: getattr(self, name).digest() for name in ("train", "validation", "held_out")}
+        """The digest of each part, by name."""
+        return {name: faces.digest() for name, faces in self.parts.items()}
 
 
 Digests = dict[str, dict[str, str]]
-"""By part, ``train`` and ``validation``, and by name of the data set, in the order they came."""
+"""Digests by part, ``train`` and ``validation``, and by data set, in the order given."""
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Make sure that data sets can be told apart.
+    """Make sure that data sets have different names.
 
     Raises:
-        DataError: two have one name.
+        DataError: two have the same name.
     """
     if len(set(names)) < len(names):
-        raise DataError(f"two data sets have one name: {', '.join(names)}")
+        raise DataError(f"two data sets have the same name: {', '.join(names)}")
 
 
 def digests(train: Sequence[FaceSet], validation: Sequence[FaceSet]) -> Digests:
-    """What tells whether a run learns from, and watches, the faces that another did.
+    """The digests by which two runs' training and validation faces can be compared.
 
     Raises:
-        DataError: two data sets have one name.
+        DataError: two data sets have the same name.
     """
     check_names([faces.name for faces in train])
     parts = {"train": train, "validation": validation}
@@ -111,14 +116,14 @@ def digests(train: Sequence[FaceSet], validation: Sequence[FaceSet]) -> Digests:
 
 
 def read(path: Path) -> FaceSet:
-    """Read a data set in any of the known layouts.
+    """Read a data set in any of the supported layouts.
 
     A folder or a zip file with ``images/`` and ``labels.csv`` (header ``filename,label``), or a CSV
-    file without a header (``filename,label``) whose images lie in the folder beside it that is
-    named like the first word of the file: ``train_RAF_labels.csv`` beside ``train/``.
+    file without a header (``filename,label``) whose images are in the folder next to it that has
+    the first word of the file's name: ``train_RAF_labels.csv`` and ``train/``.
 
     Raises:
-        DataError: a file is missing, a label is unknown, an image cannot be read.
+        DataError: a file is missing, a label is unknown, or an image cannot be read.
     """
     if path.is_dir():
         rows = _rows(_text(path / "labels.csv"), path / "labels.csv", header=True)
@@ -133,7 +138,7 @@ def read(path: Path) -> FaceSet:
 
 
 def split(faces: FaceSet, seed: int, validation: float = 0.05, held_out: float = 0.1) -> Split:
-    """Cut a data set by emotion, the same way for the same seed."""
+    """Split a data set, stratified by emotion and in the same way for the same seed."""
     rng = np.random.default_rng(seed)
     parts: tuple[list[NDArray[np.int64]], ...] = ([], [], [])
     for emotion in range(len(EMOTIONS)):
@@ -141,23 +146,23 @@ def split(faces: FaceSet, seed: int, validation: float = 0.05, held_out: float =
         cuts = np.round(np.cumsum([held_out, validation]) * len(indices)).astype(int)
         for part, chunk in zip(parts, np.split(indices, cuts), strict=True):
             part.append(chunk)
-    tenth, twentieth, rest = (faces.take(np.sort(np.concatenate(part))) for part in parts)
-    return Split(train=rest, validation=twentieth, held_out=tenth)
+    held, validated, rest = (faces.take(np.sort(np.concatenate(part))) for part in parts)
+    return Split(train=rest, validation=validated, held_out=held)
 
 
 def check_unseen(unseen: Sequence[FaceSet], splits: Sequence[Split]) -> None:
-    """Make sure that none of the faces that are to be unseen is one of those that are cut in parts.
+    """Make sure that no unseen face occurs, pixel for pixel, in the data sets to train on.
 
     Raises:
-        DataError: some are, pixel for pixel.
+        DataError: some do.
     """
-    parts = [part for s in splits for part in (s.train, s.validation, s.held_out)]
+    parts = [part for s in splits for part in s.parts.values()]
     known = {sha256(face).digest() for part in parts for face in part.faces}
     for faces in unseen:
         if seen := sum(sha256(face).digest() in known for face in faces.faces):
             raise DataError(
-                f"{seen} of the {len(faces)} faces of {faces.name} are in the data sets that are "
-                "learned from as well: take them out, or leave --unseen for this set away"
+                f"{seen} of the {len(faces)} faces of {faces.name} are also in the data sets to "
+                "train on: remove them, or do not pass this set as --unseen"
             )
 
 
@@ -186,15 +191,15 @@ def _text(path: Path) -> str:
 
 def _decoded(data: bytes, origin: Path) -> str:
     try:
-        return data.decode("utf-8-sig")  # spreadsheets put a mark before the first line
+        return data.decode("utf-8-sig")  # spreadsheets write a byte-order mark
     except UnicodeDecodeError as error:
-        raise DataError(f"{origin}: the labels are not in UTF-8: save them as that") from error
+        raise DataError(f"{origin}: the labels are not in UTF-8: save them as UTF-8") from error
 
 
 def _rows(text: str, origin: Path, *, header: bool) -> list[tuple[str, int]]:
     lines: Iterable[Sequence[str]] = csv.reader(io.StringIO(text))
     rows = []
-    known: dict[str, int] = {}
+    first_lines: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if header and number == 1:
             if line != ["filename", "label"]:
@@ -204,12 +209,12 @@ def _rows(text: str, origin: Path, *, header: bool) -> list[tuple[str, int]]:
             raise DataError(f"{origin}:{number}: {len(line)} columns, not filename,label")
         if not line[1].isdecimal() or int(line[1]) >= len(EMOTIONS):
             raise DataError(f"{origin}:{number}: label {line[1]!r} is not 0 to {len(EMOTIONS) - 1}")
-        first = known.setdefault(line[0], number)
+        first = first_lines.setdefault(line[0], number)
         if first < number:
-            raise DataError(f"{origin}:{number}: {line[0]} stands on line {first} already")
+            raise DataError(f"{origin}:{number}: {line[0]} is already on line {first}")
         rows.append((line[0], int(line[1])))
     if not rows:
-        raise DataError(f"{origin}: no image is listed")
+        raise DataError(f"{origin}: no images are listed")
     return rows
 
 
@@ -224,7 +229,7 @@ def _load(name: str, rows: list[tuple[str, int]], open_image: Callable[[str], by
 
 
 def grey_face(data: bytes) -> Faces:
-    """Decode an image as the paper does: bilinear to 64x64, then PIL's greyscale.
+    """Decode an image as the paper does: resized to 64x64 (bilinear), then PIL's greyscale.
 
     Returns:
         uint8 ``[64, 64]``.

@@ -1,25 +1,25 @@
-"""Every error that training, evaluation and export raise on purpose.
+"""The errors that training, evaluation and export raise on purpose.
 
 ::
 
     TrainingError
-    |- DataError      a data set cannot be read
-    |- RunError       a run's folder is incomplete, or holds a run of another recipe
-    `- ExportError    an artefact is not fit for the store, or the version is taken
+    |- DataError      a data set cannot be used
+    |- RunError       a run or recipe does not fit: incomplete, invalid, or of other data
+    `- ExportError    a file does not belong in the store, or the version exists
 """
 
 
 class TrainingError(Exception):
-    """The root; its message says what to do, and the command line prints it without a traceback."""
+    """The base; its message says what to do, and the command line prints it without a traceback."""
 
 
 class DataError(TrainingError):
-    """A data set cannot be read; the message names the file and the line."""
+    """A data set cannot be used; the message names the file and the line, if there is one."""
 
 
 class RunError(TrainingError):
-    """The folder of a run is incomplete, or holds a run of another recipe."""
+    """A run or recipe does not fit: it is incomplete, invalid, or of other data."""
 
 
 class ExportError(TrainingError):
-    """An artefact is not fit for the store, or the version is taken."""
+    """A file does not belong in the store, or the version exists."""

@@ -1,4 +1,4 @@
-"""Measuring a file of the store on any data set."""
+"""Evaluating a file of the store on any data set."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from training.report import Report, Scored, measure
 
 
 class Part(StrEnum):
-    """Which faces of a data set to use."""
+    """The part of a data set to use."""
 
     all = "all"
     train = "train"
@@ -26,11 +26,11 @@ class Part(StrEnum):
 
 @dataclass(frozen=True)
 class Artefact:
-    """A file of the store, loaded, with its card.
+    """A loaded file of the store, with its card.
 
     Attributes:
-        module: takes faces uint8 ``[N, 64, 64]`` to logits float32 ``[N, 6]``.
-        entry: what the card says of the file.
+        module: maps faces uint8 ``[N, 64, 64]`` to logits float32 ``[N, 6]``.
+        entry: the card's entry for the file.
         card: the whole card.
     """
 
@@ -40,7 +40,7 @@ class Artefact:
 
     @classmethod
     def open(cls, path: Path) -> "Artefact":
-        """Load a file with the card beside it.
+        """Load a file with the card next to it.
 
         Raises:
             ExportError: there is no card, it does not name the file, or the file was altered.
@@ -54,10 +54,10 @@ class Artefact:
         raise ExportError(f"{path.parent / 'card.json'} does not name {path.name}")
 
     def choose(self, faces: FaceSet, part: Part) -> FaceSet:
-        """All faces, or a part of them as the artefact's run cut them.
+        """All faces, or the given part as the file's run split them.
 
         Raises:
-            ExportError: the data set is not as the run cut it, so that it may know these faces.
+            ExportError: the data set is not the run's, so the part may contain training faces.
         """
         if part is Part.all:
             return faces
@@ -65,9 +65,9 @@ class Artefact:
         if parts.digests() not in [source.get("sha256") for source in self.card["data"]]:
             version = self.card["version"]
             raise ExportError(
-                f"{faces.name} is not what version {version} was made from, so far as its card "
-                f"tells; what would be called {part} may be something else: give the data set "
-                "as it was, or ask about all of it"
+                f"{faces.name} is not a data set of version {version}, according to its card, so "
+                f"its part {part} may contain training faces: give the original data set, or "
+                "evaluate all of it"
             )
         chosen: FaceSet = getattr(parts, part)
         return chosen
@@ -77,12 +77,12 @@ class Artefact:
         return score(self.module, faces)
 
     def measure(self, faces: FaceSet) -> Report:
-        """Measure it on a data set, at its temperature."""
+        """The results on a data set, at the file's temperature."""
         return measure(self.score(faces), self.entry["temperature"])
 
 
 def line(name: str, report: Report) -> str:
-    """A report in one line."""
+    """A report on one line."""
     accuracy, nll, ece = report["accuracy"], report["nll"], report["ece"]
     return (
         f"{name}: {report['images']:,} faces, accuracy {accuracy['value']:.1%} "

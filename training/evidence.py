@@ -1,4 +1,4 @@
-"""What the written files say about faces they did not learn from, and what follows from it."""
+"""Logits of the written files for faces they were not trained on, and what follows from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ import numpy as np
 from torch import nn
 
 from training.artefact import score
-from training.calibrate import choose_threshold, fit_temperature, temperatures_of_others
+from training.calibrate import choose_threshold, cross_fitted_temperatures, fit_temperature
 from training.card import Metrics
 from training.data import FaceSet, Split
 from training.report import Report, Scored, measure
 
 POOLED = "pooled"
-"""What the held-out faces of all data sets together are called."""
+"""The name of all data sets' held-out faces together."""
 
 INT8_LOSS = 0.003
-"""How much held-out accuracy 8 bits may cost and still be the default on processors."""
+"""The held-out accuracy that int8 may cost and still be the default on CPUs."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one file says.
+    """The logits of one file.
 
     Attributes:
-        validation: per data set, faces that choices are made on.
-        held_out: per data set, faces that are reported, decide the precision and calibrate it.
-        unseen: per data set of which no part was learned, faces that are reported alone.
+        validation: per data set, the faces that choices are made on.
+        held_out: per data set, the faces for results, the default precision and the temperature.
+        unseen: per data set that was not trained on, the faces for results only.
     """
 
     validation: tuple[Scored, ...]
@@ -36,7 +36,7 @@ class Evidence:
 
     @classmethod
     def gather(cls, network: nn.Module, splits: Sequence[Split], unseen: Sequence[FaceSet]) -> Self:
-        """Ask a loaded file about every face."""
+        """Score every face with a loaded file."""
         return cls(
             validation=tuple(score(network, s.validation) for s in splits),
             held_out={s.held_out.name: score(network, s.held_out) for s in splits},
@@ -50,10 +50,10 @@ class Findings:
 
     Attributes:
         temperatures: by precision.
-        threshold: the default for abstaining, chosen on the scores of ``fp32``.
-        agreement: by precision, the part of held-out answers that are those of ``fp32``.
-        default: the precision to use on processors.
-        reason: why.
+        threshold: the default abstention threshold, chosen on the scores of ``fp32``.
+        agreement: by precision, the share of held-out faces with the same answer as ``fp32``.
+        default: the default precision on CPUs.
+        reason: the reason for this default.
         metrics: every report.
     """
 
@@ -74,38 +74,32 @@ class Findings:
         fits = loss <= INT8_LOSS
         reason = (
             f"int8 {'costs' if loss > 0 else 'gains'} {100 * abs(loss):.2f} points of held-out "
-            f"accuracy; it is the default where it costs {100 * INT8_LOSS:g} points at most"
+            f"accuracy; it is the default if it costs at most {100 * INT8_LOSS:g} points"
         )
+        held_out_reports = {p: cross_fitted(e.held_out) for p, e in evidence.items()}
+        unseen = {
+            p: {name: measure(faces, temperatures[p]) for name, faces in e.unseen.items()}
+            for p, e in evidence.items()
+        }
         return cls(
             temperatures=temperatures,
             threshold=choose_threshold(evidence["fp32"].validation, temperatures["fp32"]),
             agreement={p: scored.agreement(pooled["fp32"]) for p, scored in pooled.items()},
             default="int8" if fits else "fp32",
             reason=reason,
-            metrics=Metrics(
-                held_out=_by_name({p: cross_fitted(e.held_out) for p, e in evidence.items()}),
-                unseen=_by_name(
-                    {
-                        p: {
-                            name: measure(faces, temperatures[p])
-                            for name, faces in e.unseen.items()
-                        }
-                        for p, e in evidence.items()
-                    }
-                ),
-            ),
+            metrics=Metrics(held_out=_by_data_set(held_out_reports), unseen=_by_data_set(unseen)),
         )
 
 
 def cross_fitted(held_out: dict[str, Scored]) -> dict[str, Report]:
-    """Reports of each data set and of all pooled, faces at temperatures that others decided."""
+    """Reports per data set and pooled, each face at a temperature fitted on other faces."""
     sets = list(held_out.values())
-    temperatures = temperatures_of_others(sets)
+    temperatures = cross_fitted_temperatures(sets)
     reports = [measure(*pair) for pair in zip(sets, temperatures, strict=True)]
     pooled = measure(Scored.pool(sets), np.concatenate(temperatures))
     return dict(zip([*held_out, POOLED], [*reports, pooled], strict=True))
 
 
-def _by_name(reports: dict[str, dict[str, Report]]) -> dict[str, dict[str, Report]]:
-    """By data set and precision what is given by precision and data set."""
+def _by_data_set(reports: dict[str, dict[str, Report]]) -> dict[str, dict[str, Report]]:
+    """Reports by precision and data set, regrouped by data set and precision."""
     return {name: {p: by[name] for p, by in reports.items()} for name in reports["fp32"]}

@@ -1,4 +1,4 @@
-"""From the folder of a run to a version in the store: files, card, README and pictures."""
+"""From the folder of a run to a version of the store: files, card, README and figures."""
 
 import shutil
 import subprocess
@@ -27,23 +27,23 @@ from training.sources import licence
 FILES = {"fp32": "model.fp32.pt", "int8": "model.int8.pt"}
 
 SCALE_FACES = 256
-"""Training faces of each data set that set the scales of the 8-bit network."""
+"""Training faces of each data set that calibrate the scales of the 8-bit network."""
 
 
 def export(order: Order, say: Callable[[str], None]) -> None:
-    """Write a version into the store, whole or not at all; `say` hears how far it is.
+    """Write a version into the store, completely or not at all; `say` reports progress.
 
-    What is measured are the files as they were written, loaded again.
+    The files are evaluated as written, after loading them again.
 
     Raises:
         DataError: a data set cannot be read.
         RunError: the run is not finished.
-        ExportError: the version exists, or a file does not answer as the network does.
+        ExportError: the version exists, or a file's logits are not those of the network.
     """
     if order.destination.exists():
         raise ExportError(
             f"{order.destination} exists and versions never change: choose another --version, "
-            "or delete the folder if nobody has it yet"
+            "or delete the folder if nobody uses it yet"
         )
     say("reading the run and the data sets")
     material = Material.read(order)
@@ -55,27 +55,27 @@ def export(order: Order, say: Callable[[str], None]) -> None:
         dtype = _write_files(material, folder)
         evidence = {}
         for precision, file in FILES.items():
-            say(f"measuring {file}")
+            say(f"evaluating {file}")
             module = load(folder / file, _engine(precision))
             evidence[precision] = Evidence.gather(module, material.splits, material.unseen)
         findings = Findings.of(evidence)
-        say("measuring under harder conditions")
-        robustness = _withstand(
+        say("evaluating robustness")
+        robustness = _robustness(
             load(folder / FILES[findings.default], _engine(findings.default)), material
         )
         precisions = _precisions(folder, findings, dtype)
         write(_card(order, material, findings, robustness, precisions), folder)
         describe(folder)
         folder.rename(order.destination)
-    say(f"{order.destination}: {findings.default} is the default on processors; {findings.reason}")
+    say(f"{order.destination}: {findings.default} is the default on CPUs; {findings.reason}")
 
 
 def _write_files(material: Material, folder: Path) -> str:
-    """Write both files, and give the dtype that the parameters of the first are stored in."""
+    """Write both files; returns the dtype of the stored parameters of the fp32 file."""
     held_out = FaceSet.pool([s.held_out for s in material.splits])
     rng = np.random.default_rng(material.recipes[-1].seed)
-    few = [s.train.take(rng.permutation(len(s.train))[:SCALE_FACES]) for s in material.splits]
-    write_int8(material.network, folder / FILES["int8"], FaceSet.pool(few))
+    scaling = [s.train.take(rng.permutation(len(s.train))[:SCALE_FACES]) for s in material.splits]
+    write_int8(material.network, folder / FILES["int8"], FaceSet.pool(scaling))
     return write_float(material.network, folder / FILES["fp32"], held_out)
 
 
@@ -98,7 +98,7 @@ def _precisions(folder: Path, findings: Findings, dtype: str) -> dict[str, Preci
     return entries
 
 
-def _withstand(network: nn.Module, material: Material) -> dict[str, dict[str, Share]]:
+def _robustness(network: nn.Module, material: Material) -> dict[str, dict[str, Share]]:
     """Accuracy on held-out faces by condition and data set."""
     return {
         condition: {
@@ -157,10 +157,10 @@ def _layers(network: GiMeFive) -> dict[str, list[int]]:
 
 def _sources(order: Order, material: Material) -> list[Source]:
     sources = []
-    for path, parts in zip(order.data, material.splits, strict=True):
-        whole = FaceSet.pool([parts.train, parts.validation, parts.held_out])
-        sizes = {name: len(getattr(parts, name)) for name in ("train", "validation", "held_out")}
-        sources.append(_source(path.name, whole, sizes, parts.digests()))
+    for path, split in zip(order.data, material.splits, strict=True):
+        whole = FaceSet.pool(list(split.parts.values()))
+        sizes = {name: len(faces) for name, faces in split.parts.items()}
+        sources.append(_source(path.name, whole, sizes, split.digests()))
     for path, faces in zip(order.unseen, material.unseen, strict=True):
         sizes, digests = {"unseen": len(faces)}, {"unseen": faces.digest()}
         sources.append(_source(path.name, faces, sizes, digests))
@@ -181,12 +181,12 @@ def _source(file: str, faces: FaceSet, parts: dict[str, int], digests: dict[str,
 
 
 def _commit() -> str | None:
-    """The commit that the code was at, with ``-dirty`` if files differed from it."""
+    """The commit of the code, with ``-dirty`` if files differ from it."""
     git = shutil.which("git")
     if git is None:
         return None
     words = [git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    answer = subprocess.run(  # noqa: S603  # every word is ours
+    answer = subprocess.run(  # noqa: S603  # the command is fixed
         words, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
     )
     return answer.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""What a run learns from and watches, and the order in which every batch is drawn."""
+"""The training and validation faces of a run, and the order in which batches are drawn."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,27 +9,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data import Digests, FaceSet, digests
+from training.data import Digests, FaceSet, Split, digests
 from training.errors import DataError
 from training.network import EMOTIONS
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a run learns from and watches, as tensors that processes share.
+    """The training and validation faces of a run, as tensors that its processes share.
 
     Attributes:
         faces: uint8 ``[N, 64, 64]``, one data set after the other.
         labels: int64 ``[N]``.
-        targets: float32 ``[N, 6]``: the probabilities to learn.
-        numbers: int64 ``[N]``: what decides which fold a face is in.
-        sizes: how many of these faces each data set has.
+        targets: float32 ``[N, 6]``: the target probabilities.
+        numbers: int64 ``[N]``: hashes that assign the faces to folds.
+        sizes: the number of these faces in each data set.
         validation_faces: uint8 ``[M, 64, 64]``.
         validation_labels: int64 ``[M]``.
-        turns: how often each data set is drawn in a round.
+        turns: how often each data set is drawn per round.
         digests: of the data sets.
-        cut: uint8 ``[N, 64, 64]``: the same faces, cut out of photographs.
-        share: part of the draws that give those.
+        crops: uint8 ``[N, 64, 64]``: the same faces, cropped from photographs.
+        crop_share: the share of draws that use `crops`.
     """
 
     faces: Tensor
@@ -41,8 +41,8 @@ class Data:
     validation_labels: Tensor
     turns: tuple[int, ...]
     digests: Digests
-    cut: Tensor | None = None
-    share: float = 0.0
+    crops: Tensor | None = None
+    crop_share: float = 0.0
 
     @classmethod
     def of(
@@ -50,10 +50,10 @@ class Data:
     ) -> "Data":
         """Put the sets into shared memory; without `turns` each is drawn equally often.
 
-        What is to be learned are the labels.
+        The targets are the labels, one-hot.
 
         Raises:
-            DataError: `turns` is not one positive number a training set.
+            DataError: `turns` is not one positive number per training set.
         """
         if turns and (len(turns) != len(train) or min(turns) < 1):
             raise DataError(f"{len(train)} training sets need as many turns above 0, not {turns}")
@@ -70,23 +70,28 @@ class Data:
             digests=digests(train, validation),
         )
 
+    @classmethod
+    def of_splits(cls, splits: Sequence[Split], turns: Sequence[int] = ()) -> "Data":
+        """The training and validation parts of data sets; see `of`."""
+        return cls.of([s.train for s in splits], [s.validation for s in splits], turns)
+
     def to(self, device: torch.device) -> "Data":
-        """The same data, what batches are drawn from on `device`."""
-        cut = None if self.cut is None else self.cut.to(device)
+        """The same data, with the tensors that batches are drawn from on `device`."""
+        crops = None if self.crops is None else self.crops.to(device)
         faces, targets = self.faces.to(device), self.targets.to(device)
-        return replace(self, faces=faces, targets=targets, cut=cut)
+        return replace(self, faces=faces, targets=targets, crops=crops)
 
     def batch(self, numbers: range, seed: int) -> tuple[Tensor, Tensor]:
-        """The faces and targets at places `numbers` of the endless training sequence.
+        """The faces and targets at positions `numbers` of the endless training sequence.
 
-        The sets take their turns, however large they are; within a set every face comes once before
-        any comes again, give or take the faces of one round.
+        Data sets take turns, whatever their size. Within a set every face is drawn once before any
+        is drawn again, give or take the faces of one round.
         """
-        indices = self._beside_faces(self._places(numbers, seed))
+        indices = self._on_device(self._indices(numbers, seed))
         faces = self.faces[indices]
-        if self.cut is not None:
-            instead = self._beside_faces(_chances(numbers, seed) < self.share)
-            faces = torch.where(instead[:, None, None], self.cut[indices], faces)
+        if self.crops is not None:
+            cropped = self._on_device(_uniform(numbers, seed) < self.crop_share)
+            faces = torch.where(cropped[:, None, None], self.crops[indices], faces)
         return faces, self.targets[indices]
 
     def taught(self, answers: Tensor, share: float) -> "Data":
@@ -94,18 +99,18 @@ class Data:
         return replace(self, targets=torch.lerp(self.targets, answers, share))
 
     def folds(self, folds: int) -> Tensor:
-        """In which fold each face is, int64 ``[N]``, 0 to `folds` - 1."""
+        """The fold of each face, int64 ``[N]``, 0 to `folds` - 1."""
         return self.numbers % folds
 
     def where(self, kept: Tensor) -> "Data":
         """The faces for which `kept`, bool ``[N]``, is true, in the same order.
 
         Raises:
-            DataError: of a data set there is none.
+            DataError: no face of some data set is kept.
         """
         sizes = tuple(int(part.sum()) for part in torch.split(kept, list(self.sizes)))
         if 0 in sizes:
-            raise DataError("a data set has no face in one of the folds: cut it in fewer")
+            raise DataError("a data set has no face in one of the folds: use fewer folds")
         return replace(
             self,
             faces=self.faces[kept],
@@ -113,12 +118,12 @@ class Data:
             targets=self.targets[kept],
             numbers=self.numbers[kept],
             sizes=sizes,
-            cut=None if self.cut is None else self.cut[kept],
+            crops=None if self.crops is None else self.crops[kept],
         )
 
-    def photographed(self, cut: Tensor, share: float) -> "Data":
-        """The same data, `share` of the draws giving faces of `cut`, which is like `faces`."""
-        return replace(self, cut=cut, share=share)
+    def photographed(self, crops: Tensor, share: float) -> "Data":
+        """The same data, with `share` of the draws from `crops`, which corresponds to `faces`."""
+        return replace(self, crops=crops, crop_share=share)
 
     def class_weights(self, balance: float) -> Tensor:
         """Loss weights float32 ``[6]``: frequency to the power of -`balance`, one on average.
@@ -136,13 +141,13 @@ class Data:
         weights = frequency**-balance
         return weights / (weights * frequency).sum()
 
-    def _places(self, numbers: range, seed: int) -> NDArray[np.int64]:
-        """The index in `faces` of what comes at each of the places `numbers`."""
+    def _indices(self, numbers: range, seed: int) -> NDArray[np.int64]:
+        """The index in `faces` of the face at each of the positions `numbers`."""
         turns, sizes = np.array(self.turns), np.array(self.sizes)
         slots = np.repeat(np.arange(len(turns)), turns)
         turn = np.concatenate([np.arange(n) for n in turns])
         rounds, slot = np.divmod(_array(numbers), len(slots))
-        # One place on each round: processes that take every n-th face then see every set.
+        # Shifted by one per round, so that processes that take every n-th face see every set.
         slot = (slot + rounds) % len(slots)
         part = slots[slot]
         epochs, places = np.divmod(rounds * turns[part] + turn[slot], sizes[part])
@@ -153,7 +158,7 @@ class Data:
             places[drawn] = first[which] + order[places[drawn]]
         return places
 
-    def _beside_faces(self, values: NDArray[np.generic]) -> Tensor:
+    def _on_device(self, values: NDArray[np.generic]) -> Tensor:
         return torch.from_numpy(values).to(self.faces.device, non_blocking=True)
 
 
@@ -166,9 +171,9 @@ def _array(numbers: range) -> NDArray[np.int64]:
     return np.arange(numbers.start, numbers.stop, numbers.step)
 
 
-def _chances(numbers: range, seed: int) -> NDArray[np.float64]:
-    """Evenly from 0 to 1, the same for the same place of the same sequence."""
-    counter, skipped = divmod(numbers.start, 4)  # each count of Philox gives four numbers
+def _uniform(numbers: range, seed: int) -> NDArray[np.float64]:
+    """Uniform draws from 0 to 1, the same for the same position of the same sequence."""
+    counter, skipped = divmod(numbers.start, 4)  # Philox yields four numbers per count
     generator = np.random.Generator(np.random.Philox(counter=counter, key=seed))
     return generator.random(skipped + numbers.stop - numbers.start)[skipped :: numbers.step]
 

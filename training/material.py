@@ -1,4 +1,4 @@
-"""What an export is told, and what it is made from."""
+"""What to export, and what the export is made from."""
 
 import json
 from dataclasses import dataclass
@@ -22,13 +22,12 @@ class Order:
     """What to export.
 
     Attributes:
-        run: folder of a finished run, or of a version whose weights are good and whose offsets,
-            temperatures or measurements are not.
-        averaged: folders likewise, whose weights go in as far as the validation faces gain.
+        run: folder of a finished run, or of a version to get new offsets, temperatures and results.
+        averaged: folders of the same kinds, averaged in as far as the validation faces gain.
         data: the data sets it was trained on.
-        unseen: data sets it was not trained on, to be measured whole.
+        unseen: data sets it was not trained on, to be evaluated in full.
         store: the model store.
-        version: a whole number; versions never change.
+        version: the number of the new version.
     """
 
     run: Path
@@ -45,7 +44,7 @@ class Order:
 
     @property
     def command(self) -> str:
-        """The command line that gives this order, with data sets by their names alone."""
+        """The command line of this export, with the data sets' file names only."""
         words = ["python -m training export", str(self.run), *(path.name for path in self.data)]
         words += [f"--averaged-with {folder}" for folder in self.averaged]
         words += [f"--unseen {path.name}" for path in self.unseen]
@@ -57,14 +56,14 @@ class Material:
     """What an export is made from.
 
     Attributes:
-        network: with the weights of the run, or their mean with others', its norms folded and its
-            logits moved by `offsets`, in evaluation mode.
-        shares: what part of these weights is from which folder.
-        offsets: one for each emotion, fitted on the validation faces.
-        recipes: of the run, after those of the runs it started from, earliest first.
-        history: what these saw on the way, images counted through.
-        splits: the run's data sets, cut as it cut them.
-        unseen: the others.
+        network: with the weights of the run, or their mean with others', norms folded and `offsets`
+            added to its logits, in evaluation mode.
+        shares: the share of each folder's weights.
+        offsets: one per emotion, fitted on the validation faces.
+        recipes: of the runs that led here, earliest first.
+        history: of these runs, with images counted across them.
+        splits: the run's data sets, split as the run split them.
+        unseen: the data sets it was not trained on.
     """
 
     network: GiMeFive
@@ -80,29 +79,30 @@ class Material:
         """Read the run's folder and all data sets.
 
         Raises:
-            DataError: a data set cannot be read, two have one name, or one that is to be unseen
-                holds faces of another.
-            RunError: a file of a run is missing: no run, or it has not ended; or runs cut the data
-                differently, so that one learned what another held out; or learned from other data.
+            DataError: a data set cannot be read, two have the same name, or an unseen one contains
+                faces of another.
+            RunError: a run is missing or unfinished, was trained on other data, or split the data
+                differently, so that one was trained on what another held out.
         """
         folders = (order.run, *order.averaged)
         if len({folder.resolve() for folder in folders}) < len(folders):
-            raise RunError(f"a folder is given twice: {', '.join(map(str, folders))}")
+            raise RunError(f"the same folder is given twice: {', '.join(map(str, folders))}")
         try:
             recipes, history = origin.lineage(order.run)
             seeds = {recipe.seed for f in folders for recipe in origin.lineage(f)[0]}
-            learned = {folder: origin.learned(folder) for folder in folders}
+            trained_on = {folder: origin.learned(folder) for folder in folders}
             networks = [with_folded_norms(origin.network(str(f)).eval()) for f in folders]
         except FileNotFoundError as error:
             raise RunError(f"{error.filename} is missing: is the run finished?") from error
         if len(seeds) > 1:
-            raise RunError(f"these runs cut the data by different seeds: {sorted(seeds)}")
+            raise RunError(f"these runs split the data by different seeds: {sorted(seeds)}")
         splits = tuple(split(read(path), recipes[-1].seed) for path in order.data)
         own = digests([s.train for s in splits], [s.validation for s in splits])
-        for folder, known in learned.items():
+        for folder, known in trained_on.items():
             if known["train"] and json.dumps(known) != json.dumps(own):
                 raise RunError(
-                    f"{folder} learned from other data: give the same sets, unchanged, in its order"
+                    f"{folder} was trained on other data: "
+                    "give the same sets, unchanged and in its order"
                 )
         unseen = tuple(read(path) for path in order.unseen)
         check_names([s.train.name for s in splits] + [faces.name for faces in unseen])

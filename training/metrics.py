@@ -1,7 +1,7 @@
-"""What can be said about scores and labels, in numpy alone.
+"""Metrics of scores and labels, in numpy.
 
-Scores are probabilities, float64 ``[N, K]``, one row a face; labels are int64 ``[N]``. Whatever
-cannot be known, such as the recall of a class without a face, is NaN.
+Scores are probabilities, float64 ``[N, K]``, one row per face; labels are int64 ``[N]``. Undefined
+values, such as the recall of a class without a face, are NaN.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 
 
 class Bin(NamedTuple):
-    """The faces whose top score lies in (low, high]."""
+    """The faces whose top score is in (low, high]."""
 
     low: float
     high: float
@@ -27,10 +27,10 @@ class Bin(NamedTuple):
     accuracy: float
 
 
-class Answered(NamedTuple):
-    """What is left when answers whose top score is below `threshold` are withheld.
+class Selective(NamedTuple):
+    """Selective prediction: the result of abstaining when the top score is below `threshold`.
 
-    `coverage` is the part that is answered, `accuracy` how often those answers are right.
+    `coverage` is the share of faces answered, `accuracy` the share of correct answers among them.
     """
 
     threshold: float
@@ -39,10 +39,7 @@ class Answered(NamedTuple):
 
 
 def softmax(logits: NDArray[np.floating], temperature: float | Values = 1.0) -> Scores:
-    """Probabilities from logits ``[N, K]`` that are divided by `temperature` first.
-
-    One for all, or ``[N, 1]``, one for each row.
-    """
+    """Probabilities from logits ``[N, K]`` divided by `temperature`, a number or ``[N, 1]``."""
     scaled = np.asarray(logits, dtype=np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     scores: Scores = powers / powers.sum(axis=1, keepdims=True)
@@ -50,7 +47,7 @@ def softmax(logits: NDArray[np.floating], temperature: float | Values = 1.0) -> 
 
 
 def wilson(share: float, total: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a share counted on `total` faces; 95 % by default.
+    """The Wilson score interval of a share of `total` faces; 95% by default.
 
     Unlike the normal approximation it stays within 0 and 1 and holds for few faces (Wilson, 1927).
     """
@@ -61,34 +58,34 @@ def wilson(share: float, total: int, z: float = 1.959964) -> tuple[float, float]
 
 
 def accuracy(scores: Scores, labels: Labels) -> float:
-    """How often the class with the top score is the label."""
+    """The share of faces whose top score is that of the label."""
     return float((scores.argmax(axis=1) == labels).mean())
 
 
 def confusion(scores: Scores, labels: Labels) -> Counts:
-    """Faces by label (row) and class with the top score (column), ``[K, K]``."""
+    """Number of faces by label (row) and prediction (column), ``[K, K]``."""
     classes = scores.shape[1]
     cells = np.bincount(labels * classes + scores.argmax(axis=1), minlength=classes**2)
     return cells.reshape(classes, classes)
 
 
 def recall(counts: Counts) -> Values:
-    """Per class, the part of its faces that is found, from a confusion matrix."""
-    return _share(np.diag(counts), counts.sum(axis=1))
+    """Recall per class from a confusion matrix."""
+    return _ratio(np.diag(counts), counts.sum(axis=1))
 
 
 def precision(counts: Counts) -> Values:
-    """Per class, the part of the answers naming it that is right, from a confusion matrix."""
-    return _share(np.diag(counts), counts.sum(axis=0))
+    """Precision per class from a confusion matrix."""
+    return _ratio(np.diag(counts), counts.sum(axis=0))
 
 
 def macro_recall(counts: Counts) -> float:
-    """The mean recall of the classes that have a face."""
+    """The mean recall of the classes with at least one face."""
     return float(np.nanmean(recall(counts)))
 
 
 def losses(scores: Scores, labels: Labels) -> Values:
-    """-log of each label's score, in nats, ``[N]``."""
+    """The negative log-likelihood of each label, in nats, ``[N]``."""
     chosen = np.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
     each: Values = -np.log(np.maximum(chosen, np.finfo(np.float64).tiny))
     return each
@@ -100,48 +97,48 @@ def negative_log_likelihood(scores: Scores, labels: Labels) -> float:
 
 
 def reliability(scores: Scores, labels: Labels, bins: int = 15) -> list[Bin]:
-    """Mean top score and accuracy of the faces in each of `bins` equal parts of 0 to 1."""
+    """Mean top score and accuracy of the faces in each of `bins` bins of equal width."""
     top, right = scores.max(axis=1), scores.argmax(axis=1) == labels
     edges = np.linspace(0, 1, bins + 1)
     at = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(at, minlength=bins)
-    confidences = _share(np.bincount(at, top, bins), counts)
-    accuracies = _share(np.bincount(at, right, bins), counts)
+    confidences = _ratio(np.bincount(at, top, bins), counts)
+    accuracies = _ratio(np.bincount(at, right, bins), counts)
     columns = (edges[:-1], edges[1:], counts, confidences, accuracies)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [Bin(*row) for row in rows]
 
 
 def calibration_error(scores: Scores, labels: Labels, bins: int = 15) -> float:
-    """The expected calibration error (ECE): of the top score, over `bins` bins of equal width.
+    """The expected calibration error (ECE) of the top score over `bins` bins of equal width.
 
-    The mean distance between a bin's confidence and its accuracy, each bin weighing as many faces
-    as it holds (Guo et al., 2017).
+    The mean difference between confidence and accuracy of the bins, weighted by their number of
+    faces (Guo et al., 2017).
     """
     filled = [b for b in reliability(scores, labels, bins) if b.faces]
     return sum(b.faces * abs(b.accuracy - b.confidence) for b in filled) / len(labels)
 
 
 def chance_calibration_error(bins: Sequence[tuple[int, float]]) -> float:
-    """The calibration error to expect of scores that are exactly true, on so few faces.
+    """The expected calibration error of perfectly calibrated scores on this many faces.
 
-    Faces that are right as often as their bin's confidence says still miss it by the mean absolute
-    deviation of a binomial (De Moivre, 1730).
+    A bin's accuracy then deviates from its confidence by the mean absolute deviation of a binomial
+    (De Moivre, 1730).
 
     Args:
-        bins: faces, one at least, and mean top score of each bin.
+        bins: number of faces, at least one, and mean top score of each bin.
     """
     return sum(_mean_deviation(n, p) for n, p in bins) / sum(n for n, _ in bins)
 
 
-def coverage(scores: Scores, labels: Labels, thresholds: Values) -> list[Answered]:
-    """Accuracy against coverage, for each of `thresholds` on the top score."""
+def coverage(scores: Scores, labels: Labels, thresholds: Values) -> list[Selective]:
+    """Coverage and accuracy for each of `thresholds` on the top score."""
     top, right = scores.max(axis=1), scores.argmax(axis=1) == labels
     rows = []
     for threshold in thresholds:
         answered = top >= threshold
         share = float(right[answered].mean()) if answered.any() else float("nan")
-        rows.append(Answered(float(threshold), float(answered.mean()), share))
+        rows.append(Selective(float(threshold), float(answered.mean()), share))
     return rows
 
 
@@ -154,6 +151,6 @@ def _mean_deviation(n: int, p: float) -> float:
     return 2 * above * exp(ways + above * log(p) + (n - above + 1) * log(1 - p))
 
 
-def _share(part: NDArray[np.number], whole: NDArray[np.number]) -> Values:
+def _ratio(part: NDArray[np.number], whole: NDArray[np.number]) -> Values:
     shares: Values = np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
     return shares

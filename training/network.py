@@ -16,10 +16,10 @@ STD = (0.229, 0.224, 0.225)
 class GiMeFive(nn.Module):
     """Five convolution blocks and three linear layers: 10,478,086 parameters.
 
-    The network takes grey faces with values 0 to 255 and scales, repeats to three channels and
-    normalises them itself, so that no caller can preprocess them wrongly. It scripts to
-    TorchScript; `features` and `head` split it at any convolution, which is all that Grad-CAM and
-    its relatives need.
+    The network takes grey faces with values 0 to 255. It scales them, repeats them to three
+    channels and normalises them itself, so that no caller can preprocess them wrongly. It can be
+    scripted; `features` and `head` split it at any convolution, as Grad-CAM and related methods
+    need.
     """
 
     mean: tuple[float, float, float]
@@ -50,7 +50,7 @@ class GiMeFive(nn.Module):
 
         Args:
             faces: ``[N, H, W]`` or ``[N, 1, H, W]``, uint8 or floating, values 0 to 255. The
-                published input is 64x64; the global pooling allows any size from 32 up.
+                published input is 64x64; global pooling allows any size from 32 up.
 
         Returns:
             Logits ``[N, 6]`` in the order of `EMOTIONS`, in the dtype of the weights.
@@ -59,7 +59,7 @@ class GiMeFive(nn.Module):
 
     @torch.jit.export
     def normalise(self, faces: Tensor) -> Tensor:
-        """Grey values 0 to 255, ``[N, H, W]`` or ``[N, 1, H, W]``, to inputs ``[N, 3, H, W]``."""
+        """Normalised inputs ``[N, 3, H, W]`` from faces as for `forward`."""
         if faces.dim() == 4:
             faces = faces.squeeze(1)
         grey = faces.to(self.conv1.weight.dtype) / 255.0
@@ -97,7 +97,7 @@ class GiMeFive(nn.Module):
 
     @torch.jit.export
     def head(self, maps: Tensor, layer: int) -> Tensor:
-        """The logits ``[N, 6]`` from the feature maps that `features` gives for `layer`."""
+        """Logits ``[N, 6]`` from the feature maps that `features` returns for `layer`."""
         if layer < 2:
             maps = self.conv2(self.dropout(self._pool(self.bn1(maps))))
         if layer < 3:
@@ -116,15 +116,15 @@ class GiMeFive(nn.Module):
 
 
 def with_folded_norms(network: GiMeFive) -> GiMeFive:
-    """The same function of faces, its batch norms folded into the convolutions before them.
+    """The same function of faces, with batch norms folded into the convolutions before them.
 
-    A norm hides the level of what it normalises: any offset of a convolution's output is taken away
-    again. Grad-CAM, which the paper takes before the norm, would weigh that arbitrary offset too,
-    and cut the map off at a level that means nothing. Folded, an output is 0 where its unit
-    switches on. The norms stay, as identities.
+    A norm removes any constant offset of a convolution's output. Grad-CAM, which the paper computes
+    before the norm, would weight that arbitrary offset too, and clip the map at a meaningless
+    level. With folded norms, an output is 0 where its unit activates. The norms remain, as
+    identities.
 
     Args:
-        network: in evaluation mode; left as it is.
+        network: in evaluation mode; not modified.
     """
     state = dict(network.state_dict())
     eps = network.bn1.eps
@@ -142,19 +142,19 @@ def with_folded_norms(network: GiMeFive) -> GiMeFive:
 
 
 def with_offsets(network: GiMeFive, offsets: Sequence[float]) -> GiMeFive:
-    """The same network, with `offsets` added to its logits; `network` is left as it is."""
-    moved = deepcopy(network)
+    """A copy of the network with `offsets` added to its logits."""
+    shifted = deepcopy(network)
     with torch.no_grad():
-        moved.fc3.bias.add_(torch.tensor(offsets))
-    return moved
+        shifted.fc3.bias.add_(torch.tensor(offsets))
+    return shifted
 
 
 def with_measured_norms(network: GiMeFive, faces: Tensor) -> GiMeFive:
-    """The same function of faces, with norms that normalise: the way back to what can be trained.
+    """The inverse of `with_folded_norms`: the same function of faces, with norms for training.
 
     Args:
-        network: with folded norms; left as it is.
-        faces: uint8 ``[N, H, W]``, whose feature maps give each norm its mean and variance.
+        network: with folded norms; not modified.
+        faces: uint8 ``[N, H, W]``, from whose feature maps the norms' statistics are estimated.
     """
     measured = deepcopy(network).eval()
     norms = (measured.bn1, measured.bn2, measured.bn3, measured.bn4, measured.bn5)
@@ -170,7 +170,7 @@ def with_measured_norms(network: GiMeFive, faces: Tensor) -> GiMeFive:
 def logits_of(
     network: nn.Module, faces: Tensor, device: torch.device | str = "cpu", batch: int = 32
 ) -> Tensor:
-    """Logits float32 ``[N, 6]``, on the CPU, of faces ``[N, H, W]``, in evaluation mode."""
+    """Logits float32 ``[N, 6]``, on the CPU, of faces ``[N, H, W]``; evaluates in batches."""
     training = network.training
     network.eval()
     parts = torch.split(faces, batch)

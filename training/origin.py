@@ -1,4 +1,4 @@
-"""Where a run begins: with chance, where another run ended, or with a version of the store."""
+"""Where a run starts: from random weights, from another run, or from a version of the store."""
 
 import json
 from pathlib import Path
@@ -13,46 +13,46 @@ from training.network import GiMeFive
 from training.recipe import Recipe
 
 DATA = "data.json"
-"""Of a run's folder: the digests of its data sets."""
+"""The file in a run's folder with the digests of its data sets."""
 
 Lineage = tuple[tuple[Recipe, ...], list[dict[str, float]]]
-"""Recipes, earliest first, and what the runs saw on the way, images counted through."""
+"""Recipes and history of consecutive runs, earliest first, with images counted across them."""
 
 
 def is_version(start: str) -> bool:
-    """Whether a run starts with a version of the store."""
+    """Whether `start` is the folder of a version of the store."""
     return bool(start) and (Path(start) / "card.json").exists()
 
 
 def check(recipe: Recipe) -> None:
-    """Make sure that a run finds what it starts from and is taught by, and may know that.
+    """Make sure that a run's start and teachers exist and were not trained on its other faces.
 
     Raises:
-        RunError: a folder holds no weights; or they were learned from data cut by another seed, so
-            that they may know what others are to be tried on; or they may know a fold that is left
-            out; or teachers left out folds, and some fold has no teacher.
+        RunError: a folder contains no weights; they were trained on data split by another seed, so
+            possibly on faces held out here; they may have been trained on the fold to leave out; or
+            teachers left out folds, and some fold has no teacher.
     """
     folders = [folder for folder in (recipe.start, *recipe.teachers) if folder]
     for folder in folders:
         others = {each.seed for each in _recipes(folder)} - {recipe.seed}
         if others:
             raise RunError(
-                f"{folder} learned from data cut by seed {others.pop()}, so it knows faces that "
-                f"are held out with seed {recipe.seed}: give the recipe its seed, or leave it out"
+                f"{folder} was trained on data split by seed {others.pop()}, so on faces that are "
+                f"held out with seed {recipe.seed}: use its seed in the recipe, or leave it out"
             )
     if recipe.left_out is None:
         _check_cross_fitted(recipe)
-    elif unsure := [f for f in folders if left_out(f) != (recipe.left_out, recipe.folds)]:
-        raise RunError(f"{unsure[0]} may know the fold that this run leaves out")
+    elif unfit := [f for f in folders if left_out(f) != (recipe.left_out, recipe.folds)]:
+        raise RunError(f"{unfit[0]} may have been trained on the fold that this run leaves out")
 
 
 def check_data(recipe: Recipe, own: Digests) -> None:
-    """Make sure that no data set was changed since what a run goes on from learned from it.
+    """Make sure that no data set has changed since a run's start or teachers were trained on it.
 
-    It would be cut otherwise. Nothing is known of runs of which only the weights were kept.
+    A changed data set is split differently. Runs of which only the weights remain are not checked.
 
     Raises:
-        RunError: one was, so that it may know faces that are held out now.
+        RunError: one has changed, so its held-out faces may have been trained on.
     """
     folders = [Path(folder) for folder in (recipe.start, *recipe.teachers) if folder]
     for folder in folders:
@@ -60,13 +60,13 @@ def check_data(recipe: Recipe, own: Digests) -> None:
         for name, digest in known["train"].items():
             if own["train"].get(name, digest) != digest:
                 raise RunError(
-                    f"{name} was changed since {folder} learned from it, which may know faces that "
-                    "are held out now: give the data set as it was, or leave that folder out"
+                    f"{name} has changed since {folder} was trained on it, possibly on faces that "
+                    "are held out now: give the original data set, or leave that folder out"
                 )
 
 
 def learned(folder: Path) -> Digests:
-    """Of the data sets of a run or a version; a card of before tells none.
+    """The digests of the data sets of a run or a version; empty for early cards.
 
     Raises:
         FileNotFoundError: the run's file is missing.
@@ -74,15 +74,15 @@ def learned(folder: Path) -> Digests:
     if not is_version(str(folder)):
         known: Digests = json.loads((folder / DATA).read_text())
         return known
-    told = {s["name"]: s.get("sha256", {}) for s in card.read(folder)["data"]}
+    by_set = {s["name"]: s.get("sha256", {}) for s in card.read(folder)["data"]}
     return {
-        part: {name: by_part[part] for name, by_part in told.items() if part in by_part}
+        part: {name: by_part[part] for name, by_part in by_set.items() if part in by_part}
         for part in ("train", "validation")
     }
 
 
 def _check_cross_fitted(recipe: Recipe) -> None:
-    """Make sure that each fold has a teacher that did not learn it, where teachers left out any."""
+    """Make sure that, if teachers left out folds, each fold has a teacher that left it out."""
     taught = {left_out(teacher) for teacher in recipe.teachers}
     if taught <= {None}:
         return
@@ -96,7 +96,7 @@ def _check_cross_fitted(recipe: Recipe) -> None:
 
 
 def left_out(folder: str) -> tuple[int, int] | None:
-    """The fold of which a finished run learned no label, and of how many; none of a version."""
+    """The fold that a finished run left out, and the number of folds; none for a version."""
     recipe = _recipes(folder)[-1]
     if recipe.left_out is None or is_version(folder):
         return None
@@ -104,16 +104,16 @@ def left_out(folder: str) -> tuple[int, int] | None:
 
 
 def _recipes(folder: str) -> tuple[Recipe, ...]:
-    """Of all that led to a version, or of a run alone."""
+    """The recipes of all runs that led to a version, or of a run alone."""
     if is_version(folder):
         return lineage(Path(folder))[0]
     if not (Path(folder) / "weights.pt").exists():
-        raise RunError(f"there are no weights in {folder}; finish that run first")
+        raise RunError(f"{folder} contains no weights: finish that run first")
     return (Recipe.load(Path(folder) / "recipe.json"),)
 
 
-def begun(recipe: Recipe) -> GiMeFive:
-    """The network that a run of `recipe` begins with, chance included.
+def initial_network(recipe: Recipe) -> GiMeFive:
+    """The network that a run of `recipe` starts with; seeds torch's global generator.
 
     Raises:
         FileNotFoundError: as `network` says.
@@ -123,25 +123,25 @@ def begun(recipe: Recipe) -> GiMeFive:
 
 
 def network(start: str) -> GiMeFive:
-    """The network that a run starts with; a version's norms are folded.
+    """The network of a finished run or of a version, whose norms are folded.
 
     Args:
-        start: folder of a finished run or of a version; none if empty.
+        start: folder of the run or version; if empty, the weights are random.
 
     Raises:
-        FileNotFoundError: the folder holds no weights.
+        FileNotFoundError: the folder contains no weights.
     """
-    begun, folder = GiMeFive(), Path(start)
+    loaded, folder = GiMeFive(), Path(start)
     if is_version(start):
         file = folder / card.read(folder)["precisions"]["fp32"]["file"]
-        begun.load_state_dict(load(file).state_dict())
+        loaded.load_state_dict(load(file).state_dict())
     elif start:
-        begun.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu"))
-    return begun
+        loaded.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu"))
+    return loaded
 
 
 def lineage(folder: Path) -> Lineage:
-    """What led to a finished run, or to a version.
+    """The recipes and history that led to a finished run or to a version.
 
     Raises:
         FileNotFoundError: a file of a run is missing.

@@ -1,7 +1,7 @@
-"""Faces as the service meets them: in a photograph, found by its detector, cut out as it cuts.
+"""Faces as the service sees them: in a photograph, detected, and cropped as the service crops.
 
-The data sets' crops stand in for photographs: each is set into a larger picture, its surroundings
-made up.
+The photographs are synthetic: each face of a data set is pasted into a larger image with made-up
+surroundings.
 """
 
 from functools import partial
@@ -23,38 +23,38 @@ from training.sharing import shared_out
 DETECTOR = Path("model_store/yunet/1/model.onnx")
 WIDTH, HEIGHT = 640, 480
 TILT = 10.0
-"""Most degrees by which a face is turned in its picture."""
+"""The largest rotation of a face in its photograph, in degrees."""
 
 MARGIN = 64
-"""Pixels of made-up surroundings around a crop of 64."""
+"""Pixels of made-up surroundings on each side of a 64x64 face."""
 
 
 def photographed(data: Data, recipe: Recipe, file: Path) -> Data:
-    """The data with as many faces out of photographs as a recipe wants.
+    """The data with the recipe's share of faces cropped from photographs.
 
     Args:
-        data: what a run learns from.
-        recipe: says how many.
-        file: keeps the faces, for a run that goes on.
+        data: of the run.
+        recipe: with the share and the seed.
+        file: keeps the crops for a resumed run.
     """
     if not recipe.photographed:
         return data
-    cut = shared_out(data.faces, partial(_cut_again, recipe.seed), file)
-    return data.photographed(cut, recipe.photographed)
+    crops = shared_out(data.faces, partial(_crops, recipe.seed), file)
+    return data.photographed(crops, recipe.photographed)
 
 
-def set_into_picture(
+def paste_into_photograph(
     face: FaceImage, tilt: float, rng: np.random.Generator
 ) -> tuple[Picture, CropFrame]:
-    """A picture ``[480, 640, 3]`` with a face crop in it, enlarged two to four times and turned.
+    """A photograph ``[480, 640, 3]`` with the face in it, enlarged two to four times and rotated.
 
     Args:
-        face: the crop, uint8 ``[64, 64]``.
-        tilt: most degrees by which it is turned.
-        rng: draws place, size and turn.
+        face: uint8 ``[64, 64]``.
+        tilt: the largest rotation in degrees.
+        rng: draws position, size and rotation.
 
     Returns:
-        The picture, and where in it the crop lies.
+        The photograph, and the face's frame in it.
     """
     border = np.pad(face, MARGIN, mode="edge")
     around = cv2.GaussianBlur(border, (0, 0), 8)
@@ -71,8 +71,8 @@ def set_into_picture(
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8), own
 
 
-def look_for(detector: FaceDetector, picture: Picture, own: CropFrame) -> Face | None:
-    """The face that is found where the data set's crop lies, if any is."""
+def detect_at(detector: FaceDetector, picture: Picture, own: CropFrame) -> Face | None:
+    """The face that is detected at the frame `own`, if any."""
     for face in detector.detect(picture):
         x, y = face.box.x + face.box.width / 2, face.box.y + face.box.height / 2
         if hypot(x - own.x, y - own.y) < 0.4 * own.side:
@@ -80,15 +80,15 @@ def look_for(detector: FaceDetector, picture: Picture, own: CropFrame) -> Face |
     return None
 
 
-def _cut_again(seed: int, faces: Tensor) -> Tensor:
-    """Faces uint8 ``[N, 64, 64]``, each out of a picture of its own; as it was if not found."""
+def _crops(seed: int, faces: Tensor) -> Tensor:
+    """Faces uint8 ``[N, 64, 64]``, each cropped from its photograph; unchanged if not detected."""
     detector = FaceDetector(DETECTOR)
-    return torch.from_numpy(np.stack([_out(face, detector, seed) for face in faces.numpy()]))
+    return torch.from_numpy(np.stack([_crop(face, detector, seed) for face in faces.numpy()]))
 
 
-def _out(face: FaceImage, detector: FaceDetector, seed: int) -> FaceImage:
-    """The face out of its picture, which it and the seed alone decide: any processes make it."""
+def _crop(face: FaceImage, detector: FaceDetector, seed: int) -> FaceImage:
+    """The face cropped from its photograph, which depends on the face and the seed only."""
     rng = np.random.default_rng((seed, crc32(face.tobytes())))
-    picture, own = set_into_picture(face, TILT, rng)
-    found = look_for(detector, picture, own)
+    picture, own = paste_into_photograph(face, TILT, rng)
+    found = detect_at(detector, picture, own)
     return face if found is None else crop(picture, found)

@@ -1,13 +1,13 @@
-"""The network in 8-bit integers, for processors: static quantisation after training.
+"""Post-training static quantisation of the network to 8-bit integers, for CPUs.
 
-Activations take 7 bits and weights 8, per output channel. Without VNNI instructions a processor
-sums pairs of products in 16 bits, which overflow at 8 by 8; with 7 bits they cannot, so the same
-file gives the same answers on either kind of processor, but for how engines round.
+Activations use 7 bits and weights 8, with a scale per output channel. Without VNNI instructions a
+CPU sums pairs of products in 16 bits, which overflow at 8 by 8 bits; with 7 they cannot. The same
+file therefore gives the same answers on either kind of CPU, up to the engines' rounding.
 
-All channels of an activation share one scale, so that one with large values leaves few steps to
-the others. Before quantising, channels are made to resemble each other. The first layer reads each
-grey value exactly, as the sum of two halves, and its few weights are rounded so that their errors
-cancel. The last layer stays in float32: it is small, and its logits would be rounded to 128 steps.
+All channels of an activation share one scale, so a channel with large values leaves few steps to
+the others. Channels are therefore equalised first. The first layer reads each grey value exactly,
+as the sum of two halves, and its few weights are rounded so that their errors cancel. The last
+layer stays in float32: it is small, and its logits would be rounded to 128 steps.
 """
 
 import warnings
@@ -30,16 +30,16 @@ from torch.nn import functional
 from training.network import INPUT_SIZE, MEAN, STD, GiMeFive, logits_of, with_folded_norms
 
 ENGINE = "onednn"
-"""``torch.backends.quantized.engine`` while the file is loaded; quicker than ``x86`` here."""
+"""``torch.backends.quantized.engine`` for loading and running the file; faster than ``x86``."""
 
 INSIDE = 127
-"""What marks a pixel of the face: about as large as half of a grey value, as are its weights."""
+"""Marks a pixel of the face; of the order of half a grey value, so that weights are similar."""
 
 TINY = torch.finfo(torch.float32).tiny
 
 
 class _Quantised(nn.Module):
-    """From faces to logits: what reads `planes_of` a face, and no normalised channels."""
+    """From faces to logits, with `planes_of` the faces as input instead of normalised channels."""
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -55,11 +55,11 @@ def quantise(network: GiMeFive, faces: Tensor) -> torch.jit.ScriptModule:
     """Quantise everything but the last layer.
 
     Args:
-        network: float32; it stays as it is.
-        faces: uint8 ``[N, 64, 64]``, training images that show how large activations become.
+        network: float32; not modified.
+        faces: uint8 ``[N, 64, 64]``, calibration images for the scales.
 
     Returns:
-        A trace for any number of faces, uint8 ``[N, 64, 64]`` or ``[N, 1, 64, 64]``, to logits
+        A trace for any number of faces, from uint8 ``[N, 64, 64]`` or ``[N, 1, 64, 64]``, to logits
         float32 ``[N, 6]``.
     """
     torch.backends.quantized.engine = ENGINE
@@ -68,9 +68,9 @@ def quantise(network: GiMeFive, faces: Tensor) -> torch.jit.ScriptModule:
         activations = HistogramObserver.with_args(reduce_range=True)
         weights = default_per_channel_weight_observer
         choice = QConfig(activation=activations, weight=weights)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        even = evened(network, faces)
-        even.conv1 = first = reading_planes(even.conv1)
-        body = _body(even)
+        equal = equalised(network, faces)
+        equal.conv1 = first = reading_planes(equal.conv1)
+        body = _body(equal)
         last = str(len(body) - 1)
         mapping = QConfigMapping().set_global(choice).set_module_name(last, None)
         whole = PrepareCustomConfig().set_input_quantized_indexes([0])
@@ -85,14 +85,14 @@ def quantise(network: GiMeFive, faces: Tensor) -> torch.jit.ScriptModule:
 
 
 def planes_of(faces: Tensor) -> Tensor:
-    """Grey values in whole numbers up to 128, which weights up to 127 cannot make overflow.
+    """Grey values as integers up to 128, so that products with 8-bit weights cannot overflow.
 
     Args:
         faces: uint8 ``[N, 64, 64]`` or ``[N, 1, 64, 64]``.
 
     Returns:
         float32 ``[N, 3, 64, 64]``: half of the grey value rounded down, the other half, and
-        `INSIDE` in every pixel, which tells a face from the zeros around it.
+        `INSIDE` in every pixel, which distinguishes the face from the padding.
     """
     grey = faces.reshape(-1, INPUT_SIZE, INPUT_SIZE).float()
     half = torch.floor(grey / 2)
@@ -100,7 +100,7 @@ def planes_of(faces: Tensor) -> Tensor:
 
 
 def reading_planes(convolution: nn.Conv2d) -> nn.Conv2d:
-    """What a convolution of the network's normalised channels gives, from `planes_of` the face."""
+    """A convolution of `planes_of` a face, equal to `convolution` of its normalised channels."""
     mean, std = torch.tensor(MEAN), torch.tensor(STD)
     grey = torch.einsum("oiyx,i->oyx", convolution.weight, 1 / (255 * std))
     inside = torch.einsum("oiyx,i->oyx", convolution.weight, -mean / std) / INSIDE
@@ -111,28 +111,28 @@ def reading_planes(convolution: nn.Conv2d) -> nn.Conv2d:
 
 
 def rounded(convolution: nn.Conv2d, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Weights in 8 bits whose errors cancel in what the inputs make of them, and a bias to match.
+    """Weights in 8 bits, rounded to minimise the output error on `inputs`, and a matching bias.
 
-    One weight after another is rounded, and those still to come make good for it as far as the
-    inputs go together (GPTQ, Frantar et al., arXiv 2210.17323); neighbouring pixels mostly do.
+    Weights are rounded one by one, and the remaining ones compensate each error as far as their
+    inputs correlate (GPTQ, Frantar et al., arXiv 2210.17323); neighbouring pixels mostly do.
 
     Args:
         convolution: 3x3, float32.
-        inputs: float32 ``[N, C, H, W]``, as the convolution will see them.
+        inputs: float32 ``[N, C, H, W]``, typical inputs of the convolution.
 
     Returns:
-        qint8 ``[O, C, 3, 3]``, a scale for each output, and float32 ``[O]``.
+        qint8 ``[O, C, 3, 3]`` with a scale per output, and float32 ``[O]``.
     """
     exact = convolution.weight.flatten(1)
     size = exact.shape[1]
-    mean, together = _patches(inputs)
-    together += 1e-6 * together.diagonal().mean() * torch.eye(size)
-    carried = torch.linalg.cholesky(torch.linalg.inv(together), upper=True).float()
+    mean, covariance = _patches(inputs)
+    covariance += 1e-6 * covariance.diagonal().mean() * torch.eye(size)
+    carried = torch.linalg.cholesky(torch.linalg.inv(covariance), upper=True).float()
     scale = exact.abs().amax(dim=1).clamp_min(TINY) / 127
     whole = exact / scale[:, None]
     for at in range(size):
-        left = whole[:, at] - whole[:, at].round().clamp(-127, 127)
-        whole[:, at:] -= left[:, None] * carried[at, at:] / carried[at, at]
+        error = whole[:, at] - whole[:, at].round().clamp(-127, 127)
+        whole[:, at:] -= error[:, None] * carried[at, at:] / carried[at, at]
     weight = (whole.round() * scale[:, None]).view_as(convolution.weight)
     zeros = torch.zeros(len(scale), dtype=torch.int64)
     bias = convolution.state_dict()["bias"] + (exact - weight.flatten(1)) @ mean.float()
@@ -140,7 +140,7 @@ def rounded(convolution: nn.Conv2d, inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _patches(inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and covariance, float64, of what a 3x3 convolution multiplies its weights by."""
+    """Mean and covariance, float64, of the patches of a 3x3 convolution's input."""
     mean, square = torch.tensor(0.0), torch.tensor(0.0)
     for part in torch.split(inputs, 64):
         patches = functional.unfold(part.double(), 3, padding=1).transpose(0, 1).flatten(1)
@@ -151,25 +151,26 @@ def _patches(inputs: Tensor) -> tuple[Tensor, Tensor]:
     return mean, square / count - torch.outer(mean, mean)
 
 
-def evened(network: GiMeFive, faces: Tensor) -> GiMeFive:
-    """The same function of faces, its channels evened out between the layers.
+def equalised(network: GiMeFive, faces: Tensor) -> GiMeFive:
+    """The same function of faces, with the ranges of its channels equalised.
 
-    ReLU and pooling let a positive factor through, so that a layer may give a channel divided by it
-    if the next one takes it times that factor. Factors are the root of the largest activation over
-    the largest weight that meets it, the weights of each output counted from their largest: half of
-    what sets channels apart goes to the weights (SmoothQuant, Xiao et al., 2023, with alpha 0.5).
+    ReLU and pooling commute with positive factors, so a layer's output channel may be divided by a
+    factor if the next layer multiplies it by that factor. A factor is the square root of the
+    channel's largest activation over its largest weight in the next layer, relative to the largest
+    weight of each output. This moves half of the differences between channels to the weights
+    (SmoothQuant, Xiao et al., 2023, with alpha 0.5).
 
     Args:
-        network: float32, in evaluation mode; it stays as it is.
-        faces: uint8 ``[N, 64, 64]``, training images that show how large activations become.
+        network: float32, in evaluation mode; not modified.
+        faces: uint8 ``[N, 64, 64]``, calibration images for the range of activations.
 
     Returns:
         The network with norms folded.
     """
-    even = with_folded_norms(network)
-    convolutions = (even.conv1, even.conv2, even.conv3, even.conv4, even.conv5)
-    layers: tuple[nn.Conv2d | nn.Linear, ...] = (*convolutions, even.fc1, even.fc2, even.fc3)
-    activations = _largest_inputs(even, layers, faces)
+    equal = with_folded_norms(network)
+    convolutions = (equal.conv1, equal.conv2, equal.conv3, equal.conv4, equal.conv5)
+    layers: tuple[nn.Conv2d | nn.Linear, ...] = (*convolutions, equal.fc1, equal.fc2, equal.fc3)
+    activations = _largest_inputs(equal, layers, faces)
     with torch.no_grad():
         for before, after in pairwise(layers):
             weights = after.weight.abs()
@@ -180,20 +181,20 @@ def evened(network: GiMeFive, faces: Tensor) -> GiMeFive:
             for parameter in before.parameters():
                 parameter.copy_(torch.einsum("o...,o->o...", parameter, 1 / factor))
             after.weight.copy_(torch.einsum("oi...,i->oi...", after.weight, factor))
-    return even
+    return equal
 
 
 def _largest_inputs(
     network: GiMeFive, layers: Sequence[nn.Module], faces: Tensor
 ) -> dict[nn.Module, Tensor]:
-    """The largest value of each input channel, by layer."""
+    """The largest absolute value of each input channel, by layer."""
     largest: dict[nn.Module, Tensor] = {}
 
-    def note(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+    def record(layer: nn.Module, inputs: tuple[Tensor]) -> None:
         values = inputs[0].abs().transpose(0, 1).flatten(1).amax(1)
         largest[layer] = torch.maximum(values, largest.get(layer, values))
 
-    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
     logits_of(network, faces)
     for hook in hooks:
         hook.remove()
@@ -201,7 +202,7 @@ def _largest_inputs(
 
 
 def _body(network: GiMeFive) -> nn.Sequential:
-    """What follows the normalisation in evaluation mode, as the plain chain that FX can fuse."""
+    """The layers after normalisation as a sequence, which FX can fuse."""
     blocks: list[nn.Module] = []
     for number in range(1, 6):
         convolution = getattr(network, f"conv{number}")
@@ -213,7 +214,7 @@ def _body(network: GiMeFive) -> nn.Sequential:
 
 @contextmanager
 def without_deprecations() -> Iterator[None]:
-    """Silence what torch says about the end of its 8-bit tensors; the pinned version has them."""
+    """Silence torch's deprecation of 8-bit tensors, which the pinned version still has."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated", DeprecationWarning)
         warnings.filterwarnings("ignore", ".*reduce_range will be deprecated", UserWarning)

@@ -34,7 +34,7 @@ TEMPERATURES = {
 
 
 def markdown(card: Card) -> str:
-    """The whole page."""
+    """The page of a version."""
     template = Template(Path(__file__).with_name("model_card.md").read_text())
     default, reason = card["default_precision"], card["default_reason"]
     report = card["metrics"]["held_out"][POOLED][default["cpu"]]
@@ -92,11 +92,11 @@ def _paragraph(text: str) -> str:
 
 def _headline(precision: str, pooled: Report) -> str:
     accuracy = pooled["accuracy"]
-    low, high = _percent(accuracy["low"]), _percent(accuracy["high"])
+    low, high = percent(accuracy["low"]), percent(accuracy["high"])
     return _paragraph(
         f"Pooled over all held-out faces, {precision} (the default on CPUs) reaches "
-        f"**{_percent(accuracy['value'])}% accuracy** (95% interval {low} to {high}) and "
-        f"**{_percent(pooled['macro_recall'])}% macro recall**."
+        f"**{percent(accuracy['value'])}% accuracy** (95% interval {low} to {high}) and "
+        f"**{percent(pooled['macro_recall'])}% macro recall**."
     )
 
 
@@ -146,7 +146,7 @@ def _results(card: Card) -> str:
             precision,
             f"{report['images']:,}",
             _interval(report["accuracy"]),
-            _percent(report["macro_recall"]),
+            percent(report["macro_recall"]),
             f"{report['nll']['after']:.3f}",
             f"{report['ece']['after']:.3f}",
         ]
@@ -197,7 +197,7 @@ def _emotions(card: Card, pooled: Report) -> str:
     rows = []
     for label in card["labels"]:
         recall, right = pooled["recall"][label], pooled["precision"][label]
-        found = [_percent(_value(report["recall"][label])) for report in sets.values()]
+        found = [percent(_value(report["recall"][label])) for report in sets.values()]
         faces = f"{recall['of']:,}" if recall else "0"
         rows.append([label, faces, _interval(recall), _interval(right), *found])
     return table(["emotion", "faces", "recall, %", "precision, %", *sets], rows)
@@ -207,8 +207,8 @@ def _coverage(card: Card, report: Report) -> str:
     rows = [
         [
             f"{row['threshold']:.2f}",
-            _percent(row["coverage"]),
-            _percent(row["accuracy"]),
+            percent(row["coverage"]),
+            percent(row["accuracy"]),
         ]
         for row in report["coverage"]
         if row["threshold"] in (*SHOWN_THRESHOLDS, card["threshold"])
@@ -278,7 +278,7 @@ def _robustness(card: Card) -> str:
     by_condition = card["robustness"]
     sets = list(next(iter(by_condition.values())))
     rows = [
-        [condition, *(_percent(by_set[name]["value"]) for name in sets)]
+        [condition, *(percent(by_set[name]["value"]) for name in sets)]
         for condition, by_set in by_condition.items()
     ]
     return table(["condition", *sets], rows)
@@ -309,12 +309,13 @@ def _commands(card: Card) -> str:
 def _interval(share: Share | None) -> str:
     if share is None:
         return UNKNOWN
-    return f"{_percent(share['value'])} ({_percent(share['low'])} to {_percent(share['high'])})"
+    return f"{percent(share['value'])} ({percent(share['low'])} to {percent(share['high'])})"
 
 
 def _value(share: Share | None) -> float | None:
     return share["value"] if share else None
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """A share in percent with one decimal; `UNKNOWN` if there is none."""
     return UNKNOWN if value is None else f"{100 * value:.1f}"

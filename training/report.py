@@ -1,7 +1,7 @@
-"""One measurement of one artefact on one data set, as it stands in cards and JSON files."""
+"""The results of one file on one data set, as stored in cards and JSON files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import TypedDict
 
@@ -11,11 +11,11 @@ from training import metrics
 from training.network import EMOTIONS
 
 THRESHOLDS = np.arange(0, 100, 5) / 100
-"""The top scores for which accuracy and coverage are reported."""
+"""The thresholds for which accuracy and coverage are reported."""
 
 
 class Share(TypedDict):
-    """A proportion with its Wilson 95 % interval and the number of faces it was counted on."""
+    """A proportion with its 95% Wilson interval and the number of faces it is based on."""
 
     value: float
     low: float
@@ -24,14 +24,14 @@ class Share(TypedDict):
 
 
 class BeforeAfter(TypedDict):
-    """A measure of the scores before and after calibration."""
+    """A metric of the scores before and after calibration."""
 
     before: float
     after: float
 
 
 class BinRow(TypedDict):
-    """A bin of the reliability diagram; its means are null where it is empty."""
+    """A bin of the reliability diagram; its means are null if it is empty."""
 
     low: float
     high: float
@@ -41,7 +41,7 @@ class BinRow(TypedDict):
 
 
 class CoverageRow(TypedDict):
-    """What remains when faces whose top score is below `threshold` are left out."""
+    """Coverage and accuracy when abstaining below `threshold`."""
 
     threshold: float
     coverage: float
@@ -49,10 +49,10 @@ class CoverageRow(TypedDict):
 
 
 class Report(TypedDict):
-    """Everything that is measured, of the calibrated scores unless it says before.
+    """All metrics, of the calibrated scores unless named `before`.
 
-    Per-class values are null where the class has no face, or is never the answer. The confusion
-    matrix has a row for each label and a column for each answer, in the order of `EMOTIONS`.
+    Per-class values are null if the class has no face, or is never predicted. The confusion matrix
+    has a row per label and a column per prediction, in the order of `EMOTIONS`.
     """
 
     images: int
@@ -70,7 +70,7 @@ class Report(TypedDict):
 
 @dataclass(frozen=True)
 class Scored:
-    """What a network says about a data set of one face at least.
+    """A network's logits for a data set of at least one face.
 
     Attributes:
         logits: float64 ``[N, 6]``.
@@ -86,13 +86,17 @@ class Scored:
         logits, labels = ([getattr(s, name) for s in sets] for name in ("logits", "labels"))
         return cls(np.concatenate(logits), np.concatenate(labels))
 
+    def shifted(self, offsets: Sequence[float]) -> "Scored":
+        """The same faces, with `offsets` added to their logits."""
+        return replace(self, logits=self.logits + np.array(offsets))
+
     def agreement(self, other: "Scored") -> float:
-        """The part of the faces that get the same answer from both."""
+        """The share of faces with the same prediction from both."""
         return float((self.logits.argmax(axis=1) == other.logits.argmax(axis=1)).mean())
 
     @property
     def accuracy(self) -> float:
-        """How often the highest logit is the label's."""
+        """The share of faces whose highest logit is that of the label."""
         return metrics.accuracy(self.logits, self.labels)
 
     @property
@@ -102,7 +106,7 @@ class Scored:
 
 
 def measure(scored: Scored, temperature: float | metrics.Values) -> Report:
-    """Measure what a network says, with its scores at `temperature`: for all, or ``[N, 1]``."""
+    """The metrics of a network's scores at `temperature`, a number or ``[N, 1]``."""
     labels = scored.labels
     before, after = metrics.softmax(scored.logits), metrics.softmax(scored.logits, temperature)
     counts = metrics.confusion(after, labels)
@@ -149,6 +153,6 @@ def _bin(row: metrics.Bin) -> BinRow:
     )
 
 
-def _coverage(row: metrics.Answered) -> CoverageRow:
+def _coverage(row: metrics.Selective) -> CoverageRow:
     accuracy = None if isnan(row.accuracy) else row.accuracy
     return CoverageRow(threshold=row.threshold, coverage=row.coverage, accuracy=accuracy)

@@ -1,4 +1,4 @@
-"""One process's part of a run: its steps, what it reports, and its checkpoints."""
+"""One process's part of a run: its steps, reports and checkpoints."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -22,22 +22,22 @@ from training.objective import Objective
 from training.photographs import photographed
 from training.recipe import Recipe
 from training.saving import write, write_text
-from training.sharpness import climbed
+from training.sharpness import perturbed
 from training.teaching import learned, lessons, taught
 
-MEASURED = 512
-"""Faces on which a version's norms are measured, where a run starts from one."""
+NORM_FACES = 512
+"""Faces on which norms are estimated if a run starts from a version."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What a run is carried out with.
+    """How a run is executed.
 
     Attributes:
-        processes: how many share each batch; the cores are shared evenly among them.
-        device: ``cpu``, or ``cuda``, where each process has a GPU of its own.
-        checkpoint_steps: optimiser steps from one checkpoint to the next.
-        reports: how often the run looks at its validation faces.
+        processes: the number that share each batch; cores are divided evenly among them.
+        device: ``cpu``, or ``cuda`` with one GPU per process.
+        checkpoint_steps: optimiser steps between checkpoints.
+        reports: how many times the run evaluates its validation faces.
     """
 
     processes: int = 1
@@ -52,13 +52,13 @@ class Execution:
 
 @dataclass(frozen=True)
 class Job:
-    """What every process of a run is told.
+    """The task of every process of a run.
 
     Attributes:
-        recipe: what to do.
-        data: what to learn from.
+        recipe: the choices of the run.
+        data: the training and validation faces.
         out: folder of the run.
-        execution: what to do it with.
+        execution: processes, device and the like.
     """
 
     recipe: Recipe
@@ -68,11 +68,14 @@ class Job:
 
 
 @dataclass
-class Progressed:
-    """Where a run stands: `step` optimiser steps done, and what was seen on the way.
+class State:
+    """The progress of a run, as kept in checkpoints.
 
-    `losses` is the sum, float64, of those of the `unreported` steps since the last line of
-    `history`, as the first process saw them.
+    Attributes:
+        step: optimiser steps done.
+        history: a row per report.
+        losses: float64, the sum of the first process's losses since the last report.
+        unreported: the number of steps in that sum.
     """
 
     step: int = 0
@@ -94,9 +97,9 @@ class Run:
         self.out = job.out
         self.rank = rank
         self.execution = job.execution
-        network = origin.begun(recipe)
+        network = origin.initial_network(recipe)
         if origin.is_version(recipe.start):
-            some, _ = job.data.batch(range(MEASURED), recipe.seed)
+            some, _ = job.data.batch(range(NORM_FACES), recipe.seed)
             network = with_measured_norms(network, some).train()
         network.dropout.p *= recipe.dropout
         linear = recipe.dropout if recipe.linear_dropout is None else recipe.linear_dropout
@@ -110,11 +113,11 @@ class Run:
         self.optimizer = _optimizer(self.network, recipe)
         class_weights = learned(job.data, recipe).class_weights(recipe.balance).to(self.device)
         self.objectives = [Objective(recipe, class_weights, each.teachers) for each in self.lessons]
-        self.at = Progressed()
+        self.at = State()
         self.progress = _progress(shown=rank == 0)
 
     def go(self) -> None:
-        """Run to the end of the recipe."""
+        """Train, or resume, to the end of the recipe."""
         self._resume()
         replica = DistributedDataParallel(
             self.network, forward_sync_buffers=False, gradient_as_bucket_view=True
@@ -132,8 +135,8 @@ class Run:
 
     def _step(self, replica: DistributedDataParallel, step: int) -> Tensor:
         recipe = self.recipe
-        chance = (recipe.seed * recipe.steps + step) * self.execution.processes + self.rank
-        generator = torch.Generator(self.device).manual_seed(chance)
+        seed = (recipe.seed * recipe.steps + step) * self.execution.processes + self.rank
+        generator = torch.Generator(self.device).manual_seed(seed)
         turn, which = divmod(step, len(self.lessons))
         first = recipe.after + turn * recipe.batch
         numbers = range(first + self.rank, first + recipe.batch, self.execution.processes)
@@ -142,27 +145,27 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step)
         self.optimizer.zero_grad()
-        slope = partial(self._slope, replica, self.objectives[which], inputs, targets, chance)
+        backward = partial(self._backward, replica, self.objectives[which], inputs, targets, seed)
         if recipe.sharpness:
-            with replica.no_sync():  # each process climbs by its own faces
-                loss = slope()
-            with climbed(self.network, recipe.sharpness):
-                slope()
+            with replica.no_sync():  # each process perturbs by its own gradient
+                loss = backward()
+            with perturbed(self.network, recipe.sharpness):
+                backward()
         else:
-            loss = slope()
+            loss = backward()
         self.optimizer.step()
         return loss
 
-    def _slope(
+    def _backward(
         self,
         replica: nn.Module,
         objective: Objective,
         inputs: Tensor,
         targets: Tensor,
-        chance: int,
+        seed: int,
     ) -> Tensor:
-        """Add up the gradients of the loss, which is given; alike for the same `chance`."""
-        torch.manual_seed(chance)
+        """Accumulate the gradients of the loss, with randomness from `seed`; returns the loss."""
+        torch.manual_seed(seed)
         with self.recipe.arithmetic(self.device):
             loss = objective(replica, inputs, targets)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -170,7 +173,7 @@ class Run:
 
     def _after(self, step: int, loss: Tensor) -> None:
         self.at.step = step + 1
-        self.at.losses = self.at.losses + loss  # on its device, where nobody waits for it
+        self.at.losses = self.at.losses + loss  # stays on its device: no synchronisation
         self.at.unreported += 1
         self.average.update_parameters(self.network)
         if self._due(self.execution.reports):
@@ -179,14 +182,14 @@ class Run:
             self._save()
 
     def _due(self, times: int) -> bool:
-        """Whether one of `times` evenly spaced moments of the run has just come."""
+        """Whether the run has just passed one of `times` evenly spaced points."""
         steps, done = self.recipe.last, self.at.step
         return done * times // steps > (done - 1) * times // steps
 
     def _finish(self) -> None:
-        """Write the averaged weights, or the last ones where the validation faces prefer them.
+        """Write the averaged weights, or the last ones if their validation loss is lower.
 
-        A long average lags behind in a short run, most of all in the statistics of its norms.
+        In a short run the average lags behind, above all in the norms' statistics.
         """
         losses = []
         for network in (self.average.module, self.network):
@@ -198,8 +201,8 @@ class Run:
         dist.barrier()
 
     def _validate(self, network: nn.Module, pixels: int) -> Tensor:
-        """The logits of all validation faces; the processes share the work."""
-        for buffer in network.buffers():  # each process's norms saw other faces
+        """The logits of all validation faces, computed by all processes together."""
+        for buffer in network.buffers():  # the norms of each process have seen other faces
             dist.broadcast(buffer, src=0)
         faces = self.data.validation_faces
         logits = torch.zeros(len(faces), len(EMOTIONS))
@@ -248,7 +251,7 @@ class Run:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.at = Progressed(**state["at"])
+        self.at = State(**state["at"])
 
 
 def _progress(*, shown: bool) -> Progress:

@@ -1,4 +1,4 @@
-"""What a run works out once about the faces it learns from."""
+"""Values that a run computes once for each of its faces."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,24 +11,24 @@ from training.saving import write
 
 
 def shared_out(faces: Tensor, work: Callable[[Tensor], Tensor], file: Path) -> Tensor:
-    """What `work` makes of every face; a run's processes share it out among them.
+    """The results of `work` for every face, divided among the run's processes.
 
     Args:
         faces: uint8 ``[N, 64, 64]``.
-        work: from some faces to as many rows of an answer.
-        file: keeps the answers, for a run that goes on.
+        work: maps faces to one row each.
+        file: keeps the results for a resumed run.
 
     Returns:
-        The answers ``[N, ...]``.
+        The results ``[N, ...]``.
     """
     if file.exists():
         kept: Tensor = torch.load(file, mmap=True)
         return kept
     mine = slice(dist.get_rank(), None, dist.get_world_size())
-    done = work(faces[mine])
-    answers = done.new_zeros(len(faces), *done.shape[1:])
-    answers[mine] = done
-    dist.all_reduce(answers)
+    own = work(faces[mine])
+    results = own.new_zeros(len(faces), *own.shape[1:])
+    results[mine] = own
+    dist.all_reduce(results)
     if dist.get_rank() == 0:
-        write(answers, file)
-    return answers
+        write(results, file)
+    return results

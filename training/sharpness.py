@@ -1,7 +1,7 @@
-"""Weights moved to where the loss around them is highest, for the gradient there.
+"""Sharpness-aware minimisation: gradients at weights perturbed towards a higher loss.
 
 After Foret et al., *Sharpness-Aware Minimization for Efficiently Improving Generalization*
-(arXiv 2010.01412). Noisy labels are learned by heart more slowly that way (section 3.3).
+(arXiv 2010.01412). It slows down the memorisation of noisy labels (section 3.3).
 """
 
 from collections.abc import Iterator
@@ -14,17 +14,17 @@ from torch.nn.utils import get_total_norm
 
 
 @contextmanager
-def climbed(network: nn.Module, radius: float) -> Iterator[None]:
-    """The network `radius` uphill from where it stands, until the context ends.
+def perturbed(network: nn.Module, radius: float) -> Iterator[None]:
+    """Move the weights by `radius` along their gradient until the context ends.
 
-    Its gradients say which way is up, and are cleared. Its norms count no statistics there.
+    The gradients are cleared. Norms do not update their statistics meanwhile.
 
     Args:
-        network: has gradients, not all 0.
+        network: with gradients that are not all 0.
         radius: Euclidean distance, over all weights together.
     """
     weights = list(network.parameters())
-    stood = [weight.detach().clone() for weight in weights]
+    originals = [weight.detach().clone() for weight in weights]
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     gradients = [weight.grad for weight in weights if weight.grad is not None]
@@ -39,7 +39,7 @@ def climbed(network: nn.Module, radius: float) -> Iterator[None]:
         yield
     finally:
         with torch.no_grad():
-            for weight, before in zip(weights, stood, strict=True):
-                weight.copy_(before)
+            for weight, original in zip(weights, originals, strict=True):
+                weight.copy_(original)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

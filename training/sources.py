@@ -1,4 +1,4 @@
-"""What is known about where data sets come from, by words in their names."""
+"""Origin and licence of data sets, by words in their names."""
 
 _NOTES = {
     "raf": "RAF-DB: non-commercial research only; its images may not be passed on",
@@ -9,6 +9,6 @@ _NOTES = {
 
 
 def licence(name: str) -> str:
-    """What may be done with the data set called `name`, in a line."""
+    """The licence of the data set called `name`, in one line."""
     notes = [note for word, note in _NOTES.items() if word in name.lower()]
     return "; ".join(notes) or "not known to this project: ask whoever published it"

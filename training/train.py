@@ -1,7 +1,7 @@
-"""Training: any number of processes, stops anywhere, resumes exactly.
+"""Training with any number of processes, which can be killed at any time and resumed exactly.
 
-Every step takes its order, augmentation and dropout from the recipe's seed and its own number
-alone, so a run that was killed and resumed ends with the same weights as one that was not.
+The order, augmentation and dropout of a step depend only on the recipe's seed and the step's
+number, so a run that was killed and resumed ends with the same weights as one that was not.
 """
 
 import json
@@ -29,27 +29,27 @@ KEEP_MEMORY = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": "100000000000",
 }
-"""What glibc reads when a process starts: freed blocks stay, in huge pages. By default they go back
-to the system and cost a page fault each time they return, a quarter to a third of a step."""
+"""Settings for glibc: keep freed memory, in huge pages. By default it returns to the system, and
+the page faults of allocating it again take a quarter to a third of a step."""
 
 
 def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
-    """Train, or go on with a run that stopped, and write its weights.
+    """Train, or resume a run that stopped, and write its weights.
 
     Args:
-        recipe: what to do.
-        data: what to learn from.
+        recipe: the choices of the run.
+        data: the training and validation faces.
         out: folder of the run: ``recipe.json``, ``data.json``, ``processes.txt``,
             ``checkpoint.pt``, ``history.json`` and at the end ``weights.pt``.
-        execution: what to do it with.
+        execution: processes, device and the like.
 
     Returns:
         The path of ``weights.pt``, a state dict of `GiMeFive`.
 
     Raises:
-        RunError: `out` holds a run of another recipe, other data or another number of processes,
-            or one to start from or to be taught by is not finished, cut its data by another seed,
-            or is of another network.
+        RunError: `out` contains a run of another recipe, other data or another number of processes;
+            or the run's start or a teacher is unfinished, or may have been trained on faces that
+            this run holds or leaves out.
     """
     job = prepare(recipe, data, out, execution)
     for name, value in KEEP_MEMORY.items():
@@ -62,7 +62,7 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
 
 
 def prepare(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Job:
-    """Make or check the folder of a run, and give what its processes are told.
+    """Create or check the folder of a run; returns the task of its processes.
 
     Raises:
         RunError: as `train` says.
@@ -75,12 +75,12 @@ def prepare(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Job:
 
 
 def take_part(rank: int, meeting: Path, job: Job) -> None:
-    """Be one of the processes of a run, to its end.
+    """Run one of the processes of a run to its end.
 
     Args:
-        rank: which of them, counted from 0.
-        meeting: an empty folder, the same for all, in which they find each other.
-        job: what to do.
+        rank: the number of the process, from 0.
+        meeting: an empty folder, the same for all processes, for their rendezvous.
+        job: the task.
     """
     backend = "cpu:gloo,cuda:nccl" if job.execution.device == "cuda" else "gloo"
     dist.init_process_group(
@@ -94,7 +94,7 @@ def take_part(rank: int, meeting: Path, job: Job) -> None:
 
 
 def _process(rank: int, meeting: Path, job: Job) -> None:
-    # torch interrupts it when its parent dies, which who runs in the background would ignore
+    # torch sends SIGINT when the parent dies; a process in the background ignores that by default
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threads = max(1, len(os.sched_getaffinity(0)) // job.execution.processes)
     torch.set_num_threads(threads)
@@ -105,31 +105,31 @@ def _process(rank: int, meeting: Path, job: Job) -> None:
         torch.backends.cudnn.benchmark = True
     take_part(rank, meeting, job)
     sys.stdout.flush()
-    os._exit(0)  # gloo's threads outlive the group, and may abort a Python that takes itself apart
+    os._exit(0)  # gloo's threads outlive the group and may abort Python's shutdown
 
 
 def _check(recipe: Recipe, digests: Digests, processes: int, out: Path) -> None:
-    """Make sure that a run in `out` is this one, and would end as it would have."""
+    """Make sure that `out` is new, or contains this run with the same data and processes."""
     choices, learned, shared = (out / n for n in ("recipe.json", origin.DATA, "processes.txt"))
     if choices.exists() and Recipe.load(choices) != recipe:
-        raise RunError(f"{out} holds a run of another recipe; give this one a folder of its own")
+        raise RunError(f"{out} contains a run of another recipe: use another folder")
     if choices.exists() and not learned.exists():
         raise RunError(
-            f"{out} holds a run of an earlier version, which did not keep what it learned from: "
-            "give this one a folder of its own"
+            f"{out} contains a run of an earlier version, which did not record its data: "
+            "use another folder"
         )
     data = json.dumps(digests, indent=2)
     if learned.exists() and learned.read_text() != data:
         raise RunError(
-            f"{out} holds a run of other data; give the same data sets in the same order, "
-            "or this run a folder of its own"
+            f"{out} contains a run of other data: give the same data sets in the same order, "
+            "or use another folder"
         )
     if shared.exists() and (begun := shared.read_text()) != str(processes):
         raise RunError(
-            f"{out} holds a run begun with --processes {begun}, which with {processes} would end "
-            "with other weights: give as many again, or this run a folder of its own"
+            f"{out} contains a run with --processes {begun}, which with {processes} would end with "
+            "other weights: use the same number, or another folder"
         )
-    # The recipe goes last: a run killed before it is not taken for one of an earlier version.
+    # The recipe is written last, so that a run killed before can be started again.
     write_text(data, learned)
     write_text(str(processes), shared)
     write_text(recipe.to_json(), choices)

@@ -99,7 +99,7 @@ def _engine() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _few_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Norms of a version are measured on fewer faces, which are no better here."""
-    monkeypatch.setattr(run, "MEASURED", 24)
+    monkeypatch.setattr(run, "NORM_FACES", 24)
 
 
 @pytest.fixture(autouse=True)

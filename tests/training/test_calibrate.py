@@ -8,9 +8,9 @@ from torch.nn import functional
 from tests.training.generated import drawn
 from training.calibrate import (
     choose_threshold,
+    cross_fitted_temperatures,
     fit_offsets,
     fit_temperature,
-    temperatures_of_others,
 )
 from training.report import THRESHOLDS, Scored
 
@@ -56,17 +56,17 @@ def test_a_face_has_no_part_in_the_temperature_that_it_is_measured_at() -> None:
     sets = [drawn(0.5, 40, seed=10), drawn(2.0, 25, seed=11)]
     others = [np.arange(len(part.labels)) % 10 != 3 for part in sets]
     rest = [Scored(s.logits[kept], s.labels[kept]) for s, kept in zip(sets, others, strict=True)]
-    before = temperatures_of_others(sets)
+    before = cross_fitted_temperatures(sets)
     assert before[1][3] == before[0][33] == fit_temperature(rest)
     sets[0].labels[3] = (sets[0].labels[3] + 1) % 6
-    after = temperatures_of_others(sets)
+    after = cross_fitted_temperatures(sets)
     for some, same, kept in zip(before, after, others, strict=True):
         assert ((some == same)[:, 0] == ~kept).all()
 
 
 def test_a_face_that_is_alone_in_its_set_is_measured_at_the_temperature_of_the_others() -> None:
     one, others = drawn(1.0, 1, seed=12), drawn(0.7, 300, seed=13)
-    (alone,), _ = temperatures_of_others([one, others])
+    (alone,), _ = cross_fitted_temperatures([one, others])
     assert alone == pytest.approx(0.7, rel=0.3)
 
 

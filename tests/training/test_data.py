@@ -89,12 +89,12 @@ BROKEN = pytest.mark.parametrize(
         (break_header, r"labels\.csv:1: the header is \['file', 'emotion'\], not filename,label"),
         (break_label, r"labels\.csv:3: label '6' is not 0 to 5"),
         (break_columns, r"labels\.csv:2: 1 columns"),
-        (empty_list, r"no image is listed"),
+        (empty_list, r"no images are listed"),
         (remove_list, r"labels\.csv: No such file"),
         (remove_image, r"image 3\.png"),
         (spoil_image, r"image 3\.png: cannot identify image"),
         (cut_image, r"image 3\.png"),
-        (repeat_image, r"labels\.csv:8: 3\.png stands on line 5 already"),
+        (repeat_image, r"labels\.csv:8: 3\.png is already on line 5"),
         (encode_otherwise, r"labels\.csv: the labels are not in UTF-8"),
     ],
 )
@@ -174,7 +174,7 @@ def test_faces_that_are_learned_from_are_not_unseen_under_another_name() -> None
     check_unseen([strange], cut)
     for part in (cut[0].train, cut[0].held_out):
         copy = FaceSet.pool([strange, part.take(np.array([3, 0]))])
-        with pytest.raises(DataError, match="2 of the 14 faces of strange are in the data sets"):
+        with pytest.raises(DataError, match="2 of the 14 faces of strange are also in"):
             check_unseen([strange, copy], cut)
 
 

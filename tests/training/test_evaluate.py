@@ -69,7 +69,7 @@ def test_mirror_images_may_have_a_say(exported: Exported) -> None:
     seen = torch.from_numpy(faces.faces)
     answers = (logits_of(network, seen) + logits_of(network, seen.flip(2))).argmax(dim=1)
     right = float((answers.numpy() == faces.labels).mean())
-    assert line == f"elsewhere, together with mirror images: {right:.1%}"
+    assert line == f"elsewhere, averaged with mirror images: {right:.1%}"
 
 
 @pytest.mark.parametrize(("part", "faces"), [("train", 48), ("validation", 6), ("held_out", 6)])
@@ -86,7 +86,7 @@ def test_parts_of_a_data_set_that_was_changed_are_refused(
     faces = read(exported.data[0])
     other = write_zip(faces.take(np.arange(len(faces) - 1)), tmp_path)
     for data in (other, exported.unseen):
-        with pytest.raises(ExportError, match="held_out may be something else: give the data"):
+        with pytest.raises(ExportError, match="held_out may contain training faces: give the"):
             said(name, exported.folder / "model.fp32.pt", data, *rest)
     assert said("evaluate", exported.folder / "model.fp32.pt", other)
 

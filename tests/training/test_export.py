@@ -194,7 +194,7 @@ def test_data_that_a_run_did_not_learn_from_is_refused(exported: Exported, tmp_p
     """Or faces that it learned would be reported as held out."""
     command, folder, *sets = exported.words[:4]
     for data in (sets[::-1], sets[:1], [*sets, str(exported.unseen)]):
-        with pytest.raises(RunError, match="run learned from other data: give the same sets"):
+        with pytest.raises(RunError, match="run was trained on other data: give the same sets"):
             run([command, folder, *data, "--version", "7"], tmp_path)
     assert not (tmp_path / "gimefive").exists()
 
@@ -234,11 +234,11 @@ def test_unseen_data_that_was_learned_from_is_refused(
         ]
     else:
         words = [*words, "--store", str(tmp_path)]
-    with pytest.raises(DataError, match="60 of the 60 faces of copy are in the data sets"):
+    with pytest.raises(DataError, match="60 of the 60 faces of copy are also in the data sets"):
         CliRunner().invoke(app, [*words, "--unseen", str(copy)], catch_exceptions=False)
 
 
 def test_two_data_sets_of_one_name_are_refused(exported: Exported, tmp_path: Path) -> None:
     words = [*exported.words, "--unseen", str(exported.data[0])]
-    with pytest.raises(DataError, match="two data sets have one name"):
+    with pytest.raises(DataError, match="two data sets have the same name"):
         run(words, tmp_path)

@@ -50,15 +50,15 @@ def test_turns_say_how_often_a_set_is_drawn() -> None:
         assert {grey < 100 for grey in drawn[rank::2]} == {True, False}
 
 
-def test_some_faces_come_as_they_were_cut_out_of_photographs() -> None:
-    cut = DATA.photographed(255 - DATA.faces, 0.25)
+def test_some_faces_come_as_they_were_cropped_from_photographs() -> None:
+    cropped = DATA.photographed(255 - DATA.faces, 0.25)
     own, own_targets = DATA.batch(range(1000), 1)
-    drawn, targets = cut.batch(range(1000), 1)
+    drawn, targets = cropped.batch(range(1000), 1)
     instead = (drawn != own).flatten(1).any(1)
     torch.testing.assert_close(drawn[instead], 255 - own[instead])
     assert instead.float().mean() == pytest.approx(0.25, abs=0.05)
     torch.testing.assert_close(targets, own_targets)
-    some, _ = cut.batch(range(501, 1000, 2), 1)
+    some, _ = cropped.batch(range(501, 1000, 2), 1)
     torch.testing.assert_close(some, drawn[501::2])
 
 
@@ -69,7 +69,7 @@ def test_turns_that_do_not_fit_the_sets_are_refused(turns: tuple[int, ...]) -> N
 
 
 def test_two_data_sets_of_one_name_are_refused() -> None:
-    with pytest.raises(DataError, match="two data sets have one name: small, small"):
+    with pytest.raises(DataError, match="two data sets have the same name: small, small"):
         Data.of([SMALL, SMALL], [LARGE])
 
 

@@ -10,7 +10,7 @@ from tests.training.generated import lively_network, noise_faces
 from training.artefact import load
 from training.network import GiMeFive, logits_of, with_folded_norms
 from training.quantise import (
-    evened,
+    equalised,
     planes_of,
     quantise,
     reading_planes,
@@ -38,9 +38,11 @@ def test_its_logits_are_close_to_those_of_the_network(
     assert float((found - exact).square().mean().sqrt()) < 0.05 * float(exact.std())
 
 
-def test_evening_out_the_channels_changes_no_answer(network: GiMeFive) -> None:
+def test_equalising_the_channels_changes_no_answer(network: GiMeFive) -> None:
     exact = logits_of(network, FACES)
-    torch.testing.assert_close(logits_of(evened(network, FACES), FACES), exact, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        logits_of(equalised(network, FACES), FACES), exact, atol=1e-4, rtol=0
+    )
 
 
 def test_a_channel_much_larger_than_the_others_costs_them_nothing(
@@ -66,7 +68,7 @@ def test_a_channel_that_never_switches_on_is_no_trouble(network: GiMeFive) -> No
             parameter[0] = 0
         dead.conv5.weight[:, 0] = 0
     exact = logits_of(dead, FACES)
-    torch.testing.assert_close(logits_of(evened(dead, FACES), FACES), exact, atol=1e-4, rtol=0)
+    torch.testing.assert_close(logits_of(equalised(dead, FACES), FACES), exact, atol=1e-4, rtol=0)
 
 
 def test_the_first_layer_reads_all_256_grey_values_exactly_and_the_border_too(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from training.sharpness import climbed
+from training.sharpness import perturbed
 
 
 def means(norm: nn.BatchNorm1d) -> Tensor:
@@ -16,7 +16,7 @@ def test_the_weights_stand_uphill_while_it_lasts_and_then_where_they_stood() -> 
     stood = [weight.detach().clone() for weight in bowl.parameters()]
     height = bowl.weight.square().sum() + bowl.bias.square().sum()  # uphill is outwards
     height.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    with climbed(bowl, 0.5):
+    with perturbed(bowl, 0.5):
         away = torch.cat([weight.flatten() for weight in bowl.parameters()])
         assert all(weight.grad is None for weight in bowl.parameters())
     before = torch.cat([weight.flatten() for weight in stood])
@@ -30,7 +30,7 @@ def test_norms_count_nothing_of_what_passes_up_there() -> None:
     faces = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
     network(faces).square().sum().backward()
     counted = means(norm)
-    with climbed(network, 0.1):
+    with perturbed(network, 0.1):
         network(faces)
         assert torch.equal(means(norm), counted)
     network(faces)

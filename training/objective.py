@@ -1,4 +1,4 @@
-"""What every step of a run minimises."""
+"""The loss that every step of a run minimises."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Objective:
     """The loss of a recipe.
 
     Attributes:
-        recipe: says what is part of it.
+        recipe: selects the terms.
         class_weights: float32 ``[6]``, on the device of the faces.
-        teachers: networks from faces to logits, in evaluation mode, whose mean answer to what
-            the network sees, or to that and its mirror image, is part of what it should answer.
+        teachers: networks from faces to logits, in evaluation mode. Their mean probabilities for
+            the inputs, or for these and their mirror images, are mixed into the targets.
     """
 
     recipe: Recipe
@@ -27,12 +27,12 @@ class Objective:
     teachers: Sequence[nn.Module] = ()
 
     def __call__(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of a batch, a scalar; chance comes from torch's own generator.
+        """The loss of a batch, a scalar; randomness comes from torch's global generator.
 
         Args:
-            network: faces to logits.
+            network: maps faces to logits.
             inputs: augmented faces, float32 ``[N, H, W]``.
-            targets: probabilities to learn, float32 ``[N, 6]``.
+            targets: target probabilities, float32 ``[N, 6]``.
         """
         recipe = self.recipe
         if recipe.mixup:
@@ -60,12 +60,12 @@ class Objective:
 
 
 def _mixed(inputs: Tensor, targets: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """Each face mixed with another, and their targets likewise (Zhang et al., arXiv 1710.09412)."""
+    """Mixup: each face and its target mixed with another's (Zhang et al., arXiv 1710.09412)."""
     share = float(Beta(strength, strength).sample())
     other = torch.randperm(len(inputs), device=inputs.device)
     return inputs.lerp(inputs[other], share), targets.lerp(targets[other], share)
 
 
 def _divergence(some: Tensor, others: Tensor) -> Tensor:
-    """How far two rows of log-probabilities are apart: Kullback and Leibler's, both ways."""
+    """The symmetric Kullback-Leibler divergence of log-probabilities, averaged over the batch."""
     return ((some.exp() - others.exp()) * (some - others)).sum(dim=1).mean()

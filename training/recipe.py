@@ -1,4 +1,4 @@
-"""What a training run is: every choice in one frozen value, so that a run can be redone."""
+"""All choices of a training run in one frozen value, so that it can be repeated."""
 
 import json
 from dataclasses import asdict, field
@@ -22,10 +22,10 @@ from training.errors import RunError
 
 @dataclass(frozen=True, config=EXACTLY)
 class Stage:
-    """A stretch of training at one resolution.
+    """A stage of training at one resolution.
 
     Attributes:
-        share: the part of all image passes spent here; the shares of a recipe sum to 1.
+        share: the share of all image passes spent here; the shares of a recipe sum to 1.
         pixels: side of the square input.
     """
 
@@ -38,50 +38,44 @@ class Recipe:
     """All choices of a training run.
 
     Attributes:
-        images: image passes in all.
-        batch: images a step, over all processes together.
+        images: image passes in total.
+        batch: images per step, over all processes.
         optimizer: ``AdamW``, or ``SGD`` with a Nesterov momentum of 0.9.
         learning_rate: peak of the one-cycle schedule.
         weight_decay: on weights of convolutions and linear layers; not on biases and norms.
-        warm_up: part of the steps that the learning rate rises for, before its cosine fall.
-        balance: how much more rare emotions weigh in the loss: the power of one over their
-            frequency.
-        label_smoothing: mass spread evenly over the classes.
-        bootstrapping: part of each target that the network's own answer decides.
-        mixup: strength of the mixing of two faces and their targets (both parameters of the beta
-            distribution); none at 0.
-        sharpness: how far the weights are moved towards a higher loss before each gradient is taken
-            (Foret et al., arXiv 2010.01412); above 0 each face passes twice.
-        consistency: weight of the difference between the answers to a face and to its mirror image;
-            above 0 each face passes twice.
-        dropout: how much of the published dropout (0.2 after a block, 0.5 between linear layers)
-            there is.
-        linear_dropout: how much there is between linear layers, if not as much as `dropout`.
-        precision: of the multiplications: ``fp32``, or ``bf16``, which is faster where a
-            processor or a GPU multiplies in it. Weights stay in fp32.
-        ema: decay of the exponential moving average of the weights that is kept, a step.
-        until: part of the steps after which the run ends; another may go on from it while the
-            rate is still high.
+        warm_up: share of the steps in which the learning rate rises, before its cosine decay.
+        balance: class weights of the loss are one over the frequency to this power.
+        label_smoothing: probability mass spread evenly over the classes.
+        bootstrapping: share of each target that is the network's own prediction.
+        mixup: both parameters of the beta distribution of mixing shares; 0 for no mixup.
+        sharpness: radius of sharpness-aware minimisation (Foret et al., arXiv 2010.01412); above 0
+            each face passes twice.
+        consistency: weight of the divergence between the predictions for a face and its mirror
+            image; above 0 each face passes twice.
+        dropout: factor on the published dropout (0.2 after a block, 0.5 between linear layers).
+        linear_dropout: the factor between linear layers, if not `dropout`.
+        precision: of multiplications: ``fp32``, or ``bf16``, which is faster on a CPU or GPU that
+            supports it. Weights stay in fp32.
+        ema: decay per step of the exponential moving average of the weights.
+        until: share of the steps after which the run ends, so that another can continue while the
+            learning rate is still high.
         stages: progressive resolution, small to large.
-        augmentation: what is done to the images of each batch.
-        turns: how often each data set is drawn in a round, in the order they are given; once each
-            if empty.
-        after: faces that runs before it drew; the order goes on where they ended.
-        photographed: part of the faces that come as the service cuts them out of a photograph.
-        folds: how many parts the training faces are cut in, by the names of their files.
-        left_out: the fold that is not learned from, 0 to `folds` - 1, so that the network can teach
-            others about its faces, whose labels it does not know; none if empty.
-        start: folder of a finished run, or of a version of the store, whose weights this one starts
-            from; none if empty.
-        teachers: folders like that of `start`; the mean answer of their networks is part of what
-            the network should answer.
-        teachers_see: what they answer: ``faces``, each and its mirror image once, before the first
-            step; or ``inputs``, at every step what the network sees, moved, changed and mixed
-            (Beyer et al., *Knowledge distillation: A good teacher is patient and consistent*,
-            arXiv 2106.05237); or ``mirrored``, that and its mirror image.
-            Where teachers left out a fold, each batch is of one fold, and those teach that did not
-            learn it (cross-fitting, Chernozhukov et al., arXiv 1608.00060).
-        teaching: how much the teachers decide; the label decides the rest.
+        augmentation: of the images of each batch.
+        turns: how often each data set is drawn per round, in the order given; once each if empty.
+        after: faces drawn by previous runs, whose order this one continues.
+        photographed: share of faces cropped from photographs as the service crops them.
+        folds: number of folds of the training faces, assigned by file name.
+        left_out: the fold to leave out of training, 0 to `folds` - 1, so that the network can teach
+            others about faces whose labels it has not seen; none if empty.
+        start: folder of a finished run or of a version with the initial weights; random if empty.
+        teachers: folders like `start`; the mean prediction of their networks is part of the target.
+        teachers_see: ``faces``: each face and its mirror image once, before the first step;
+            ``inputs``: at every step the network's inputs, augmented and mixed (Beyer et al.,
+            *Knowledge distillation: A good teacher is patient and consistent*, arXiv 2106.05237);
+            ``mirrored``: these and their mirror images.
+            If teachers left out folds, each batch is of one fold and is taught by those that left
+            it out (cross-fitting, Chernozhukov et al., arXiv 1608.00060).
+        teaching: share of each target that the teachers decide; the label decides the rest.
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """
 
@@ -132,11 +126,11 @@ class Recipe:
 
     @property
     def last(self) -> int:
-        """Optimiser steps that are done."""
+        """Optimiser steps until the run ends."""
         return round(self.steps * self.until)
 
     def pixels(self, step: int) -> int:
-        """The input side at `step`."""
+        """The side of the input at `step`."""
         done = step / self.steps
         for stage in self.stages:
             done -= stage.share
@@ -145,7 +139,7 @@ class Recipe:
         return self.stages[-1].pixels
 
     def rate(self, step: int) -> float:
-        """The learning rate at `step`: a straight rise to the peak, then half a cosine to zero."""
+        """The learning rate at `step`: linear warm-up to the peak, then cosine decay to zero."""
         done = step / self.steps
         if done < self.warm_up:
             return self.learning_rate * (done + 1 / self.steps) / self.warm_up
@@ -153,7 +147,7 @@ class Recipe:
         return self.learning_rate * (1 + cos(pi * fall)) / 2
 
     def arithmetic(self, device: torch.device) -> torch.autocast:
-        """What networks compute within, for multiplications of this recipe's `precision`."""
+        """The autocast context for this recipe's `precision`."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def to_json(self) -> str:
@@ -162,10 +156,10 @@ class Recipe:
 
     @classmethod
     def load(cls, path: Path) -> "Recipe":
-        """Read a recipe that `to_json` wrote; what it leaves out keeps its default.
+        """Read a recipe from a JSON file; missing fields keep their defaults.
 
         Raises:
-            RunError: it is no JSON, or names or gives something that no recipe has.
+            RunError: it is not JSON, or a field is unknown or invalid.
         """
         try:
             return TypeAdapter(cls).validate_json(path.read_bytes())
@@ -174,10 +168,10 @@ class Recipe:
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "Recipe":
-        """The recipe of parsed JSON; what that leaves out keeps its default.
+        """A recipe from parsed JSON; missing fields keep their defaults.
 
         Raises:
-            RunError: as `load` says.
+            RunError: a field is unknown or invalid.
         """
         try:
             return TypeAdapter(cls).validate_python(values)

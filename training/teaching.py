@@ -1,4 +1,4 @@
-"""What a run learns, and is taught beside the labels: the mean answer of networks before it.
+"""Distillation: targets that are partly the mean probabilities of earlier networks, the teachers.
 
 Labels are noisy, and networks that agree on another emotion are often right. After Hinton, Vinyals
 and Dean, *Distilling the Knowledge in a Neural Network* (arXiv 1503.02531), at a temperature of 1.
@@ -20,13 +20,13 @@ from training.sharing import shared_out
 
 
 def taught(data: Data, recipe: Recipe, device: torch.device, file: Path) -> Data:
-    """The data with targets that a recipe's teachers, answering each face once, have a share in.
+    """The data with the teachers' answers mixed into the targets, if they answer each face once.
 
     Args:
-        data: what a run learns from.
-        recipe: names the teachers, and what they see.
-        device: where the networks answer.
-        file: keeps the answers, for a run that goes on.
+        data: of the run.
+        recipe: names the teachers and what they see.
+        device: to run the teachers on.
+        file: keeps the answers for a resumed run.
     """
     if not recipe.teachers or recipe.teachers_see != "faces":
         return data
@@ -36,11 +36,11 @@ def taught(data: Data, recipe: Recipe, device: torch.device, file: Path) -> Data
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a step draws its faces from, and who answers them.
+    """The faces that a step draws from, and their teachers.
 
     Attributes:
         data: the faces.
-        teachers: those that answer what the network sees, in evaluation mode.
+        teachers: the networks that answer the augmented inputs, in evaluation mode.
     """
 
     data: Data
@@ -48,10 +48,10 @@ class Lesson:
 
 
 def lessons(data: Data, recipe: Recipe, device: torch.device) -> tuple[Lesson, ...]:
-    """What the steps of a run take turns in, on `device`.
+    """The lessons that the steps of a run take in turns, on `device`.
 
-    It is one lesson, of all faces that the recipe does not leave out; or, where teachers left out
-    folds, one for each fold, in which those teach that did not learn it.
+    This is one lesson with all faces that the recipe does not leave out; or, if teachers left out
+    folds, one lesson per fold, taught by the networks that left it out.
     """
     teachers = () if recipe.teachers_see == "faces" else recipe.teachers
     data = learned(data, recipe)

@@ -1,1 +1,1 @@
-"""Measurements of the running service; each module is a command, ``python -m benchmarks.NAME``."""
+"""Benchmarks of the running service, started by ``python -m benchmarks.NAME``."""

@@ -1,4 +1,4 @@
-"""An open loop by `arrivals.c`: requests come at a constant rate, whatever became of the others."""
+"""Open-loop load by `arrivals.c`: requests at a constant rate, answered or not."""
 
 import subprocess
 from collections.abc import Sequence
@@ -12,23 +12,23 @@ import numpy as np
 from benchmarks.wrk import Request
 
 SOURCE = Path(__file__).with_suffix(".c")
-PATIENCE = 30.0
-"""Seconds after which a request that was not answered counts as hung."""
+HUNG_AFTER = 30.0
+"""Seconds after which an unanswered request counts as hung."""
 
 
 @dataclass(frozen=True)
 class Arrivals:
-    """What became of requests that came at a constant rate; times in ms since they were due.
+    """The results of requests at a constant rate; latencies count from when a request is due.
 
     Attributes:
-        offered: requests a second.
-        requests: were sent.
-        accepted: were answered with 200.
-        refused: were answered with 429 or 503.
-        failed: were answered otherwise, or their connection broke.
-        hung: were never answered.
-        accepted_ms: the 50th, 99th and 99.9th percentile.
-        refused_ms: likewise: how soon a refusal came.
+        offered: requests per second.
+        requests: number sent.
+        accepted: number answered with 200.
+        refused: number answered with 429 or 503.
+        failed: number answered otherwise, or with a broken connection.
+        hung: number never answered.
+        accepted_ms: latency of accepted requests: 50th, 99th and 99.9th percentile.
+        refused_ms: the same percentiles for refused requests.
     """
 
     offered: float
@@ -42,7 +42,7 @@ class Arrivals:
 
     @classmethod
     def of(cls, offered: float, text: str) -> Self:
-        """Count what `arrivals.c` says: a line for each request, its status and microseconds."""
+        """Parse the output of `arrivals.c`: per request a line with its status and microseconds."""
         rows = np.array([line.split() for line in text.splitlines()], dtype=float)
         status, ms = rows[:, 0], rows[:, 1] / 1000
         accepted, refused, hung = status == 200, (status == 429) | (status == 503), status == -1
@@ -69,11 +69,11 @@ def open_loop(port: int, request: Request, rate: float, seconds: float) -> Arriv
         subprocess.run(["cc", "-O2", "-o", program, SOURCE], check=True)  # noqa: S607  # whichever compiler there is
         packed.write_bytes(request.pack())
         ran = subprocess.run(
-            [program, str(port), str(rate), str(seconds), str(PATIENCE), packed],
+            [program, str(port), str(rate), str(seconds), str(HUNG_AFTER), packed],
             capture_output=True,
             text=True,
             check=True,
-            timeout=seconds + 2 * PATIENCE,
+            timeout=seconds + 2 * HUNG_AFTER,
         )
     return Arrivals.of(rate, ran.stdout)
 

@@ -1,4 +1,4 @@
-"""The report as one picture."""
+"""The results of `benchmarks.compare` as a figure."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Draw what was measured: the systems, and how cost grows."""
+    """Draw throughput by connections, limits by batch size, and scaling of processes and memory."""
     kinds = list(report["systems"])
     figure, rows = plt.subplots(2, max(3, len(kinds)), figsize=(15, 8), squeeze=False)
     for axes in rows.ravel():
@@ -25,11 +25,11 @@ def draw(report: dict[str, Any], path: Path) -> None:
     _limits(rows[1][0], report["limit"])
     extras = report.get("extras", {})
     if "processes" in extras:
-        _line(rows[1][1], extras["processes"], "model processes", "images/s, bare loops")
+        _line(rows[1][1], extras["processes"], "model processes", "images/s, bare model file")
     held = extras.get("memory_by_queue", {"failed": ""})
     if "failed" not in held:
         megabytes = {items: value / 1e6 for items, value in held.items()}
-        _line(rows[1][2], megabytes, "faces that may wait", "MB, at three times of capacity")
+        _line(rows[1][2], megabytes, "queue size, faces", "peak MB at three times capacity")
     figure.tight_layout(rect=(0, 0, 1, 0.96))
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -45,7 +45,7 @@ def _systems(
             rates = [loop["rate"] for loop in loops.values()]
             width = 3 if name == "gimefive" else 1
             axes.plot(list(loops), rates, "o-", label=name, color=colours[name], linewidth=width)
-    axes.axhline(best, color="grey", linestyle="--", label="bare artefact")
+    axes.axhline(best, color="grey", linestyle="--", label="bare model file")
     axes.set(title=kind, xlabel="connections", ylabel="images/s", ylim=(0, None))
 
 
@@ -53,11 +53,11 @@ def _limits(axes: Axes, limits: dict[str, dict[str, float]]) -> None:
     axes.set_visible(True)
     for kind, by_batch in limits.items():
         axes.plot(list(by_batch), list(by_batch.values()), "o-", label=kind)
-    axes.set(xlabel="batch", ylabel="images/s, bare artefact", ylim=(0, None))
+    axes.set(xlabel="batch size", ylabel="images/s, bare model file", ylim=(0, None))
     axes.legend(fontsize=8)
 
 
-def _line(axes: Axes, values: dict[str, float], across: str, up: str) -> None:
+def _line(axes: Axes, values: dict[str, float], xlabel: str, ylabel: str) -> None:
     axes.set_visible(True)
     axes.plot(list(values), list(values.values()), "o-")
-    axes.set(xlabel=across, ylabel=up, ylim=(0, 1.1 * max(values.values())))
+    axes.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, 1.1 * max(values.values())))

@@ -1,4 +1,4 @@
-"""One visit to a system: started, asked in closed loops, ended."""
+"""One measurement of a system: start it, apply closed-loop load, stop it."""
 
 import re
 import threading
@@ -15,10 +15,10 @@ from benchmarks.wrk import Request, closed_loop
 
 WARM_SECONDS = 2
 EMOTION = "happiness"
-"""What the crop shows: a system that says something else is not measured."""
+"""The emotion of the crop; a system with another answer is not measured."""
 
 
-def visit(
+def measure(
     system: System,
     precision: str,
     port: int,
@@ -26,21 +26,21 @@ def visit(
     seconds: int,
     patience: float,
 ) -> dict[str, Any]:
-    """Everything that is measured of a system in one round.
+    """All measurements of a system in one round.
 
     Raises:
-        DidNotStartError: it did not come up.
-        ValueError: it answers something else than the artefact says.
+        DidNotStartError: it did not start.
+        ValueError: its answer is wrong.
     """
     with system.serving(precision, port, patience) as (processes, started):
-        said = system.emotion(port)
-        if said != EMOTION:
-            raise ValueError(f"the crop shows {EMOTION}, not {said}")
+        answer = system.emotion(port)
+        if answer != EMOTION:
+            raise ValueError(f"the crop shows {EMOTION}, not {answer}")
         idle, front = processes.memory(), processes.memory([processes.main])
         closed_loop(port, system.request, max(connections), WARM_SECONDS)
         loops = {}
         for count in connections:
-            processes.settle()  # what a load leaves behind is no part of the next
+            processes.settle()  # the previous load must not affect this one
             loops[count] = load(processes, port, system.request, count, seconds)
         return {
             "start_seconds": started,
@@ -53,46 +53,48 @@ def visit(
 def load(
     processes: Processes, port: int, request: Request, connections: int, seconds: int
 ) -> dict[str, Any]:
-    """One closed loop, and what it cost."""
-    before = _batches(port)
+    """One closed loop: throughput, latency, CPU time and memory."""
+    batches_before = _batches(port)
     scopes = None, [processes.main]
     start = [processes.cpu_seconds(pids) for pids in scopes]
-    with peak(processes) as held:
-        seen = closed_loop(port, request, connections, seconds)
-    cpu, main = (processes.cpu_seconds(pids) - had for pids, had in zip(scopes, start, strict=True))
-    good = seen.requests - seen.refused
-    faces, batches = (now - then for now, then in zip(_batches(port), before, strict=True))
+    with memory_samples(processes) as memory:
+        result = closed_loop(port, request, connections, seconds)
+    cpu, main = (
+        processes.cpu_seconds(pids) - before for pids, before in zip(scopes, start, strict=True)
+    )
+    good = result.requests - result.refused
+    faces, batches = (now - then for now, then in zip(_batches(port), batches_before, strict=True))
     return {
-        **asdict(seen),
-        "rate": seen.rate,
+        **asdict(result),
+        "rate": result.rate,
         "cpu_seconds_per_1000": cpu / good * 1000 if good else None,
         "main_process_cpu_seconds_per_1000": main / good * 1000 if good else None,
-        "peak_bytes": max(held),
+        "peak_bytes": max(memory),
         "mean_batch": faces / batches if batches else None,
     }
 
 
 @contextmanager
-def peak(processes: Processes) -> Iterator[list[int]]:
-    """Memory, looked at twice a second."""
-    seen = [processes.memory()]
+def memory_samples(processes: Processes) -> Iterator[list[int]]:
+    """The memory of the processes in bytes, sampled twice a second."""
+    samples = [processes.memory()]
     ended = threading.Event()
 
-    def look() -> None:
+    def sample() -> None:
         while not ended.wait(0.5):
-            seen.append(processes.memory())
+            samples.append(processes.memory())
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=sample)
     thread.start()
     try:
-        yield seen
+        yield samples
     finally:
         ended.set()
         thread.join()
 
 
 def _batches(port: int) -> tuple[float, float]:
-    """Faces and batches that our service has counted; none elsewhere."""
+    """Faces and batches so far, from this service's metrics; zeros for other systems."""
     try:
         text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     except httpx.HTTPError:
@@ -101,7 +103,7 @@ def _batches(port: int) -> tuple[float, float]:
 
 
 def batches(text: str) -> tuple[float, float]:
-    """Faces and batches of single pictures in the text of ``/metrics``; none if it has no such."""
+    """Faces and batches of single images in the text of ``/metrics``; zeros if it has none."""
     name = r'gimefive_batch_size_{}\{{.*lane="interactive".*\}} (\S+)'
     found = [re.search(name.format(kind), text) for kind in ("sum", "count")]
     faces, batches = (float(each[1]) if each else 0.0 for each in found)

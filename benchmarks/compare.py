@@ -1,39 +1,39 @@
-"""Our service and its peers in one run: ``python -m benchmarks.compare`` (`make bench`).
+"""This service and its peers in one run: ``python -m benchmarks.compare`` (`make bench`).
 
-One system runs at a time; rounds go through all of them and begin anew; medians are reported. A
-system that does not start, or that answers wrongly, is reported as such. Results go to
+One system runs at a time, each once per round; medians over the rounds are reported. A system that
+does not start, or answers incorrectly, is reported as failed. Results go to
 benchmarks/results/serving.json and serving.png.
 """
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from benchmarks import limit, overload
 from benchmarks.chart import draw
-from benchmarks.closed import visit
-from benchmarks.pictures import ROOT
+from benchmarks.closed import measure
 from benchmarks.processes import DidNotStartError
+from benchmarks.result_files import RESULTS, machine, save
 from benchmarks.systems import System, systems
 from benchmarks.tables import show
 
-RESULTS = ROOT / "benchmarks" / "results"
 CONNECTIONS = (1, 8, 32, 128)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 CORES = len(os.sched_getaffinity(0))
 FAILURES = (DidNotStartError, ValueError, RuntimeError, OSError, subprocess.SubprocessError)
-"""What a peer may do to its benchmark, which goes on."""
+"""Failures of a peer, after which the benchmark continues."""
 
 
-def visits(names: list[str], precisions: list[str]) -> Iterator[tuple[System, str, list[int]]]:
-    """Who is asked how in a round: ours is prepared like fp32 always, and plain is one load."""
+def schedule(names: list[str], precisions: list[str]) -> Iterator[tuple[System, str, list[int]]]:
+    """System, precision and connections of each measurement in a round.
+
+    This service always prepares its network, so it has no plain variant; peers have one load of it.
+    """
     known = systems()
     for precision in precisions:
         for name in names:
@@ -44,7 +44,7 @@ def visits(names: list[str], precisions: list[str]) -> Iterator[tuple[System, st
 
 
 def attempt(call: Any, *arguments: Any) -> Any:  # noqa: ANN401  # whatever is measured
-    """What a measurement gives, or why there is nothing."""
+    """The result of a measurement, or the reason for its failure."""
     try:
         return call(*arguments)
     except FAILURES as error:
@@ -53,24 +53,26 @@ def attempt(call: Any, *arguments: Any) -> Any:  # noqa: ANN401  # whatever is m
 
 
 def median(values: list[Any]) -> Any:  # noqa: ANN401  # as nested as the measurements
-    """The median of numbers; of tables, that of each entry; failures only if there is no more."""
-    sound = [value for value in values if not (isinstance(value, dict) and "failed" in value)]
-    if not sound or not isinstance(sound[0], dict):
-        numbers = [value for value in sound if value is not None]
+    """The median of numbers, or of each entry of tables; a failure only if all have failed."""
+    valid = [value for value in values if not (isinstance(value, dict) and "failed" in value)]
+    if not valid or not isinstance(valid[0], dict):
+        numbers = [value for value in valid if value is not None]
         return statistics.median(numbers) if numbers else values[0]
-    return {key: median([value[key] for value in sound]) for key in sound[0]}
+    return {key: median([value[key] for value in valid]) for key in valid[0]}
 
 
 def main(
-    names: Annotated[str, typer.Option("--systems", help="separated by commas")] = "",
-    precisions: Annotated[str, typer.Option(help="int8, fp32, plain")] = "int8,fp32,plain",
-    seconds: Annotated[int, typer.Option(help="of each load")] = 3,
-    rounds: Annotated[int, typer.Option(help="through all systems")] = 2,
-    port: Annotated[int, typer.Option(help="and the two above it")] = 8120,
-    patience: Annotated[float, typer.Option(help="seconds that a start may take")] = 120,
-    extras: Annotated[bool, typer.Option(help="overload, frames, photographs, growth")] = True,
+    names: Annotated[str, typer.Option("--systems", help="comma-separated; default: all")] = "",
+    precisions: Annotated[str, typer.Option(help="comma-separated")] = "int8,fp32,plain",
+    seconds: Annotated[int, typer.Option(help="seconds per load")] = 3,
+    rounds: Annotated[int, typer.Option(help="rounds over all systems")] = 2,
+    port: Annotated[int, typer.Option(help="this and the next two ports are used")] = 8120,
+    patience: Annotated[float, typer.Option(help="longest start, in seconds")] = 120,
+    extras: Annotated[
+        bool, typer.Option(help="also overload, frames, photographs and scaling")
+    ] = True,
 ) -> None:
-    """Install what is missing, measure, and write table, picture and JSON."""
+    """Install missing systems, measure, and write JSON, figure and tables."""
     chosen = [name for name in names.split(",") if name] or list(systems())
     kinds = precisions.split(",")
     measured: dict[str, dict[str, list[Any]]] = {kind: {} for kind in kinds}
@@ -81,12 +83,12 @@ def main(
     for number in range(1, rounds + 1):
         for kind, rates in limits.items():
             rates.append(limit.images_per_second(kind, BATCHES, CORES, seconds / 2))
-        for system, kind, connections in visits(chosen, kinds):
+        for system, kind, connections in schedule(chosen, kinds):
             typer.echo(f"round {number}: {system.name}, {kind}", err=True)
-            result = attempt(visit, system, kind, port, connections, seconds, patience)
+            result = attempt(measure, system, kind, port, connections, seconds, patience)
             measured[kind].setdefault(system.name, []).append(result)
     report: dict[str, Any] = {
-        "machine": {"cores": CORES, "processor": processor(), "python": platform.python_version()},
+        "machine": machine(),
         "run": {"seconds": seconds, "rounds": rounds},
         "limit": {kind: median(list(rates)) for kind, rates in limits.items()},
         "systems": {
@@ -96,10 +98,10 @@ def main(
     }
     if extras:
         report["extras"] = _extras(chosen, kinds[0], port, seconds, patience)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "serving.json").write_text(json.dumps(report, indent=1) + "\n")
-    draw(json.loads(json.dumps(report)), RESULTS / "serving.png")
-    show(json.loads(json.dumps(report)))
+    save(report, RESULTS / "serving.json")
+    stored = json.loads(json.dumps(report))  # keys of JSON objects are strings
+    draw(stored, RESULTS / "serving.png")
+    show(stored)
 
 
 def _extras(
@@ -121,13 +123,6 @@ def _extras(
         found["variety"] = attempt(overload.variety, ours, *arguments)
         found["memory_by_queue"] = attempt(overload.memory_by_queue, ours, *arguments)
     return found
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What a request costs the front without the model: ``python -m benchmarks.edge``.
+"""The front-end's CPU time per request, without the model: ``python -m benchmarks.edge``.
 
-A 64x64 JPEG is classified with faces=whole by a real server whose model answers at once. What is
-told is CPU time, which other work on the machine disturbs little: microseconds of the front
-process, all threads, user and system, for each request.
+A real server with a stub model that answers at once classifies a 64x64 JPEG with faces=whole. The
+result is the CPU time per request of the front-end process, over all threads, user and system, in
+microseconds. Other load on the machine affects it little.
 """
 
 import statistics
@@ -12,28 +12,28 @@ import typer
 
 from benchmarks.pictures import crop
 from benchmarks.processes import Processes
-from benchmarks.systems import hollow
+from benchmarks.systems import with_stub_model
 from benchmarks.wrk import Request, closed_loop
 
 
 def cost(
     port: int, processes: Processes, request: Request, connections: int, seconds: int
 ) -> float:
-    """Microseconds of the front's CPU a request."""
+    """CPU time of the front-end per request, in microseconds."""
     before = processes.cpu_seconds([processes.main])
-    seen = closed_loop(port, request, connections, seconds)
-    if seen.refused or seen.lost:
-        raise RuntimeError(f"not every request was answered: {seen}")
-    return (processes.cpu_seconds([processes.main]) - before) / seen.requests * 1e6
+    result = closed_loop(port, request, connections, seconds)
+    if result.refused or result.lost:
+        raise RuntimeError(f"not every request was answered: {result}")
+    return (processes.cpu_seconds([processes.main]) - before) / result.requests * 1e6
 
 
 def main(
-    seconds: Annotated[int, typer.Option(help="of each load")] = 3,
-    rounds: Annotated[int, typer.Option(help="how often all loads run")] = 3,
-    port: Annotated[int, typer.Option(help="that the server listens on")] = 8120,
+    seconds: Annotated[int, typer.Option(help="seconds per load")] = 3,
+    rounds: Annotated[int, typer.Option(help="rounds over all loads")] = 3,
+    port: Annotated[int, typer.Option(help="port of the server")] = 8120,
 ) -> None:
     """Measure and print."""
-    system = hollow()
+    system = with_stub_model()
     form = Request.form(system.request.path, "file", [crop()])
     requests = {"raw body": system.request, "form": form}
     loads = [(name, connections) for name in requests for connections in (1, 32)]

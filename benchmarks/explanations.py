@@ -1,11 +1,10 @@
-"""Explanations beside classifications, in one run: ``python -m benchmarks.explanations``.
+"""Explanations compared with classifications, in one run: ``python -m benchmarks.explanations``.
 
-Starts the service as `gimefive serve` does, with one process per core, and loads it over HTTP with
-the 64x64 crop of the portrait in examples/. Rounds alternate; medians are reported.
+Starts the service like `gimefive serve`, with one model process per core, and sends it 64x64 crops
+of the portrait in examples/ over HTTP. Loads alternate; medians over the rounds are reported.
 """
 
 import io
-import json
 import statistics
 import time
 from collections import defaultdict
@@ -19,19 +18,20 @@ from captum.attr import LayerGradCam  # type: ignore[import-untyped]  # it has n
 from PIL import Image
 
 from benchmarks.peers.network import STORE
-from benchmarks.pictures import ROOT, crop
+from benchmarks.pictures import crop
+from benchmarks.result_files import RESULTS, save_and_print
 from benchmarks.systems import systems
 from benchmarks.wrk import Request, closed_loop
 from service.worker_pool import RECENT
 from training.network import GiMeFive
 
-RESULTS = ROOT / "benchmarks" / "results" / "explanations.json"
+RESULT = RESULTS / "explanations.json"
 BATCH = 16
-"""Frames in a bulk request."""
+"""Frames per bulk request."""
 
 
 def measure(port: int, seconds: int, rounds: int) -> dict[str, object]:
-    """All loads in alternating rounds; rates a second, latencies in milliseconds."""
+    """All loads in alternating rounds: rates per second, latencies in milliseconds."""
     face = crop()
     classify = Request("/classify?faces=whole", face)
     explain = Request("/explain?faces=whole", face, headers=(("Accept", "application/json"),))
@@ -39,23 +39,23 @@ def measure(port: int, seconds: int, rounds: int) -> dict[str, object]:
     bulk = Request.form("/classify/frames?faces=whole", "files", [face] * BATCH)
     rates: dict[str, list[float]] = defaultdict(list)
     tails: dict[str, list[float]] = defaultdict(list)
-    with ThreadPoolExecutor(2) as beside:
+    with ThreadPoolExecutor(2) as background:
         for _ in range(rounds):
             for name, request in (
                 ("classify", classify),
                 ("explain, numbers", explain),
                 ("explain, drawn", drawn),
             ):
-                time.sleep(RECENT)  # until then, what can wait makes way for urgent work to come
+                time.sleep(RECENT)  # until then, capacity is kept free for urgent requests
                 rates[name].append(closed_loop(port, request, 32, seconds).rate)
             tails["alone"].append(closed_loop(port, classify, 1, seconds).p99)
             others = [
-                beside.submit(closed_loop, port, explain, 32, seconds + 2),
-                beside.submit(closed_loop, port, bulk, 4, seconds + 2),
+                background.submit(closed_loop, port, explain, 32, seconds + 2),
+                background.submit(closed_loop, port, bulk, 4, seconds + 2),
             ]
             time.sleep(1)
-            full_tilt = f"beside 32 explaining and 4 bulk connections of {BATCH} frames"
-            tails[full_tilt].append(closed_loop(port, classify, 1, seconds).p99)
+            loaded = f"beside 32 explaining and 4 bulk connections of {BATCH} frames"
+            tails[loaded].append(closed_loop(port, classify, 1, seconds).p99)
             for other in others:
                 other.result()
     medians = {name: round(statistics.median(values), 1) for name, values in rates.items()}
@@ -69,9 +69,9 @@ def measure(port: int, seconds: int, rounds: int) -> dict[str, object]:
 
 
 def library_loop(seconds: float) -> float:
-    """Grad-CAM of one face after the other by captum on the eager network, a second.
+    """Faces per second of captum's Grad-CAM on the eager network, one face at a time.
 
-    pytorch-grad-cam itself needs torchvision, which has no build for the pinned torch on CPUs.
+    pytorch-grad-cam needs torchvision, which has no build for the pinned torch on CPUs.
     """
     artefact = torch.jit.load(STORE / "model.fp32.pt")  # type: ignore[no-untyped-call]  # torch leaves it untyped
     network = GiMeFive()
@@ -88,9 +88,9 @@ def library_loop(seconds: float) -> float:
 
 
 def main(
-    seconds: Annotated[int, typer.Option(help="of each load")] = 8,
-    rounds: Annotated[int, typer.Option(help="how often all loads run")] = 3,
-    port: Annotated[int, typer.Option(help="that the server listens on")] = 8120,
+    seconds: Annotated[int, typer.Option(help="seconds per load")] = 8,
+    rounds: Annotated[int, typer.Option(help="rounds over all loads")] = 3,
+    port: Annotated[int, typer.Option(help="port of the server")] = 8120,
 ) -> None:
     """Measure and write benchmarks/results/explanations.json."""
     result: dict[str, object] = {}
@@ -98,9 +98,7 @@ def main(
         with systems()["gimefive"].serving(precision, port):
             result[precision] = measure(port, seconds, rounds)
     result["captum_loop_per_second"] = round(library_loop(seconds), 1)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-    typer.echo(RESULTS.read_text())
+    save_and_print(result, RESULT)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The limit: the bare artefact in a loop, in as many one-thread processes as there are cores.
+"""The upper limit: the bare model file in a loop, in one single-threaded process per core.
 
-``python -m benchmarks.limit PRECISION SECONDS`` is one of them: it loads, says so, and for each
-batch size on its input scores such batches and tells how many images a second that were.
+``python -m benchmarks.limit PRECISION SECONDS`` is one of these processes: it loads the file,
+prints "ready", and for each batch size on its input prints the images scored per second.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ from service.settings import worker_environment
 def images_per_second(
     precision: str, batches: Sequence[int], processes: int, seconds: float
 ) -> dict[int, float]:
-    """What so many processes score together, by batch size, without HTTP and without queues."""
+    """Images per second of all processes together, by batch size, without HTTP and queues."""
     command = [sys.executable, "-m", "benchmarks.limit", precision, str(seconds)]
     loops = [
         subprocess.Popen(
@@ -52,12 +52,12 @@ def _together(loops: Sequence[subprocess.Popen[str]], batch: int) -> float:
 def _line(loop: subprocess.Popen[str]) -> str:
     line = loop.stdout.readline() if loop.stdout else ""
     if not line:
-        raise RuntimeError("a bare loop ended early")
+        raise RuntimeError("a loop over the model file ended early")
     return line
 
 
 def main(precision: str, seconds: float) -> None:
-    """One loop."""
+    """Run one process."""
     network = Network(precision)
     sys.stdout.write("ready\n")
     sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""How long a camera waits: ``python -m benchmarks.live``.
+"""Latency of camera frames: ``python -m benchmarks.live``.
 
-Starts the service as `gimefive serve` does. Each client sends 640x480 frames of the portrait in
-examples/ to /live, the next one as soon as it has its answer, and notes the time between.
+Starts the service like `gimefive serve`. Each client sends 640x480 frames of the portrait in
+examples/ to /live, each as soon as the previous one is answered, and measures the latency.
 """
 
 import asyncio
@@ -18,15 +18,16 @@ from PIL import Image
 from websockets.asyncio.client import connect
 
 from benchmarks.pictures import ROOT
+from benchmarks.result_files import RESULTS, save_and_print
 from benchmarks.systems import systems
 
-RESULT = ROOT / "benchmarks" / "results" / "live.json"
-WARMING = 5
-"""Answers of each client that are not counted."""
+RESULT = RESULTS / "live.json"
+WARM_UP = 5
+"""Answers per client before measuring."""
 
 
 def frame() -> bytes:
-    """What a camera would send: 640x480 as JPEG, the face about 145 pixels high."""
+    """A camera frame: 640x480 JPEG, with a face about 145 pixels high."""
     out = io.BytesIO()
     with Image.open(ROOT / "examples" / "eileen-collins.jpg") as portrait:
         portrait.resize((640, 640)).crop((0, 0, 640, 480)).save(out, "JPEG", quality=85)
@@ -34,10 +35,10 @@ def frame() -> bytes:
 
 
 async def client(url: str, picture: bytes, seconds: float) -> list[float]:
-    """The seconds from each frame sent to its answer."""
+    """The seconds from sending each frame to its answer."""
     async with connect(url, compression=None) as socket:
 
-        async def wait() -> float:
+        async def latency() -> float:
             sent = time.perf_counter()
             await socket.send(picture)
             answer = json.loads(await socket.recv())
@@ -45,34 +46,34 @@ async def client(url: str, picture: bytes, seconds: float) -> list[float]:
                 raise RuntimeError(f"the portrait's face was not answered: {answer}")
             return time.perf_counter() - sent
 
-        for _ in range(WARMING):
-            await wait()
+        for _ in range(WARM_UP):
+            await latency()
         end = time.perf_counter() + seconds
-        waits = [await wait()]
+        latencies = [await latency()]
         while time.perf_counter() < end:
-            waits.append(await wait())
-        return waits
+            latencies.append(await latency())
+        return latencies
 
 
 async def measure(port: int, clients: int, query: str, seconds: float) -> dict[str, float]:
-    """What so many clients at once see, in milliseconds, and answers a second in all."""
+    """Latency of concurrent clients in milliseconds, and total answers per second."""
     url, picture = f"ws://127.0.0.1:{port}/live{query}", frame()
     each = await asyncio.gather(*(client(url, picture, seconds) for _ in range(clients)))
-    waits = np.concatenate(each) * 1000
-    p50, p99 = np.percentile(waits, (50, 99))
+    latencies = np.concatenate(each) * 1000
+    p50, p99 = np.percentile(latencies, (50, 99))
     return {
         "p50_ms": round(float(p50), 1),
         "p99_ms": round(float(p99), 1),
-        "answers_per_second": round(len(waits) / seconds, 1),
+        "answers_per_second": round(len(latencies) / seconds, 1),
     }
 
 
 def main(
-    seconds: Annotated[float, typer.Option(help="of each load")] = 15,
-    port: Annotated[int, typer.Option(help="that the server listens on")] = 8120,
+    seconds: Annotated[float, typer.Option(help="seconds per load")] = 15,
+    port: Annotated[int, typer.Option(help="port of the server")] = 8120,
     output: Annotated[Path, typer.Option("-o", "--output", help="JSON file to write")] = RESULT,
 ) -> None:
-    """Measure one client and eight, with maps and without."""
+    """Measure one and eight clients, with and without maps."""
     with systems()["gimefive"].serving("auto", port):
         info = httpx.get(f"http://127.0.0.1:{port}/models/gimefive").json()["serving"]
         result: dict[str, Any] = {"model": info}
@@ -80,9 +81,7 @@ def main(
             for clients in (1, 8):
                 load = measure(port, clients, query, seconds)
                 result[f"{name}, {clients} at once"] = asyncio.run(load)
-    output.parent.mkdir(exist_ok=True)
-    output.write_text(json.dumps(result, indent=1) + "\n")
-    typer.echo(output.read_text())
+    save_and_print(result, output)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Our service where more comes than it can do, and other things that only it is asked.
+"""This service under overload, and requests that only it supports.
 
-``python -m benchmarks.overload`` says what a deadline does then: the figures of ADR 4.
+``python -m benchmarks.overload`` measures the effect of a deadline: the figures of ADR 4.
 """
 
 from dataclasses import asdict, replace
@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from benchmarks.arrivals import open_loop
-from benchmarks.closed import load, peak
+from benchmarks.closed import load, memory_samples
 from benchmarks.pictures import crop, photograph
 from benchmarks.systems import System, systems
 from benchmarks.wrk import Request, closed_loop
@@ -23,7 +23,7 @@ DEADLINES_MS = (10_000, 250)
 def overload(
     system: System, precision: str, port: int, seconds: int, patience: float
 ) -> list[dict[str, Any]]:
-    """Open loops at shares of what a closed loop of 32 connections gets done."""
+    """Open loops at shares of the throughput of a closed loop with 32 connections."""
     with system.serving(precision, port, patience):
         return _shares(port, system.request, _capacity(port, system.request, seconds), seconds)
 
@@ -31,7 +31,7 @@ def overload(
 def variety(
     ours: System, precision: str, port: int, seconds: int, patience: float
 ) -> dict[str, Any]:
-    """Batches of frames, and photographs in which faces have to be found."""
+    """Batches of frames, and photographs in which faces must be detected."""
     requests = {
         f"{FRAMES} crops, /classify/frames": Request.form(
             "/classify/frames?faces=whole", "files", [crop()] * FRAMES
@@ -48,18 +48,19 @@ def variety(
 def memory_by_queue(
     ours: System, precision: str, port: int, seconds: int, patience: float
 ) -> dict[int, int]:
-    """Peak memory, in bytes, by how many faces may wait, at three times of what it gets done."""
-    held = {}
+    """Peak memory in bytes by queue size, at three times the capacity."""
+    peaks = {}
     for items in QUEUES:
         with ours.serving(precision, port, patience, queue_items=items) as (processes, _):
             rate = closed_loop(port, ours.request, 32, seconds).rate
-            with peak(processes) as seen:
+            with memory_samples(processes) as memory:
                 open_loop(port, ours.request, 3 * rate, seconds)
-            held[items] = max(seen)
-    return held
+            peaks[items] = max(memory)
+    return peaks
 
 
 def _capacity(port: int, request: Request, seconds: int) -> float:
+    """Throughput of a closed loop with 32 connections, after a warm-up."""
     closed_loop(port, request, 32, 2)
     return closed_loop(port, request, 32, seconds).rate
 
@@ -72,11 +73,11 @@ def _shares(port: int, request: Request, capacity: float, seconds: int) -> list[
 
 
 def main(precision: str = "int8", seconds: int = 6, port: int = 8120) -> None:
-    """Send crops at shares of what 32 connections get done, with a long and a short deadline."""
+    """Send crops at shares of the capacity, with a long and a short deadline."""
     ours = systems()["gimefive"]
     with ours.serving(precision, port):
         capacity = _capacity(port, ours.request, seconds)
-        typer.echo(f"{capacity:.0f} a second in a closed loop")
+        typer.echo(f"capacity: {capacity:.0f} per second in a closed loop with 32 connections")
         for deadline in DEADLINES_MS:
             request = replace(ours.request, headers=(("X-Deadline-Ms", str(deadline)),))
             for row in _shares(port, request, capacity, seconds):

@@ -1,7 +1,7 @@
-"""Where a request's CPU time goes, within the process: ``python -m benchmarks.parts``.
+"""Where a request's CPU time goes within the front-end process: ``python -m benchmarks.parts``.
 
-Each row holds the one above it and something more, with 32 requests under way at once. It is
-the least of many rounds: what disturbs a process only ever adds.
+Each row includes the one above it, with 32 requests in flight. It is the minimum over many rounds,
+because disturbances only ever add time.
 """
 
 import asyncio
@@ -14,30 +14,30 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from starlette.types import Message, Scope
 
-from benchmarks.hollow import opened
 from benchmarks.pictures import crop
+from benchmarks.stub_model import opened
 from service import imaging, logs
 from service.api.app import create_app
 from service.engine import Engine
 from service.settings import Settings
 from service.traces import Traces
 
-TOGETHER = 32
+IN_FLIGHT = 32
 ROUNDS = 40
 
 Part = Callable[[], Awaitable[object]]
 
 
 class Sink(SpanExporter):
-    """Takes every span and forgets it."""
+    """Discards every span."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002  # the SDK's signature
-        """All is well."""
+        """Report success."""
         return SpanExportResult.SUCCESS
 
 
 def parts(engine: Engine, asgi: Callable[..., Awaitable[None]], face: bytes) -> dict[str, Part]:
-    """What is measured."""
+    """The parts to measure, each including the one before."""
 
     async def decode() -> None:
         imaging.grey_face(imaging.decode(face, engine.settings.max_pixels))
@@ -50,7 +50,7 @@ def parts(engine: Engine, asgi: Callable[..., Awaitable[None]], face: bytes) -> 
 
         async def receive() -> Message:
             if not body:
-                await asyncio.Event().wait()  # the client stays
+                await asyncio.Event().wait()  # the client stays connected
             return body.pop()
 
         await asgi(scope(engine, len(face)), receive, send)
@@ -59,14 +59,14 @@ def parts(engine: Engine, asgi: Callable[..., Awaitable[None]], face: bytes) -> 
         pass
 
     return {
-        "decode and make grey": decode,
-        "+ engine: to a thread, if any, through the batcher to the model": classify,
+        "decode and convert to grey": decode,
+        "+ engine: thread pool, if used, batcher and model": classify,
         "+ ASGI: route, body, JSON, metrics, log": request,
     }
 
 
 def scope(engine: Engine, length: int) -> Scope:
-    """A request as uvicorn hands it on."""
+    """A request as uvicorn passes it on."""
     return {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -89,14 +89,14 @@ def scope(engine: Engine, length: int) -> Scope:
 
 
 async def cost(part: Part) -> float:
-    """Microseconds of CPU, all threads."""
+    """CPU time per request over all threads, in microseconds."""
     start = time.process_time()
-    await asyncio.gather(*(part() for _ in range(TOGETHER)))
-    return (time.process_time() - start) / TOGETHER * 1e6
+    await asyncio.gather(*(part() for _ in range(IN_FLIGHT)))
+    return (time.process_time() - start) / IN_FLIGHT * 1e6
 
 
 async def measure() -> dict[str, float]:
-    """Every part's cost, the rounds interleaved."""
+    """The cost of every part, with interleaved rounds."""
     settings = Settings().with_changes(workers=1)
     provider = TracerProvider()
     provider.add_span_processor(BatchSpanProcessor(Sink()))
@@ -104,7 +104,7 @@ async def measure() -> dict[str, float]:
     async with opened(settings) as engine, opened(settings, traces) as traced:
         found = parts(engine, create_app(settings), crop())
         *_, followed = parts(traced, create_app(settings, traces=traces), crop()).values()
-        found["+ a trace of every request, its export left out"] = followed
+        found["+ a trace of every request, without its export"] = followed
         costs: dict[str, list[float]] = {name: [] for name in found}
         for _ in range(ROUNDS):
             for name, part in found.items():

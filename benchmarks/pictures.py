@@ -1,4 +1,4 @@
-"""What is sent: made from NASA's portrait in examples/, which is in the public domain."""
+"""Images to send, made from NASA's portrait in examples/, which is in the public domain."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -9,17 +9,17 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 PORTRAIT = ROOT / "examples" / "eileen-collins.jpg"
 FACE = (176, 70, 276, 170)
-"""Where the face is in it: left, top, right, bottom."""
+"""The face in the portrait: left, top, right, bottom."""
 
 
 def crop() -> bytes:
-    """The face as data sets hold faces: 64x64, JPEG, 2 KB."""
+    """The face as in the data sets: 64x64, JPEG, 2 KB."""
     with Image.open(PORTRAIT) as portrait:
         return _jpeg(portrait.crop(FACE).resize((64, 64)))
 
 
 def photograph(width: int, height: int) -> bytes:
-    """The portrait, as high as the picture, in the middle of it: a JPEG of a camera's size."""
+    """A JPEG of the given size, with the portrait at full height in the middle."""
     with Image.open(PORTRAIT) as portrait:
         picture = Image.new("RGB", (width, height), "grey")
         picture.paste(portrait.resize((height, height)), ((width - height) // 2, 0))
@@ -27,7 +27,7 @@ def photograph(width: int, height: int) -> bytes:
 
 
 def wandering(count: int, size: tuple[int, int], side: int) -> Iterator[Image.Image]:
-    """So many pictures in which the portrait goes from left to right over a grey wall."""
+    """`count` images in which the portrait moves from left to right over a grey background."""
     width, height = size
     with Image.open(PORTRAIT) as portrait:
         fitted = portrait.convert("RGB").resize((side, side))

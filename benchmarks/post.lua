@@ -1,4 +1,4 @@
--- What wrk sends: POST the file args[1] as content type args[2]; what it says: one line of JSON.
+-- For wrk: POST the file args[1] with content type args[2]; print the results as one line of JSON.
 
 function init(args)
    local file = assert(io.open(args[1], "rb"))

@@ -1,4 +1,4 @@
-"""A server as a set of processes: started, watched and ended with everything it brought."""
+"""A server as a set of processes: started, monitored, and stopped with all its children."""
 
 import os
 import signal
@@ -15,25 +15,25 @@ from benchmarks.pictures import ROOT
 from benchmarks.wrk import Request
 
 MARK = "BENCHMARK_OF_GIMEFIVE"
-"""An environment variable that all of a server's processes inherit, wherever they detach to."""
+"""An environment variable that all processes of a server inherit, even detached ones."""
 
-LONGEST_END = 15
+STOP_SECONDS = 15
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class DidNotStartError(Exception):
-    """A server did not come up; the message ends with the last lines that it wrote."""
+    """A server did not start; the message ends with the last lines of its output."""
 
 
 class Processes:
-    """All processes that carry a mark."""
+    """All processes with the same mark in their environment."""
 
     def __init__(self, main: int, mark: str) -> None:
         self.main = main
         self._mark = f"{MARK}={mark}".encode()
 
     def pids(self) -> list[int]:
-        """Those that run now."""
+        """The running processes."""
         found = []
         for folder in Path("/proc").iterdir():
             if folder.name.isdecimal():
@@ -43,7 +43,7 @@ class Processes:
         return found
 
     def cpu_seconds(self, pids: Sequence[int] | None = None) -> float:
-        """CPU time that they have had, or some of them; children that ended are included."""
+        """CPU time of all processes, or of `pids`, including children that have ended."""
         ticks = 0
         for pid in self.pids() if pids is None else pids:
             with suppress(OSError):
@@ -52,7 +52,7 @@ class Processes:
         return ticks / TICKS
 
     def memory(self, pids: Sequence[int] | None = None) -> int:
-        """Bytes that they hold, or some of them; what several share is counted once, in shares."""
+        """Memory of all processes, or of `pids`, in bytes (PSS: shared pages count in shares)."""
         total = 0
         for pid in self.pids() if pids is None else pids:
             with suppress(OSError):
@@ -61,18 +61,18 @@ class Processes:
         return total
 
     def settle(self) -> None:
-        """Wait until they do little: some go on starting after their first answer."""
+        """Wait until the processes are idle: some continue starting after their first answer."""
         for _ in range(60):
             before = self.cpu_seconds()
             time.sleep(0.5)
             if self.cpu_seconds() - before < 0.1:
                 break
 
-    def end(self) -> None:
-        """Ask them to end; kill what is still there after a while."""
+    def stop(self) -> None:
+        """Terminate the processes; kill those that remain after `STOP_SECONDS`."""
         with suppress(ProcessLookupError):
             os.kill(self.main, signal.SIGTERM)
-        limit = time.monotonic() + LONGEST_END
+        limit = time.monotonic() + STOP_SECONDS
         while self.pids() and time.monotonic() < limit:
             time.sleep(0.1)
         for pid in self.pids():
@@ -88,14 +88,14 @@ def running(
     log: Path,
     patience: float,
 ) -> Iterator[tuple[Processes, float]]:
-    """A server until the block ends; also the seconds from its start to its first good answer.
+    """A server until the block ends, and the seconds from its start to its first good answer.
 
     Raises:
-        DidNotStartError: it ended, or was not ready after `patience` seconds, or something else
-            answers in its place.
+        DidNotStartError: it exited, was not ready after `patience` seconds, or another server
+            answers at its address.
     """
     if is_ready():
-        raise DidNotStartError("something else answers there already")
+        raise DidNotStartError("another server already answers at this address")
     mark = uuid.uuid4().hex
     start = time.monotonic()
     with log.open("wb") as output:
@@ -114,18 +114,20 @@ def running(
             late = time.monotonic() - start > patience
             if late or process.poll() is not None:
                 last = log.read_text(errors="replace").splitlines()[-5:]
-                raise DidNotStartError("\n".join(["late" if late else "ended", *last]))
+                raise DidNotStartError(
+                    "\n".join(["not ready in time" if late else "exited", *last])
+                )
             time.sleep(0.02)
         yield processes, time.monotonic() - start
     finally:
-        processes.end()
+        processes.stop()
         process.wait()
 
 
 def answers(client: httpx.Client, url: str, request: Request) -> bool:
-    """Whether a request gets a good answer now.
+    """Whether a request is answered successfully.
 
-    The client is the caller's: to make one costs more than to ask.
+    The client is passed in because creating one costs more than a request.
     """
     with suppress(httpx.HTTPError):
         headers = {"Content-Type": request.kind, **dict(request.headers)}

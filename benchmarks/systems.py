@@ -1,4 +1,4 @@
-"""What is compared: our service and its peers, how each is installed, started and asked."""
+"""The systems to compare: this service and its peers, with installation, start and request."""
 
 import json
 import os
@@ -23,7 +23,7 @@ PICTURES = ("numpy>=2,<3", "opencv-python-headless>=5,<6", "pillow>=12,<14")
 TORCH = "torch==2.13.0"
 
 Command = Callable[[Path, int, Path], list[str]]
-"""From the Python of its environment, a port and a folder for its files to a command line."""
+"""The command line, from the environment's Python, a port and a folder for files."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class System:
     """Something that classifies faces over HTTP.
 
     Attributes:
-        name: in tables.
-        request: one crop.
-        command: starts it; it listens on 127.0.0.1.
-        requirements: what its environment holds beside torch; none for our own.
+        name: the system's name in tables.
+        request: classifies one crop.
+        command: starts it on 127.0.0.1.
+        requirements: packages of its environment besides torch; none for this service.
     """
 
     name: str
@@ -44,16 +44,16 @@ class System:
 
     @property
     def python(self) -> Path:
-        """Its environment's."""
+        """The Python of its environment."""
         if not self.requirements:
             return Path(sys.executable)
         return ENVIRONMENTS / self.name / "bin" / "python"
 
     def install(self) -> None:
-        """Make its environment, if it is not there.
+        """Create its environment if it is missing.
 
         Raises:
-            subprocess.CalledProcessError: pip said no.
+            subprocess.CalledProcessError: pip failed.
         """
         done = ENVIRONMENTS / self.name / ".done"
         if not self.requirements or done.exists():
@@ -68,16 +68,16 @@ class System:
     def serving(
         self, precision: str, port: int, patience: float = 120, **settings: object
     ) -> Iterator[tuple[Processes, float]]:
-        """The system, until the block ends; also its seconds from start to the first answer.
+        """The system until the block ends, and the seconds from its start to its first answer.
 
         Args:
-            precision: int8, fp32, or plain, which is fp32 loaded and no more; of ours also auto.
-            port: it listens on; the two above are its own, too.
-            patience: seconds that it may take to start.
-            settings: of ours.
+            precision: int8, fp32, or plain (fp32 without preparation); auto for this service.
+            port: of the system, which may also use the next two.
+            patience: the longest start, in seconds.
+            settings: of this service.
 
         Raises:
-            DidNotStartError: it did not come up.
+            DidNotStartError: it did not start.
         """
         environment = {
             "PORT": str(port),
@@ -103,7 +103,7 @@ class System:
                 yield processes, started
 
     def emotion(self, port: int) -> str:
-        """What it says of the crop."""
+        """Its answer for the crop."""
         url = f"http://127.0.0.1:{port}{self.request.path}"
         headers = {"Content-Type": self.request.kind, **dict(self.request.headers)}
         response = httpx.post(url, content=self.request.body, headers=headers, timeout=30)
@@ -134,7 +134,7 @@ def _bento(python: Path, port: int, _: Path) -> list[str]:
 
 
 def _triton_request(face: bytes) -> Request:
-    """Its binary extension: a JSON head, then the bytes with their length before them."""
+    """A request in Triton's binary format: a JSON header, then the length and the bytes."""
     tensor = struct.pack("<I", len(face)) + face
     parameters = {"binary_data_size": len(tensor)}
     image = {"name": "image", "shape": [1, 1], "datatype": "BYTES", "parameters": parameters}
@@ -144,14 +144,14 @@ def _triton_request(face: bytes) -> Request:
     return Request(path, head + tensor, "application/octet-stream", length)
 
 
-def hollow() -> System:
-    """Our service around a model that answers at once."""
+def with_stub_model() -> System:
+    """This service with a stub model that answers at once."""
     request = Request("/classify?faces=whole", crop())
-    return System("hollow", request, _module("benchmarks.hollow", "serve"))
+    return System("stub", request, _module("benchmarks.stub_model", "serve"))
 
 
 def systems() -> dict[str, System]:
-    """All, by name; ours first."""
+    """All systems by name, this service first."""
     face = crop()
     everything = (
         System("gimefive", Request("/classify?faces=whole", face), _module("service.cli", "serve")),

@@ -1,4 +1,4 @@
-"""The report as text."""
+"""The results of `benchmarks.compare` as tables."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ COLUMNS = ("1", "8", "32", "128")
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print it."""
+    """Print all tables."""
     console = Console(width=120)
     for precision, found in report["systems"].items():
         best = max(report["limit"][precision].values())
@@ -18,13 +18,13 @@ def show(report: dict[str, Any]) -> None:
     for name, rows in extras.get("overload", {}).items():
         if "failed" not in rows:
             console.print(_overload(name, rows))
-    for what, row in extras.get("variety", {}).items():
-        if what != "failed":
-            console.print(f"{what}: {row['rate']:.1f} requests/s, p99 {row['p99']:.0f} ms")
+    for name, row in extras.get("variety", {}).items():
+        if name != "failed":
+            console.print(f"{name}: {row['rate']:.1f} requests/s, p99 {row['p99']:.0f} ms")
 
 
 def _closed(precision: str, found: dict[str, Any], best: float) -> Table:
-    table = Table(title=f"{precision}: images/s; the bare artefact does {best:.0f}")
+    table = Table(title=f"{precision}: images/s; bare model file: {best:.0f}")
     table.add_column("system")
     for count in COLUMNS:
         table.add_column(f"{count} conn.", justify="right")
@@ -50,7 +50,7 @@ def _closed(precision: str, found: dict[str, Any], best: float) -> Table:
 
 
 def _cpu(loop: dict[str, Any]) -> str:
-    """Of all processes and of the one that was started, per 1,000 answers; empty for none."""
+    """CPU seconds per 1,000 answers, of all processes and of the main one; empty for none."""
     return "/".join(
         f"{loop[name]:.2f}"
         for name in ("cpu_seconds_per_1000", "main_process_cpu_seconds_per_1000")

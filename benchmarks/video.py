@@ -1,12 +1,11 @@
-"""Video classification beside its stages alone, and its memory: ``python -m benchmarks.video``.
+"""Video classification, its stages alone, and its memory: ``python -m benchmarks.video``.
 
 Everything runs in one process and its model processes, on generated videos of the portrait in
-examples/. Rounds alternate between the stages; medians are reported. The aim: the whole comes
-within 15 % of the slowest stage, and memory is the same for ten seconds and for an hour.
+examples/. Rounds alternate between the stages; medians are reported. The goal: the whole pipeline
+comes within 15% of its slowest stage, and memory is the same for ten seconds and for an hour.
 """
 
 import asyncio
-import json
 import statistics
 import tempfile
 import time
@@ -23,7 +22,8 @@ import numpy as np
 import typer
 from av.video.frame import VideoFrame
 
-from benchmarks.pictures import ROOT, wandering
+from benchmarks.pictures import wandering
+from benchmarks.result_files import RESULTS, save_and_print
 from service.engine import Engine
 from service.faces import FaceDetector, crop
 from service.intake import configure_opencv
@@ -32,16 +32,16 @@ from service.settings import Settings
 from service.store import ModelStore
 from service.video import Sampling, Video
 
-RESULT = ROOT / "benchmarks" / "results" / "video.json"
+RESULT = RESULTS / "video.json"
 FPS, SIZE, SIDE = 25, (1280, 720), 600
 SMALL, SMALL_SIDE = (640, 360), 300
-"""Of the videos for memory: an hour of them is decoded in a few minutes."""
-HELD = 100
-"""Pictures on which detection alone is measured."""
+"""For the memory videos, of which an hour is decoded in a few minutes."""
+DETECTED = 100
+"""Images for measuring detection alone."""
 
 
 def clip(seconds: int, size: tuple[int, int] = SIZE, side: int = SIDE) -> bytes:
-    """The portrait wandering through the picture."""
+    """A video in which the portrait moves across the image."""
     options = {"preset": "ultrafast", "crf": "16"}
     with tempfile.NamedTemporaryFile() as file:
         with av.open(file.name, "w", format="mp4") as out:
@@ -54,7 +54,7 @@ def clip(seconds: int, size: tuple[int, int] = SIZE, side: int = SIDE) -> bytes:
 
 
 def repeated(data: bytes, times: int, out: Path) -> None:
-    """The clip again and again, as one video; nothing is encoded anew."""
+    """The clip repeated `times` times as one video, without re-encoding."""
     with av.open(str(out), "w", format="mp4") as target:
         stream, shift = None, 0
         for _ in range(times):
@@ -74,7 +74,7 @@ def repeated(data: bytes, times: int, out: Path) -> None:
 
 
 def opened(file: BinaryIO, settings: Settings) -> Video:
-    """The video, every frame of it."""
+    """The video, with every frame sampled."""
     return Video(
         file,
         Sampling(),
@@ -85,7 +85,7 @@ def opened(file: BinaryIO, settings: Settings) -> Video:
 
 
 def decode_alone(path: Path, settings: Settings) -> int:
-    """Decode every frame, and make it an upright RGB picture, in the pool's threads."""
+    """Decode every frame to an upright RGB image, in a thread pool; returns their number."""
     with (
         path.open("rb") as file,
         opened(file, settings) as video,
@@ -95,7 +95,7 @@ def decode_alone(path: Path, settings: Settings) -> int:
 
 
 def detect_alone(detector: FaceDetector, pictures: list[Picture], threads: int) -> int:
-    """Find and crop the faces of pictures that are decoded already."""
+    """Detect and crop the faces of decoded images; returns the number of images."""
 
     def look(picture: Picture) -> int:
         return len([crop(picture, face) for face in detector.detect(picture)])
@@ -105,16 +105,16 @@ def detect_alone(detector: FaceDetector, pictures: list[Picture], threads: int) 
 
 
 async def whole(engine: Engine, path: Path, sampling: Sampling) -> int:
-    """Classify the video; how many frames were looked at."""
+    """Classify the video; returns the number of frames."""
     with path.open("rb") as file:
         async with aclosing(engine.footage.watch(file, sampling)) as answers:
             return len([1 async for answer in answers if isinstance(answer, FrameResult)])
 
 
 async def peak_mb(engine: Engine, path: Path, sampling: Sampling) -> float:
-    """The most memory that this process had while it classified a video, in MB; Linux only."""
+    """Peak memory of this process while it classifies a video, in MB; Linux only."""
     process = Path("/proc/self")
-    (process / "clear_refs").write_text("5")  # the peak begins anew
+    (process / "clear_refs").write_text("5")  # resets the peak
     await whole(engine, path, sampling)
     status = (process / "status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
@@ -123,7 +123,7 @@ async def peak_mb(engine: Engine, path: Path, sampling: Sampling) -> float:
 async def measured(
     rounds: int, seconds: int, minutes: int, every: int, folder: Path
 ) -> dict[str, Any]:
-    """Frames a second, and the peak of memory in MB by the video's length."""
+    """Frames per second, and peak memory in MB by length of the video."""
     settings = Settings()
     configure_opencv()
     short, ten, long = (folder / name for name in ("short.mp4", "ten.mp4", "long.mp4"))
@@ -133,7 +133,7 @@ async def measured(
     repeated(small, minutes * 6, long)
     async with Engine.open(settings) as engine:
         sampling = Sampling(every=every)
-        await whole(engine, ten, sampling)  # what is allocated once is there by now
+        await whole(engine, ten, sampling)  # one-time allocations happen here
         lengths = (("10 s", ten), (f"{minutes} min", long))
         peaks = {name: round(await peak_mb(engine, path, sampling)) for name, path in lengths}
         found = await rates(engine, short, rounds)
@@ -141,11 +141,11 @@ async def measured(
 
 
 async def rates(engine: Engine, path: Path, rounds: int) -> dict[str, Any]:
-    """Frames a second of each stage alone, and of the whole."""
+    """Frames per second of each stage alone and of the whole pipeline."""
     settings = engine.settings
     detector = FaceDetector(ModelStore(settings.model_store).detector())
     with path.open("rb") as file, opened(file, settings) as video:
-        pictures = [frame.picture() for frame in islice(video.frames(), HELD)]
+        pictures = [frame.picture() for frame in islice(video.frames(), DETECTED)]
     stages: dict[str, Callable[[], int]] = {
         "decode alone": partial(decode_alone, path, settings),
         "detection alone": partial(detect_alone, detector, pictures, settings.decoders),
@@ -168,16 +168,15 @@ async def rates(engine: Engine, path: Path, rounds: int) -> dict[str, Any]:
 
 
 def main(
-    rounds: Annotated[int, typer.Option(help="of each stage")] = 5,
-    seconds: Annotated[int, typer.Option(help="length of the video for rates")] = 10,
-    minutes: Annotated[int, typer.Option(help="length of the video for memory")] = 60,
-    every: Annotated[int, typer.Option(help="n-th frames looked at for memory")] = 5,
+    rounds: Annotated[int, typer.Option(help="rounds over all stages")] = 5,
+    seconds: Annotated[int, typer.Option(help="length of the video for rates, in seconds")] = 10,
+    minutes: Annotated[int, typer.Option(help="length of the video for memory, in minutes")] = 60,
+    every: Annotated[int, typer.Option(help="for memory, use every n-th frame")] = 5,
 ) -> None:
     """Measure, and write benchmarks/results/video.json."""
     with tempfile.TemporaryDirectory() as folder:
         result = asyncio.run(measured(rounds, seconds, minutes, every, Path(folder)))
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    typer.echo(RESULT.read_text())
+    save_and_print(result, RESULT)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A closed loop by wrk, which is compiled and costs the cores 10 microseconds a request."""
+"""Closed-loop load by wrk, which costs about 10 microseconds of CPU per request."""
 
 import json
 import subprocess
@@ -8,18 +8,18 @@ from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("post.lua")
 GRACE = 30
-"""Seconds after which a wrk that should have ended is given up."""
+"""Seconds past its duration after which wrk is given up."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that is sent again and again.
+    """A request to send repeatedly.
 
     Attributes:
-        path: with its query.
-        body: what is posted.
-        kind: its content type.
-        headers: beside that.
+        path: with the query.
+        body: to POST.
+        kind: the content type.
+        headers: other headers.
     """
 
     path: str
@@ -28,7 +28,7 @@ class Request:
     headers: tuple[tuple[str, str], ...] = ()
 
     def pack(self) -> bytes:
-        """The request as it travels."""
+        """The request as sent."""
         headers = [("Host", "localhost"), ("Content-Type", self.kind), *self.headers]
         lines = [f"POST {self.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
         lines += [f"Content-Length: {len(self.body)}", "", ""]
@@ -36,7 +36,7 @@ class Request:
 
     @classmethod
     def form(cls, path: str, field: str, files: list[bytes]) -> "Request":
-        """A form with `files` in `field`."""
+        """A multipart form with `files` in `field`."""
         boundary = "gimefive-benchmark"
         parts = [
             f"--{boundary}\r\nContent-Disposition: form-data; "
@@ -50,16 +50,16 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a closed loop saw.
+class LoadResult:
+    """The result of a closed loop.
 
     Attributes:
-        seconds: it lasted.
-        requests: were answered, with whatever status.
-        refused: those of them with a status over 399.
-        lost: connections that broke, or answers that did not come in time.
-        p50: milliseconds.
-        p99: milliseconds.
+        seconds: its duration.
+        requests: number answered, with any status.
+        refused: number of these with a status over 399.
+        lost: number of broken connections and time-outs.
+        p50: median latency in milliseconds.
+        p99: 99th percentile in milliseconds.
     """
 
     seconds: float
@@ -71,12 +71,12 @@ class Seen:
 
     @property
     def rate(self) -> float:
-        """Good answers a second."""
+        """Successful answers per second."""
         return (self.requests - self.refused) / self.seconds
 
 
-def closed_loop(port: int, request: Request, connections: int, seconds: int) -> Seen:
-    """Keep so many connections busy, each sending its next request when it has its answer.
+def closed_loop(port: int, request: Request, connections: int, seconds: int) -> LoadResult:
+    """Keep `connections` busy, each sending its next request when the last one is answered.
 
     Raises:
         subprocess.SubprocessError: wrk failed or did not end.
@@ -92,4 +92,4 @@ def closed_loop(port: int, request: Request, connections: int, seconds: int) -> 
         ran = subprocess.run(
             command, capture_output=True, text=True, check=True, timeout=seconds + GRACE
         )
-    return Seen(**json.loads(ran.stdout.splitlines()[-1]))
+    return LoadResult(**json.loads(ran.stdout.splitlines()[-1]))

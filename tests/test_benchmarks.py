@@ -17,7 +17,7 @@ from benchmarks.arrivals import Arrivals, open_loop
 from benchmarks.closed import batches
 from benchmarks.compare import median
 from benchmarks.processes import Processes
-from benchmarks.wrk import Request, Seen, closed_loop
+from benchmarks.wrk import LoadResult, Request, closed_loop
 from service.metrics import Metrics
 from service.records import ModelInfo
 
@@ -90,7 +90,7 @@ def test_the_closed_loop_does_not_count_a_refusal_as_an_answer() -> None:
 
 
 def test_a_rate_is_of_good_answers_alone() -> None:
-    assert Seen(seconds=2.0, requests=100, refused=40, lost=0, p50=1.0, p99=2.0).rate == 30.0
+    assert LoadResult(seconds=2.0, requests=100, refused=40, lost=0, p50=1.0, p99=2.0).rate == 30.0
 
 
 def test_batches_of_single_pictures_are_read_from_the_metrics_as_they_are() -> None:

@@ -1,7 +1,7 @@
-"""The service around a model that answers at once, to see what all the rest costs.
+"""The service with a stub model that answers at once, to measure everything else.
 
-``python -m benchmarks.hollow serve`` is `gimefive serve` with such a model, set by the same
-environment variables; ``python -m benchmarks.hollow model`` is the model.
+``python -m benchmarks.stub_model serve`` is `gimefive serve` with the stub, configured by the same
+environment variables; ``python -m benchmarks.stub_model model`` is the model process.
 """
 
 import sys
@@ -34,12 +34,12 @@ def model() -> None:
 
 
 def command(_: WorkerConfig) -> tuple[str, ...]:
-    """The model's command line."""
-    return (sys.executable, "-m", "benchmarks.hollow", "model")
+    """The command line of the model process."""
+    return (sys.executable, "-m", "benchmarks.stub_model", "model")
 
 
 def opened(settings: Settings, tracer: Tracer = UNTRACED) -> AbstractAsyncContextManager[Engine]:
-    """The engine, with this model."""
+    """The engine with the stub model."""
     return Engine.open(settings, command, tracer)
 
 

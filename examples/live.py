@@ -1,4 +1,4 @@
-"""Says what a camera shows, or a film played as one: ``python examples/live.py [FILM]``."""
+"""Classify the faces of a camera or a video, live: ``python examples/live.py [VIDEO]``."""
 
 import argparse
 import asyncio
@@ -10,7 +10,7 @@ from service.client import AsyncClient
 
 
 async def frames(source: str) -> AsyncIterator[bytes]:
-    """JPEGs, as fast as the camera gives them, or the film plays."""
+    """JPEG frames at the pace of the camera or the video."""
     capture = cv2.VideoCapture(int(source) if source.isdecimal() else source)
     if not capture.isOpened():
         raise SystemExit(f"{source} cannot be opened")
@@ -27,7 +27,7 @@ async def frames(source: str) -> AsyncIterator[bytes]:
 
 
 async def main(source: str, url: str) -> None:
-    """Print a line a frame that was answered."""
+    """Print a line per face, or the problem of a frame."""
     async with AsyncClient(url) as client:
         async for answer in client.live(frames(source)):
             if answer.problem:
@@ -38,7 +38,7 @@ async def main(source: str, url: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("source", nargs="?", default="0", help="film, or number of a camera")
+    parser.add_argument("source", nargs="?", default="0", help="video file, or number of a camera")
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     given = parser.parse_args()
     asyncio.run(main(given.source, given.url))

@@ -1,4 +1,4 @@
-"""How many faces have an empty Grad-CAM map, before and after the norms are folded?
+"""The share of faces with an empty Grad-CAM map, before and after folding the norms.
 
 From the root of the repository::
 
@@ -20,9 +20,9 @@ from training.recipe import Recipe
 def main(
     run: Annotated[Path, typer.Argument(help="folder of a finished run")],
     data: Annotated[Path, typer.Argument(help="a data set it was trained on")],
-    count: Annotated[int, typer.Option(help="held-out faces taken")] = 200,
+    count: Annotated[int, typer.Option(help="number of held-out faces")] = 200,
 ) -> None:
-    """Print the share of held-out faces for whose answer no cell of the map speaks."""
+    """Print the share of held-out faces whose map for the predicted emotion is empty."""
     network = GiMeFive().eval()
     network.load_state_dict(torch.load(run / "weights.pt", map_location="cpu"))
     held_out = split(read(data), Recipe.load(run / "recipe.json").seed).held_out

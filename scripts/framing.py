@@ -1,8 +1,8 @@
-"""How should a detected face be framed? Measures ways to crop it against the crops of data sets.
+"""Compares ways to frame a detected face with the crops of data sets.
 
-Face crops of data sets, none of which was trained on, are set into larger pictures: enlarged,
-turned, their surroundings made up. The detector finds them there, and every way crops them again.
-A good way is read by the network as well as the data set's own crop::
+Held-out faces of data sets are pasted into larger images: enlarged, rotated, with made-up
+surroundings. The detector finds them there, and each way of framing crops them again. The better a
+way is, the closer the network's accuracy comes to that on the data set's own crops::
 
     python scripts/framing.py DATA.zip ... --network model_store/gimefive/10
 """
@@ -29,7 +29,7 @@ from training.photographs import DETECTOR, TILT, detect_at, paste_into_photograp
 Points = NDArray[np.float64]
 
 
-class Way(Protocol):
+class FramingMethod(Protocol):
     """A way to frame a face."""
 
     def frame(self, face: Face) -> CropFrame:
@@ -39,10 +39,10 @@ class Way(Protocol):
 
 @dataclass(frozen=True)
 class Aligned:
-    """The similarity that takes the five landmarks nearest to where a template has them.
+    """Framing by the similarity transform that best fits five landmarks to a template.
 
     Attributes:
-        template: ``[5, 2]``, as parts of the crop's side.
+        template: ``[5, 2]``, as shares of the crop's side.
     """
 
     template: Points
@@ -51,7 +51,7 @@ class Aligned:
         """The square around a face."""
         points = np.array(face.landmarks)
         template_centre, centre = self.template.mean(axis=0), points.mean(axis=0)
-        # As complex numbers a similarity is one factor, and least squares are one quotient.
+        # In complex numbers a similarity is one factor, and its least-squares fit one quotient.
         wanted = (self.template - template_centre) @ [1, 1j]
         turn = np.vdot(wanted, (points - centre) @ [1, 1j]) / np.vdot(wanted, wanted)
         middle = ((0.5 - template_centre) @ [1, 1j]) * turn
@@ -61,12 +61,12 @@ class Aligned:
 
 @dataclass(frozen=True)
 class DetectedImage:
-    """A face in a picture.
+    """A face detected in an image.
 
     Attributes:
         picture: ``[480, 640, 3]``.
-        own: where the data set's crop lies in it.
-        face: what was found there.
+        own: the frame of the data set's crop.
+        face: the detection.
     """
 
     picture: Picture
@@ -74,58 +74,63 @@ class DetectedImage:
     face: Face
 
     def eyes(self, frame: CropFrame) -> Points:
-        """The eyes ``[2, 2]`` as parts of a crop's side."""
+        """The eyes ``[2, 2]`` as shares of a crop's side."""
         return in_crop(frame, self.face)[:2]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The faces of one data set that were found again."""
+    """The faces of one data set that were detected.
 
-    bare: FaceSet
+    Attributes:
+        originals: as in the data set.
+        scenes: the same faces in larger images.
+    """
+
+    originals: FaceSet
     scenes: list[DetectedImage]
 
     @classmethod
     def of(cls, faces: FaceSet, tilt: float, detector: FaceDetector) -> "Trial":
-        """Set faces into pictures and look for them."""
+        """Paste faces into larger images and detect them."""
         rng = np.random.default_rng(0)
-        found = {}
+        detected = {}
         for i, face in enumerate(faces.faces):
             picture, own = paste_into_photograph(face, tilt, rng)
-            hit = detect_at(detector, picture, own)
-            if hit is not None:
-                found[i] = DetectedImage(picture, own, hit)
-        typer.echo(f"{faces.name}: {len(found) / len(faces):.1%} of {len(faces)} found")
-        return cls(faces.take(np.array(list(found))), list(found.values()))
+            detection = detect_at(detector, picture, own)
+            if detection is not None:
+                detected[i] = DetectedImage(picture, own, detection)
+        typer.echo(f"{faces.name}: {len(detected) / len(faces):.1%} of {len(faces)} detected")
+        return cls(faces.take(np.array(list(detected))), list(detected.values()))
 
 
 @dataclass(frozen=True)
 class Judge:
-    """The network that says how well crops can be read.
+    """The network by whose accuracy crops are compared.
 
     Attributes:
         network: with trained weights.
-        pixels: side of the faces it is fed, which early in a training is less than 64.
+        pixels: side of its input, which is less than 64 early in training.
     """
 
     network: GiMeFive
     pixels: int
 
     def accuracy(self, faces: Sequence[FaceImage], labels: NDArray[np.int64]) -> float:
-        """The share of faces that it labels as the data set does."""
+        """The share of faces whose prediction is the label."""
         batch = resize(torch.from_numpy(np.stack(faces)), self.pixels)
         return float((logits_of(self.network, batch).argmax(dim=1).numpy() == labels).mean())
 
 
 def in_crop(frame: CropFrame, face: Face) -> Points:
-    """The landmarks ``[5, 2]`` of a face as parts of a crop's side."""
+    """The landmarks ``[5, 2]`` of a face as shares of a crop's side."""
     matrix = frame.matrix()
     pixels = (np.array(face.landmarks) - 0.5 - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
     return np.asarray((pixels + 0.5) / FACE_SIZE)
 
 
 def row(name: str, trials: list[Trial], frames: list[list[CropFrame]], shares: list[float]) -> str:
-    """A line of the table: where the eyes lie, how far from the data set's crop, and accuracies."""
+    """A row: mean position of the eyes, their distance to the data set's crop, and accuracies."""
     pairs = [
         (s, f)
         for t, fs in zip(trials, frames, strict=True)
@@ -139,10 +144,12 @@ def row(name: str, trials: list[Trial], frames: list[list[CropFrame]], shares: l
     return f"| {name} | {places} | {off:.1f} | {' | '.join(cells)} |"
 
 
-def ways(trials: list[Trial]) -> dict[str, Way]:
-    """What is compared."""
+def methods(trials: list[Trial]) -> dict[str, FramingMethod]:
+    """The ways of framing to compare."""
     means = [np.mean([in_crop(s.own, s.face) for s in trial.scenes], axis=0) for trial in trials]
-    chosen: dict[str, Way] = {"five landmarks, mean of the sets": Aligned(np.mean(means, axis=0))}
+    chosen: dict[str, FramingMethod] = {
+        "five landmarks, mean of the sets": Aligned(np.mean(means, axis=0))
+    }
     for side, below in ((0.86, 0.057), (0.91, 0.03), (0.97, 0.0), (1.1, 0.0)):
         for level in (False, True):
             name = f"box, side {side}, {below} below{', level' * level}"
@@ -153,12 +160,12 @@ def ways(trials: list[Trial]) -> dict[str, Way]:
 def main(
     data: Annotated[list[Path], typer.Argument(help="data sets, as for training")],
     network: Annotated[str, typer.Option(help="folder of a finished run, or of a version")],
-    detector: Annotated[Path, typer.Option(help="YuNet")] = DETECTOR,
-    pixels: Annotated[int, typer.Option(help="side of the faces the network is fed")] = FACE_SIZE,
-    faces: Annotated[int, typer.Option(help="held-out faces taken from each data set")] = 400,
-    tilt: Annotated[float, typer.Option(help="most degrees a face is turned")] = TILT,
+    detector: Annotated[Path, typer.Option(help="the YuNet model")] = DETECTOR,
+    pixels: Annotated[int, typer.Option(help="side of the network's input")] = FACE_SIZE,
+    faces: Annotated[int, typer.Option(help="held-out faces per data set")] = 400,
+    tilt: Annotated[float, typer.Option(help="largest rotation of a face, in degrees")] = TILT,
 ) -> None:
-    """Print how the ways to crop a detected face compare."""
+    """Print a table that compares the ways to frame a detected face."""
     judge = Judge(origin.network(network), pixels)
     seed = origin.lineage(Path(network))[0][-1].seed
     trials = []
@@ -166,18 +173,20 @@ def main(
         held_out = split(read(path), seed).held_out
         some = np.random.default_rng(0).permutation(len(held_out))[:faces]
         trials.append(Trial.of(held_out.take(some), tilt, FaceDetector(detector)))
-    names = [trial.bare.name for trial in trials]
+    names = [trial.originals.name for trial in trials]
     typer.echo(f"\n| crop | eyes | off, px | {' | '.join(names)} | mean |")
     typer.echo("|---" * (4 + len(trials)) + "|")
     own = [[scene.own for scene in trial.scenes] for trial in trials]
-    shares = [judge.accuracy(list(trial.bare.faces), trial.bare.labels) for trial in trials]
+    shares = [
+        judge.accuracy(list(trial.originals.faces), trial.originals.labels) for trial in trials
+    ]
     typer.echo(row("the data set's", trials, own, shares))
-    for name, way in ways(trials).items():
-        frames = [[way.frame(scene.face) for scene in trial.scenes] for trial in trials]
+    for name, method in methods(trials).items():
+        frames = [[method.frame(scene.face) for scene in trial.scenes] for trial in trials]
         shares = []
         for trial, squares in zip(trials, frames, strict=True):
             crops = [cut(s.picture, f) for s, f in zip(trial.scenes, squares, strict=True)]
-            shares.append(judge.accuracy(crops, trial.bare.labels))
+            shares.append(judge.accuracy(crops, trial.originals.labels))
         typer.echo(row(name, trials, frames, shares))
 
 

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/explanations.md with the model in the store.
+"""Draw the figures of docs/explanations.md with the model in the store.
 
 From the root of the repository::
 
@@ -26,11 +26,11 @@ from service.records import EMOTIONS, Picture, Prediction
 from service.store import ModelStore
 
 TILE, GUTTER, LINE, TYPE = 84, 8, 24, 13
-NAMES = 86  # pixels for the names of the rows
+NAMES = 86  # pixels for the row names
 
 
 class Sitter:
-    """The largest face of a photograph, explained in any way."""
+    """The largest face of a photograph, and its explanations."""
 
     def __init__(self, store: ModelStore, picture: Picture) -> None:
         stored = store.gimefive()
@@ -40,7 +40,7 @@ class Sitter:
         self.picture = picture
 
     def explain(self, *questions: Question) -> list[Subject]:
-        """The face with one explanation a question."""
+        """The face with one explanation per question."""
         faces = np.repeat(cut(self.picture, self._frame)[None], len(questions), axis=0)
         prediction = Prediction(self._face, self._model.scores(faces[:1])[0])
         matrix = self._frame.matrix()
@@ -49,7 +49,7 @@ class Sitter:
 
 
 def tiles(sitter: Sitter, subjects: Sequence[Subject], styles: Sequence[Style]) -> list[Picture]:
-    """The face under each heat in its style."""
+    """The face with each heat map in its style."""
     face = cut_face(sitter.picture, subjects[0].crop, TILE)
     return [
         heat_over(face, subject.explanation.heat, style.alpha, style.colormap)
@@ -58,7 +58,7 @@ def tiles(sitter: Sitter, subjects: Sequence[Subject], styles: Sequence[Style]) 
 
 
 def sheet(rows: Sequence[Sequence[Picture]], names: Sequence[str], heads: Sequence[str]) -> Picture:
-    """Tiles in rows and columns, with the names of the columns above and of the rows beside."""
+    """A grid of tiles with column names above and row names on the left."""
     step, left = TILE + GUTTER, NAMES if any(names) else 0
     canvas = np.full((LINE + len(rows) * step, left + len(heads) * step, 3), WHITE, dtype=np.uint8)
     for column, head in enumerate(heads):
@@ -75,13 +75,13 @@ def sheet(rows: Sequence[Sequence[Picture]], names: Sequence[str], heads: Sequen
 
 
 def shrunk(picture: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """The picture, smaller."""
+    """The picture, scaled down."""
     height, width = (round(length * scale) for length in picture.shape[:2])
     return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def pictures(sitter: Sitter) -> dict[str, NDArray[np.uint8]]:
-    """Every picture of the page, by name."""
+    """All figures by name."""
     plain = Style()
     (paper,) = sitter.explain(Question())
     (activations,) = sitter.explain(Question("activations"))
@@ -106,9 +106,9 @@ def main(
         "examples/eileen-collins.jpg"
     ),
     store: Annotated[Path, typer.Option(help="the model store")] = Path("model_store"),
-    out: Annotated[Path, typer.Option(help="where the pictures go")] = Path("docs/images"),
+    out: Annotated[Path, typer.Option(help="folder for the figures")] = Path("docs/images"),
 ) -> None:
-    """Draw every picture of the page as PNG."""
+    """Draw all figures as PNG."""
     sitter = Sitter(ModelStore(store), decode(picture.read_bytes(), max_pixels=50_000_000))
     out.mkdir(parents=True, exist_ok=True)
     for name, drawn in pictures(sitter).items():

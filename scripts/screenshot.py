@@ -1,4 +1,4 @@
-"""Photograph the page of a running service for the README, with Debian's Chromium.
+"""Take a screenshot of a running service's page for the README, with Debian's Chromium.
 
 From the root of the repository, while ``make serve`` runs::
 
@@ -16,8 +16,10 @@ PICTURE = Path("docs/images/page.png")
 CHROMIUM = "/usr/bin/chromium"
 
 
-def main(url: Annotated[str, typer.Argument(help="the service")] = "http://127.0.0.1:8000") -> None:
-    """Open the portrait, ask why, and keep what is seen."""
+def main(
+    url: Annotated[str, typer.Argument(help="URL of the service")] = "http://127.0.0.1:8000",
+) -> None:
+    """Open the portrait, request an explanation, and save a screenshot."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1240, "height": 940})

@@ -1,11 +1,11 @@
-/* An open loop: requests at a constant rate, whether or not the earlier ones were answered.
+/* Open-loop load: requests at a constant rate, whether or not earlier ones were answered.
 
    arrivals PORT RATE SECONDS PATIENCE REQUEST_FILE
 
-   Sends the bytes of REQUEST_FILE to 127.0.0.1, each time on a connection that is free, or on a
-   new one. For each request it prints the status (0: the connection broke; -1: no answer after
-   PATIENCE seconds) and the microseconds since the moment at which it was due. What is due is never
-   put off, so no wait goes unseen. */
+   Sends the bytes of REQUEST_FILE to 127.0.0.1, each time on an idle connection or on a new one.
+   For each request it prints the status (0: broken connection; -1: no answer after PATIENCE
+   seconds) and the microseconds since the request was due. Due requests are never postponed, so no
+   waiting time is missed (no coordinated omission). */
 
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -63,7 +63,7 @@ static void send_rest(Connection *c) {
     }
 }
 
-/* Whole once the head is there and as many bytes as it announces. */
+/* An answer is complete with its header and as many bytes as that announces. */
 static void read_on(Connection *c, int index) {
     ssize_t n = recv(c->fd, c->answer + c->got, ROOM - 1 - c->got, 0);
     if (n < 0 && errno == EAGAIN) return;
@@ -113,7 +113,7 @@ static void start(double due) {
     send_rest(c);
 }
 
-/* Sleeps, at most so long: a generator that spins would take a core from what it measures. */
+/* Sleeps, at most this long: a spinning generator would take a core from the server. */
 static void attend(double seconds) {
     struct pollfd anything = {poller, POLLIN, 0};
     struct timespec longest = {seconds, (seconds - (long)seconds) * 1e9};

@@ -1,5 +1,5 @@
-"""The systems that users would pick instead, each in a virtual environment of its own.
+"""The systems to compare with, each in its own virtual environment.
 
-A peer's file says how it is tuned, and why. All run `network.Network`: the same artefact, the same
-preprocessing, a model process a core with one thread.
+Each file says how its system is tuned, and why. All run `network.Network`: the same model file, the
+same preprocessing, and one single-threaded model process per core.
 """

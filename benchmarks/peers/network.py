@@ -1,4 +1,4 @@
-"""What every peer runs: the same artefact, and the same way from a picture to an answer."""
+"""What every peer runs: the same model file, preprocessing and answer."""
 
 import io
 import json
@@ -21,26 +21,26 @@ STORE = max(VERSIONS.iterdir(), key=lambda version: int(version.name))
 MAX_PIXELS = 50_000_000
 MAX_BATCH = 32
 WORKERS = len(os.sched_getaffinity(0))
-"""One model process a core, one torch thread in each, as ours."""
+"""One model process per core, each with one torch thread, as in this service."""
 
 PORT = int(os.environ.get("PORT", "0"))
 
 
 class Network:
-    """The artefact in a precision: int8, fp32 prepared as we do, or fp32 loaded and no more."""
+    """The model file: int8, fp32 prepared as in this service, or plain (fp32, unprepared)."""
 
     def __init__(self, precision: str | None = None) -> None:
-        """Load; the environment's ``PRECISION`` if none is given."""
+        """Load the file; the default precision is the environment variable ``PRECISION``."""
         precision = precision or os.environ["PRECISION"]
         artefact = "int8" if precision == "int8" else "fp32"
-        described = json.loads((STORE / "card.json").read_text())["precisions"][artefact]
+        entry = json.loads((STORE / "card.json").read_text())["precisions"][artefact]
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-        if "engine" in described:
-            torch.backends.quantized.engine = described["engine"]
+        if "engine" in entry:
+            torch.backends.quantized.engine = entry["engine"]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            loaded = torch.jit.load(io.BytesIO((STORE / described["file"]).read_bytes())).eval()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            loaded = torch.jit.load(io.BytesIO((STORE / entry["file"]).read_bytes())).eval()  # type: ignore[no-untyped-call]  # torch leaves it untyped
             if precision == "fp32":
                 loaded = torch.jit.optimize_for_inference(torch.jit.freeze(loaded.float()))
             elif precision == "plain":
@@ -57,12 +57,12 @@ class Network:
         return scores
 
     def answers(self, faces: Sequence[NDArray[np.uint8]]) -> list[dict[str, Any]]:
-        """What a client is told of each face."""
+        """The answer for each face."""
         return [answer(row) for row in self.scores(np.stack(faces))]
 
 
 def face(data: bytes) -> NDArray[np.uint8]:
-    """An encoded picture as the network reads it, uint8 ``[64, 64]``."""
+    """An encoded image as input of the network, uint8 ``[64, 64]``."""
     return grey_face(decode(data, MAX_PIXELS))
 
 

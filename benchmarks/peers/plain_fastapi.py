@@ -1,7 +1,7 @@
-"""FastAPI without batching: a model in each of uvicorn's workers, one worker a core.
+"""FastAPI without batching: a model in each of uvicorn's workers, one worker per core.
 
-Tuned as FastAPI's chapter on deployment says: as many workers as cores; the endpoint is a plain
-function, so that it runs in a thread and the event loop stays free.
+Tuned as in FastAPI's deployment guide: as many workers as cores, and the endpoint is a plain
+function, so that it runs in a thread and does not block the event loop.
 """
 
 from collections.abc import AsyncIterator
@@ -38,5 +38,5 @@ if __name__ == "__main__":
         port=PORT,
         workers=WORKERS,
         access_log=False,
-        timeout_worker_healthcheck=60,  # a worker that loads torch on a busy machine is not dead
+        timeout_worker_healthcheck=60,  # loading torch on a busy machine takes a while
     )

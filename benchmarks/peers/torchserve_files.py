@@ -1,4 +1,4 @@
-"""TorchServe's archive, configuration and command line; `torchserve_handler` is what it runs."""
+"""TorchServe's archive, configuration and command line; it runs `torchserve_handler`."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ models={{"gimefive": {{"1.0": {{"defaultVersion": true, "marName": "gimefive.mar
 
 
 def command(python: Path, port: int, folder: Path) -> list[str]:
-    """Write what it needs into `folder`; the command that starts it."""
+    """Write its files into `folder`; returns the command that starts it."""
     programs = python.parent
     archive = [str(programs / "torch-model-archiver"), "--model-name", "gimefive"]
     archive += ["--version", "1.0", "--export-path", str(folder)]

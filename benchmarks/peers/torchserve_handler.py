@@ -1,7 +1,7 @@
-"""TorchServe: a Java front that batches for Python workers; this is what they run.
+"""TorchServe: a Java front-end that batches for Python workers, which run this module.
 
-Tuned as its documentation says: a worker a core, ``batchSize`` with the least ``maxBatchDelay``,
-metrics and access log off.
+Tuned as in its documentation: one worker per core, ``batchSize`` with the smallest
+``maxBatchDelay``, no metrics and no access log.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ _handler = Classify()
 
 
 def handle(requests: list[dict[str, Any]] | None, context: object) -> list[dict[str, Any]]:
-    """What TorchServe calls, first without requests."""
+    """The function that TorchServe calls, the first time without requests."""
     if requests is None:
         _handler.initialize(context)
         return []

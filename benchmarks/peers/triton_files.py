@@ -1,4 +1,4 @@
-"""Triton's model repository and command line; `triton_model` is what it runs.
+"""Triton's model repository and command line; it runs `triton_model`.
 
 The server comes in the wheel of nvidia-pytriton. Its Python backend needs a stub
 made for the Python in use, and the library of that Python.
@@ -24,7 +24,7 @@ dynamic_batching {{ }}
 
 
 def command(python: Path, port: int, folder: Path) -> list[str]:
-    """Write what it needs into `folder`; the command that starts it."""
+    """Write its files into `folder`; returns the command that starts it."""
     model = folder / "models" / "gimefive"
     (model / "1").mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("triton_model.py"), model / "1" / "model.py")

@@ -1,6 +1,6 @@
-"""Triton with its Python backend; this is the model of its repository.
+"""Triton with its Python backend, which runs this module.
 
-Tuned as its documentation says: dynamic batching without a delay, an instance a core.
+Tuned as in its documentation: dynamic batching without a delay, one instance per core.
 """
 
 import json
@@ -13,7 +13,7 @@ from benchmarks.peers.network import Network, face
 
 
 class TritonPythonModel:
-    """The model, as Triton wants it."""
+    """The model in Triton's interface."""
 
     def initialize(self, arguments: dict[str, str]) -> None:  # noqa: ARG002  # Triton's signature
         """Load the model with the instance."""

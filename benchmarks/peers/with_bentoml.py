@@ -1,8 +1,8 @@
-"""BentoML: a front service that decodes, and behind it a service with adaptive batching.
+"""BentoML: a service that decodes, in front of a service with adaptive batching.
 
-Tuned as its documentation says: clients send one picture each, so a wrapper service with an async
-client stands before the batchable one; a worker a core for the model; the adaptive batcher decides
-by itself, and refuses nothing for being late.
+Tuned as in its documentation: clients send one image each, so a wrapper service with an async
+client calls the batchable one; one worker per core for the model; the adaptive batcher with its
+default latency. Under load it still refuses requests.
 """
 
 from pathlib import Path
@@ -32,12 +32,12 @@ class Scorer:
 
 @bentoml.service(workers=1, logging=QUIET, traffic={"timeout": 30})
 class Classify:
-    """What clients speak to."""
+    """The service for clients."""
 
     scorer = bentoml.depends(Scorer)
 
     @bentoml.api
     async def classify(self, image: Path) -> dict[str, Any]:
         """Classify one crop."""
-        faces = face(image.read_bytes())[None]  # noqa: ASYNC240  # as its documentation has it
+        faces = face(image.read_bytes())[None]  # noqa: ASYNC240  # as in its documentation
         return answer((await self.scorer.to_async.score(faces))[0])

@@ -1,6 +1,6 @@
-"""LitServe: a FastAPI front, worker processes, dynamic batching.
+"""LitServe: a FastAPI front-end, worker processes, dynamic batching.
 
-Tuned as its documentation says: a worker a core, batching with the least timeout that still
+Tuned as in its documentation: one worker per core, batching with the smallest timeout that still
 batches, the ZeroMQ queue (``fast_queue``), no request log.
 """
 
@@ -20,11 +20,11 @@ class Classify(litserve.LitAPI):
         self._network = Network()
 
     def decode_request(self, request: Annotated[bytes, Body(media_type="image/jpeg")]) -> bytes:
-        """The body as it came; LitServe reads this signature."""
+        """The body unchanged; LitServe inspects this signature."""
         return request
 
     def batch(self, inputs: list[Any]) -> list[Any]:
-        """A batch stays a list."""
+        """A batch is kept as a list."""
         return inputs
 
     def predict(self, x: list[bytes]) -> list[dict[str, Any]]:
@@ -32,7 +32,7 @@ class Classify(litserve.LitAPI):
         return self._network.answers([face(data) for data in x])
 
     def unbatch(self, output: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """One answer a request."""
+        """One answer per request."""
         return output
 
 

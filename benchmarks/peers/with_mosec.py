@@ -1,8 +1,8 @@
-"""Mosec: its Rust front batches for Python worker processes.
+"""Mosec: its Rust front-end batches for Python worker processes.
 
-Tuned as its documentation says: one stage, since a stage more is a process hop more; a worker a
-core; the wait for a batch at its least, 1 ms instead of 10, since workers that are busy let batches
-form anyway.
+Tuned as in its documentation: a single stage, because each stage adds a process hop; one worker per
+core; the shortest wait for a batch, 1 ms instead of 10, because batches form anyway while workers
+are busy.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ class Classify(Worker):
         self._network = Network()
 
     def deserialize(self, data: bytes) -> Any:  # noqa: ANN401  # mosec's signature
-        """A picture as the network reads it."""
+        """An image as input of the network."""
         return face(data)
 
     def forward(self, data: list[Any]) -> list[dict[str, Any]]:

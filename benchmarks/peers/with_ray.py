@@ -1,7 +1,7 @@
 """Ray Serve: replicas behind a proxy, batching inside each replica.
 
-Tuned as its documentation says: a replica a core, ``serve.batch``, enough ongoing requests that a
-batch can fill, the throughput-optimised setting, no access log.
+Tuned as in its documentation: one replica per core, ``serve.batch``, enough ongoing requests to
+fill a batch, the throughput-optimised setting, no access log.
 """
 
 import os

@@ -66,7 +66,7 @@ def markdown(card: Card) -> str:
         averaged=_averaged(card),
         robustness=_robustness(card),
         hardest=_hardest(report),
-        commit=f", at commit `{card['commit']}`" if card["commit"] else "",
+        commit=_commit(card["commit"]),
         command=card["command"],
         commands=_commands(card),
     )
@@ -287,6 +287,13 @@ def _robustness(card: Card) -> str:
 def _hardest(report: Report) -> str:
     known = [(share["value"], label) for label, share in report["recall"].items() if share]
     return " and ".join(f"{label} ({value:.0%})" for value, label in sorted(known)[:2])
+
+
+def _commit(commit: str | None) -> str:
+    if not commit:
+        return ""
+    clean = commit.removesuffix("-dirty")
+    return f", at commit `{clean}`" + (" with uncommitted changes" if commit != clean else "")
 
 
 def _commands(card: Card) -> str:

@@ -170,6 +170,20 @@ def test_versions_before_10_were_calibrated_on_validation_faces(folder: Path) ->
     assert ("training calibrate" in page) != early
 
 
+@pytest.mark.parametrize(
+    ("commit", "words"),
+    [
+        ("4706696f", "exported this version, at commit `4706696f`:"),
+        ("4706696f-dirty", "exported this version, at commit `4706696f` with uncommitted changes:"),
+        (None, "exported this version:"),
+    ],
+)
+def test_the_page_names_the_commit_of_the_code(card: Card, commit: str | None, words: str) -> None:
+    changed: Card = json.loads(json.dumps(card))
+    changed["commit"] = commit
+    assert words in markdown(changed)
+
+
 def test_a_card_says_which_faces_its_temperatures_were_fitted_on(card: Card) -> None:
     assert int(card["version"]) < 10
     assert card["calibrated_on"] == calibrated_on(card) == "held_out"

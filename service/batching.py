@@ -81,7 +81,7 @@ class Batcher(Generic[WorkerT]):
             Overloaded: the lane has no room for all of them, or could not answer in time.
             TooLarge: they are more than the lane may ever hold.
             NotReady: no worker is up, or the service is shutting down.
-            DeadlineExceeded: the deadline passed before the model was free.
+            DeadlineExceeded: the model was not free in time.
             ModelFailure: the model could not answer for one of them.
         """
         queue, loop = self._queues[lane], asyncio.get_running_loop()
@@ -216,8 +216,10 @@ class Batcher(Generic[WorkerT]):
         # What a worker was lost over is tried alone: the next may be lost over it, too.
         largest = 1 if queue.first.retried else queue.largest(hurried=hurried)
         wanted = share(len(queue), self._pool.available(now), largest)
-        # Where more waits than fits, what would be late anyway makes room for what can be in time.
-        needed = queue.seconds_for(wanted) if len(queue) > wanted else 0.0
+        needed = 0.0
+        if len(queue) > wanted:  # what would be late makes room for what can be in time, if any can
+            seconds = queue.seconds_for(wanted)
+            needed = seconds if queue.has_entry_in_time(self._clock() + seconds) else 0.0
         batch: list[Entry[Any, Any]] = []
         while len(queue) and len(batch) < wanted:
             batch += self._drop_unneeded([queue.take()], needed)

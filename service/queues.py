@@ -44,8 +44,10 @@ class Entry(Generic[ItemT, ResultT]):
             self.future.set_exception(error)
 
     def expire(self) -> None:
-        """Tell the caller that the deadline has passed."""
-        self.fail(DeadlineExceeded("the deadline passed before the model was free"))
+        """Tell the caller that the answer would come after the deadline."""
+        self.fail(
+            DeadlineExceeded("the model was not free in time: send a later deadline or try again")
+        )
 
 
 Entries = Sequence[Entry[Any, Any]]
@@ -106,6 +108,10 @@ class Queue:
     def has_room_for_patient(self, items: int) -> bool:
         """Likewise for a caller that can wait: half of the lane is left to those that cannot."""
         return not len(self) or len(self) + items <= self.lane.max_items // 2
+
+    def has_entry_in_time(self, moment: float) -> bool:
+        """Whether a moment is before the deadline of at least one entry."""
+        return not all(entry.late(moment) for entry in self._entries)
 
     def put(self, entries: Entries, now: float) -> None:
         """Append entries."""

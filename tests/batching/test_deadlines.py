@@ -169,6 +169,16 @@ async def test_what_would_be_late_makes_way_for_what_can_be_in_time() -> None:
     assert notes.abandoned == ["expired"]
 
 
+async def test_nothing_makes_way_where_nothing_can_be_in_time_as_it_seems() -> None:
+    worker = FakeWorker(seconds=1.0)  # for a batch of any size, of which only one has been seen
+    notes = Notes()
+    async with harness(worker, max_batch=8, notes=notes) as d:
+        await d.submit(0)
+        assert await d.submit(*range(1, 21), deadline=7.0) == [*range(1, 21)]
+    assert [len(batch) for batch in worker.batches] == [1, 8, 8, 4]
+    assert notes.abandoned == []
+
+
 async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_goes() -> None:
     worker = FakeWorker(seconds=1.0)
     quick, flood = lane("interactive", weight=4, max_batch=1), lane("bulk", max_batch=1)

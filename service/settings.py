@@ -46,46 +46,51 @@ class Settings(BaseSettings):
 
     model_store: Path = Field(
         default_factory=_embedded_store,
-        description="Folder of models, NAME/VERSION/card.json; the one that came with the package.",
+        description="Folder of models, NAME/VERSION/card.json. The default is the one that came "
+        "with the package.",
     )
     model_version: str | None = Field(
-        None, description="Version of gimefive to serve; the highest in the store if unset."
+        None, description="Version of gimefive to serve; if unset, the highest in the store."
     )
     device: Annotated[str, AfterValidator(_device)] = Field(
-        "auto", description="auto, cpu, cuda or cuda:N; auto takes CUDA where there is one."
+        "auto", description="auto, cpu, cuda or cuda:N; auto uses CUDA where it is available."
     )
     precision: Precision = Field(
         "auto",
-        description="auto, fp32, int8 (CPU) or fp16 (CUDA); auto takes the fastest sound one.",
+        description="auto, fp32, int8 (CPU) or fp16 (CUDA); auto uses the model card's default for "
+        "the device, or fp32 where this CPU cannot run it.",
     )
     fronts: PositiveInt = Field(
         1,
-        description="Front processes that feed the same model; more than one to feed a GPU.",
+        description="Front-end processes that feed the same model; use more than one to feed "
+        "a GPU.",
     )
     workers: PositiveInt | None = Field(
         None,
-        description="Model processes; one per core (at most 8) on a CPU, one on a GPU if unset.",
+        description="Model processes; if unset, one per core (at most 8) on a CPU, one on a GPU.",
     )
     worker_threads: PositiveInt | None = Field(
-        None, description="Torch threads in each model process; the cores shared evenly if unset."
+        None,
+        description="Torch threads in each model process; if unset, the cores are shared evenly.",
     )
     decode_threads: PositiveInt | None = Field(
-        None, description="Threads that decode pictures and find faces; one per core if unset."
+        None, description="Threads that decode images and detect faces; if unset, one per core."
     )
     worker_memory_mb: PositiveInt | None = Field(
         None,
-        description="Memory over which a model process is replaced, in MiB; never if unset.",
+        description="Memory, in MiB, above which a model process is replaced; if unset, never.",
     )
     max_batch: PositiveInt | None = Field(
-        None, description="Most faces in one pass of the model; found when it starts if unset."
+        None, description="Most faces in one pass of the model; if unset, determined at startup."
     )
     queue_items: PositiveInt = Field(
         1024, description="Most faces that may wait; more are refused with 503 and Retry-After."
     )
     queue_seconds: PositiveFloat = Field(
         0.05,
-        description="Longest wait, in seconds, that a single picture may be let in to under "
-        "overload: while more than 128 wait, and until a second after the last refusal.",
+        description="Under overload, longest predicted wait, in seconds, at which a single image "
+        "is still admitted. Overload means that more than 128 are waiting, and lasts until a "
+        "second after the last refusal.",
     )
     max_body_bytes: PositiveInt = Field(20 * 2**20, description="Largest request body, in bytes.")
     max_frames: PositiveInt = Field(256, description="Most frames in one request's batch.")
@@ -93,31 +98,31 @@ class Settings(BaseSettings):
         128 * 2**20, description="Largest body of a request with a batch of frames, in bytes."
     )
     max_videos: PositiveInt = Field(
-        4, description="Most videos taken in or worked on at once; more are refused with 503."
+        4, description="Most videos received or processed at once; more are refused with 503."
     )
     max_video_bytes: PositiveInt = Field(
-        2 * 2**30, description="Largest video, sent or drawn on, in bytes."
+        2 * 2**30, description="Largest video, uploaded or annotated, in bytes."
     )
     max_video_seconds: PositiveFloat = Field(
-        14_400, description="Longest part of a video that is worked on, in seconds."
+        14_400, description="Longest part of a video that is processed, in seconds."
     )
     temp_dir: DirectoryPath | None = Field(
-        None, description="Folder for videos while they are worked on; the system's if unset."
+        None, description="Folder for videos while they are processed; if unset, the system's."
     )
     max_pixels: PositiveInt = Field(
-        50_000_000, description="Largest picture, width times height, told from its header."
+        50_000_000, description="Largest image, width times height, as read from its header."
     )
     max_faces: PositiveInt = Field(
-        100, description="Most faces answered for one picture, the largest first."
+        100, description="Most faces returned for one image, largest first."
     )
     detection_threshold: Fraction = Field(
-        0.7, description="Least score at which the detector's finding counts as a face."
+        0.7, description="Lowest detector score that counts as a face."
     )
     threshold: Fraction | None = Field(
-        None, description="Confidence below which an answer abstains; the model card's if unset."
+        None, description="Confidence below which an answer abstains; if unset, the model card's."
     )
     half_life: PositiveFloat = Field(
-        0.5, description="Seconds after which a score counts half in a person's smoothed ones."
+        0.5, description="Half-life, in seconds, of a score in a person's smoothed scores."
     )
     max_cameras: PositiveInt = Field(
         64, description="Most cameras on /live at a time; more are told to try again later."
@@ -126,60 +131,68 @@ class Settings(BaseSettings):
         4 * 2**20, description="Largest frame that a camera may send, in bytes."
     )
     ping_seconds: PositiveFloat = Field(
-        20, description="Seconds between pings to a camera, and how long one may stay unanswered."
+        20,
+        description="Seconds between pings to a camera, and how long a ping may stay unanswered.",
     )
     deadline_ms: PositiveFloat = Field(
-        10_000, description="Longest a request may take unless it says otherwise, in milliseconds."
+        10_000,
+        description="Longest a request may take unless it sets its own deadline, in milliseconds.",
     )
     start_timeout: PositiveFloat = Field(
-        60, description="Longest that a model process, or a front, may take to start, in seconds."
+        60,
+        description="Longest a model process, or a front-end process, may take to start, "
+        "in seconds.",
     )
     drain_delay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0,
-        description="Seconds from SIGTERM, when /readyz turns, to the end of accepting.",
+        description="Seconds from SIGTERM, when /readyz turns to 503, until new connections are "
+        "refused.",
     )
     drain_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        30, description="Longest that accepted requests may take to end after that, in seconds."
+        30, description="Longest that accepted requests may take to finish after that, in seconds."
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="Port to listen on.")
     keys_file: FilePath | None = Field(
-        None, description="File of API keys, a name:sha256 a line; no key is needed if unset."
+        None, description="File of API keys, one name:sha256 per line; if unset, no key is needed."
     )
     rate_limit: PositiveFloat | None = Field(
-        None, description="Requests a second that each key may make; no limit if unset."
+        None, description="Requests per second that each key may make; if unset, no limit."
     )
     rate_burst: PositiveInt = Field(
-        20, description="Requests that a key may make at once when it was quiet before."
+        20, description="Requests that a key may make at once after a quiet time."
     )
     metrics_open: bool = Field(False, description="Whether /metrics needs no key.")
     ops_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
-        None, description="Port where probes and /metrics are served without a key, too."
+        None, description="Additional port that serves probes and /metrics without a key."
     )
     client_timeout: PositiveFloat = Field(
         20,
-        description="Seconds a client may keep the service waiting, by its sending or reading.",
+        description="Seconds that a client may keep the service waiting while it sends or reads.",
     )
     keep_alive: PositiveInt = Field(
-        75, description="Seconds an idle connection stays open; longer than a balancer's."
+        75, description="Seconds an idle connection stays open; longer than a load balancer's."
     )
     cors_origins: str | None = Field(
-        None, description="Origins of other sites' pages, separated by commas, that may ask; or *."
+        None,
+        description="Origins of other sites whose pages may send requests, separated by commas; "
+        "or *.",
     )
     tls_cert: FilePath | None = Field(
         None, description="Certificate chain (PEM); serves HTTPS if set."
     )
     tls_key: FilePath | None = Field(
-        None, description="Its private key (PEM); expected in the same file if unset."
+        None, description="Its private key (PEM); if unset, expected in the same file."
     )
     traces: bool = Field(
-        False, description="Whether requests are traced, sent as the OTEL_* variables say."
+        False,
+        description="Whether requests are traced; the OTEL_* variables say where traces are sent.",
     )
     log_format: Literal["auto", "console", "json"] = Field(
-        "auto", description="console or json; auto takes console on a terminal."
+        "auto", description="console or json; auto uses console on a terminal."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least level that is logged."
+        "info", description="Lowest level that is logged."
     )
 
     @model_validator(mode="after")

@@ -12,15 +12,16 @@ from service.settings import Settings
 from tests.documents import OPERATIONS, ROOT, rows
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
+def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
     assert rows("Settings") == {f"GIMEFIVE_{name.upper()}" for name in Settings.model_fields}
     for name, field in Settings.model_fields.items():
+        row = re.search(
+            rf"^\| `GIMEFIVE_{name.upper()}` \| `(.*?)` \| (.*) \|$", OPERATIONS, re.MULTILINE
+        )
+        assert row is not None, name
+        assert row[2] == field.description, name
         if field.default_factory is None:
             default = "unset" if field.default is None else field.default
-            row = re.search(
-                rf"^\| `GIMEFIVE_{name.upper()}` \| `(.*?)` \|", OPERATIONS, re.MULTILINE
-            )
-            assert row is not None, name
             assert row[1] == str(default), name
 
 

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from service.errors import NotReady, Overloaded, TooLarge
 from service.queues import Entries, Queue, predicted_wait
+from service.records import DropReason, Refusal
 from service.worker_pool import WorkerPool
 
 SHUTTING_DOWN = "the service is shutting down: try again"
@@ -19,13 +20,13 @@ class Observer(Protocol):
     def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:
         """A batch was answered: how long each item waited, and how long the model took."""
 
-    def rejected(self, reason: str) -> None:
+    def rejected(self, reason: Refusal) -> None:
         """A request was refused."""
 
     def failed(self, lane: str) -> None:
         """The model could not answer for an item."""
 
-    def dropped(self, reason: str) -> None:
+    def dropped(self, reason: DropReason) -> None:
         """An item was dropped before it was computed, since nobody needs its answer any more."""
 
 
@@ -189,7 +190,7 @@ class Admission:
         self._observer.rejected("not_ready")
         return NotReady(message)
 
-    def _overloaded(self, reason: str, queue: Queue, seconds: float) -> Overloaded:
+    def _overloaded(self, reason: Refusal, queue: Queue, seconds: float) -> Overloaded:
         self._observer.rejected(reason)
         seconds = max(0.1, seconds)
         return Overloaded(f"{len(queue)} faces wait already: try again in {seconds:.1f} s", seconds)

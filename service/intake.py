@@ -19,7 +19,16 @@ from service.backlog import Backlog
 from service.errors import NotReady, Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
 from service.limits import LoadShedder
-from service.records import FACE_SIZE, Box, Face, FaceImage, FaceMode, Picture
+from service.records import (
+    FACE_SIZE,
+    Box,
+    DropReason,
+    Face,
+    FaceImage,
+    FaceMode,
+    Picture,
+    Refusal,
+)
 from service.tracer import UNTRACED, Tracer
 
 SMALL_BYTES = 8 * 1024
@@ -80,8 +89,8 @@ class Intake:
         threads: int,
         max_waiting: int,
         max_wait: float,
-        refused: Callable[[str], None],
-        dropped: Callable[[str], None],
+        refused: Callable[[Refusal], None],
+        dropped: Callable[[DropReason], None],
         tracer: Tracer = UNTRACED,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

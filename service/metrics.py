@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from service.aggregation import Aggregate, Samples
-from service.records import EMOTIONS, ModelInfo
+from service.records import EMOTIONS, DropReason, ModelInfo, Refusal
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -43,7 +43,9 @@ class Metrics:
         self._requests = lru_cache(requests.labels)
         self._request_seconds = lru_cache(seconds.labels)
         self._queue_seconds = self._histogram(
-            "queue_duration_seconds", "Time a face waited.", ("model", "version", "lane")
+            "queue_duration_seconds",
+            "Time a face waited for the model.",
+            ("model", "version", "lane"),
         )
         self._model_seconds = self._histogram(
             "inference_duration_seconds", "Time of a model pass.", ("model", "version", "kind")
@@ -55,19 +57,21 @@ class Metrics:
             buckets=BATCH_SIZES,
             registry=self.registry,
         )
-        self._depth = self._gauge("queue_depth", "Faces that wait.", ("lane",))
+        self._depth = self._gauge("queue_depth", "Faces waiting.", ("lane",))
         self._in_progress = self._gauge(
-            "in_progress", "Cameras that are on, and videos that are worked on.", ("kind",)
+            "in_progress", "Cameras connected, and videos being processed.", ("kind",)
         )
         self._rejected = self._counter("rejected", "Requests refused at admission.", ("reason",))
         self._dropped = self._counter(
-            "dropped", "Faces, or pictures, dropped before they were worked on.", ("reason",)
+            "dropped",
+            "Faces, or images not yet decoded, dropped before they were processed.",
+            ("reason",),
         )
         self._failed = self._counter(
             "failures", "Faces that the model could not answer for.", ("lane",)
         )
         self._lost_fronts = self._counter(
-            "front_restarts", "Times a front process was replaced.", ()
+            "front_restarts", "Times a front-end process was replaced.", ()
         )
         faces = self._counter("faces", "Faces classified.", ("emotion",))
         self._faces = {emotion: faces.labels(emotion) for emotion in EMOTIONS}
@@ -98,7 +102,7 @@ class Metrics:
         """Have each scrape ask `count` how many of a kind are in progress."""
         self._in_progress.labels(kind).set_function(count)
 
-    def rejected(self, reason: str) -> None:
+    def rejected(self, reason: Refusal) -> None:
         """A request was refused."""
         self._rejected.labels(reason=reason).inc()
 
@@ -106,7 +110,7 @@ class Metrics:
         """The model could not answer for an item."""
         self._failed.labels(lane).inc()
 
-    def dropped(self, reason: str) -> None:
+    def dropped(self, reason: DropReason) -> None:
         """An item was dropped before it was computed."""
         self._dropped.labels(reason=reason).inc()
 

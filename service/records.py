@@ -21,6 +21,21 @@ FACE_SIZE = 64
 LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 """The detector's five points; right and left are the person's own."""
 
+Refusal = Literal[
+    "queue_full",
+    "intake_full",
+    "deadline",
+    "not_ready",
+    "memory_full",
+    "videos_full",
+    "cameras_full",
+    "rate_limited",
+]
+"""Reasons for which requests are refused, as they are counted."""
+
+DropReason = Literal["expired", "cancelled"]
+"""Reasons for which accepted work is dropped, as they are counted."""
+
 FaceMode = Literal["detect", "whole"]
 """Find the faces of a picture, or take all of it as one aligned face."""
 

@@ -1,13 +1,14 @@
 """What the documents promise is there, and what is there is in the documents."""
 
 import re
+from typing import get_args
 
 from prometheus_client import CollectorRegistry
 
 from benchmarks import sizing
 from service.contract.problems import TABLE
 from service.metrics import Metrics
-from service.records import ModelInfo
+from service.records import DropReason, ModelInfo, Refusal
 from service.settings import Settings
 from tests.documents import OPERATIONS, ROOT, rows
 
@@ -32,11 +33,16 @@ def test_every_kind_of_problem_is_documented() -> None:
 def test_every_metric_is_documented() -> None:
     info = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "", 32)
     registry: CollectorRegistry = Metrics(info, []).registry
-    names = {
-        metric.name + ("_total" if metric.type == "counter" else "")
+    metrics = {
+        metric.name + ("_total" if metric.type == "counter" else ""): metric.documentation
         for metric in registry.collect()
     }
-    assert rows("Metrics") == names
+    section = OPERATIONS.partition("## Metrics\n")[2].partition("\n### Reasons\n")[0]
+    assert dict(re.findall(r"^\| `(\w+)\S*` \| (.*) \|$", section, re.MULTILINE)) == metrics
+
+
+def test_every_reason_for_which_something_is_refused_or_dropped_is_documented() -> None:
+    assert rows("Reasons") == {*get_args(Refusal), *get_args(DropReason)}
 
 
 def test_the_tables_for_sizing_are_those_of_the_results() -> None:

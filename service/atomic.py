@@ -1,4 +1,4 @@
-"""Files that are complete, or not there."""
+"""Files that are either complete or absent."""
 
 import secrets
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name once the block ends well, and is removed otherwise.
+    """A file that gets its name when the block ends without an error, and is removed otherwise.
 
     Raises:
         OSError: it cannot be written there.

@@ -1,4 +1,4 @@
-"""A live camera: frames looked at one after the other, people followed."""
+"""A live camera: its frames processed one after the other, with people tracked."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -11,17 +11,17 @@ class Camera:
     """One camera."""
 
     def __init__(self, look: Callable[[bytes], Awaitable[LiveResult]], tracker: Tracker) -> None:
-        """Nothing has been seen yet.
+        """Start before the first frame.
 
         Args:
-            look: finds the faces of one frame.
-            tracker: follows them.
+            look: finds and classifies the faces of one frame.
+            tracker: tracks them.
         """
         self._look = look
         self._tracker = tracker
 
     async def process(self, frame: bytes, time: float) -> LiveResult:
-        """What a frame shows, with people's tracks and smoothed scores.
+        """Classify a frame, with tracks and smoothed scores.
 
         Args:
             frame: an encoded picture.

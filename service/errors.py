@@ -6,49 +6,49 @@
     |- BadInput                  what was sent cannot be used
     |  |- NotAnImage             no known format, or broken
     |  |- NotAVideo              likewise
-    |  |- UnsupportedMedia       a content type that is not taken here
+    |  |- UnsupportedMedia       a content type that the route does not take
     |  |- TooLarge               more bytes, pixels or faces than allowed
-    |  |- NoFace                 there is none to explain
-    |  |- BadParameter           a value that is not among the allowed ones
+    |  |- NoFace                 no face to explain
+    |  |- BadParameter           a value out of range, or not one of those allowed
     |  `- SlowClient             the body came too slowly
-    |- Unauthorised              a key is needed, and missing or wrong
-    |- ForeignOrigin             a page of another site asks, which may not
-    |- NoWebSocket               what is a WebSocket was asked for as a page
+    |- Unauthorised              an API key is required, and missing or wrong
+    |- ForeignOrigin             a page of another site, which is not allowed
+    |- NoWebSocket               a plain HTTP request to a WebSocket
     |- NotFound                  no such model, version or path
-    |- RetryLater                   what may work a little later, after `retry_after` seconds
+    |- RetryLater                what may work later, after `retry_after` seconds
     |  |- RateLimited            too many requests with this key
-    |  |- Overloaded             the queue is full
+    |  |- Overloaded             too much is waiting or in progress
     |  `- NotReady               starting or draining
-    |- DeadlineExceeded          the answer would have come too late
-    |- ModelFailure              the model could not answer for this item
+    |- DeadlineExceeded          there is no answer in time
+    |- ModelFailure              the model failed on this item
     |  |- OutOfMemory            the batch is too large for the device
     |  `- WorkerLost             its process died or hung
-    |- StoreError                model_store is missing something, or it was altered
+    |- StoreError                a file of the model store is missing or altered
     |- KeysUnusable              the file of API keys cannot be read
-    `- TracesUnusable            they are wanted, and what writes them is missing
+    `- TracesUnusable            traces are enabled, but their exporter is not installed
 
 Nothing here knows HTTP: ``service.contract.problems`` holds the one table from error to status.
 """
 
 
 class ServiceError(Exception):
-    """The root; its message is fit to be shown to whoever called."""
+    """The root; its message may be shown to the caller."""
 
 
 class BadInput(ServiceError):
-    """What was sent cannot be used; the message says what to send instead."""
+    """The input cannot be used; the message says what to send instead."""
 
 
 class NotAnImage(BadInput):
-    """The bytes are no image in a known format, or a broken one."""
+    """The bytes are not an image in a known format, or the image is broken."""
 
 
 class NotAVideo(BadInput):
-    """The bytes are no video in a known format, or a broken one."""
+    """The bytes are not a video in a known format, or the video is broken."""
 
 
 class UnsupportedMedia(BadInput):
-    """The content type is none that is taken here."""
+    """The route does not take this content type."""
 
 
 class TooLarge(BadInput):
@@ -56,7 +56,7 @@ class TooLarge(BadInput):
 
 
 class NoFace(BadInput):
-    """The picture shows no face, and one is needed."""
+    """A face is needed, and the picture has none."""
 
 
 class BadParameter(BadInput):
@@ -68,19 +68,19 @@ class SlowClient(BadInput):
 
 
 class Unauthorised(ServiceError):
-    """A key is needed, and it is missing or wrong."""
+    """An API key is required, and missing or wrong."""
 
 
 class ForeignOrigin(ServiceError):
-    """A page of a site asks that may not."""
+    """A page of another site, which is not allowed."""
 
 
 class NoWebSocket(ServiceError):
-    """What is a WebSocket was asked for as if it were a page."""
+    """A plain HTTP request to a WebSocket."""
 
 
 class RetryLater(ServiceError):
-    """What may work a little later.
+    """The same request may work later.
 
     Attributes:
         retry_after: seconds until it is worth trying again.
@@ -100,7 +100,7 @@ class NotFound(ServiceError):
 
 
 class Overloaded(RetryLater):
-    """The queue is full."""
+    """Too much is waiting or in progress."""
 
 
 class NotReady(RetryLater):
@@ -108,11 +108,11 @@ class NotReady(RetryLater):
 
 
 class DeadlineExceeded(ServiceError):
-    """The deadline passed before the answer was there."""
+    """There is no answer in time for the deadline."""
 
 
 class ModelFailure(ServiceError):
-    """The model could not answer for this item."""
+    """The model failed on this item."""
 
 
 class OutOfMemory(ModelFailure):
@@ -124,12 +124,12 @@ class WorkerLost(ModelFailure):
 
 
 class StoreError(ServiceError):
-    """The model store lacks something, or a file in it was altered."""
+    """A file of the model store is missing or altered."""
 
 
 class KeysUnusable(ServiceError):
-    """The file of API keys cannot be read, or a line of it is none."""
+    """The file of API keys cannot be read, or has an invalid line."""
 
 
 class TracesUnusable(ServiceError):
-    """Traces are wanted, and what writes or sends them is not installed."""
+    """Traces are enabled, but what writes or exports them is not installed."""

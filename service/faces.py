@@ -2,7 +2,7 @@
 
 The detector is YuNet (Wu, Peng and Yu, 2023), run by OpenCV. It knows faces of about 16 to 400
 pixels, so a picture is scanned at a size that suits its faces, and what looks small or doubtful
-there is looked at again in the picture's own pixels. docs/adr/0003-face-crop.md has the numbers.
+there is examined again at full resolution. docs/adr/0003-face-crop.md has the numbers.
 """
 
 import threading

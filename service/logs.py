@@ -1,4 +1,4 @@
-"""Structured logs on stderr, ours and the libraries' alike: for people or as JSON."""
+"""Structured logs on stderr, as text or JSON, for the service and its libraries."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from service.settings import Settings
 
 
 def configure(settings: Settings) -> None:
-    """Log as `settings` say. Called once, by whoever owns the process."""
+    """Log as `settings` say; called once per process."""
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
@@ -39,11 +39,11 @@ def configure(settings: Settings) -> None:
     )
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     logging.getLogger("uvicorn.error").addFilter(_is_news)
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # of a form its client is told
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # clients are told instead
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Not that an answer is not complete, which is so on purpose and told with its request's id."""
+    """False for incomplete answers, which are intended and logged with the request's id."""
     return not record.getMessage().startswith("ASGI callable returned without completing")
 
 

@@ -1,4 +1,4 @@
-"""One slot where the newest wins: what nobody has taken yet is passed over."""
+"""A single slot in which the newest item wins: one that was not taken yet is dropped."""
 
 import asyncio
 import time
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Letter(Generic[T]):
-    """What was taken out.
+    """An item as it was taken out.
 
     Attributes:
-        seq: counts everything that was put in, from 0.
-        dropped: how many were passed over since the last one was taken.
+        seq: its number among all items that were put in, from 0.
+        dropped: how many were dropped since the previous one was taken.
         time: when it was put in, in seconds on the mailbox's clock.
-        content: what was put in.
+        content: the item.
     """
 
     seq: int
@@ -27,10 +27,10 @@ class Letter(Generic[T]):
 
 
 class Mailbox(Generic[T]):
-    """For one who puts in as fast as they like and one who takes out as fast as they can."""
+    """Between a producer and a slower consumer."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """It is empty."""
+        """Begin empty."""
         self._clock = clock
         self._put = 0
         self._taken = 0
@@ -38,13 +38,13 @@ class Mailbox(Generic[T]):
         self._filled = asyncio.Event()
 
     def put(self, content: T) -> None:
-        """Put something in, in place of what is there."""
+        """Put an item in; it replaces one that was not taken yet."""
         self._newest = self._clock(), content
         self._put += 1
         self._filled.set()
 
     async def take(self) -> Letter[T]:
-        """Wait for something, and take it out."""
+        """Wait for an item, and take it out."""
         while self._newest is None:
             await self._filled.wait()
         time, content = self._newest

@@ -99,7 +99,7 @@ class _DropsStalledReaders(asyncio.Protocol):
 
 
 class _TimeoutWebSocket(_DropsStalledReaders, WebSocketsSansIOProtocol):
-    """A WebSocket; who sends nothing is told by uvicorn's pings."""
+    """A WebSocket; uvicorn's pings find clients that are silent."""
 
     def state(self) -> dict[str, Any]:
         return self.scope["state"]
@@ -212,7 +212,7 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
 
     @property
     def _idle(self) -> bool:
-        """Whether no request is worked on; there is none before the first."""
+        """Whether no request is being answered, as before the first."""
         return getattr(self.cycle, "response_complete", True)
 
     def _give_up(self) -> None:

@@ -139,7 +139,7 @@ class Form:
         Raises:
             BadInput: this is no form.
             BadParameter: a part is a parameter, which belongs in the query.
-            TooLarge: it has over `MOST_OTHERS` parts that nobody asked for.
+            TooLarge: it has over `MOST_OTHERS` unexpected parts.
         """
         try:
             self._parser.write(data)

@@ -35,7 +35,7 @@ LONGEST_REASON = 123
 
 
 def install(app: FastAPI) -> None:
-    """Tell clients whose query cannot be used why, which only an open connection can be told."""
+    """Have a WebSocket with an invalid query opened, and closed with the reason."""
 
     @app.exception_handler(WebSocketRequestValidationError)
     async def invalid(socket: WebSocket, error: WebSocketRequestValidationError) -> None:

@@ -66,7 +66,7 @@ class Observe:
 
 
 class _Observed:
-    """One request under way."""
+    """One request in progress."""
 
     def __init__(self, scope: Scope, method: str, path: str, send: Send) -> None:
         self.id = _request_id(scope)

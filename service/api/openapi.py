@@ -68,7 +68,7 @@ COMMON_HEADERS = {
 }
 
 COMMON_ERRORS = (errors.NotReady, errors.ServiceError)
-"""How any operation may fail: the process that it asks has ended, or nobody foresaw it."""
+"""How any operation may fail: its process has ended, or an unforeseen error."""
 BEHIND_KEYS = (errors.Unauthorised, errors.RateLimited)
 WITH_A_BODY = (
     errors.BadInput,

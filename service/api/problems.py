@@ -71,7 +71,7 @@ def install(app: FastAPI) -> None:
 
 
 def refusal(error: errors.ServiceError, request_id: str) -> JsonResponse:
-    """What a client is told of an error, with the headers that go with it."""
+    """The response for an error, with its headers."""
     if kind_of(error) is TABLE[errors.ServiceError]:
         log.error("the service is at fault", id=request_id, error=str(error))
         return unexpected(request_id)
@@ -95,7 +95,7 @@ def first_fault(faults: Sequence[Any]) -> str:
 
 
 def unexpected(request_id: str) -> JsonResponse:
-    """What a client is told of an error that nobody foresaw."""
+    """The response for an unforeseen error."""
     detail = "unexpected error: the service's log has it under this request id"
     return ProblemResponse(TABLE[errors.ServiceError], detail, request_id)
 

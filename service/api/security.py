@@ -34,7 +34,7 @@ class Keys:
         """Read the file.
 
         Raises:
-            KeysUnusable: it cannot be read, or a line of it is none.
+            KeysUnusable: it cannot be read, or has an invalid line.
         """
         self._path = path
         self._seen = _fingerprint(path)

@@ -16,7 +16,7 @@ router = APIRouter(tags=["classify"], dependencies=[Depends(known_alone)])
 
 
 class Parameters(BaseModel):
-    """What a request to classify may say beside the image."""
+    """The parameters of a request to classify."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_by_name=True, validate_by_alias=False
@@ -51,7 +51,7 @@ async def classify(
 
 
 ROUTE = router.routes[-1]
-"""The route as metrics and logs name it, whoever answers."""
+"""The route as metrics and logs name it, also if the fast path answers."""
 
 
 async def answer(request: Request, parameters: Parameters) -> Response:

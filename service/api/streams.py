@@ -58,7 +58,7 @@ async def ndjson(
 
 
 async def table(answers: AsyncIterator[lines.Answer]) -> AsyncIterator[str]:
-    """CSV, a row a face, and one that is all but empty for a frame with a problem.
+    """CSV with a row per face; a frame with a problem has a row with empty cells.
 
     Raises:
         ServiceError: the answers break off; the transfer, cut short, tells the client.

@@ -51,7 +51,7 @@ async def _sampling(
 
 
 SamplingOf = Annotated[Sampling, Depends(_sampling)]
-"""Which frames are looked at, as a route's argument; every one by default."""
+"""Which frames are sampled, as a route's argument; by default all."""
 
 PROBLEMS = problems.responses(errors.NotAVideo, errors.DeadlineExceeded)
 

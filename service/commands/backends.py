@@ -210,10 +210,10 @@ def rows(backend: Backend, files: list[Path], faces: FaceMode) -> AsyncGenerator
 
 
 def sampling(query: Query) -> Sampling:
-    """Which frames of a video are looked at.
+    """Which frames of a video to sample.
 
     Raises:
-        BadParameter: there can be none.
+        BadParameter: the options contradict each other, or one is out of range.
     """
     return Sampling(*(query[name] for name in SAMPLING))
 

@@ -85,14 +85,14 @@ class AnswerLine(RootModel[FirstLine | VideoFrame | LastLine | BrokenOff]):
 
 
 class FaceTable(RootModel[str]):
-    """CSV with a head: a row a face, and one that is all but empty for a frame with a problem."""
+    """CSV with a header: a row per face; a frame with a problem has a row with empty cells."""
 
 
 class Table:
     """A file written as CSV."""
 
     def __init__(self, file: BinaryIO) -> None:
-        """Write the head."""
+        """Write the header."""
         self._file = file
         self._write([COLUMNS])
 
@@ -134,7 +134,7 @@ def typed(line: Mapping[str, Any]) -> VideoLine:
 
 
 def rows(frame: Mapping[str, Any]) -> list[list[object]]:
-    """A frame's line as rows of CSV, a face each."""
+    """A frame's line as rows of CSV: one per face, or one with empty cells for a problem."""
     if frame.get("problem"):
         return [[frame["frame"], frame["time"], *[None] * (len(COLUMNS) - 2)]]
     return [[frame["frame"], frame["time"], *_cells(face)] for face in frame["faces"]]

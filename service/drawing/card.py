@@ -36,7 +36,7 @@ def claim(explanation: Explanation) -> str:
     """What the heat map means, in words."""
     target = EMOTIONS[explanation.target]
     if explanation.empty:
-        return f"nothing speaks for {target}"
+        return f"no evidence for {target}"
     if explanation.question.method == "activations":
         return "where the network responds"
     return f"evidence for {target}"

@@ -153,7 +153,7 @@ class TestEmptyMap:
 
     def test_the_words_say_so(self) -> None:
         assert self.face.explanation is not None
-        assert claim(self.face.explanation) == "nothing speaks for happiness"
+        assert claim(self.face.explanation) == "no evidence for happiness"
         figure = draw("panel", self.picture, self.face, Style())
         assert (figure[MARGIN + 46 :, MARGIN + 3 * (TILE + GUTTER) :] == 255).all(), "no scale"
 

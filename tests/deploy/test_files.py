@@ -159,7 +159,7 @@ def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
 
 def test_the_dashboard_shows_every_metric_and_so_what_each_alert_is_about() -> None:
     shown = re.findall(r"gimefive_\w+", " ".join(expressions()))
-    for metric in rows("Metrics"):
+    for metric in rows("Metrics") - rows("Reasons"):
         assert any(name.startswith(metric) for name in shown), metric
 
 

@@ -69,7 +69,7 @@ class Cutoff:
             if not limit.expired():
                 raise
             if self._reached:
-                raise NotReady("the service is going down: send the video again") from error
+                raise NotReady("the service is shutting down: send the video again") from error
             raise DeadlineExceeded(
                 "the deadline has passed: send a later one, or name a part with start and end"
             ) from error

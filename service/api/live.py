@@ -114,7 +114,7 @@ class _Stream:
         self._dropped = 0
 
     async def run(self, closing: asyncio.Event) -> None:
-        """Until the client has gone or the service goes down."""
+        """Until the client has gone or the service shuts down."""
         ending = asyncio.create_task(closing.wait())
         work = [asyncio.create_task(self._receive()), asyncio.create_task(self._answer())]
         try:

@@ -236,8 +236,15 @@ async def test_whose_rows_a_table_has_is_told_if_nobody_knows(
     with pytest.raises(errors.BadInput, match="damaged"):
         await into(table, "2", first, second)
     table.unlink()
+    with pytest.raises(errors.BadInput, match="another kind of file"):
+        await into(table, "2", first)
+    assert note.read_text() == "{}"
+    note.unlink()
     assert await into(table, "2", first) == 0
     assert '"version":"2"' in note.read_text()
+    table.unlink()
+    assert await into(table, "1", first) == 0
+    assert '"version":"1"' in note.read_text()
 
 
 @pytest.mark.parametrize(("faces", "said"), [("detect", "no face"), ("whole", "happiness?")])

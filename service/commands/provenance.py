@@ -33,12 +33,13 @@ class Provenance:
             begun: whether the file has rows.
 
         Raises:
-            BadInput: the note is damaged.
+            BadInput: the note is damaged, or another kind of file.
         """
         self._table = table
         self._note = table.with_name(f"{table.name}.json")
         self._faces = faces
-        self._origin = self._read() if begun else None
+        noted = self._read()  # also for a new file, lest somebody else's is overwritten
+        self._origin = noted if begun else None
         self.missing = begun and self._origin is None
 
     def check(self, model: ModelRef) -> None:
@@ -65,4 +66,6 @@ class Provenance:
         except FileNotFoundError:
             return None
         except ValueError as error:
-            raise BadInput(f"{self._note} is damaged: remove it") from error
+            raise BadInput(
+                f"{self._note} is damaged or another kind of file: remove or rename it"
+            ) from error

@@ -5,7 +5,7 @@ import pytest
 from service.atomic import atomic_write
 
 
-def test_a_file_has_its_name_once_it_is_complete(tmp_path: Path) -> None:
+def test_a_file_appears_under_its_name_only_once_complete(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with atomic_write(path) as file:
         file.write(b"complete")
@@ -14,7 +14,7 @@ def test_a_file_has_its_name_once_it_is_complete(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_fails_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_existing_file_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "out"
     path.write_bytes(b"before")
 
@@ -29,7 +29,7 @@ def test_what_fails_leaves_the_file_that_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_that_write_the_same_file_do_not_meet(tmp_path: Path) -> None:
+def test_concurrent_writes_of_one_file_do_not_interfere(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with atomic_write(path) as first:
         first.write(b"first")

@@ -6,5 +6,5 @@ def test_pauses_grow_up_to_a_bound() -> None:
     assert pause(5) == MAX_PAUSE
 
 
-def test_starts_may_fail_for_days() -> None:
+def test_the_pause_stays_bounded_after_thousands_of_failures() -> None:
     assert pause(10_000) == MAX_PAUSE

@@ -17,7 +17,7 @@ FORM = "multipart/form-data; boundary=x"
 RAW = "application/octet-stream"
 
 
-def test_an_answer_that_takes_too_long_is_given_up() -> None:
+def test_an_answer_past_its_deadline_gets_504() -> None:
     with serving(processes.hangs) as client:
         headers = {"Content-Type": "image/png", "X-Deadline-Ms": "50"}
         response = client.post("/classify?faces=whole", content=png(POISON), headers=headers)
@@ -34,7 +34,7 @@ def test_an_answer_that_takes_too_long_is_given_up() -> None:
         ("/explain/video", RAW),
     ],
 )
-def test_a_body_that_never_comes_is_given_up(path: str, kind: str) -> None:
+def test_a_body_that_never_arrives_gets_504(path: str, kind: str) -> None:
     async def receive() -> Message:
         await asyncio.Event().wait()
         raise AssertionError
@@ -45,7 +45,7 @@ def test_a_body_that_never_comes_is_given_up(path: str, kind: str) -> None:
     assert json.loads(body["body"])["type"] == "urn:gimefive:deadline-exceeded"
 
 
-def test_a_video_that_takes_too_long_ends_with_the_problem() -> None:
+def test_a_video_past_its_deadline_ends_with_a_deadline_exceeded_problem() -> None:
     film = encode([next(counting(1)), next(counting(1)) * 0 + POISON], "mkv")
     headers = {"Content-Type": "video/x-matroska", "X-Deadline-Ms": "1500"}
     with serving(processes.hangs) as client:
@@ -55,14 +55,14 @@ def test_a_video_that_takes_too_long_ends_with_the_problem() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_time_out_within_is_not_the_deadline() -> None:
+async def test_a_timeout_error_raised_inside_within_is_not_converted() -> None:
     with pytest.raises(TimeoutError, match="of its own"):
         async with within(60):
             raise TimeoutError("of its own")
 
 
 @pytest.mark.anyio
-async def test_what_is_ending_already_does_not_keep_the_others_from_being_told() -> None:
+async def test_a_cutoff_reaches_all_holders_although_some_are_slow_to_end() -> None:
     cutoff, begun = Cutoff(), 0
 
     async def hold(*, slow_to_end: bool) -> None:

@@ -52,7 +52,7 @@ def check(problem: dict[str, object]) -> None:
     assert "shutting down" in str(problem["detail"])
 
 
-async def test_a_stream_ends_with_the_problem_as_its_last_line(
+async def test_a_stream_ends_with_a_not_ready_problem_as_its_last_line(
     server: tuple[DrainingServer, str], folder: Path
 ) -> None:
     running, url = server
@@ -69,7 +69,7 @@ async def test_a_stream_ends_with_the_problem_as_its_last_line(
     await until(lambda: open_files(folder) == [])  # the last line goes out before the file
 
 
-async def test_a_video_that_is_drawn_on_is_refused(
+async def test_a_video_being_explained_gets_503(
     server: tuple[DrainingServer, str], folder: Path
 ) -> None:
     running, url = server
@@ -85,7 +85,7 @@ async def test_a_video_that_is_drawn_on_is_refused(
 
 
 @pytest.mark.parametrize("path", ["/classify/video", "/explain/video"])
-async def test_an_upload_that_is_not_complete_is_refused(
+async def test_an_incomplete_upload_gets_503(
     server: tuple[DrainingServer, str], folder: Path, path: str
 ) -> None:
     running, url = server
@@ -102,7 +102,7 @@ async def test_an_upload_that_is_not_complete_is_refused(
     assert open_files(folder) == []
 
 
-async def test_who_had_only_just_connected_is_answered_still() -> None:
+async def test_a_connection_that_has_sent_no_request_yet_is_still_answered() -> None:
     async with served() as (running, url):
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -115,7 +115,7 @@ async def test_who_had_only_just_connected_is_answered_still() -> None:
     assert b"connection: close" in answer.lower()
 
 
-async def test_what_ends_by_itself_keeps_its_own_error() -> None:
+async def test_a_cutoff_passes_other_errors_through_and_raises_not_ready_once_reached() -> None:
     cutoff = Cutoff()
     with pytest.raises(TimeoutError):
         async with cutoff.enforced():
@@ -128,6 +128,6 @@ async def test_what_ends_by_itself_keeps_its_own_error() -> None:
             await asyncio.Event().wait()
 
 
-async def test_a_time_to_drain_below_a_second_is_no_time_less() -> None:
+async def test_a_drain_timeout_below_a_second_is_rounded_up_to_one() -> None:
     async with served(drain_timeout=0.3) as (server, _):
         assert server.config.timeout_graceful_shutdown == 1

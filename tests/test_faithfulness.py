@@ -26,7 +26,7 @@ def measured(heat: HeatMap) -> Faithfulness:
     return faithfulness(kept_on_the_left(perturbed(CHECKERBOARD, heat)))
 
 
-def test_a_map_of_the_pixels_that_count_gets_what_pencil_and_paper_say() -> None:
+def test_a_map_of_the_relevant_pixels_gets_the_hand_computed_scores() -> None:
     answer = measured(LEFT)
     # Half the face counts. Deleted first, the score falls from 1 to 0 over half the way.
     assert answer.deletion == pytest.approx(1 / 4)
@@ -38,7 +38,7 @@ def test_a_map_of_the_pixels_that_count_gets_what_pencil_and_paper_say() -> None
     assert answer.road_lerf == pytest.approx(7 / 9, abs=0.002)
 
 
-def test_a_map_of_the_pixels_that_do_not_count_gets_the_reverse() -> None:
+def test_a_map_of_the_irrelevant_pixels_gets_the_opposite_scores() -> None:
     answer = measured(1 - LEFT)
     assert answer.deletion == pytest.approx(3 / 4)
     assert answer.insertion == pytest.approx(1 / 4)
@@ -46,7 +46,7 @@ def test_a_map_of_the_pixels_that_do_not_count_gets_the_reverse() -> None:
     assert answer.road_lerf == pytest.approx(2 / 9, abs=0.002)
 
 
-def test_the_answer_is_the_same_every_time() -> None:
+def test_faithfulness_is_deterministic() -> None:
     heat = np.random.default_rng(3).random((4, 4), dtype=np.float32)
     assert measured(heat) == measured(heat)
 
@@ -61,7 +61,7 @@ def test_the_strongest_cell_is_ranked_first_and_every_pixel_once() -> None:
     assert sorted(order) == list(range(64 * 64))
 
 
-def test_pixels_without_relevance_are_removed_all_over_the_face() -> None:
+def test_pixels_without_relevance_are_ranked_all_over_the_face() -> None:
     heat = np.zeros((64, 64), dtype=np.float32)
     heat[0, 0] = 1
     rows, columns = np.divmod(ranking(heat)[1:401], 64)
@@ -89,14 +89,14 @@ def test_imputed_pixels_solve_the_papers_equations() -> None:
         np.testing.assert_allclose(filled, expected, atol=1e-3)
 
 
-def test_a_slope_is_imputed_as_a_slope() -> None:
+def test_imputation_restores_a_linear_gradient() -> None:
     face = np.tile(np.arange(0, 128, 2, dtype=np.uint8), (64, 1))
     hole = np.zeros((1, 64, 64), dtype=np.bool_)
     hole[0, 10:50, 15:45] = True
     np.testing.assert_allclose(impute(face, hole)[0], face, atol=1)
 
 
-def test_pixels_are_deleted_to_the_mean_grey_inserted_into_a_blur_and_imputed_with_noise() -> None:
+def test_pixels_are_deleted_to_mean_grey_inserted_into_a_blur_and_imputed_with_noise() -> None:
     """A hundred levels: 0 to 100 % deleted, 0 to 100 % inserted, 10 to 90 % imputed."""
     heat = np.random.default_rng(1).random((4, 4), dtype=np.float32)
     edge = np.where(np.arange(64) < 32, 0, 200).astype(np.uint8)[None].repeat(64, axis=0)

@@ -33,7 +33,7 @@ def lost_none() -> None:
     pytest.fail("none was there to be lost")
 
 
-async def test_a_first_front_that_cannot_be_made_stops_the_start(
+async def test_a_first_front_that_cannot_be_spawned_fails_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     front = FrontKeeper([], {}, nobody, lost_none, start_timeout=30)
@@ -54,7 +54,7 @@ async def nothing() -> bytes:
     return b""
 
 
-async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_front_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.front_keeper.HUNG", 0.5)
     monkeypatch.setattr("service.front_keeper.GRACE", 0)
     settings, lost = Settings(workers=1), asyncio.Event()
@@ -82,7 +82,7 @@ async def test_a_front_that_hangs_is_ended_and_replaced(monkeypatch: pytest.Monk
             await keeping
 
 
-async def test_a_first_front_that_does_not_get_ready_stops_the_start(
+async def test_a_first_front_that_does_not_get_ready_in_time_fails_the_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "hangs"
@@ -106,7 +106,7 @@ def children() -> list[str]:
     return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
 
 
-async def test_whenever_a_start_is_ended_it_leaves_no_process_behind(
+async def test_cancelling_a_start_at_any_step_leaves_no_process_behind(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "hangs"
@@ -180,7 +180,7 @@ async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield Quiet(front, tmp_path, lost)
 
 
-async def test_counts_go_on_from_those_of_a_front_that_was_lost(quiet: Quiet) -> None:
+async def test_metrics_of_a_lost_front_are_kept_in_the_totals(quiet: Quiet) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.front.served()
     assert await quiet.counted() == COUNTED
@@ -192,7 +192,7 @@ async def test_counts_go_on_from_those_of_a_front_that_was_lost(quiet: Quiet) ->
     await keeping
 
 
-async def test_what_a_lost_front_held_is_free_for_the_next(quiet: Quiet) -> None:
+async def test_places_held_by_a_lost_front_are_freed_for_its_replacement(quiet: Quiet) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.lose()
     await until(lambda: quiet.front.up or quiet.front.failed_starts)
@@ -201,7 +201,7 @@ async def test_what_a_lost_front_held_is_free_for_the_next(quiet: Quiet) -> None
     await keeping
 
 
-async def test_a_front_that_starts_late_hears_that_it_is_to_drain_and_to_stop(quiet: Quiet) -> None:
+async def test_a_front_that_starts_late_is_told_to_drain_and_to_stop(quiet: Quiet) -> None:
     with shut(quiet.folder / "gate"):
         keeping = asyncio.create_task(quiet.front.keep())
         await until(lambda: quiet.notes)
@@ -211,7 +211,7 @@ async def test_a_front_that_starts_late_hears_that_it_is_to_drain_and_to_stop(qu
     assert quiet.notes[1:] == ["drain", "stop"]
 
 
-async def test_a_front_that_replaces_another_during_a_drain_drains_too(quiet: Quiet) -> None:
+async def test_a_replacement_started_during_a_drain_is_told_to_drain(quiet: Quiet) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.front.served()
     quiet.front.drain()
@@ -223,9 +223,7 @@ async def test_a_front_that_replaces_another_during_a_drain_drains_too(quiet: Qu
 
 
 @pytest.mark.parametrize("made", [True, False])
-async def test_fronts_that_cannot_replace_another_are_counted_until_one_can(
-    quiet: Quiet, made: bool
-) -> None:
+async def test_failed_replacements_are_counted_until_one_starts(quiet: Quiet, made: bool) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.front.served()
     program, broken = quiet.folder / "python", quiet.folder / "broken"

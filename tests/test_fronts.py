@@ -76,7 +76,7 @@ def asked_behind_the_gate(
     return [first, *(pool.submit(ask, server, value) for value in values[1:])]
 
 
-def test_both_fronts_answer_each_client_with_its_own(gated: Server) -> None:
+def test_both_fronts_serve_clients_and_each_gets_its_own_answer(gated: Server) -> None:
     def files_of(pid: int) -> int:
         return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
@@ -99,7 +99,7 @@ def test_both_fronts_answer_each_client_with_its_own(gated: Server) -> None:
         assert all(now > then for now, then in zip(held, before, strict=True))
 
 
-def test_a_batch_of_frames_comes_back_in_order(gated: Server) -> None:
+def test_frames_of_a_batch_are_answered_in_order(gated: Server) -> None:
     files = [("files", (str(value), png(value), "image/png")) for value in range(16)]
     answer = httpx.post(
         f"{gated.url}/classify/frames", params={"faces": "whole"}, files=files, timeout=60
@@ -108,7 +108,7 @@ def test_a_batch_of_frames_comes_back_in_order(gated: Server) -> None:
     assert scores == list(range(16))
 
 
-def test_an_explanation_comes_through() -> None:
+def test_a_front_explains_and_all_processes_end_with_the_supervisor() -> None:
     with two_fronts(processes.sound) as server:
         answer = httpx.post(
             f"{server.url}/explain",
@@ -126,7 +126,7 @@ def test_an_explanation_comes_through() -> None:
         wait_for_the_end_of(children)
 
 
-def test_the_queue_is_bounded_over_both_fronts(gated: Server, gate: Path) -> None:
+def test_the_queue_limit_holds_over_both_fronts(gated: Server, gate: Path) -> None:
     with ThreadPoolExecutor(2 * ROOM) as pool:
         with shut(gate):
             asked = asked_behind_the_gate(gated, gate, pool, range(2 * ROOM))
@@ -142,9 +142,7 @@ def test_the_queue_is_bounded_over_both_fronts(gated: Server, gate: Path) -> Non
     assert all(int(answer.headers["Retry-After"]) >= 1 for answer in refused)
 
 
-def test_what_a_client_that_went_away_had_asked_is_never_computed(
-    gated: Server, gate: Path
-) -> None:
+def test_a_request_of_a_disconnected_client_is_not_computed(gated: Server, gate: Path) -> None:
     before = counted(gated, "dropped_total")
     with ThreadPoolExecutor(1) as pool:
         with shut(gate):
@@ -163,7 +161,7 @@ def test_what_a_client_that_went_away_had_asked_is_never_computed(
     assert "99" not in Path(f"{gate}.log").read_text()
 
 
-def test_a_killed_front_loses_its_own_requests_alone_and_is_replaced(
+def test_a_killed_front_loses_only_its_own_requests_and_is_replaced(
     gated: Server, gate: Path
 ) -> None:
     def outcome(asked: Future[httpx.Response]) -> int:
@@ -186,7 +184,7 @@ def test_a_killed_front_loses_its_own_requests_alone_and_is_replaced(
     assert len(fronts_of(gated)) == 2
 
 
-def test_fronts_that_have_come_back_are_sound_and_without_one_nobody_is_welcome(
+def test_probes_fail_while_no_front_can_start_and_pass_once_both_are_back(
     tmp_path: Path,
 ) -> None:
     keys = tmp_path / "keys"
@@ -210,7 +208,7 @@ def test_fronts_that_have_come_back_are_sound_and_without_one_nobody_is_welcome(
         wait_until(lambda: status("livez") == 200)  # the other has come back, too
 
 
-def test_over_both_fronts_every_number_is_the_clients_own() -> None:
+def test_metrics_over_both_fronts_match_what_clients_counted() -> None:
     values = [POISON if number % 7 == 0 else 1 for number in range(80)]
     with (
         two_fronts(processes.raises, queue_items=6, max_frames=3) as server,
@@ -221,7 +219,7 @@ def test_over_both_fronts_every_number_is_the_clients_own() -> None:
     check_counts(text, [answer.status_code for answer in answers])
 
 
-def test_a_drain_answers_what_both_fronts_accepted(tmp_path: Path) -> None:
+def test_shutdown_answers_all_requests_that_both_fronts_accepted(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     with (
@@ -241,7 +239,7 @@ def test_a_drain_answers_what_both_fronts_accepted(tmp_path: Path) -> None:
         wait_for_the_end_of(children)
 
 
-def test_rates_hold_and_readiness_turns_over_both_fronts_and_a_second_signal_ends_them(
+def test_rate_limit_and_readiness_span_both_fronts_and_a_second_signal_ends_them(
     tmp_path: Path,
 ) -> None:
     keys = tmp_path / "keys"
@@ -263,7 +261,7 @@ def test_rates_hold_and_readiness_turns_over_both_fronts_and_a_second_signal_end
         wait_for_the_end_of(children)
 
 
-def test_a_keys_file_that_is_none_stops_the_start_with_what_is_wrong_with_it(
+def test_an_invalid_keys_file_stops_the_start_and_its_line_is_named(
     tmp_path: Path,
 ) -> None:
     keys = tmp_path / "keys"
@@ -281,7 +279,7 @@ def test_a_keys_file_that_is_none_stops_the_start_with_what_is_wrong_with_it(
     assert f"{keys}, line 1" in start.stderr.splitlines()[-1]
 
 
-def test_an_address_that_others_have_stops_the_start_with_one_clear_line() -> None:
+def test_an_address_in_use_stops_the_start_with_a_one_line_error() -> None:
     with socket.create_server(("127.0.0.1", 0), reuse_port=True) as taken:
         port = str(taken.getsockname()[1])
         start = subprocess.run(

@@ -70,14 +70,14 @@ def assert_same_maps(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> 
 
 @pytest.mark.parametrize("layer", LAYERS)
 class TestAgainstOtherLibraries:
-    def test_gradcam_is_captums(self, network: GiMeFive, faces: Tensor, layer: str) -> None:
+    def test_gradcam_matches_captum(self, network: GiMeFive, faces: Tensor, layer: str) -> None:
         targets = [0, 1, 2, 3, 4]
         oracle = LayerGradCam(network, getattr(network, layer))
         theirs = oracle.attribute(faces.float(), target=targets, relu_attributions=True)
         ours = explain(network, faces, [Question("gradcam", layer, t) for t in targets])
         assert_same_maps(heats(ours), theirs[:, 0].detach().numpy())
 
-    def test_hirescam_is_captums_gradient_times_activation(
+    def test_hirescam_matches_captums_gradient_times_activation(
         self, network: GiMeFive, faces: Tensor, layer: str
     ) -> None:
         oracle = LayerGradientXActivation(network, getattr(network, layer))
@@ -86,7 +86,7 @@ class TestAgainstOtherLibraries:
         assert_same_maps(heats(ours), theirs.detach().numpy())
 
     @pytest.mark.parametrize(("method", "library"), [("gradcam", GradCAM), ("layercam", LayerCAM)])
-    def test_gradcam_and_layercam_are_torchcams(
+    def test_gradcam_and_layercam_match_torchcam(
         self,
         network: GiMeFive,
         faces: Tensor,
@@ -102,7 +102,7 @@ class TestAgainstOtherLibraries:
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
-def test_each_method_is_its_papers_formula_on_conv5(
+def test_each_method_matches_its_papers_formula_on_conv5(
     network: GiMeFive, faces: Tensor, method: str
 ) -> None:
     ours = explain(network, faces, [Question(method, target=2)] * len(faces))
@@ -111,7 +111,7 @@ def test_each_method_is_its_papers_formula_on_conv5(
     assert_same_maps(heats(ours), theirs.astype(np.float32))
 
 
-def test_the_logits_are_the_networks_own_and_the_target_is_the_predicted_one(
+def test_logits_match_the_network_and_the_default_target_is_the_predicted_class(
     network: GiMeFive, faces: Tensor
 ) -> None:
     answers = explain(network, faces, [Question()] * len(faces))
@@ -121,7 +121,9 @@ def test_the_logits_are_the_networks_own_and_the_target_is_the_predicted_one(
     assert [answer.logit for answer in answers] == pytest.approx(expected.max(axis=1), abs=1e-6)
 
 
-def test_a_mixed_batch_answers_as_one_by_one(network: GiMeFive, faces: Tensor) -> None:
+def test_a_mixed_batch_gives_the_same_answers_as_single_questions(
+    network: GiMeFive, faces: Tensor
+) -> None:
     questions = [
         Question("gradcam", "conv5", 3),
         Question("activations", "conv2"),
@@ -139,7 +141,7 @@ def test_a_mixed_batch_answers_as_one_by_one(network: GiMeFive, faces: Tensor) -
         np.testing.assert_allclose(together[index].logits, alone.logits, atol=1e-5)
 
 
-def test_the_frozen_torchscript_artefact_answers_as_the_eager_network(
+def test_a_frozen_torchscript_network_matches_the_eager_one(
     network: GiMeFive, faces: Tensor
 ) -> None:
     scripted = torch.jit.script(network)
@@ -163,7 +165,7 @@ class Additive:
 
 
 @pytest.mark.parametrize("method", GRADIENT_METHODS)
-def test_where_nothing_speaks_for_the_target_the_map_is_zero_and_says_so(
+def test_without_evidence_for_the_target_the_map_is_zero_and_marked_empty(
     method: str, faces: Tensor
 ) -> None:
     for target in (1, 2):  # evidence against, and no connection at all
@@ -173,7 +175,7 @@ def test_where_nothing_speaks_for_the_target_the_map_is_zero_and_says_so(
         assert answer.heat.tolist() == np.zeros((4, 4)).tolist()
 
 
-def test_the_map_of_a_network_that_averages_is_its_feature_map_over_the_number_of_cells() -> None:
+def test_gradcam_of_an_averaging_network_is_its_feature_map_over_the_cell_count() -> None:
     face = torch.zeros(1, 64, 64, dtype=torch.uint8)
     face[0, 16:32, 32:48] = 255
     (answer,) = explain(Additive(), face, [Question("gradcam", target=0)])
@@ -203,7 +205,9 @@ class Full(Halved):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_half_precision_ends_where_the_map_is_made(method: str, faces: Tensor) -> None:
+def test_maps_of_a_half_precision_network_are_computed_in_full_precision(
+    method: str, faces: Tensor
+) -> None:
     question = Question(method, target=0)
     (halved,), (full,) = (explain(each, faces[:1], [question]) for each in (Halved(), Full()))
     assert not full.empty
@@ -213,7 +217,7 @@ def test_half_precision_ends_where_the_map_is_made(method: str, faces: Tensor) -
         assert halved.features.maps.dtype == np.float32
 
 
-def test_activations_show_the_mean_of_what_fires_and_the_strongest_channels(
+def test_activations_are_the_mean_activation_and_the_strongest_channels(
     network: GiMeFive, faces: Tensor
 ) -> None:
     (answer,) = explain(network, faces[:1], [Question("activations", "conv4")])
@@ -244,14 +248,14 @@ class Counting(GiMeFive):
         return super().head(maps, layer)
 
 
-def test_faces_that_ask_for_one_layer_share_a_pass_whatever_their_method(faces: Tensor) -> None:
+def test_questions_about_one_layer_share_one_pass_whatever_their_method(faces: Tensor) -> None:
     network = Counting().eval()
     questions = [Question(method, "conv4", target) for target, method in enumerate(METHODS)]
     explain(network, faces, questions)
     assert network.calls == {"features": 1, "head": 1}
 
 
-def test_explaining_leaves_no_gradient_behind_and_works_where_gradients_are_off(
+def test_explaining_works_under_no_grad_and_leaves_no_gradients(
     network: GiMeFive, faces: Tensor
 ) -> None:
     with torch.no_grad():
@@ -269,9 +273,7 @@ def rank_correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> fl
     "question",
     [Question("gradcam", "conv3", 0), Question("hirescam", "conv3", 0), Question("hirescam")],
 )
-def test_other_weights_give_another_map(
-    network: GiMeFive, faces: Tensor, question: Question
-) -> None:
+def test_maps_depend_on_the_weights(network: GiMeFive, faces: Tensor, question: Question) -> None:
     """The sanity check of Adebayo et al. (2018, arXiv 1810.03292): no edge detector in disguise."""
     questions = [question] * len(faces)
     maps = heats(explain(network, faces, questions))
@@ -286,6 +288,6 @@ def test_other_weights_give_another_map(
     "wish",
     [{"method": "gradcam+"}, {"layer": "conv6"}, {"layer": "5"}, {"target": 6}, {"target": -1}],
 )
-def test_an_unknown_wish_is_refused_with_what_is_possible(wish: dict[str, object]) -> None:
+def test_an_invalid_question_is_refused_with_the_valid_values(wish: dict[str, object]) -> None:
     with pytest.raises(BadParameter, match=r"is one of .*conv|is one of .*gradcam|is 0 to 5"):
         Question(**wish)  # type: ignore[arg-type]  # the wishes are wrong on purpose

@@ -68,7 +68,7 @@ async def door(max_waiting: int = 10, max_wait: float = inf) -> AsyncIterator[Do
         await intake.close()
 
 
-async def test_a_picture_whose_caller_has_gone_is_not_decoded() -> None:
+async def test_an_image_of_a_cancelled_call_is_not_decoded() -> None:
     async with door() as d:
         first, gone, stays = d.detect("first"), d.detect("gone"), d.detect("stays")
         await settle()
@@ -80,7 +80,7 @@ async def test_a_picture_whose_caller_has_gone_is_not_decoded() -> None:
     assert d.dropped == ["cancelled"]
 
 
-async def test_a_picture_that_is_given_up_after_its_deadline_has_expired() -> None:
+async def test_a_call_cancelled_after_its_deadline_is_counted_as_expired() -> None:
     async with door() as d:
         first, late = d.detect("first"), d.detect("late", deadline=5)
         await settle()
@@ -93,7 +93,7 @@ async def test_a_picture_that_is_given_up_after_its_deadline_has_expired() -> No
     assert d.dropped == ["expired"]
 
 
-async def test_who_still_waits_or_comes_when_the_pool_is_closed_is_told() -> None:
+async def test_calls_waiting_or_arriving_when_the_pool_closes_get_not_ready() -> None:
     async with door() as d:
         begun, waits = d.detect("begun"), d.detect("waits")
         assert await asyncio.to_thread(d.begun.wait, 30)
@@ -108,7 +108,7 @@ async def test_who_still_waits_or_comes_when_the_pool_is_closed_is_told() -> Non
     assert d.decoded == ["begun"]
 
 
-async def test_a_picture_that_is_being_decoded_is_not_counted_as_dropped() -> None:
+async def test_a_call_cancelled_during_decoding_is_not_counted_as_dropped() -> None:
     async with door() as d:
         begun = d.detect("begun")
         assert await asyncio.to_thread(d.begun.wait, 30)
@@ -118,7 +118,7 @@ async def test_a_picture_that_is_being_decoded_is_not_counted_as_dropped() -> No
     assert d.dropped == []
 
 
-async def test_one_that_has_gone_leaves_its_place_to_another() -> None:
+async def test_a_cancelled_call_frees_its_place() -> None:
     async with door(max_waiting=2) as d:
         first, gone = d.detect("first"), d.detect("gone")
         await settle()
@@ -142,7 +142,7 @@ async def used_to_seconds(d: Door) -> None:
     d.decoded.clear()
 
 
-async def test_one_that_could_not_be_looked_at_in_time_is_refused_and_told_when_to_come() -> None:
+async def test_an_image_that_cannot_meet_its_deadline_is_refused_with_retry_after() -> None:
     async with door() as d:
         await used_to_seconds(d)
         waiting = [d.detect("first"), d.detect("second")]
@@ -158,7 +158,7 @@ async def test_one_that_could_not_be_looked_at_in_time_is_refused_and_told_when_
     assert d.refused == ["deadline"]
 
 
-async def test_a_thread_is_not_free_before_it_has_ended_what_nobody_waits_for_any_more() -> None:
+async def test_a_thread_is_busy_until_the_work_of_a_cancelled_call_ends() -> None:
     async with door() as d:
         await used_to_seconds(d)
         d.begun.clear()
@@ -176,7 +176,7 @@ async def test_a_thread_is_not_free_before_it_has_ended_what_nobody_waits_for_an
     assert d.decoded == ["left", "in time", "alone"]
 
 
-async def test_pictures_that_fail_or_take_too_long_tell_how_long_one_takes_too() -> None:
+async def test_failed_decodes_count_in_the_predicted_duration() -> None:
     def broken(d: Door) -> Picture:
         d.decode("broken")
         raise NotAnImage("broken")
@@ -197,7 +197,7 @@ async def test_pictures_that_fail_or_take_too_long_tell_how_long_one_takes_too()
 
 
 @pytest.mark.parametrize("before", [0, 100])
-async def test_after_a_large_picture_small_ones_are_expected_to_take_as_long_as_before(
+async def test_a_large_image_does_not_raise_the_predicted_duration_of_small_ones(
     before: int,
 ) -> None:
     async with door() as d:
@@ -214,7 +214,7 @@ async def test_after_a_large_picture_small_ones_are_expected_to_take_as_long_as_
         await asyncio.gather(*small)
 
 
-async def test_those_that_came_before_anything_was_known_count_as_what_is_known_now() -> None:
+async def test_images_queued_before_the_first_measurement_count_with_what_was_learned() -> None:
     async with door() as d:
         may_end = threading.Event()
 
@@ -235,7 +235,7 @@ async def test_those_that_came_before_anything_was_known_count_as_what_is_known_
         await asyncio.gather(*others)
 
 
-async def test_what_is_no_picture_does_not_tell_that_pictures_take_no_time() -> None:
+async def test_instant_decode_failures_do_not_lower_the_predicted_duration() -> None:
     def broken() -> Picture:
         raise NotAnImage("broken")
 
@@ -252,7 +252,7 @@ async def test_what_is_no_picture_does_not_tell_that_pictures_take_no_time() -> 
         await first
 
 
-async def test_what_is_drawn_does_not_count_as_looking_at_a_picture() -> None:
+async def test_drawing_does_not_change_the_predicted_duration_of_an_image() -> None:
     async with door() as d:
         await used_to_seconds(d)
         d.open.set()
@@ -264,7 +264,7 @@ async def test_what_is_drawn_does_not_count_as_looking_at_a_picture() -> None:
         await asyncio.gather(*small)
 
 
-async def test_where_all_places_are_taken_one_is_told_how_long_those_before_it_take() -> None:
+async def test_a_full_pool_refuses_with_the_predicted_wait_as_retry_after() -> None:
     async with door(max_waiting=3) as d:
         await used_to_seconds(d)
         waiting = [d.detect(f"{number}") for number in range(3)]
@@ -276,7 +276,7 @@ async def test_where_all_places_are_taken_one_is_told_how_long_those_before_it_t
         await asyncio.gather(*waiting)
 
 
-async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long() -> None:
+async def test_over_free_queue_an_image_that_would_wait_over_max_wait_is_refused() -> None:
     async with door(max_waiting=1000, max_wait=100) as d:
         await used_to_seconds(d)
         crowd = [d.detect("one of a crowd") for _ in range(FREE_QUEUE)]
@@ -289,9 +289,7 @@ async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long() -
     assert d.refused == ["intake_full"]
 
 
-async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_for_a_while() -> (
-    None
-):
+async def test_after_a_refusal_the_queue_is_kept_short_until_overload_hold_passes() -> None:
     async with door(max_waiting=1000, max_wait=2.5) as d:
         await used_to_seconds(d)
         crowd = [d.detect("one of a crowd") for _ in range(FREE_QUEUE)]
@@ -311,7 +309,7 @@ async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_
     assert d.refused == ["intake_full"] * 2
 
 
-async def test_a_crowd_that_moves_on_quickly_may_grow() -> None:
+async def test_a_queue_within_max_wait_may_exceed_free_queue() -> None:
     async with door(max_waiting=1000, max_wait=1000) as d:
         await used_to_seconds(d)
         crowd = [d.detect("one of a crowd") for _ in range(FREE_QUEUE + 1)]
@@ -321,7 +319,7 @@ async def test_a_crowd_that_moves_on_quickly_may_grow() -> None:
     assert len(d.decoded) == FREE_QUEUE + 1
 
 
-async def test_one_of_many_pictures_never_waits_before_a_single_one() -> None:
+async def test_a_single_image_waits_for_at_most_two_images_of_a_batch() -> None:
     async with door() as d:
         many = [
             asyncio.create_task(d.intake.detect_in_turn(lambda: d.decode("bulk"), "whole"))
@@ -335,7 +333,7 @@ async def test_one_of_many_pictures_never_waits_before_a_single_one() -> None:
     assert d.decoded.index("single") <= 2
 
 
-async def test_a_whole_picture_is_stretched_to_a_face_as_it_lies() -> None:
+async def test_a_whole_image_maps_to_its_crop_by_pixel_centres() -> None:
     """The last pixel's middle of the crop is that of the picture, in either direction."""
     async with door() as d:
         d.open.set()

@@ -4,7 +4,7 @@ from service.errors import Overloaded
 from service.limits import Quota
 
 
-def test_who_finds_no_place_is_told_when_one_should_be_free() -> None:
+def test_retry_after_is_the_expected_time_until_a_place_is_free() -> None:
     now = [0.0]
     quota = Quota(2, "videos are worked on", lambda: None, lambda: now[0])
     with quota.hold(2), pytest.raises(Overloaded) as unknown, quota.hold():
@@ -19,9 +19,7 @@ def test_who_finds_no_place_is_told_when_one_should_be_free() -> None:
     assert quota.held() == 0
 
 
-def test_nobody_is_told_to_come_again_within_a_second_and_who_took_no_place_does_not_count() -> (
-    None
-):
+def test_retry_after_is_at_least_a_second_and_ignores_holders_of_no_place() -> None:
     now = [0.0]
     quota = Quota(1, "videos are worked on", lambda: None, lambda: now[0])
 

@@ -10,7 +10,7 @@ from service.listeners import drop_new_connections
 @pytest.mark.parametrize(
     ("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
 )
-def test_who_waits_is_served_and_who_comes_is_not_let_in(
+def test_an_early_connection_is_served_and_a_later_one_times_out(
     family: socket.AddressFamily, host: str
 ) -> None:
     with (

@@ -7,7 +7,7 @@ from service.mailbox import Letter, Mailbox
 pytestmark = pytest.mark.anyio
 
 
-async def test_the_newest_wins_and_what_was_passed_over_is_counted() -> None:
+async def test_the_newest_item_is_taken_and_dropped_ones_are_counted() -> None:
     times = iter((0.0, 1.0, 2.0, 3.0))
     mailbox: Mailbox[str] = Mailbox(lambda: next(times))
     mailbox.put("a")
@@ -17,7 +17,7 @@ async def test_the_newest_wins_and_what_was_passed_over_is_counted() -> None:
     assert await mailbox.take() == Letter(3, 2, 3.0, "d")
 
 
-async def test_who_comes_first_waits() -> None:
+async def test_take_waits_for_an_item() -> None:
     mailbox: Mailbox[str] = Mailbox()
     waiting = asyncio.create_task(mailbox.take())
     await asyncio.sleep(0)

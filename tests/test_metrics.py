@@ -12,7 +12,7 @@ from tests.processes import shut
 from tests.waiting import wait_until
 
 
-def test_under_load_every_number_is_the_clients_own(tmp_path: Path) -> None:
+def test_metrics_under_load_match_what_clients_counted(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     with (
@@ -35,7 +35,7 @@ def test_under_load_every_number_is_the_clients_own(tmp_path: Path) -> None:
     check_counts(text, statuses)
 
 
-def test_what_is_counted_in_seconds_is_in_seconds() -> None:
+def test_durations_are_reported_in_seconds() -> None:
     model = {"model": "gimefive", "version": "1"}
     with serving() as client:
         start = time.perf_counter()

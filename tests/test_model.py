@@ -77,7 +77,7 @@ def test_int8_scores_are_close_and_do_not_depend_on_the_batch(
     assert np.allclose(scores, alone, atol=1e-6)
 
 
-def test_scores_are_probabilities(stored: StoredModel, faces: NDArray[np.uint8]) -> None:
+def test_scores_are_float32_and_sum_to_one(stored: StoredModel, faces: NDArray[np.uint8]) -> None:
     scores = Model(stored, Placement("cpu", "fp32", "")).scores(faces)
     assert scores.dtype == np.float32
     assert np.allclose(scores.sum(axis=1), 1, atol=1e-6)
@@ -85,7 +85,7 @@ def test_scores_are_probabilities(stored: StoredModel, faces: NDArray[np.uint8])
 
 @pytest.mark.parametrize("layer", ["conv3", "conv5"])
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_an_explanation_is_of_the_full_network_whatever_serves(
+def test_explanation_logits_are_of_the_full_precision_network(
     stored: StoredModel, eager: GiMeFive, faces: NDArray[np.uint8], precision: str, layer: str
 ) -> None:
     if precision not in stored.card.precisions:
@@ -99,7 +99,7 @@ def test_an_explanation_is_of_the_full_network_whatever_serves(
 
 @cuda
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-3), ("fp16", 2e-2)])
-def test_a_gpu_answers_like_the_cpu(
+def test_gpu_scores_match_the_eager_network(
     stored: StoredModel,
     eager: GiMeFive,
     faces: NDArray[np.uint8],
@@ -127,7 +127,7 @@ def card(precisions: Mapping[str, str | None], cpu: str = "int8") -> ModelCard:
     )
 
 
-def test_auto_takes_what_the_card_names_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_uses_the_cards_default_precision_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     engine = torch.backends.quantized.supported_engines[-1]
     both = card({"fp32": None, "int8": engine})
@@ -139,7 +139,9 @@ def test_auto_takes_what_the_card_names_for_the_cpu(monkeypatch: pytest.MonkeyPa
     assert choose_device(both, "auto", "fp32").reason == "chosen by GIMEFIVE_PRECISION"
 
 
-def test_auto_takes_half_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_runs_fp16_by_default_and_refuses_int8_and_unknown_devices(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     found = choose_device(card({"fp32": None}), "auto", "auto")
@@ -150,13 +152,15 @@ def test_auto_takes_half_precision_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> 
         choose_device(card({"fp32": None}), "cuda:3", "auto")
 
 
-def test_auto_falls_back_where_the_engine_is_missing() -> None:
+def test_auto_falls_back_to_fp32_without_the_int8_engine() -> None:
     found = choose_device(card({"fp32": None, "int8": "abacus"}), "cpu", "auto")
     assert found.precision == "fp32"
     assert "abacus" in found.reason
 
 
-def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_device_or_precision_is_refused_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(StoreError, match="no CUDA device for GIMEFIVE_DEVICE=cuda"):
         choose_device(card({"fp32": None}), "cuda", "auto")
@@ -166,7 +170,7 @@ def test_what_cannot_be_had_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_device(card({"fp32": None}), "cpu", "int8")
 
 
-def test_scores_are_of_the_temperature_of_what_serves(
+def test_scores_use_the_temperature_of_the_served_precision(
     stored: StoredModel, faces: NDArray[np.uint8]
 ) -> None:
     if "int8" not in stored.card.precisions:

@@ -58,44 +58,44 @@ class Events:
     error = info = warning
 
 
-async def test_a_batch_comes_back_with_its_scores_and_the_time_it_took() -> None:
+async def test_a_batch_returns_its_scores_and_duration() -> None:
     async with started(processes.sound) as model:
         scored = await model.scores(GOOD)
         assert np.array_equal(np.array(scored.results), scores_of(GOOD))
         assert scored.seconds == 0.25
 
 
-async def test_a_batch_larger_than_a_pipe_goes_through() -> None:
+async def test_a_batch_larger_than_a_pipe_buffer_is_answered() -> None:
     many = [face(0)] * 256
     async with started(processes.sound) as model:
         assert (await rows(model, many)).shape == (256, 6)
 
 
-async def test_a_model_that_cannot_be_loaded_says_why() -> None:
+async def test_a_load_failure_raises_store_error_with_its_reason() -> None:
     with pytest.raises(StoreError, match=r"model\.pt is altered"):
         async with started(processes.refuses):
             pass
 
 
-async def test_a_process_that_ends_before_it_is_ready_is_noticed() -> None:
+async def test_a_process_that_exits_before_it_is_ready_is_lost() -> None:
     with pytest.raises(WorkerLost, match="ended unexpectedly"):
         async with started(processes.ends_at_once):
             pass
 
 
-async def test_a_process_that_cannot_be_made_is_as_good_as_lost() -> None:
+async def test_a_process_that_cannot_be_spawned_is_lost() -> None:
     with pytest.raises(WorkerLost, match="could not be made"):
         await RemoteModel(["/no/such/program"], start_timeout=30).start()
 
 
-async def test_a_process_that_never_gets_ready_is_ended() -> None:
+async def test_a_process_that_never_gets_ready_times_out() -> None:
     model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=0.2)
     with pytest.raises(WorkerLost, match=r"did not answer within 0\.2 s"):
         await model.start()
     await model.stop()
 
 
-async def test_a_process_that_starts_later_can_be_asked_once_it_is_warm() -> None:
+async def test_a_process_started_later_answers_once_it_is_ready() -> None:
     model = RemoteModel(processes.argv(processes.sound), start_timeout=30)
     model.start_later()
     try:
@@ -108,7 +108,9 @@ async def test_a_process_that_starts_later_can_be_asked_once_it_is_warm() -> Non
         await model.stop()
 
 
-async def test_one_that_cannot_start_later_is_not_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_process_that_keeps_failing_to_start_is_unhealthy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     model = RemoteModel(processes.argv(processes.refuses), start_timeout=30)
     model.start_later()
@@ -119,7 +121,7 @@ async def test_one_that_cannot_start_later_is_not_sound(monkeypatch: pytest.Monk
         await model.stop()
 
 
-async def test_the_last_of_several_is_not_waited_for() -> None:
+async def test_startup_does_not_wait_for_the_last_worker() -> None:
     settings = Settings().with_changes(workers=3)
     argv = processes.argv(processes.sound)
     async with running_workers(settings, lambda _: argv) as (workers, info):
@@ -128,7 +130,7 @@ async def test_the_last_of_several_is_not_waited_for() -> None:
         await workers[-1].ready()
 
 
-async def test_an_error_of_the_model_leaves_its_process_in_service() -> None:
+async def test_a_model_error_does_not_restart_the_process() -> None:
     async with started(processes.raises) as model:
         with pytest.raises(ModelFailure, match="cannot compute this"):
             await model.scores(BAD)
@@ -143,7 +145,7 @@ async def test_a_second_batch_may_be_sent_before_the_first_is_answered() -> None
     assert np.array_equal(second, scores_of(GOOD[:2]))
 
 
-async def test_running_out_of_memory_is_told_apart_from_other_failures() -> None:
+async def test_out_of_memory_raises_its_own_error_and_keeps_the_process() -> None:
     async with started(processes.has_no_memory) as model:
         with pytest.raises(OutOfMemory, match="no memory left"):
             await model.scores(GOOD)
@@ -151,14 +153,14 @@ async def test_running_out_of_memory_is_told_apart_from_other_failures() -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that is told to keep memory")
-async def test_memory_of_a_batch_is_kept_for_the_next() -> None:
+async def test_memory_of_a_batch_is_reused_by_the_next() -> None:
     async with started(processes.works_in_much_memory) as model:
         first, second = [(await rows(model, GOOD))[0, 0] for _ in range(2)]
     assert first * resource.getpagesize() > 32 * 2**20
     assert second < first / 100
 
 
-async def test_a_process_that_has_grown_too_large_is_replaced_without_a_gap() -> None:
+async def test_a_process_over_its_memory_limit_is_replaced_without_downtime() -> None:
     model = RemoteModel(processes.argv(processes.leaks), start_timeout=30, memory=3500)
     await model.start()
     try:
@@ -177,7 +179,7 @@ async def test_a_process_that_has_grown_too_large_is_replaced_without_a_gap() ->
         await model.stop()
 
 
-async def test_a_limit_below_what_the_model_needs_does_not_replace_it_for_ever() -> None:
+async def test_a_memory_limit_below_the_models_need_causes_no_restart() -> None:
     model = RemoteModel(processes.argv(processes.sound), start_timeout=30, memory=1)
     await model.start()
     try:
@@ -188,7 +190,7 @@ async def test_a_limit_below_what_the_model_needs_does_not_replace_it_for_ever()
 
 
 @pytest.mark.parametrize(("grown", "restarts"), [(1250, 0), (1251, 1)])
-async def test_below_a_low_limit_a_process_may_grow_by_a_quarter_and_no_more(
+async def test_a_low_memory_limit_still_allows_growth_by_a_quarter(
     grown: int, restarts: int
 ) -> None:
     argv = processes.argv(processes.grows_once, str(grown))
@@ -203,7 +205,7 @@ async def test_below_a_low_limit_a_process_may_grow_by_a_quarter_and_no_more(
 
 
 @pytest.mark.parametrize("lost", [True, False])
-async def test_what_becomes_of_a_batch_with_a_replaced_process_is_not_its_successors_fault(
+async def test_the_last_batch_of_a_replaced_process_does_not_affect_its_successor(
     tmp_path: Path, lost: bool
 ) -> None:
     gate = tmp_path / "gate"
@@ -231,7 +233,7 @@ async def test_what_becomes_of_a_batch_with_a_replaced_process_is_not_its_succes
         await model.stop()
 
 
-async def test_a_start_that_fails_as_nobody_foresaw_is_logged_and_the_next_is_tried(
+async def test_an_unexpected_start_error_is_logged_and_the_start_is_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
@@ -251,13 +253,13 @@ async def test_a_start_that_fails_as_nobody_foresaw_is_logged_and_the_next_is_tr
     assert all(line["exc_info"] for line in failed)
 
 
-async def test_a_wrong_number_of_rows_is_a_failure_and_not_a_shifted_answer() -> None:
+async def test_a_wrong_number_of_rows_fails_the_batch() -> None:
     async with started(processes.answers_too_few) as model:
         with pytest.raises(ModelFailure, match="2 rows for 3 faces"):
             await model.scores(GOOD)
 
 
-async def test_an_answer_that_is_no_number_fails_alone() -> None:
+async def test_a_nan_answer_fails_only_its_own_face() -> None:
     async with started(processes.answers_no_numbers) as model:
         scored = await model.scores([*BAD, *GOOD])
         explained = await model.explain([(each, Question("gradcam")) for each in (*BAD, *GOOD)])
@@ -265,7 +267,7 @@ async def test_an_answer_that_is_no_number_fails_alone() -> None:
         assert [isinstance(each, ModelFailure) for each in results] == [True, False, False, False]
 
 
-async def test_a_process_that_is_killed_is_down_until_another_is_up() -> None:
+async def test_a_killed_process_is_down_until_its_replacement_is_up() -> None:
     with capture_logs() as log:
         async with started(processes.sound) as model:
             assert model.pid is not None
@@ -288,7 +290,7 @@ async def test_a_process_that_is_killed_is_down_until_another_is_up() -> None:
         (processes.babbles, "is no message"),
     ],
 )
-async def test_a_process_that_dies_or_hangs_or_babbles_is_replaced(
+async def test_a_process_that_dies_hangs_or_sends_garbage_is_replaced(
     process: Callable[[], None], why: str
 ) -> None:
     async with started(process) as model:
@@ -305,7 +307,7 @@ async def test_a_process_that_dies_or_hangs_or_babbles_is_replaced(
 
 
 @pytest.mark.parametrize("process", [processes.starts_only_once, processes.becomes_another_version])
-async def test_a_model_that_cannot_be_restarted_is_unsound(
+async def test_a_model_that_cannot_be_restarted_is_unhealthy(
     process: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
@@ -317,7 +319,9 @@ async def test_a_model_that_cannot_be_restarted_is_unsound(
         assert not model.up
 
 
-async def test_nobody_gets_the_answer_to_what_another_has_given_up(tmp_path: Path) -> None:
+async def test_the_answer_to_a_cancelled_batch_is_not_given_to_the_next_call(
+    tmp_path: Path,
+) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     model = RemoteModel(processes.argv(processes.gated, str(gate)), start_timeout=30)
@@ -337,7 +341,7 @@ async def test_nobody_gets_the_answer_to_what_another_has_given_up(tmp_path: Pat
         await model.stop()
 
 
-async def test_a_start_that_is_stopped_goes_no_further() -> None:
+async def test_stopping_cancels_a_start_in_progress() -> None:
     model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=600)
     starting = asyncio.create_task(model.start())
     await asyncio.sleep(0)
@@ -347,7 +351,7 @@ async def test_a_start_that_is_stopped_goes_no_further() -> None:
     assert starting.cancelled()
 
 
-async def test_one_that_is_stopped_just_as_it_has_started_is_not_started_again() -> None:
+async def test_a_process_stopped_right_after_its_start_is_not_restarted() -> None:
     model = RemoteModel(processes.argv(processes.sound), start_timeout=30)
     starting = asyncio.create_task(model.start())
     await until(lambda: model.up)
@@ -358,7 +362,7 @@ async def test_one_that_is_stopped_just_as_it_has_started_is_not_started_again()
     assert model.restarts == 0
 
 
-async def test_while_a_grown_process_answers_its_model_is_sound(
+async def test_a_model_stays_healthy_if_its_overgrown_process_cannot_be_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
@@ -376,7 +380,7 @@ async def test_while_a_grown_process_answers_its_model_is_sound(
         await model.stop()
 
 
-async def test_a_process_that_replaces_another_is_watched_while_that_one_still_ends() -> None:
+async def test_a_replacement_is_supervised_while_its_predecessor_is_still_ending() -> None:
     model = RemoteModel(
         processes.argv(processes.leaks_and_stays), start_timeout=30, batch_timeout=60, memory=3500
     )
@@ -403,7 +407,7 @@ async def test_stopping_leaves_no_process_behind() -> None:
         os.kill(pid, 0)
 
 
-async def test_starts_that_failed_are_forgotten_once_one_succeeds(
+async def test_a_successful_start_resets_the_count_of_failed_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else rare faults would add up over the weeks to a process that is never started again."""

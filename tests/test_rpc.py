@@ -53,7 +53,7 @@ async def linked(answer: Answer) -> AsyncIterator[tuple[RpcConnection, RpcConnec
         await asyncio.gather(*running)
 
 
-async def test_a_connection_that_is_cancelled_leaves_no_work_behind() -> None:
+async def test_cancelling_a_connection_cancels_the_work_it_was_doing() -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def work(_: Message) -> Message:
@@ -76,7 +76,7 @@ async def test_a_connection_that_is_cancelled_leaves_no_work_behind() -> None:
     await running[0]
 
 
-async def test_many_calls_at_a_time_each_get_their_own_answer() -> None:
+async def test_concurrent_calls_each_get_their_own_answer() -> None:
     async def late_first(message: Message) -> Message:
         for _ in range(10 - message.header["value"]):
             await asyncio.sleep(0)
@@ -91,7 +91,7 @@ async def test_many_calls_at_a_time_each_get_their_own_answer() -> None:
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda each: type(each).__name__)
-async def test_an_error_arrives_as_what_it_was(refusal: ServiceError) -> None:
+async def test_a_service_error_arrives_unchanged(refusal: ServiceError) -> None:
     async def refuse(_: Message) -> Message:
         raise refusal
 
@@ -103,7 +103,7 @@ async def test_an_error_arrives_as_what_it_was(refusal: ServiceError) -> None:
     assert vars(raised.value) == vars(refusal)
 
 
-async def test_an_error_of_another_version_arrives_with_its_words() -> None:
+async def test_an_unknown_error_type_arrives_as_a_service_error_with_its_text() -> None:
     class Newer(ServiceError):
         pass
 
@@ -115,7 +115,7 @@ async def test_an_error_of_another_version_arrives_with_its_words() -> None:
             await asyncio.wait_for(here.call({}), 30)
 
 
-async def test_what_nobody_foresaw_arrives_without_its_text_and_is_logged_with_its_place() -> None:
+async def test_an_unexpected_error_arrives_without_its_text_and_is_logged() -> None:
     async def fail(_: Message) -> Message:
         raise ZeroDivisionError("a secret")
 
@@ -172,7 +172,7 @@ async def two_calls() -> AsyncIterator[
         await running
 
 
-async def test_an_answer_that_comes_while_its_call_is_cancelled_harms_no_other_call() -> None:
+async def test_an_answer_to_a_call_being_cancelled_does_not_affect_other_calls() -> None:
     async with two_calls() as (_, calls, answer):
         answer(0)
         calls[0].cancel()
@@ -181,9 +181,7 @@ async def test_an_answer_that_comes_while_its_call_is_cancelled_harms_no_other_c
         assert calls[0].cancelled()
 
 
-async def test_a_connection_that_is_closed_while_a_call_is_cancelled_tells_the_other_calls() -> (
-    None
-):
+async def test_closing_during_a_cancellation_answers_other_calls_with_not_ready() -> None:
     async with two_calls() as (here, calls, _):
         calls[0].cancel()
         here.close()
@@ -193,7 +191,7 @@ async def test_a_connection_that_is_closed_while_a_call_is_cancelled_tells_the_o
 
 
 @pytest.mark.parametrize("unheard", [True, False])
-async def test_an_end_that_dies_while_it_is_spoken_to_has_gone_and_is_no_fault(
+async def test_a_peer_that_dies_during_a_send_ends_the_connection_without_error(
     unheard: bool,
 ) -> None:
     ours, theirs = socket.socketpair()
@@ -210,7 +208,7 @@ async def test_an_end_that_dies_while_it_is_spoken_to_has_gone_and_is_no_fault(
     await running
 
 
-async def test_when_an_end_goes_the_other_is_told_and_its_work_is_dropped() -> None:
+async def test_closing_one_end_cancels_its_work_and_fails_the_calls_of_the_other() -> None:
     wait = Endless()
     async with linked(wait.answer) as (here, there):
         call = asyncio.create_task(here.call({}))
@@ -234,7 +232,7 @@ async def front_of(
     await session.close()
 
 
-async def test_places_are_counted_over_all_fronts_and_come_back_with_one_that_goes() -> None:
+async def test_places_are_shared_by_all_fronts_and_freed_when_a_front_disconnects() -> None:
     settings = Settings().with_changes(workers=1, max_videos=1)
     async with (
         Core.open(settings, lambda _: processes.argv(processes.sound)) as core,
@@ -254,7 +252,7 @@ async def test_places_are_counted_over_all_fronts_and_come_back_with_one_that_go
             pass
 
 
-async def test_what_the_core_does_not_know_is_refused_and_not_passed_over() -> None:
+async def test_an_unknown_operation_is_refused() -> None:
     settings = Settings().with_changes(workers=1)
     async with Core.open(settings, lambda _: processes.argv(processes.sound)) as core:
         session = Session(core, core.healthy, core.render_metrics)

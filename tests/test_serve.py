@@ -39,21 +39,21 @@ class Lines:
         self.events.append(event)
 
 
-def test_an_address_that_is_taken_is_told_before_a_model_is_loaded() -> None:
+def test_an_address_in_use_is_reported_before_a_model_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings = Settings().with_changes(workers=1, port=other.getsockname()[1])
         with pytest.raises(ServiceError, match="cannot listen"):
             serve(settings, lambda _: pytest.fail("it was"))
 
 
-def test_the_operations_port_that_is_taken_is_told_likewise() -> None:
+def test_an_operations_port_in_use_is_reported_before_a_model_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings = Settings().with_changes(workers=1, port=0, ops_port=other.getsockname()[1])
         with pytest.raises(ServiceError, match="cannot listen"):
             serve(settings, lambda _: pytest.fail("it was"))
 
 
-def test_folders_that_are_of_no_use_are_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+def test_missing_folders_are_reported_before_a_model_is_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
     for changes, told in (
@@ -67,7 +67,7 @@ def test_folders_that_are_of_no_use_are_told_before_a_model_is_loaded(tmp_path: 
         folder.mkdir()
 
 
-def test_a_certificate_that_is_none_is_told_before_a_model_is_loaded(tmp_path: Path) -> None:
+def test_an_invalid_certificate_is_reported_before_a_model_is_loaded(tmp_path: Path) -> None:
     (tmp_path / "tls.pem").write_text("no certificate")
     settings = Settings().with_changes(workers=1, port=0, tls_cert=tmp_path / "tls.pem")
     with pytest.raises(ServiceError, match="cannot be used"):
@@ -75,7 +75,7 @@ def test_a_certificate_that_is_none_is_told_before_a_model_is_loaded(tmp_path: P
 
 
 @pytest.mark.parametrize("fronts", [1, 2])
-def test_a_signal_while_the_model_is_loaded_ends_all_that_was_begun(fronts: int) -> None:
+def test_a_signal_during_model_loading_ends_all_processes(fronts: int) -> None:
     """As the first process of a container, where a signal that nobody handles does nothing."""
     script = (
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
@@ -93,7 +93,7 @@ def test_a_signal_while_the_model_is_loaded_ends_all_that_was_begun(fronts: int)
     assert not [child for child in begun if Path(f"/proc/{child}").exists()]
 
 
-async def test_a_signal_handler_writes_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_signal_handler_defers_its_log_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """It may have come in the middle of a line, and would wait for ever for that line's end."""
     log = Lines()
     monkeypatch.setattr(serving, "log", log)
@@ -104,7 +104,7 @@ async def test_a_signal_handler_writes_no_log(monkeypatch: pytest.MonkeyPatch) -
         assert log.events == ["draining"]
 
 
-def test_the_log_tells_an_answer_that_was_cut_short_once_and_what_was_no_request() -> None:
+def test_the_log_records_a_cut_short_answer_once_and_an_invalid_request() -> None:
     whole = videos.encode(videos.counting(25), "mkv")
     film, form = whole[: len(whole) * 7 // 10], b"--x\r\nno header\r\n--x--"
     with running_server("http", [sys.executable, "-m", "tests.fronts", "sound"], workers=1) as it:

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 from service.settings import Settings, available_cpus, trace_exporters, unknown_variables
 
 
-def test_the_environment_sets_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_variable_sets_its_field(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIMEFIVE_PORT", "9001")
     assert Settings().port == 9001
 
 
-def test_a_variable_that_is_no_setting_is_found_and_those_of_kubernetes_are_not(
+def test_unknown_variables_are_found_except_those_of_kubernetes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("PORT", "SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT_8000_TCP_ADDR", "KEY_FILE"):
@@ -22,24 +22,24 @@ def test_a_variable_that_is_no_setting_is_found_and_those_of_kubernetes_are_not(
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cpu:0", ""])
-def test_a_device_that_cannot_exist_is_refused(device: str) -> None:
+def test_an_invalid_device_name_is_refused(device: str) -> None:
     with pytest.raises(ValidationError, match="use auto, cpu, cuda or cuda:N"):
         Settings(device=device)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
-def test_a_device_that_can_exist_is_taken(device: str) -> None:
+def test_a_valid_device_name_is_accepted(device: str) -> None:
     assert Settings(device=device).device == device
 
 
 @pytest.mark.parametrize("name", ["temp_dir", "keys_file", "tls_cert", "tls_key"])
-def test_what_is_not_there_is_told_before_anything_starts(name: str, tmp_path: Path) -> None:
+def test_a_missing_path_is_refused_and_its_setting_is_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=r"does not (point to|exist)") as told:
         Settings().with_changes(**{name: tmp_path / "missing"})
     assert told.value.errors()[0]["loc"] == (name,)
 
 
-def test_changes_win_over_the_environment_and_none_leaves_it(
+def test_changes_override_the_environment_unless_they_are_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GIMEFIVE_PORT", "9001")
@@ -53,7 +53,7 @@ def test_a_change_is_validated() -> None:
         Settings().with_changes(port=70_000)
 
 
-def test_every_setting_says_what_it_means() -> None:
+def test_every_setting_has_a_description() -> None:
     assert all(field.description for field in Settings.model_fields.values())
 
 
@@ -66,7 +66,7 @@ def test_the_embedded_store_holds_both_models() -> None:
     ("quota", "count"),
     [("max 100000", 8), ("150000 100000", 2), ("20000 100000", 1), ("9900000 100000", 8)],
 )
-def test_a_containers_quota_counts_where_it_is_less_than_the_machines_cores(
+def test_a_container_cpu_quota_limits_the_available_cpus(
     quota: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
@@ -75,7 +75,7 @@ def test_a_containers_quota_counts_where_it_is_less_than_the_machines_cores(
 
 
 @pytest.mark.parametrize("name", ["drain_delay", "drain_timeout"])
-def test_a_drain_ends(name: str) -> None:
+def test_an_infinite_drain_time_is_refused(name: str) -> None:
     with pytest.raises(ValidationError):
         Settings().with_changes(**{name: inf})
 
@@ -84,14 +84,14 @@ def test_a_drain_ends(name: str) -> None:
     ("named", "exporters"),
     [("", ["otlp"]), ("none", []), ("console, otlp", ["console", "otlp"])],
 )
-def test_traces_go_where_the_variable_of_opentelemetry_says(
+def test_trace_exporters_follow_the_opentelemetry_variable(
     named: str, exporters: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", named)
     assert trace_exporters() == exporters
 
 
-def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+def test_contradictory_settings_are_refused(tmp_path: Path) -> None:
     (key := tmp_path / "key.pem").touch()
     with pytest.raises(ValidationError, match="needs tls_cert"):
         Settings(tls_key=key)
@@ -107,6 +107,6 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None
     assert Settings(cors_origins="https://lab.example:8443, *").origins[1] == "*"
 
 
-def test_a_front_has_its_share_of_what_is_bounded() -> None:
+def test_each_front_gets_its_share_of_the_limits() -> None:
     one = Settings(fronts=2, queue_items=1024, decode_threads=3).of_one_front()
     assert (one.fronts, one.queue_items, one.decode_threads) == (1, 512, 1)

@@ -15,13 +15,13 @@ def compute(faces: Tensor) -> Tensor:
 
 
 @given(size=st.integers(1, 10_000))
-def test_a_bucket_holds_its_batches_and_is_never_twice_as_large(size: int) -> None:
+def test_a_bucket_fits_its_batch_and_is_less_than_twice_as_large(size: int) -> None:
     assert size <= bucket(size) < 2 * size
     assert bucket(bucket(size)) == bucket(size)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-def test_a_gpu_answers_each_batch_like_the_cpu_whatever_was_there_before() -> None:
+def test_gpu_results_match_the_cpu_whatever_batch_came_before() -> None:
     rng = np.random.default_rng(1)
     on_gpu = OnCuda(compute, torch.device("cuda:0"))
     with torch.inference_mode():

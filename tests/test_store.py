@@ -36,7 +36,7 @@ def put(root: Path, name: str, version: str, document: Mapping[str, Any]) -> Non
     (folder / "card.json").write_text(json.dumps(document))
 
 
-def test_an_image_and_a_wheel_are_built_with_the_newest_version_alone() -> None:
+def test_container_image_and_wheel_include_only_the_newest_version() -> None:
     root = Path(__file__).parent.parent
     *older, newest = ModelStore(root / "model_store").versions("gimefive")
     left_out = (root / ".dockerignore").read_text().splitlines()
@@ -48,7 +48,7 @@ def test_an_image_and_a_wheel_are_built_with_the_newest_version_alone() -> None:
     assert taken == {name: f"service/{name}" for name in names}
 
 
-def test_the_highest_version_counts_by_number(tmp_path: Path) -> None:
+def test_versions_are_ordered_numerically_and_the_highest_is_the_default(tmp_path: Path) -> None:
     for version in ("9", "10", "2"):
         put(tmp_path, "gimefive", version, card(version=version))
     store = ModelStore(tmp_path)
@@ -72,7 +72,7 @@ def test_an_unknown_model_or_version_is_not_found(tmp_path: Path) -> None:
         store.document("gimefive", "7")
 
 
-def test_a_name_cannot_reach_outside_the_store(tmp_path: Path) -> None:
+def test_a_model_name_cannot_reach_outside_the_store(tmp_path: Path) -> None:
     put(tmp_path, "secret", "1", card())
     inner = tmp_path / "store"
     put(inner, "gimefive", "1", card())
@@ -92,7 +92,7 @@ def test_a_name_cannot_reach_outside_the_store(tmp_path: Path) -> None:
         ({"precisions": {"fp32": artefact(file="../m")}}, r"precisions\.fp32\.file"),
     ],
 )
-def test_a_card_that_cannot_be_used_is_refused_by_name(
+def test_an_invalid_card_is_refused_with_the_faulty_field(
     tmp_path: Path, changes: Mapping[str, Any], complaint: str
 ) -> None:
     put(tmp_path, "gimefive", "1", card(**changes))
@@ -101,7 +101,7 @@ def test_a_card_that_cannot_be_used_is_refused_by_name(
 
 
 @pytest.mark.parametrize(("text", "complaint"), [("{", "Expecting"), ("[]", "not a JSON object")])
-def test_a_card_that_is_no_json_object_is_refused_by_name(
+def test_a_card_that_is_not_a_json_object_is_refused_with_its_path(
     tmp_path: Path, text: str, complaint: str
 ) -> None:
     put(tmp_path, "gimefive", "1", card())
@@ -110,7 +110,7 @@ def test_a_card_that_is_no_json_object_is_refused_by_name(
         ModelStore(tmp_path).gimefive()
 
 
-def test_a_card_that_names_no_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_card_without_a_checksum_is_refused_with_its_path(tmp_path: Path) -> None:
     put(tmp_path, "yunet", "1", {"file": "model.onnx"})
     store = ModelStore(tmp_path)
     with pytest.raises(StoreError, match=r"yunet/1/card\.json: sha256: Field required"):
@@ -120,7 +120,7 @@ def test_a_card_that_names_no_file_is_refused_by_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precisions", [[], "fp32", {"fp32": []}])
-def test_a_card_whose_precisions_are_none_is_not_verified(
+def test_a_card_with_malformed_precisions_fails_verification(
     tmp_path: Path, precisions: object
 ) -> None:
     put(tmp_path, "gimefive", "1", card(precisions=precisions))
@@ -128,7 +128,7 @@ def test_a_card_whose_precisions_are_none_is_not_verified(
         list(ModelStore(tmp_path).verify())
 
 
-def test_a_missing_store_model_or_version_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_missing_store_model_or_version_raises_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="set GIMEFIVE_MODEL_STORE"):
         ModelStore(tmp_path / "nowhere")
     with pytest.raises(StoreError, match="set GIMEFIVE_MODEL_STORE"):
@@ -142,7 +142,7 @@ def test_a_missing_store_model_or_version_is_one_clear_error(tmp_path: Path) -> 
         ModelStore(Settings().model_store).gimefive("99")
 
 
-def test_a_file_is_read_only_if_it_is_what_the_card_says(tmp_path: Path) -> None:
+def test_a_file_is_read_only_if_its_checksum_matches(tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(b"weights")
     right = hashlib.sha256(b"weights").hexdigest()
@@ -155,7 +155,7 @@ def test_a_file_is_read_only_if_it_is_what_the_card_says(tmp_path: Path) -> None
         read_verified(path, right)
 
 
-def test_a_store_is_verified_to_the_first_file_that_is_not_what_its_card_says(
+def test_verification_stops_at_the_first_altered_file(
     tmp_path: Path,
 ) -> None:
     embedded = Settings().model_store

@@ -14,7 +14,7 @@ from tests import processes
 pytestmark = pytest.mark.anyio
 
 
-async def test_one_front_that_cannot_start_makes_it_unsound_and_draining_unready(
+async def test_a_front_that_cannot_start_makes_it_unhealthy_and_draining_makes_it_unready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def keep(_: FrontKeeper) -> None:

@@ -21,14 +21,14 @@ messages = st.builds(
 
 
 @given(st.lists(messages))
-def test_a_blocking_reader_gets_back_what_was_packed(sent: list[Message]) -> None:
+def test_a_blocking_reader_returns_the_packed_messages(sent: list[Message]) -> None:
     stream = io.BytesIO(b"".join(message.pack() for message in sent))
     received = list(iter(lambda: wire.read(stream), None))
     assert received == sent
 
 
 @given(messages)
-def test_an_asyncio_reader_gets_back_what_was_packed(sent: Message) -> None:
+def test_an_asyncio_reader_returns_the_packed_message(sent: Message) -> None:
     async def there_and_back() -> Message:
         stream = asyncio.StreamReader()
         stream.feed_data(sent.pack())
@@ -37,7 +37,7 @@ def test_an_asyncio_reader_gets_back_what_was_packed(sent: Message) -> None:
     assert asyncio.run(there_and_back()) == sent
 
 
-def test_a_stream_that_ends_inside_a_message_is_noticed() -> None:
+def test_an_asyncio_reader_raises_on_a_truncated_message() -> None:
     async def cut_off() -> None:
         stream = asyncio.StreamReader()
         stream.feed_data(Message({"op": "scores"}, b"1234").pack()[:-1])
@@ -49,7 +49,7 @@ def test_a_stream_that_ends_inside_a_message_is_noticed() -> None:
 
 
 @given(messages, st.data())
-def test_a_blocking_reader_takes_half_a_message_for_the_end(
+def test_a_blocking_reader_treats_a_truncated_message_as_the_end(
     sent: Message, data: st.DataObject
 ) -> None:
     packed = sent.pack()

@@ -57,7 +57,7 @@ def converse(*requests: Message) -> list[Message]:
     return list(iter(lambda: wire.read(answers), None))
 
 
-def test_a_device_that_failed_ends_the_process() -> None:
+def test_a_device_failure_ends_serving() -> None:
     class Broken(Model):
         def scores(self, faces: NDArray[np.uint8]) -> Scores:  # noqa: ARG002  # the seam's signature
             raise torch.AcceleratorError("an illegal memory access was encountered")
@@ -67,7 +67,7 @@ def test_a_device_that_failed_ends_the_process() -> None:
         serve(Broken(), io.BytesIO(request.pack()), io.BytesIO())
 
 
-def test_scores_are_answered_in_order() -> None:
+def test_score_requests_are_answered_in_order() -> None:
     requests = [Message({"op": "scores"}, face(n).tobytes() * 2) for n in (5, 6)]
     first, second = converse(*requests)
     assert np.frombuffer(first.body, np.float32).reshape(2, 6)[1, 0] == 5
@@ -78,7 +78,7 @@ def test_scores_are_answered_in_order() -> None:
 @pytest.mark.parametrize(
     ("kind", "error"), [(POISON, "cannot compute this"), (PUZZLING, "nobody thought of this")]
 )
-def test_a_batch_that_fails_is_answered_with_its_error_and_the_next_one_as_usual(
+def test_a_failed_batch_is_answered_with_its_error_and_the_next_with_scores(
     kind: int, error: str
 ) -> None:
     bad, good = converse(
@@ -90,14 +90,14 @@ def test_a_batch_that_fails_is_answered_with_its_error_and_the_next_one_as_usual
     assert len(good.body) == 24
 
 
-def test_a_batch_for_which_there_is_no_memory_is_told_apart() -> None:
+def test_an_out_of_memory_answer_is_marked() -> None:
     (answer,) = converse(Message({"op": "scores"}, face(1).tobytes() * 3))
     assert answer.header["error"] == "too many"
     assert answer.header["memory_ran_out"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc: not Linux")
-def test_each_answer_tells_how_much_memory_the_process_occupies() -> None:
+def test_each_answer_reports_the_memory_of_the_process() -> None:
     (answer,) = converse(Message({"op": "scores"}, face(1).tobytes()))
     here = Path("/proc/self/status").read_text()
     kilobytes = int(here.partition("VmRSS:")[2].split()[0])
@@ -113,13 +113,13 @@ def test_each_answer_tells_how_much_memory_the_process_occupies() -> None:
         ([100, 200, 400, 800, 1600, 3200, 6400], 32),  # no more than is allowed
     ],
 )
-def test_the_cap_is_the_largest_batch_at_which_a_face_costs_no_more(
+def test_the_cap_is_the_largest_batch_that_does_not_raise_the_cost_per_face(
     images_a_second: list[float], cap: int
 ) -> None:
     assert find_cap(lambda size: size / images_a_second[size.bit_length() - 1], 32) == cap
 
 
-def test_explanations_travel_unchanged() -> None:
+def test_explanations_are_transmitted_unchanged() -> None:
     (message,) = converse(codec.encode_request([face(n) for n in range(3)], QUESTIONS))
     for got, question in zip(codec.decode_response(message, QUESTIONS), QUESTIONS, strict=True):
         sent = explained(question)

@@ -11,7 +11,7 @@ from tests.waiting import settle
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_full_queue_refuses_all_faces_of_a_request_and_says_when_to_come_back() -> None:
+async def test_a_full_queue_refuses_a_whole_request_and_sets_retry_after() -> None:
     worker = FakeWorker(seconds=2.0)
     notes = Notes()
     async with harness(worker, max_batch=1, max_items=4, notes=notes) as d:
@@ -34,7 +34,7 @@ async def test_a_full_queue_refuses_all_faces_of_a_request_and_says_when_to_come
 
 
 @pytest.mark.parametrize(("up", "seconds"), [(False, (1 + 2) * 2.0), (True, (2 + 2) * 2.0 / 2)])
-async def test_a_worker_that_is_not_up_shortens_no_predicted_wait(up: bool, seconds: float) -> None:
+async def test_retry_after_counts_only_the_workers_that_are_up(up: bool, seconds: float) -> None:
     worker, other = FakeWorker(seconds=2.0), FakeWorker(seconds=2.0)
     other.alive.clear()
     async with harness(worker, other, max_batch=1, max_items=2) as d:
@@ -55,7 +55,7 @@ async def test_a_worker_that_is_not_up_shortens_no_predicted_wait(up: bool, seco
         await asyncio.gather(*running, *waiting)
 
 
-async def test_a_worker_that_is_overdue_shortens_no_predicted_wait() -> None:
+async def test_an_overdue_batch_does_not_shorten_the_predicted_wait() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=2.0)
     async with harness(worker, max_batch=1, max_items=3, clock=lambda: now[0]) as d:
@@ -74,7 +74,7 @@ async def test_a_worker_that_is_overdue_shortens_no_predicted_wait() -> None:
 
 
 @pytest.mark.parametrize(("max_wait", "refused"), [(10, ["queue_full"]), (1000, [])])
-async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
+async def test_over_free_queue_a_request_that_would_wait_over_max_wait_is_refused(
     max_wait: float, refused: list[str]
 ) -> None:
     worker = FakeWorker(seconds=2.0)
@@ -92,9 +92,7 @@ async def test_a_crowd_may_wait_and_more_are_refused_where_it_takes_too_long(
     assert notes.refused == refused
 
 
-async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_for_a_while() -> (
-    None
-):
+async def test_after_a_refusal_the_queue_is_kept_short_until_overload_hold_passes() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=2.0)
     async with harness(worker, max_batch=2, max_items=1000, max_wait=10, clock=lambda: now[0]) as d:
@@ -120,7 +118,7 @@ async def test_once_there_are_too_many_nobody_waits_long_until_none_was_refused_
         assert await refused(FREE_QUEUE) == 0
 
 
-async def test_the_predicted_wait_knows_what_the_way_to_the_model_takes() -> None:
+async def test_the_predicted_wait_includes_the_round_trip_to_the_worker() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=1.0)
     worker.gate.clear()
@@ -145,7 +143,7 @@ async def test_the_predicted_wait_knows_what_the_way_to_the_model_takes() -> Non
 class TestWaitingForRoom:
     """Of a lane for eight: callers that can wait get four of its places."""
 
-    async def test_callers_that_can_wait_are_served_in_order_of_arrival(self) -> None:
+    async def test_waiting_callers_are_served_in_order_of_arrival(self) -> None:
         worker = FakeWorker()
         worker.gate.clear()
         async with harness(worker, max_batch=1, max_items=8) as d:
@@ -157,7 +155,7 @@ class TestWaitingForRoom:
             assert await asyncio.gather(running, *chunks) == [[0], [1, 2, 3], [4, 5], [6]]
         assert worker.batches == [[n] for n in range(7)]
 
-    async def test_they_leave_room_for_those_who_cannot(self) -> None:
+    async def test_waiting_callers_leave_room_for_callers_that_cannot_wait(self) -> None:
         worker = FakeWorker()
         worker.gate.clear()
         notes = Notes()
@@ -174,7 +172,7 @@ class TestWaitingForRoom:
             await asyncio.gather(running, frames, *chunks)
         assert notes.refused == []
 
-    async def test_a_chunk_over_half_the_lane_waits_until_it_is_empty(self) -> None:
+    async def test_a_chunk_larger_than_half_the_lane_is_answered(self) -> None:
         worker = FakeWorker()
         worker.gate.clear()
         async with harness(worker, max_batch=2, max_items=8) as d:
@@ -186,7 +184,7 @@ class TestWaitingForRoom:
             await asyncio.gather(running, first)
             assert await large == list(range(3, 11))
 
-    async def test_one_that_gives_up_lets_the_next_one_in(self) -> None:
+    async def test_cancelled_calls_free_their_places_for_the_next_caller(self) -> None:
         worker = FakeWorker()
         worker.gate.clear()
         notes = Notes()
@@ -204,7 +202,7 @@ class TestWaitingForRoom:
         assert worker.batches == [[0], [3], [3], [3]]
         assert notes.abandoned == ["cancelled"] * 6
 
-    async def test_closing_wakes_them(self) -> None:
+    async def test_closing_answers_waiting_callers_with_not_ready(self) -> None:
         worker = FakeWorker()
         worker.gate.clear()
         async with harness(worker, max_batch=1, max_items=2) as d:
@@ -215,7 +213,7 @@ class TestWaitingForRoom:
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(answer) for answer in answers] == [NotReady] * 3
 
-    async def test_they_wait_for_a_worker_that_is_being_restarted(self) -> None:
+    async def test_waiting_callers_wait_for_a_worker_to_restart(self) -> None:
         worker = FakeWorker()
         worker.alive.clear()
         async with harness(worker) as d:
@@ -226,13 +224,13 @@ class TestWaitingForRoom:
 
 
 @pytest.mark.parametrize("wait", [False, True])
-async def test_more_than_a_lane_can_ever_hold_is_too_large(wait: bool) -> None:
+async def test_a_request_larger_than_its_lane_is_too_large(wait: bool) -> None:
     async with harness(FakeWorker(), max_items=4) as d:
         with pytest.raises(TooLarge, match="send at most 4"):
             await d.submit(*range(5), wait=wait)
 
 
-async def test_nothing_is_accepted_while_no_worker_is_up() -> None:
+async def test_requests_are_refused_while_no_worker_is_up() -> None:
     worker = FakeWorker()
     worker.alive.clear()
     async with harness(worker) as d:
@@ -241,14 +239,14 @@ async def test_nothing_is_accepted_while_no_worker_is_up() -> None:
 
 
 @pytest.mark.parametrize("wait", [False, True])
-async def test_nothing_is_accepted_after_closing(wait: bool) -> None:
+async def test_requests_are_refused_after_closing(wait: bool) -> None:
     async with harness(FakeWorker()) as d:
         pass
     with pytest.raises(NotReady):
         await d.submit(1, wait=wait)
 
 
-async def test_closing_tells_everyone_who_still_waits() -> None:
+async def test_closing_answers_running_and_queued_calls_with_not_ready() -> None:
     worker = FakeWorker()
     worker.gate.clear()
     async with harness(worker, max_batch=1) as d:

@@ -10,7 +10,7 @@ from tests.waiting import settle
 pytestmark = pytest.mark.anyio
 
 
-async def test_faces_whose_caller_has_gone_are_never_computed() -> None:
+async def test_faces_of_a_cancelled_call_are_not_computed() -> None:
     worker = FakeWorker()
     worker.gate.clear()
     notes = Notes()
@@ -27,7 +27,7 @@ async def test_faces_whose_caller_has_gone_are_never_computed() -> None:
     assert notes.abandoned == ["cancelled", "cancelled"]
 
 
-async def test_faces_whose_moment_has_passed_are_never_computed() -> None:
+async def test_faces_past_their_deadline_are_not_computed() -> None:
     now = [0.0]
     worker = FakeWorker()
     worker.gate.clear()
@@ -46,7 +46,7 @@ async def test_faces_whose_moment_has_passed_are_never_computed() -> None:
     assert notes.abandoned == ["expired", "expired"]
 
 
-async def test_a_moment_that_has_passed_already_is_too_late() -> None:
+async def test_a_request_already_past_its_deadline_gets_deadline_exceeded() -> None:
     worker = FakeWorker()
     notes = Notes()
     async with harness(worker, notes=notes, clock=lambda: 5.0) as d:
@@ -63,7 +63,7 @@ async def test_a_moment_that_has_passed_already_is_too_late() -> None:
     assert notes.abandoned == ["expired", "expired"]
 
 
-async def test_a_caller_that_gives_up_after_its_moment_has_expired_and_not_cancelled() -> None:
+async def test_a_call_cancelled_after_its_deadline_is_counted_as_expired() -> None:
     now = [0.0]
     worker = FakeWorker()
     worker.gate.clear()
@@ -82,7 +82,7 @@ async def test_a_caller_that_gives_up_after_its_moment_has_expired_and_not_cance
     assert notes.abandoned == ["expired"]
 
 
-async def test_what_cannot_be_reached_in_time_is_refused_at_once() -> None:
+async def test_a_request_that_cannot_meet_its_deadline_is_refused_at_once() -> None:
     worker = FakeWorker(seconds=2.0)
     notes = Notes()
     async with harness(worker, max_batch=1, notes=notes) as d:
@@ -101,7 +101,7 @@ async def test_what_cannot_be_reached_in_time_is_refused_at_once() -> None:
     assert notes.refused == ["deadline"]
 
 
-async def test_whoever_joins_a_batch_is_answered_with_the_whole_of_it() -> None:
+async def test_the_prediction_counts_the_whole_batch_that_a_face_joins() -> None:
     worker = FakeWorker(seconds=1.0)
     async with harness(worker, max_batch=4) as d:
         await d.submit(0)  # a second for each
@@ -118,7 +118,7 @@ async def test_whoever_joins_a_batch_is_answered_with_the_whole_of_it() -> None:
         await asyncio.gather(running, waiting, accepted)
 
 
-async def test_only_where_answers_came_later_than_expected_deadlines_are_doubted() -> None:
+async def test_the_safety_margin_grows_only_after_answers_later_than_predicted() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=1.0)
     async with harness(worker, max_batch=1, clock=lambda: now[0]) as d:
@@ -144,7 +144,7 @@ async def test_only_where_answers_came_later_than_expected_deadlines_are_doubted
         assert await refused(2.1)
 
 
-async def test_an_idle_worker_is_asked_even_if_it_may_be_too_slow() -> None:
+async def test_an_idle_worker_is_used_even_if_the_deadline_may_be_missed() -> None:
     worker = FakeWorker(seconds=2.0)
     async with harness(worker) as d:
         assert await d.submit(1) == [1]
@@ -152,7 +152,7 @@ async def test_an_idle_worker_is_asked_even_if_it_may_be_too_slow() -> None:
         assert await d.submit(2, deadline=0.5) == [2]
 
 
-async def test_what_would_be_late_makes_way_for_what_can_be_in_time() -> None:
+async def test_a_queued_face_that_would_be_late_is_dropped_for_one_that_is_in_time() -> None:
     worker = FakeWorker(seconds=2.0)
     worker.gate.clear()
     notes = Notes()
@@ -169,7 +169,7 @@ async def test_what_would_be_late_makes_way_for_what_can_be_in_time() -> None:
     assert notes.abandoned == ["expired"]
 
 
-async def test_nothing_makes_way_where_nothing_can_be_in_time_as_it_seems() -> None:
+async def test_no_face_is_dropped_when_all_are_predicted_to_be_late() -> None:
     worker = FakeWorker(seconds=1.0)  # for a batch of any size, of which only one has been seen
     notes = Notes()
     async with harness(worker, max_batch=8, notes=notes) as d:
@@ -179,7 +179,7 @@ async def test_nothing_makes_way_where_nothing_can_be_in_time_as_it_seems() -> N
     assert notes.abandoned == []
 
 
-async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_goes() -> None:
+async def test_another_lane_counts_in_the_predicted_wait_only_by_its_share() -> None:
     worker = FakeWorker(seconds=1.0)
     quick, flood = lane("interactive", weight=4, max_batch=1), lane("bulk", max_batch=1)
     async with harness(worker, lanes=[quick, flood]) as d:
@@ -198,7 +198,7 @@ async def test_another_lane_counts_in_the_prediction_only_as_far_as_its_share_go
         await asyncio.gather(running, *requests)
 
 
-async def test_where_answers_came_late_though_the_pace_stayed_deadlines_are_doubted() -> None:
+async def test_the_safety_margin_grows_when_an_outage_delayed_answers() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=1.0)
     async with harness(worker, max_batch=1, clock=lambda: now[0]) as d:
@@ -221,7 +221,7 @@ async def test_where_answers_came_late_though_the_pace_stayed_deadlines_are_doub
             await late
 
 
-async def test_what_comes_together_waits_for_each_other_in_the_prediction() -> None:
+async def test_simultaneous_requests_count_in_the_predicted_wait() -> None:
     async with harness(FakeWorker(seconds=2.0), max_batch=1) as d:
         await d.submit(0)
         await settle()

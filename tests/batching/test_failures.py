@@ -23,7 +23,7 @@ from tests.waiting import settle
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_bad_face_fails_alone() -> None:
+async def test_a_face_that_fails_its_batch_fails_alone() -> None:
     worker = PoisonedWorker()
     async with harness(worker, max_batch=8) as d:
         requests = [d.ask(n) for n in (1, 2, POISON, 4, 5)]
@@ -32,7 +32,7 @@ async def test_a_bad_face_fails_alone() -> None:
     assert answers == [[1], [2], [4], [5]]
 
 
-async def test_an_item_that_failed_alone_fails_alone() -> None:
+async def test_a_failed_result_in_a_batch_fails_only_its_caller() -> None:
     async def half(worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
         scored = await run(worker, faces)
         results = [
@@ -48,7 +48,7 @@ async def test_an_item_that_failed_alone_fails_alone() -> None:
     assert isinstance(answers[1], ModelFailure)
 
 
-async def test_what_a_lost_worker_had_is_tried_once_more_and_then_fails() -> None:
+async def test_a_batch_of_a_lost_worker_is_retried_once_and_then_fails() -> None:
     worker = DyingWorker()
     async with harness(worker) as d:
         with pytest.raises(WorkerLost):
@@ -57,7 +57,7 @@ async def test_what_a_lost_worker_had_is_tried_once_more_and_then_fails() -> Non
     assert worker.batches == [[POISON], [POISON], [7]]
 
 
-async def test_what_a_worker_was_lost_over_is_tried_alone_so_that_others_are_answered() -> None:
+async def test_faces_of_a_lost_worker_are_retried_singly_so_that_the_others_succeed() -> None:
     workers, notes = (DyingWorker(), DyingWorker()), Notes()
     for worker in workers:
         worker.gate.clear()
@@ -74,7 +74,7 @@ async def test_what_a_worker_was_lost_over_is_tried_alone_so_that_others_are_ans
     assert notes.failures == ["interactive"]
 
 
-async def test_another_worker_goes_on_with_what_a_dead_one_had() -> None:
+async def test_another_worker_computes_the_batch_of_a_lost_worker() -> None:
     dying, sound = FakeWorker(), FakeWorker()
     dying.gate.clear()
     async with harness(dying, sound) as d:
@@ -91,7 +91,7 @@ async def test_another_worker_goes_on_with_what_a_dead_one_had() -> None:
     assert sound.batches == [[1]]
 
 
-async def test_what_a_lost_worker_had_waits_in_its_order_until_one_is_up_again() -> None:
+async def test_faces_of_a_lost_worker_keep_their_order_until_it_is_up_again() -> None:
     worker, notes = FakeWorker(), Notes()
 
     def die(_: object) -> None:
@@ -110,7 +110,7 @@ async def test_what_a_lost_worker_had_waits_in_its_order_until_one_is_up_again()
     assert notes.depth == 0
 
 
-async def test_who_goes_while_a_batch_is_computed_takes_nothing_from_the_others_in_it() -> None:
+async def test_a_call_cancelled_during_its_batch_does_not_affect_the_others() -> None:
     worker = FakeWorker()
     worker.gate.clear()
     async with harness(worker) as d:
@@ -123,7 +123,7 @@ async def test_who_goes_while_a_batch_is_computed_takes_nothing_from_the_others_
         assert await stays == [2]
 
 
-async def test_an_unexpected_error_fails_its_batch_and_nothing_after_it() -> None:
+async def test_an_unexpected_error_is_logged_and_fails_only_its_batch() -> None:
     worker = BrokenWorker()
     async with harness(worker) as d:
         with pytest.raises(ModelFailure), capture_logs() as log:
@@ -133,7 +133,7 @@ async def test_an_unexpected_error_fails_its_batch_and_nothing_after_it() -> Non
         assert await d.submit(2) == [2]
 
 
-async def test_a_batcher_that_has_failed_is_not_sound_and_leaves_nobody_waiting() -> None:
+async def test_a_failed_batcher_is_unhealthy_and_answers_all_calls() -> None:
     class Broken(Notes):
         def dropped(self, reason: str) -> None:
             raise RuntimeError(reason)
@@ -157,7 +157,7 @@ async def test_a_batcher_that_has_failed_is_not_sound_and_leaves_nobody_waiting(
     assert [type(answer) for answer in answers] == [DeadlineExceeded, NotReady, NotReady]
 
 
-async def test_what_a_lost_worker_had_is_not_put_back_into_a_batcher_that_has_failed() -> None:
+async def test_a_failed_batcher_does_not_requeue_the_batch_of_a_lost_worker() -> None:
     class Broken(Notes):
         def dropped(self, reason: str) -> None:
             raise RuntimeError(reason)
@@ -180,7 +180,7 @@ async def test_what_a_lost_worker_had_is_not_put_back_into_a_batcher_that_has_fa
     assert isinstance(lost.exception(), NotReady)
 
 
-def test_who_waits_for_a_worker_that_does_not_come_back_is_told() -> None:
+def test_a_call_waits_for_a_lost_worker_no_longer_than_outage() -> None:
     worker = FakeWorker()
     worker.alive.clear()
     loop = VirtualLoop()
@@ -199,7 +199,7 @@ def test_who_waits_for_a_worker_that_does_not_come_back_is_told() -> None:
 
 
 @pytest.mark.parametrize("steps", range(8))
-async def test_whenever_it_closes_whoever_waits_is_told(steps: int) -> None:
+async def test_closing_at_any_step_answers_all_calls_with_not_ready(steps: int) -> None:
     worker = FakeWorker()
     worker.gate.clear()
     async with harness(worker, max_batch=1) as d:

@@ -9,7 +9,7 @@ from service.forecasts import Cost, SafetyMargin
 @given(
     slope=st.floats(0.001, 1), base=st.floats(0, 1), sizes=st.lists(st.integers(1, 64), min_size=2)
 )
-def test_the_cost_of_batches_is_found(slope: float, base: float, sizes: list[int]) -> None:
+def test_the_linear_cost_of_a_batch_is_learned(slope: float, base: float, sizes: list[int]) -> None:
     cost = Cost()
     for size in sizes:
         cost.learn(size, slope * size + base)
@@ -19,20 +19,20 @@ def test_the_cost_of_batches_is_found(slope: float, base: float, sizes: list[int
         assert cost.seconds(size, 64) >= 0
 
 
-def test_nothing_is_predicted_before_anything_was_seen() -> None:
+def test_without_observations_a_batch_costs_nothing_and_one_item_fits() -> None:
     assert Cost().seconds(10, 8) == 0
     assert Cost().fitting(1.0) == 1
 
 
 @given(st.floats(-10, 10))
-def test_an_error_that_stays_the_same_is_doubted_by_as_much(error: float) -> None:
+def test_a_constant_error_becomes_the_margin(error: float) -> None:
     margin = SafetyMargin()
     for _ in range(500):
         margin.learn(error)
     assert margin.seconds == pytest.approx(error, abs=1e-3)
 
 
-def test_errors_that_vary_are_doubted_by_more_than_most_of_them() -> None:
+def test_the_margin_exceeds_most_varying_errors() -> None:
     errors = np.random.default_rng(1).normal(1.0, 0.5, 2000)
     margin = SafetyMargin()
     short = 0
@@ -42,7 +42,7 @@ def test_errors_that_vary_are_doubted_by_more_than_most_of_them() -> None:
     assert 0.01 < short / len(errors) < 0.15
 
 
-def test_what_was_seen_long_ago_is_forgotten() -> None:
+def test_old_observations_are_forgotten() -> None:
     cost = Cost()
     for pace in (1.0, 10.0):
         for items in [1, 4] * 50:
@@ -50,7 +50,7 @@ def test_what_was_seen_long_ago_is_forgotten() -> None:
     assert cost.seconds(1, 8) == pytest.approx(10, rel=0.05)
 
 
-def test_no_batch_is_expected_to_take_less_than_no_time() -> None:
+def test_a_predicted_cost_is_never_negative() -> None:
     cost = Cost()
     for items, seconds in ((2, 0.1), (8, 8.0), (2, 0.1), (8, 8.0)):
         cost.learn(items, seconds)
@@ -59,7 +59,7 @@ def test_no_batch_is_expected_to_take_less_than_no_time() -> None:
     assert predicted >= 0
 
 
-def test_batches_that_take_as_long_whatever_their_size_are_large() -> None:
+def test_a_constant_batch_cost_allows_large_batches_within_the_budget() -> None:
     cost = Cost()
     for items, seconds in ((1, 0.0041), (256, 0.004)) * 5:
         cost.learn(items, seconds)

@@ -42,7 +42,7 @@ async def test_an_idle_worker_takes_a_face_at_once_and_batches_form_while_it_is_
     assert worker.batches == [[1], [2, 3, 4, 5], [6, 7]]
 
 
-async def test_a_worker_that_is_down_has_no_share() -> None:
+async def test_a_worker_that_is_down_gets_no_share_of_a_request() -> None:
     worker, down = FakeWorker(), FakeWorker()
     down.alive.clear()
     async with harness(worker, down) as d:
@@ -50,7 +50,7 @@ async def test_a_worker_that_is_down_has_no_share() -> None:
     assert worker.batches == [[1, 2, 3, 4]]
 
 
-async def test_two_idle_workers_share_what_arrives_together() -> None:
+async def test_two_idle_workers_split_a_request_evenly() -> None:
     workers = FakeWorker(), FakeWorker()
     for worker in workers:
         worker.gate.clear()
@@ -65,7 +65,7 @@ async def test_two_idle_workers_share_what_arrives_together() -> None:
 
 
 @given(waiting=st.integers(0, 1000), idle=st.integers(0, 16), max_batch=st.integers(1, 64))
-def test_a_share_is_never_over_the_cap_and_never_leaves_all_workers_without_work(
+def test_shares_stay_within_the_cap_and_together_cover_the_queue(
     waiting: int, idle: int, max_batch: int
 ) -> None:
     taken = share(waiting, idle, max_batch)
@@ -74,7 +74,7 @@ def test_a_share_is_never_over_the_cap_and_never_leaves_all_workers_without_work
     assert taken * max(idle, 1) >= min(waiting, max_batch * max(idle, 1))
 
 
-async def test_the_caller_and_the_observer_learn_how_long_each_face_waited() -> None:
+async def test_queue_time_is_reported_to_the_caller_and_the_observer() -> None:
     now = [10.0]
     worker = FakeWorker(seconds=0.5)
     worker.gate.clear()
@@ -112,7 +112,7 @@ class TestSendingAhead:
             worker.gate.set()
             await running
 
-    async def test_a_worker_that_is_almost_ready_is_sent_the_next_batch(self) -> None:
+    async def test_the_next_batch_is_sent_shortly_before_the_worker_is_ready(self) -> None:
         now = [0.0]
         async with self.busy(now) as (d, worker, _):
             early = d.ask(2)
@@ -125,7 +125,7 @@ class TestSendingAhead:
             worker.gate.set()
             assert [await early, await last] == [[2], [3]]
 
-    async def test_one_batch_ahead_and_no_more(self) -> None:
+    async def test_at_most_one_batch_is_sent_ahead(self) -> None:
         now = [0.0]
         async with self.busy(now, max_batch=1) as (d, worker, _):
             now[0] = 2.0
@@ -135,7 +135,7 @@ class TestSendingAhead:
             worker.gate.set()
             await request
 
-    async def test_nothing_is_sent_to_one_that_is_overdue(self) -> None:
+    async def test_nothing_is_sent_ahead_to_an_overdue_worker(self) -> None:
         now = [0.0]
         async with self.busy(now) as (d, worker, _):
             now[0] = 2.1
@@ -155,7 +155,7 @@ class TestSendingAhead:
             assert idle.batches == [[2]]
             await request
 
-    async def test_work_that_can_wait_is_not_sent_ahead(self) -> None:
+    async def test_batches_of_a_lane_with_a_budget_are_not_sent_ahead(self) -> None:
         now = [0.0]
         async with self.busy(now, budget=9.0) as (d, worker, _):
             now[0] = 2.0
@@ -165,7 +165,9 @@ class TestSendingAhead:
             worker.gate.set()
             await request
 
-    async def test_what_was_sent_ahead_waits_until_the_batch_before_it_is_answered(self) -> None:
+    async def test_queue_time_of_a_batch_sent_ahead_ends_when_the_previous_is_answered(
+        self,
+    ) -> None:
         now = [0.0]
         notes = Notes()
         async with self.busy(now, notes=notes) as (d, worker, running):
@@ -177,7 +179,7 @@ class TestSendingAhead:
             await asyncio.gather(running, request)
         assert notes.batches[-1] == ("interactive", [0.5], 2.0)
 
-    async def test_it_waits_as_long_where_the_batch_before_it_fails(self) -> None:
+    async def test_queue_time_of_a_batch_sent_ahead_ends_when_the_previous_fails(self) -> None:
         now, notes = [0.0], Notes()
         worker = PoisonedWorker(seconds=2.0)
         async with harness(worker, notes=notes, clock=lambda: now[0]) as d:
@@ -196,7 +198,7 @@ class TestSendingAhead:
         assert notes.batches[-1] == ("interactive", [0.5], 2.0)
 
 
-async def test_out_of_memory_halves_the_cap_for_good() -> None:
+async def test_out_of_memory_halves_the_batch_cap_permanently() -> None:
     worker = CrampedWorker()
     async with harness(worker, max_batch=8) as d:
         assert await d.submit(*range(8)) == list(range(8))

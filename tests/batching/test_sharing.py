@@ -15,7 +15,7 @@ from tests.waiting import settle, until
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_lane_that_floods_leaves_another_its_share() -> None:
+async def test_a_flooded_lane_does_not_take_the_share_of_another() -> None:
     worker = FakeWorker(seconds=1.0)
     flood, quick = lane("bulk", max_batch=1), lane("interactive", weight=3, max_batch=1)
     worker.gate.clear()
@@ -31,7 +31,7 @@ async def test_a_lane_that_floods_leaves_another_its_share() -> None:
     assert [value for value in order if value > 100] == list(range(101, 107))
 
 
-async def test_a_lane_that_was_served_alone_has_the_same_share_afterwards() -> None:
+async def test_a_lane_that_had_the_worker_alone_keeps_its_share_afterwards() -> None:
     worker = FakeWorker(seconds=1.0)
     old, new = lane("bulk", max_batch=1), lane("explain", max_batch=1)
     async with harness(worker, lanes=[old, new]) as d:
@@ -46,7 +46,7 @@ async def test_a_lane_that_was_served_alone_has_the_same_share_afterwards() -> N
     assert 4 <= sum(value < 100 for value in first) <= 6
 
 
-async def test_a_lane_whose_batches_fail_has_no_more_than_its_share() -> None:
+async def test_failed_batches_count_against_their_lanes_share() -> None:
     now = [0.0]
 
     async def take(worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
@@ -93,7 +93,7 @@ class TestMakingWay:
             await d.submit(*range(20, 30), lane=bulk)
         assert [len(batch) for batch in worker.batches] == [1, 1, 3, 3, 3, 3, 3, 3, 1]
 
-    async def test_batches_are_large_where_nobody_is_in_a_hurry(self) -> None:
+    async def test_batches_are_large_without_recent_urgent_work(self) -> None:
         now = [0.0]
         worker = FakeWorker()
         quick, bulk = self.lanes()
@@ -103,7 +103,7 @@ class TestMakingWay:
             await d.submit(*range(10, 50), lane=bulk)
         assert [len(batch) for batch in worker.batches] == [1, 32, 8]
 
-    async def test_a_batch_is_never_larger_than_its_lane_allows(self) -> None:
+    async def test_a_batch_never_exceeds_its_lanes_max_batch(self) -> None:
         worker = FakeWorker(seconds=0.1)
         quick, bulk = lane("interactive"), lane("bulk", max_batch=2, budget=9.0)
         async with harness(worker, lanes=[quick, bulk]) as d:
@@ -112,7 +112,7 @@ class TestMakingWay:
             await d.submit(*range(10, 20), lane=bulk)
         assert max(map(len, worker.batches)) == 2
 
-    async def test_a_worker_is_kept_for_urgent_work(self) -> None:
+    async def test_one_worker_is_kept_free_for_urgent_work(self) -> None:
         now = [0.0]
         workers = FakeWorker(), FakeWorker()
         quick, bulk = self.lanes()
@@ -132,7 +132,7 @@ class TestMakingWay:
                 worker.gate.set()
             await asyncio.gather(flood, urgent)
 
-    async def test_one_of_those_that_are_up_is_kept(self) -> None:
+    async def test_the_worker_kept_free_is_one_that_is_up(self) -> None:
         workers = [FakeWorker() for _ in range(4)]
         for worker in workers[2:]:
             worker.alive.clear()
@@ -147,7 +147,7 @@ class TestMakingWay:
             assert sum(len(worker.batches) for worker in workers) == 1
             flood.cancel()
 
-    async def test_the_kept_worker_joins_in_when_no_urgent_work_came(
+    async def test_the_worker_kept_free_is_used_when_no_urgent_work_came(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("service.batching.RECENT", 0.01)
@@ -166,7 +166,7 @@ class TestMakingWay:
 
 
 @pytest.mark.parametrize("reads", range(5, 60))
-async def test_whenever_the_clock_passes_a_moment_nothing_waits_beside_an_idle_worker(
+async def test_no_work_is_left_queued_beside_an_idle_worker_whenever_the_clock_advances(
     reads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between two looks at the clock a worker may become free for what can wait."""
@@ -190,7 +190,7 @@ async def test_whenever_the_clock_passes_a_moment_nothing_waits_beside_an_idle_w
         flood.cancel()
 
 
-async def test_a_lane_that_was_passed_over_for_long_is_served_whatever_its_share() -> None:
+async def test_a_lane_passed_over_for_too_long_is_served_regardless_of_its_share() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=1.0)
     quick = lane("interactive", weight=1000, max_batch=1)
@@ -208,7 +208,7 @@ async def test_a_lane_that_was_passed_over_for_long_is_served_whatever_its_share
     assert worker.batches.index([100]) < worker.batches.index([3])
 
 
-async def test_a_lane_without_work_is_not_passed_over() -> None:
+async def test_time_without_work_does_not_count_as_passed_over() -> None:
     now = [0.0]
     worker = FakeWorker(seconds=1.0)
     quick = lane("interactive", weight=1000, max_batch=1)

@@ -1,4 +1,4 @@
-"""Models that fail in one way each, at the seam where the batcher meets a model."""
+"""Fake workers for the batcher, most of which fail in one way each."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ POISON = 255
 
 
 def face(value: int) -> FaceImage:
-    """A face that the fakes recognise by its grey value."""
+    """A uniform face, which the fakes identify by its grey value."""
     return np.full((FACE_SIZE, FACE_SIZE), value, dtype=np.uint8)
 
 
 def scores_of(faces: Sequence[FaceImage] | NDArray[np.uint8]) -> Scores:
-    """What every sound fake answers: a row that tells which face it belongs to."""
+    """What every working fake answers: one row per face, which begins with its grey value."""
     rows = np.zeros((len(faces), len(EMOTIONS)), dtype=np.float32)
     rows[:, 0] = [face[0, 0] for face in faces]
     return rows
@@ -28,7 +28,7 @@ def scores_of(faces: Sequence[FaceImage] | NDArray[np.uint8]) -> Scores:
 
 @dataclass(eq=False)
 class FakeWorker:
-    """Answers as soon as it is let, and remembers what it was asked."""
+    """Answers when its gate is open, and records its batches."""
 
     seconds: float = 0.001
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -56,7 +56,7 @@ class FakeWorker:
 
 
 class PoisonedWorker(FakeWorker):
-    """Fails every batch that holds a poisonous face."""
+    """Fails every batch that contains a poisonous face."""
 
     def answer(self, faces: NDArray[np.uint8]) -> Scores:
         if (faces == POISON).any():
@@ -65,7 +65,7 @@ class PoisonedWorker(FakeWorker):
 
 
 class DyingWorker(FakeWorker):
-    """Dies with every batch that holds a poisonous face, and is up again at once."""
+    """Is lost over every batch that contains a poisonous face, and is up again at once."""
 
     def answer(self, faces: NDArray[np.uint8]) -> Scores:
         if (faces == POISON).any():
@@ -74,14 +74,14 @@ class DyingWorker(FakeWorker):
 
 
 class BrokenWorker(FakeWorker):
-    """Raises what no worker should."""
+    """Raises an error that no worker should raise."""
 
-    def answer(self, faces: NDArray[np.uint8]) -> Scores:  # noqa: ARG002  # the seam's signature
+    def answer(self, faces: NDArray[np.uint8]) -> Scores:  # noqa: ARG002  # protocol signature
         raise ZeroDivisionError
 
 
 class CrampedWorker(FakeWorker):
-    """Has memory for two faces."""
+    """Runs out of memory with more than two faces."""
 
     def answer(self, faces: NDArray[np.uint8]) -> Scores:
         if len(faces) > 2:

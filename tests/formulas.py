@@ -1,4 +1,4 @@
-"""The methods as their papers write them, and the network from its weights alone, in float64."""
+"""The methods as in their papers' formulas, and the network from its weights alone, in float64."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from training.network import GiMeFive
 
 
 def written_out(network: GiMeFive, face: Tensor, target: int) -> tuple[Tensor, Tensor]:
-    """conv5's output and the target logit's gradient by it, from the weights alone, in float64."""
+    """conv5's output and the gradient of the target's logit with respect to it, in float64."""
     weights = {name: value.double() for name, value in network.state_dict().items()}
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     channels = [(face.double() / 255 - m) / s for m, s in zip(mean, std, strict=True)]
@@ -46,7 +46,7 @@ def gradcam(maps: NDArray[np.float64], gradient: NDArray[np.float64]) -> NDArray
 def gradcam_plus_plus(
     maps: NDArray[np.float64], gradient: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Equations 5, 16 and 19 of arXiv 1710.11063, which presumes rectified maps."""
+    """Equations 5, 16 and 19 of arXiv 1710.11063, which assumes rectified maps."""
     heat = np.zeros(maps.shape[1:])
     for channel, slope in zip(np.maximum(maps, 0), gradient, strict=True):
         weight = sum(g**2 / (2 * g**2 + channel.sum() * g**3) * g for g in slope[slope > 0])

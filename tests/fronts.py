@@ -1,4 +1,4 @@
-"""Two fronts over a fake model: ``python -m tests.fronts PROCESS [ARGUMENT]``."""
+"""Two front processes over a fake model process: ``python -m tests.fronts PROCESS [ARGUMENT]``."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -16,14 +16,14 @@ from tests.servers import Server, running_server
 def two_fronts(
     process: Callable[[], None], *arguments: str, **settings: object
 ) -> Iterator[Server]:
-    """A supervisor with two fronts, and one fake model process behind it."""
+    """Run a supervisor with two fronts and one fake model process."""
     start = [sys.executable, "-m", "tests.fronts", process.__name__, *arguments]
     with running_server("http", start, fronts=2, workers=1, **settings) as server:
         yield server
 
 
 def fronts_of(server: Server) -> list[int]:
-    """The process numbers of a supervisor's fronts."""
+    """The process ids of a supervisor's fronts."""
     return [
         pid
         for pid in server.workers()

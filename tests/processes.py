@@ -1,6 +1,6 @@
-"""Model processes that fail in one way each: ``python -m tests.processes NAME [FILE]``.
+"""Fake model processes, most of which fail in one way: ``python -m tests.processes NAME [FILE]``.
 
-They speak the real wire and import no torch, so that they start at once.
+They use the real wire protocol and do not import torch, so that they start quickly.
 """
 
 import fcntl
@@ -25,7 +25,7 @@ from tests.fakes import POISON, scores_of
 INFO = ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "a fake", 32)
 
 
-def say(message: Message) -> None:
+def send(message: Message) -> None:
     sys.stdout.buffer.write(message.pack())
     sys.stdout.buffer.flush()
 
@@ -40,16 +40,16 @@ def batches() -> Iterator[NDArray[np.uint8]]:
         yield codec.decode_faces(request)
 
 
-def get_ready() -> None:
-    say(Message({"ready": asdict(INFO)}))
+def report_ready() -> None:
+    send(Message({"ready": asdict(INFO)}))
 
 
 def answer(faces: NDArray[np.uint8]) -> None:
-    say(Message({"seconds": 0.25}, scores_of(faces).tobytes()))
+    send(Message({"seconds": 0.25}, scores_of(faces).tobytes()))
 
 
 def explain(request: Message, poison: float = POISON) -> None:
-    """Evidence in the top left cell for faces that are not black, none for those that are."""
+    """Answer with heat maps whose top left cell is the grey value, and all others zero."""
     heats = np.zeros((len(codec.decode_faces(request)), 4, 4), dtype=np.float32)
     heats[:, 0, 0] = codec.decode_faces(request)[:, 0, 0]
     heats[heats == POISON] = poison
@@ -65,11 +65,11 @@ def explain(request: Message, poison: float = POISON) -> None:
         )
         for question, heat in zip(codec.decode_questions(request), heats, strict=True)
     ]
-    say(codec.encode_response(explanations, 0.5))
+    send(codec.encode_response(explanations, 0.5))
 
 
 def sound() -> None:
-    get_ready()
+    report_ready()
     for request in requests():
         if request.header["op"] == "explain":
             explain(request)
@@ -78,7 +78,7 @@ def sound() -> None:
 
 
 def refuses() -> None:
-    say(Message({"error": "model.pt is altered"}))
+    send(Message({"error": "model.pt is altered"}))
 
 
 def ends_at_once() -> None:
@@ -91,10 +91,10 @@ def never_gets_ready() -> None:
 
 
 def raises() -> None:
-    get_ready()
+    report_ready()
     for request in requests():
         if (codec.decode_faces(request) == POISON).any():
-            say(Message({"error": "cannot compute this"}))
+            send(Message({"error": "cannot compute this"}))
         elif request.header["op"] == "explain":
             explain(request)
         else:
@@ -102,46 +102,46 @@ def raises() -> None:
 
 
 def answers_too_few() -> None:
-    get_ready()
+    report_ready()
     for faces in batches():
         answer(faces[1:])
 
 
-def answers_no_numbers() -> None:
-    """Answers poison with what is no number."""
-    get_ready()
+def answers_nan() -> None:
+    """Answers poison with NaN."""
+    report_ready()
     for request in requests():
         if request.header["op"] == "explain":
             explain(request, poison=np.nan)
         else:
             scores = scores_of(codec.decode_faces(request))
             scores[scores == POISON] = np.nan
-            say(Message({"seconds": 0.25}, scores.tobytes()))
+            send(Message({"seconds": 0.25}, scores.tobytes()))
 
 
-def babbles() -> None:
-    """Answers poison with what is no message."""
-    get_ready()
+def sends_garbage() -> None:
+    """Answers poison with bytes that are not a message."""
+    report_ready()
     for faces in batches():
         if (faces == POISON).any():
-            sys.stdout.buffer.write(bytes(8))  # two lengths, and no header
+            sys.stdout.buffer.write(bytes(8))  # two lengths of zero, without a header
             sys.stdout.buffer.flush()
         else:
             answer(faces)
 
 
-def becomes_another_version() -> None:
-    """Needs FILE, which remembers the first start; after it, tells what nobody here knows."""
+def restarts_as_another_version() -> None:
+    """Needs FILE, which marks the first start; later starts report an unknown field."""
     memory = Path(sys.argv[2])
     if memory.exists():
-        say(Message({"ready": asdict(INFO) | {"novelty": 1}}))
+        send(Message({"ready": asdict(INFO) | {"novelty": 1}}))
     else:
         memory.touch()
         dies()
 
 
 def dies() -> None:
-    get_ready()
+    report_ready()
     for faces in batches():
         if (faces == POISON).any():
             os.abort()
@@ -149,81 +149,81 @@ def dies() -> None:
 
 
 def answers_only_two_together() -> None:
-    """Answers its first request only when it has the second."""
-    get_ready()
+    """Answers its first request only after receiving the second."""
+    report_ready()
     asked = batches()
     first, second = next(asked), next(asked)
     answer(first)
     answer(second)
 
 
-def has_no_memory() -> None:
-    get_ready()
+def runs_out_of_memory() -> None:
+    report_ready()
     for _ in batches():
-        say(Message({"error": "no memory left", "memory_ran_out": True}))
+        send(Message({"error": "no memory left", "memory_ran_out": True}))
 
 
 def leaks() -> None:
-    """Occupies 1,000 bytes at first, 1,000 more after each batch, and says so in its scores."""
-    say(Message({"ready": asdict(INFO), "memory": 1000}))
+    """Reports 1,000 bytes at first and 1,000 more per batch; its scores are the thousands."""
+    send(Message({"ready": asdict(INFO), "memory": 1000}))
     for number, faces in enumerate(batches(), start=2):
         body = np.full((len(faces), 6), number, dtype=np.float32).tobytes()
-        say(Message({"seconds": 0.25, "memory": number * 1000}, body))
+        send(Message({"seconds": 0.25, "memory": number * 1000}, body))
 
 
 def leaks_and_stays() -> None:
-    """Likewise, and does not end when it should."""
+    """As `leaks`, but does not exit when its input ends."""
     leaks()
     time.sleep(600)
 
 
 def grows_once() -> None:
-    """Needs a NUMBER: occupies 1,000 bytes at first, and so many after a batch."""
-    say(Message({"ready": asdict(INFO), "memory": 1000}))
+    """Needs a NUMBER: reports 1,000 bytes at first, and NUMBER after each batch."""
+    send(Message({"ready": asdict(INFO), "memory": 1000}))
     for faces in batches():
         body = scores_of(faces).tobytes()
-        say(Message({"seconds": 0.25, "memory": int(sys.argv[2])}, body))
+        send(Message({"seconds": 0.25, "memory": int(sys.argv[2])}, body))
 
 
 def leaks_behind_the_gate() -> None:
-    """Grows likewise, to 2,000 bytes; with poison it needs FILE, whose lock it awaits before."""
-    say(Message({"ready": asdict(INFO), "memory": 1000}))
+    """Grows to 2,000 bytes; needs FILE, whose lock it awaits before it answers poison."""
+    send(Message({"ready": asdict(INFO), "memory": 1000}))
     for faces in batches():
         if (faces == POISON).any():
             with Path(sys.argv[2]).open() as gate:
                 fcntl.flock(gate, fcntl.LOCK_SH)
-        say(Message({"seconds": 0.25, "memory": 2000}, scores_of(faces).tobytes()))
+        send(Message({"seconds": 0.25, "memory": 2000}, scores_of(faces).tobytes()))
 
 
-def works_in_much_memory() -> None:
-    """Needs 64 MB for each batch, and says in its scores how many pages were new to it."""
-    get_ready()
+def needs_much_memory() -> None:
+    """Needs 64 MiB for each batch, and answers how many page faults that caused."""
+    report_ready()
     for faces in batches():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         b"64 bytes" * 8 * 2**20
         new = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
         body = np.full((len(faces), 6), new, dtype=np.float32).tobytes()
-        say(Message({"seconds": 0.25}, body))
+        send(Message({"seconds": 0.25}, body))
 
 
 def hangs() -> None:
-    get_ready()
+    report_ready()
     for faces in batches():
         while (faces == POISON).any():
-            time.sleep(60)  # what hanging is
+            time.sleep(60)  # it hangs
         answer(faces)
 
 
 def gated() -> None:
-    """Needs FILE, whose lock it awaits before it answers; its batches it notes in FILE.log."""
-    get_ready()
+    """Needs FILE, whose lock it awaits before it answers; logs its batches in FILE.log."""
+    report_ready()
     for faces in batches():
         answer_behind_the_gate(faces)
 
 
 def explains_at_once() -> None:
-    """Likewise, but only scores wait."""
-    get_ready()
+    """As `gated`, but explanations are answered at once."""
+    report_ready()
     for request in requests():
         if request.header["op"] == "explain":
             explain(request)
@@ -237,21 +237,21 @@ def answer_behind_the_gate(faces: NDArray[np.uint8]) -> None:
     with Path(sys.argv[2]).open() as gate:
         fcntl.flock(gate, fcntl.LOCK_SH)
     if (faces == POISON).any():
-        say(Message({"error": "cannot compute this"}))
+        send(Message({"error": "cannot compute this"}))
     else:
         answer(faces)
 
 
 @contextmanager
 def shut(gate: Path) -> Iterator[None]:
-    """Whoever is behind the gate waits meanwhile."""
+    """Hold the lock, so that processes behind the gate wait."""
     with gate.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def start_only_once() -> None:
-    """Needs FILE, which remembers the first start."""
+    """Needs FILE, which marks the first start."""
     memory = Path(sys.argv[2])
     if memory.exists():
         sys.exit(1)
@@ -259,13 +259,13 @@ def start_only_once() -> None:
 
 
 def starts_only_once() -> None:
-    """Needs FILE, which remembers the first start."""
+    """Needs FILE, which marks the first start."""
     start_only_once()
     dies()
 
 
 def leaks_and_starts_only_once() -> None:
-    """Needs FILE, which remembers the first start."""
+    """Needs FILE, which marks the first start."""
     start_only_once()
     leaks()
 
@@ -279,18 +279,18 @@ PROCESSES: dict[str, Callable[[], None]] = {
         never_gets_ready,
         raises,
         answers_too_few,
-        answers_no_numbers,
-        babbles,
-        becomes_another_version,
+        answers_nan,
+        sends_garbage,
+        restarts_as_another_version,
         dies,
         hangs,
         answers_only_two_together,
-        has_no_memory,
+        runs_out_of_memory,
         leaks,
         leaks_and_stays,
         grows_once,
         leaks_behind_the_gate,
-        works_in_much_memory,
+        needs_much_memory,
         gated,
         explains_at_once,
         starts_only_once,

@@ -1,7 +1,7 @@
-"""A front that serves nobody and notes what it is told: ``python -m tests.quiet_front FOLDER``.
+"""A front that serves no requests and logs what it is told: ``python -m tests.quiet_front FOLDER``.
 
-It holds the place of a video, and has counted five of something. It has started when nobody locks
-the folder's file ``gate``, and ends at once where there is one named ``broken``.
+It holds a place for a video and reports one counter with the value five. It reports that it has
+started once FOLDER/gate is unlocked, and exits at once if FOLDER/broken exists.
 """
 
 import asyncio

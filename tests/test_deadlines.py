@@ -1,4 +1,4 @@
-"""The deadlines of requests, from the first byte of the head on."""
+"""The deadlines of requests, and how they end."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Videos that outlast the draining: whoever waits is told, and nothing is left."""
+"""Videos that outlast the draining: their clients get the problem, and no file is left."""
 
 import asyncio
 import fcntl
@@ -25,7 +25,7 @@ MP4 = {"Content-Type": "video/mp4"}
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Iterator[Path]:
-    """A gate that stays closed: the model does not answer before the test ends."""
+    """A gate that stays shut, so that the model does not answer before the test ends."""
     path = tmp_path / "gate"
     path.touch()
     with path.open() as held:
@@ -66,7 +66,7 @@ async def test_a_stream_ends_with_a_not_ready_problem_as_its_last_line(
         running.handle_exit(signal.SIGTERM, None)
         *_, last = [json.loads(line) async for line in lines]
     check(last["problem"])
-    await until(lambda: open_files(folder) == [])  # the last line goes out before the file
+    await until(lambda: open_files(folder) == [])  # the last line is sent before the file is closed
 
 
 async def test_a_video_being_explained_gets_503(

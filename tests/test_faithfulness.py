@@ -1,4 +1,4 @@
-"""Faithfulness against cases worked by hand and equations solved another way."""
+"""Faithfulness compared with cases worked by hand and a direct solution of the equations."""
 
 from itertools import product
 from statistics import NormalDist
@@ -28,13 +28,13 @@ def measured(heat: HeatMap) -> Faithfulness:
 
 def test_a_map_of_the_relevant_pixels_gets_the_hand_computed_scores() -> None:
     answer = measured(LEFT)
-    # Half the face counts. Deleted first, the score falls from 1 to 0 over half the way.
+    # Half the face is relevant. Deleted first, the score falls from 1 to 0 over half the steps.
     assert answer.deletion == pytest.approx(1 / 4)
-    # Inserted first, it rises from 0 to 1 over half the way and stays.
+    # Inserted first, it rises from 0 to 1 over half the steps and stays.
     assert answer.insertion == pytest.approx(3 / 4)
-    # Without 10, 20, .. 90 % of the face: 0.8, 0.6, 0.4, 0.2 and five times nothing is left.
+    # Without 10, 20, .. 90 % of the face, the score is 0.8, 0.6, 0.4, 0.2 and five times 0.
     assert answer.road_morf == pytest.approx(2 / 9, abs=0.002)
-    # From the other end: five times all, then 0.8, 0.6, 0.4, 0.2.
+    # In the opposite order: five times 1, then 0.8, 0.6, 0.4, 0.2.
     assert answer.road_lerf == pytest.approx(7 / 9, abs=0.002)
 
 
@@ -97,7 +97,7 @@ def test_imputation_restores_a_linear_gradient() -> None:
 
 
 def test_pixels_are_deleted_to_mean_grey_inserted_into_a_blur_and_imputed_with_noise() -> None:
-    """A hundred levels: 0 to 100 % deleted, 0 to 100 % inserted, 10 to 90 % imputed."""
+    """In this order: 0 to 100 % deleted, 0 to 100 % inserted, 10 to 90 % imputed."""
     heat = np.random.default_rng(1).random((4, 4), dtype=np.float32)
     edge = np.where(np.arange(64) < 32, 0, 200).astype(np.uint8)[None].repeat(64, axis=0)
     assert (perturbed(edge, heat)[STEPS] == 115).all()

@@ -1,4 +1,4 @@
-"""Fronts that cannot be made or hang, by their keeper; what they do stands in `test_fronts`."""
+"""The keeper of fronts that fail to start, hang or die; `test_fronts` tests the fronts."""
 
 import asyncio
 import os
@@ -25,25 +25,25 @@ from tests.waiting import until
 pytestmark = pytest.mark.anyio
 
 
-def nobody() -> Session:
+def no_session() -> Session:
     pytest.fail("no front asks")
 
 
-def lost_none() -> None:
+def none_lost() -> None:
     pytest.fail("none was there to be lost")
 
 
 async def test_a_first_front_that_cannot_be_spawned_fails_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    front = FrontKeeper([], {}, nobody, lost_none, start_timeout=30)
+    front = FrontKeeper([], {}, no_session, none_lost, start_timeout=30)
     monkeypatch.setattr(sys, "executable", "/no/such/program")
     with pytest.raises(ServiceError, match="could not be made"):
         await front.keep()
 
 
 def the_front() -> int:
-    """The process number of the only front of this process."""
+    """The process id of the only front of this process."""
     children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
     commands = {int(pid): Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
     (front,) = (pid for pid, command in commands.items() if b"service.front" in command)
@@ -95,7 +95,7 @@ async def test_a_first_front_that_does_not_get_ready_in_time_fails_the_start(
             [],
             {},
             lambda: Session(core, core.healthy, nothing),
-            lost_none,
+            none_lost,
             start_timeout=0.1,
         )
         with pytest.raises(ServiceError, match="before it served"):
@@ -120,7 +120,7 @@ async def test_cancelling_a_start_at_any_step_leaves_no_process_behind(
                 [],
                 {},
                 lambda: Session(core, core.healthy, nothing),
-                lost_none,
+                none_lost,
                 start_timeout=60,
             )
             keeping = asyncio.create_task(front.keep())
@@ -133,8 +133,8 @@ async def test_cancelling_a_start_at_any_step_leaves_no_process_behind(
 
 
 @dataclass
-class Quiet:
-    """The keeper of quiet fronts, and what they note."""
+class QuietFronts:
+    """The keeper of quiet fronts, and what they logged."""
 
     front: FrontKeeper
     folder: Path
@@ -142,12 +142,12 @@ class Quiet:
 
     @property
     def notes(self) -> list[str]:
-        """What the fronts were told, after the number of each one's process."""
+        """The lines that the fronts logged: their process ids, and what they were told."""
         log = self.folder / "log"
         return log.read_text().splitlines() if log.exists() else []
 
     async def lose(self) -> None:
-        """Wait for the front, kill it, and wait until that was noticed."""
+        """Wait until the front is up, kill it, and wait until the keeper has noticed."""
         await until(lambda: self.front.up)
         (*_, pid) = filter(str.isdecimal, self.notes)
         self.lost.clear()
@@ -155,13 +155,13 @@ class Quiet:
         await self.lost.wait()
 
     async def counted(self) -> float:
-        """What the fronts have counted."""
+        """The sum of the counters that the keeper reports."""
         return sum(value for *_, value in await self.front.samples())
 
 
 @pytest.fixture
-async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Quiet]:
-    """Fronts that hold the only place of a video, not started yet."""
+async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[QuietFronts]:
+    """Fronts, not started yet, each of which takes the only place for a video."""
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     settings, lost = Settings(workers=1, max_videos=1), asyncio.Event()
     argv, python = processes.argv(processes.sound), sys.executable
@@ -169,7 +169,7 @@ async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     program.write_text(f"#!/bin/sh\nexec {python} -m tests.quiet_front {tmp_path}\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    sessions: list[Session] = []  # which let nothing go by being forgotten
+    sessions: list[Session] = []  # kept, so that garbage collection frees none of their places
     async with Core.open(settings, lambda _: argv) as core:
 
         def session() -> Session:
@@ -177,10 +177,10 @@ async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             return sessions[-1]
 
         front = FrontKeeper([], {}, session, lost.set, start_timeout=120)
-        yield Quiet(front, tmp_path, lost)
+        yield QuietFronts(front, tmp_path, lost)
 
 
-async def test_metrics_of_a_lost_front_are_kept_in_the_totals(quiet: Quiet) -> None:
+async def test_metrics_of_a_lost_front_are_kept_in_the_totals(quiet: QuietFronts) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.front.served()
     assert await quiet.counted() == COUNTED
@@ -192,7 +192,9 @@ async def test_metrics_of_a_lost_front_are_kept_in_the_totals(quiet: Quiet) -> N
     await keeping
 
 
-async def test_places_held_by_a_lost_front_are_freed_for_its_replacement(quiet: Quiet) -> None:
+async def test_places_held_by_a_lost_front_are_freed_for_its_replacement(
+    quiet: QuietFronts,
+) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.lose()
     await until(lambda: quiet.front.up or quiet.front.failed_starts)
@@ -201,7 +203,7 @@ async def test_places_held_by_a_lost_front_are_freed_for_its_replacement(quiet: 
     await keeping
 
 
-async def test_a_front_that_starts_late_is_told_to_drain_and_to_stop(quiet: Quiet) -> None:
+async def test_a_front_that_starts_late_is_told_to_drain_and_to_stop(quiet: QuietFronts) -> None:
     with shut(quiet.folder / "gate"):
         keeping = asyncio.create_task(quiet.front.keep())
         await until(lambda: quiet.notes)
@@ -211,7 +213,7 @@ async def test_a_front_that_starts_late_is_told_to_drain_and_to_stop(quiet: Quie
     assert quiet.notes[1:] == ["drain", "stop"]
 
 
-async def test_a_replacement_started_during_a_drain_is_told_to_drain(quiet: Quiet) -> None:
+async def test_a_replacement_started_during_a_drain_is_told_to_drain(quiet: QuietFronts) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.front.served()
     quiet.front.drain()
@@ -223,7 +225,9 @@ async def test_a_replacement_started_during_a_drain_is_told_to_drain(quiet: Quie
 
 
 @pytest.mark.parametrize("made", [True, False])
-async def test_failed_replacements_are_counted_until_one_starts(quiet: Quiet, made: bool) -> None:
+async def test_failed_replacements_are_counted_until_one_starts(
+    quiet: QuietFronts, made: bool
+) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.front.served()
     program, broken = quiet.folder / "python", quiet.folder / "broken"

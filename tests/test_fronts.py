@@ -1,4 +1,4 @@
-"""Several fronts over one model are one service: in processes, over real HTTP."""
+"""Several front processes over one model process act as one service, over real HTTP."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ from tests.servers import Server, command, wait_for_the_end_of
 from tests.waiting import wait_until
 
 ROOM = 32
-"""Faces that may wait behind the gate."""
+"""Places in the queue."""
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def gate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def gated(gate: Path) -> Iterator[Server]:
-    """Two fronts whose model answers when the gate is open.
+    """Two fronts whose model answers while the gate is open.
 
-    Before its first answer nobody knows how long it takes, so that nothing is sent to it ahead.
+    Before its first answer its duration is unknown, so that no batch is sent ahead.
     """
     with two_fronts(
         processes.gated, str(gate), queue_items=ROOM, max_frames=16, deadline_ms=120_000
@@ -48,7 +48,7 @@ def gated(gate: Path) -> Iterator[Server]:
 
 
 def ask(server: Server, value: int, **headers: str) -> httpx.Response:
-    """Have a face classified, over a connection of its own."""
+    """Classify a face over a new connection."""
     return httpx.post(
         f"{server.url}/classify",
         params={"faces": "whole"},
@@ -58,17 +58,17 @@ def ask(server: Server, value: int, **headers: str) -> httpx.Response:
     )
 
 
-def counted(server: Server, name: str) -> float:
+def metric(server: Server, name: str) -> float:
     text = httpx.get(f"{server.url}/metrics", timeout=60).text
     families = text_string_to_metric_families(text)
     samples = [sample for family in families for sample in family.samples]
     return sum(sample.value for sample in samples if sample.name == f"gimefive_{name}")
 
 
-def asked_behind_the_gate(
+def ask_behind_the_gate(
     server: Server, gate: Path, pool: ThreadPoolExecutor, values: range
 ) -> list[Future[httpx.Response]]:
-    """Requests of which the first is with the model, which the shut gate holds."""
+    """Send requests, the first of which has reached the model behind the shut gate."""
     log = Path(f"{gate}.log")
     before = log.read_text() if log.exists() else ""
     first = pool.submit(ask, server, values[0])
@@ -129,13 +129,13 @@ def test_a_front_explains_and_all_processes_end_with_the_supervisor() -> None:
 def test_the_queue_limit_holds_over_both_fronts(gated: Server, gate: Path) -> None:
     with ThreadPoolExecutor(2 * ROOM) as pool:
         with shut(gate):
-            asked = asked_behind_the_gate(gated, gate, pool, range(2 * ROOM))
+            asked = ask_behind_the_gate(gated, gate, pool, range(2 * ROOM))
             refused = []
             for done in as_completed(asked):
                 refused.append(done.result())
                 if len(refused) == ROOM - 1:
                     break
-            assert counted(gated, "queue_depth") == ROOM
+            assert metric(gated, "queue_depth") == ROOM
         statuses = Counter(done.result().status_code for done in asked)
     assert statuses == {200: ROOM + 1, 503: ROOM - 1}
     assert {answer.status_code for answer in refused} == {503}
@@ -143,10 +143,10 @@ def test_the_queue_limit_holds_over_both_fronts(gated: Server, gate: Path) -> No
 
 
 def test_a_request_of_a_disconnected_client_is_not_computed(gated: Server, gate: Path) -> None:
-    before = counted(gated, "dropped_total")
+    before = metric(gated, "dropped_total")
     with ThreadPoolExecutor(1) as pool:
         with shut(gate):
-            (first,) = asked_behind_the_gate(gated, gate, pool, range(1, 2))
+            (first,) = ask_behind_the_gate(gated, gate, pool, range(1, 2))
             host, port = gated.url.removeprefix("http://").split(":")
             body = png(99)
             head = (
@@ -155,8 +155,8 @@ def test_a_request_of_a_disconnected_client_is_not_computed(gated: Server, gate:
             )
             with socket.create_connection((host, int(port))) as leaving:
                 leaving.sendall(head.encode() + body)
-                wait_until(lambda: counted(gated, "queue_depth"))
-            wait_until(lambda: counted(gated, "dropped_total") > before)
+                wait_until(lambda: metric(gated, "queue_depth"))
+            wait_until(lambda: metric(gated, "dropped_total") > before)
         assert first.result().status_code == 200
     assert "99" not in Path(f"{gate}.log").read_text()
 
@@ -170,16 +170,16 @@ def test_a_killed_front_loses_only_its_own_requests_and_is_replaced(
         except httpx.TransportError:
             return 0
 
-    requests = counted(gated, "requests_total")
+    requests = metric(gated, "requests_total")
     with ThreadPoolExecutor(20) as pool:
         with shut(gate):
-            asked = asked_behind_the_gate(gated, gate, pool, range(20))
-            wait_until(lambda: counted(gated, "queue_depth") == 19)
+            asked = ask_behind_the_gate(gated, gate, pool, range(20))
+            wait_until(lambda: metric(gated, "queue_depth") == 19)
             os.kill(fronts_of(gated)[0], signal.SIGKILL)
-            wait_until(lambda: counted(gated, "front_restarts_total"))
+            wait_until(lambda: metric(gated, "front_restarts_total"))
         outcomes = Counter(map(outcome, asked))
     assert set(outcomes) == {0, 200}
-    assert counted(gated, "requests_total") > requests, "counts never fall"
+    assert metric(gated, "requests_total") > requests, "counts never fall"
     assert {ask(gated, 3).status_code for _ in range(20)} == {200}
     assert len(fronts_of(gated)) == 2
 
@@ -205,7 +205,7 @@ def test_probes_fail_while_no_front_can_start_and_pass_once_both_are_back(
         assert status("readyz") == 503
         keys.write_text(hashed)
         wait_until(lambda: status("readyz") == 200)
-        wait_until(lambda: status("livez") == 200)  # the other has come back, too
+        wait_until(lambda: status("livez") == 200)  # both fronts are back
 
 
 def test_metrics_over_both_fronts_match_what_clients_counted() -> None:
@@ -228,11 +228,11 @@ def test_shutdown_answers_all_requests_that_both_fronts_accepted(tmp_path: Path)
     ):
         children = server.workers()
         with shut(gate):
-            asked = asked_behind_the_gate(server, gate, pool, range(16))
-            wait_until(lambda: counted(server, "queue_depth") == 15)
+            asked = ask_behind_the_gate(server, gate, pool, range(16))
+            wait_until(lambda: metric(server, "queue_depth") == 15)
             server.process.send_signal(signal.SIGTERM)
             with suppress(httpx.TransportError):
-                while True:  # until nobody listens any more
+                while True:  # until the port is closed
                     httpx.get(f"{server.url}/livez", timeout=60)
         assert {done.result().status_code for done in asked} == {200}
         assert server.process.wait(60) == 0

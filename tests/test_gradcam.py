@@ -1,4 +1,4 @@
-"""Explanations against captum, torchcam, and the papers' formulas written out."""
+"""Explanations compared with captum, torchcam and the papers' formulas."""
 
 from typing import cast
 
@@ -25,7 +25,7 @@ GRADIENT_METHODS = METHODS[:4]
 
 
 def random_network(seed: int) -> GiMeFive:
-    """The published network with random weights and batch norms that have seen something."""
+    """The published network with random weights and non-trivial batch norms."""
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -47,7 +47,7 @@ def network() -> GiMeFive:
 
 @pytest.fixture(scope="module")
 def faces() -> Tensor:
-    """Five grey faces' worth of blobs, uint8."""
+    """Five smooth random grey images, uint8."""
     coarse = torch.rand(5, 1, 9, 9, generator=torch.Generator().manual_seed(2))
     smooth = functional.interpolate(coarse, size=(64, 64), mode="bicubic", align_corners=False)
     return (smooth[:, 0] * 255).clamp(0, 255).to(torch.uint8)
@@ -58,7 +58,7 @@ def heats(answers: tuple[Explanation, ...]) -> NDArray[np.float32]:
 
 
 def assert_same_maps(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> None:
-    """Cosine over 0.9999 and values within 1e-4 of the strongest, map by map."""
+    """Check, map by map, a cosine over 0.9999 and values within 1e-4 of the maximum."""
     assert ours.shape == theirs.shape
     assert theirs.any(), "an oracle that is all zero proves nothing"
     for one, other in zip(ours.astype(np.float64), theirs.astype(np.float64), strict=True):
@@ -168,7 +168,7 @@ class Additive:
 def test_without_evidence_for_the_target_the_map_is_zero_and_marked_empty(
     method: str, faces: Tensor
 ) -> None:
-    for target in (1, 2):  # evidence against, and no connection at all
+    for target in (1, 2):  # negative evidence, and no connection at all
         (answer,) = explain(Additive(), faces[:1] | 1, [Question(method, target=target)])
         assert answer.empty
         assert answer.maximum == 0.0
@@ -187,7 +187,7 @@ def test_gradcam_of_an_averaging_network_is_its_feature_map_over_the_cell_count(
 
 
 class Halved:
-    """A network that works in half precision, whose map's cells together exceed its range."""
+    """A half-precision network, the sum of whose map's cells exceeds the range of float16."""
 
     def features(self, faces: Tensor, _layer: int, /) -> Tensor:
         return (faces[:, None] / 255 * 60).half()
@@ -233,7 +233,7 @@ def test_activations_are_the_mean_activation_and_the_strongest_channels(
 
 
 class Counting(GiMeFive):
-    """The network, counting how often each half runs."""
+    """The network, which counts how often each part runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -285,9 +285,9 @@ def test_maps_depend_on_the_weights(network: GiMeFive, faces: Tensor, question: 
 
 
 @pytest.mark.parametrize(
-    "wish",
+    "arguments",
     [{"method": "gradcam+"}, {"layer": "conv6"}, {"layer": "5"}, {"target": 6}, {"target": -1}],
 )
-def test_an_invalid_question_is_refused_with_the_valid_values(wish: dict[str, object]) -> None:
+def test_an_invalid_question_is_refused_with_the_valid_values(arguments: dict[str, object]) -> None:
     with pytest.raises(BadParameter, match=r"is one of .*conv|is one of .*gradcam|is 0 to 5"):
-        Question(**wish)  # type: ignore[arg-type]  # the wishes are wrong on purpose
+        Question(**arguments)  # type: ignore[arg-type]  # wrong on purpose

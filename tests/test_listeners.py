@@ -1,4 +1,4 @@
-"""The end of listening: who has connected is served, and nobody comes after."""
+"""Listeners that stop: existing connections are served, and new ones are dropped."""
 
 import socket
 

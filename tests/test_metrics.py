@@ -1,4 +1,4 @@
-"""What the service counts is what its clients counted."""
+"""The metrics match what clients observed."""
 
 import time
 from collections import Counter

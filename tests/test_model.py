@@ -1,4 +1,4 @@
-"""The embedded model as it is deployed, against the eager network and the paper's preprocessing."""
+"""The embedded model as deployed, compared with the eager network and the paper's preprocessing."""
 
 from collections.abc import Mapping
 from dataclasses import replace

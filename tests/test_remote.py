@@ -47,7 +47,7 @@ async def rows(model: RemoteModel, faces: Sequence[FaceImage]) -> Scores:
 
 
 class Events:
-    """A log that notes what happened."""
+    """A log that records its events."""
 
     def __init__(self, events: list[str]) -> None:
         self._events = events
@@ -146,15 +146,15 @@ async def test_a_second_batch_may_be_sent_before_the_first_is_answered() -> None
 
 
 async def test_out_of_memory_raises_its_own_error_and_keeps_the_process() -> None:
-    async with started(processes.has_no_memory) as model:
+    async with started(processes.runs_out_of_memory) as model:
         with pytest.raises(OutOfMemory, match="no memory left"):
             await model.scores(GOOD)
         assert model.up
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc that is told to keep memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is configured to keep memory")
 async def test_memory_of_a_batch_is_reused_by_the_next() -> None:
-    async with started(processes.works_in_much_memory) as model:
+    async with started(processes.needs_much_memory) as model:
         first, second = [(await rows(model, GOOD))[0, 0] for _ in range(2)]
     assert first * resource.getpagesize() > 32 * 2**20
     assert second < first / 100
@@ -216,7 +216,7 @@ async def test_the_last_batch_of_a_replaced_process_does_not_affect_its_successo
         first = model.pid
         assert first is not None
         with shut(gate):
-            await model.scores(GOOD)  # with which it has grown too large
+            await model.scores(GOOD)  # after this batch it is over the limit
             late = asyncio.create_task(model.scores(BAD))
             await until(lambda: model.pid != first)
             if lost:
@@ -237,7 +237,7 @@ async def test_an_unexpected_start_error_is_logged_and_the_start_is_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
-    argv = ["a program\0"]  # no process can have that name
+    argv = ["a program\0"]  # no program can have that name
     model = RemoteModel(argv, start_timeout=30)
     with capture_logs() as log:
         model.start_later()
@@ -260,7 +260,7 @@ async def test_a_wrong_number_of_rows_fails_the_batch() -> None:
 
 
 async def test_a_nan_answer_fails_only_its_own_face() -> None:
-    async with started(processes.answers_no_numbers) as model:
+    async with started(processes.answers_nan) as model:
         scored = await model.scores([*BAD, *GOOD])
         explained = await model.explain([(each, Question("gradcam")) for each in (*BAD, *GOOD)])
     for results in (scored.results, explained.results):
@@ -287,7 +287,7 @@ async def test_a_killed_process_is_down_until_its_replacement_is_up() -> None:
     [
         (processes.dies, "ended unexpectedly"),
         (processes.hangs, "did not answer within 1 s"),
-        (processes.babbles, "is no message"),
+        (processes.sends_garbage, "is no message"),
     ],
 )
 async def test_a_process_that_dies_hangs_or_sends_garbage_is_replaced(
@@ -306,7 +306,9 @@ async def test_a_process_that_dies_hangs_or_sends_garbage_is_replaced(
         assert model.restarts == 1
 
 
-@pytest.mark.parametrize("process", [processes.starts_only_once, processes.becomes_another_version])
+@pytest.mark.parametrize(
+    "process", [processes.starts_only_once, processes.restarts_as_another_version]
+)
 async def test_a_model_that_cannot_be_restarted_is_unhealthy(
     process: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -410,7 +412,7 @@ async def test_stopping_leaves_no_process_behind() -> None:
 async def test_a_successful_start_resets_the_count_of_failed_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else rare faults would add up over the weeks to a process that is never started again."""
+    """Otherwise rare failures would add up over weeks until the process is given up."""
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     count = tmp_path / "starts"
     count.write_text("-1")
@@ -421,7 +423,7 @@ async def test_a_successful_start_resets_the_count_of_failed_starts(
     model = RemoteModel(("sh", "-c", script), start_timeout=30)
     await model.start()
     try:
-        for _ in range(FAILED_STARTS):  # each time two starts fail, and the third is sound
+        for _ in range(FAILED_STARTS):  # each time two starts fail, and the third succeeds
             with pytest.raises(WorkerLost):
                 await model.scores(BAD)
             await until(lambda: model.up or not model.healthy)

@@ -1,4 +1,4 @@
-"""Calls between two processes, with both ends in this one."""
+"""RPC between two processes, with both ends in this one."""
 
 import asyncio
 import socket
@@ -41,7 +41,7 @@ async def nothing(_: Message) -> Message:
 
 @asynccontextmanager
 async def linked(answer: Answer) -> AsyncIterator[tuple[RpcConnection, RpcConnection]]:
-    """The end that asks, and the one that answers."""
+    """A connected pair: the calling end and the answering end."""
     ends = [await asyncio.open_connection(sock=each) for each in socket.socketpair()]
     connections = RpcConnection(*ends[0], nothing), RpcConnection(*ends[1], answer)
     running = [asyncio.create_task(connection.run()) for connection in connections]
@@ -77,12 +77,12 @@ async def test_cancelling_a_connection_cancels_the_work_it_was_doing() -> None:
 
 
 async def test_concurrent_calls_each_get_their_own_answer() -> None:
-    async def late_first(message: Message) -> Message:
+    async def answer_in_reverse(message: Message) -> Message:
         for _ in range(10 - message.header["value"]):
             await asyncio.sleep(0)
         return Message({"value": message.header["value"]}, message.body)
 
-    async with linked(late_first) as (here, _):
+    async with linked(answer_in_reverse) as (here, _):
         calls = [here.call({"value": value}, bytes([value])) for value in range(10)]
         answers = await asyncio.gather(*calls)
     assert [(each.header["value"], each.body[0]) for each in answers] == [
@@ -129,7 +129,7 @@ async def test_an_unexpected_error_arrives_without_its_text_and_is_logged() -> N
 
 
 class Endless:
-    """Work that ends only by being cancelled."""
+    """Work that ends only when it is cancelled."""
 
     def __init__(self) -> None:
         self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
@@ -155,7 +155,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_other_end() -> None:
 async def two_calls() -> AsyncIterator[
     tuple[RpcConnection, list[asyncio.Task[Message]], Callable[[int], None]]
 ]:
-    """An end that waits for two answers, and what has it hear one of them in that very moment."""
+    """An end with two pending calls, and a function that delivers the answer to one at once."""
     heard = asyncio.StreamReader()
     ours, theirs = socket.socketpair()
     _, writer = await asyncio.open_connection(sock=ours)
@@ -190,16 +190,16 @@ async def test_closing_during_a_cancellation_answers_other_calls_with_not_ready(
         assert calls[0].cancelled()
 
 
-@pytest.mark.parametrize("unheard", [True, False])
+@pytest.mark.parametrize("unread", [True, False])
 async def test_a_peer_that_dies_during_a_send_ends_the_connection_without_error(
-    unheard: bool,
+    unread: bool,
 ) -> None:
     ours, theirs = socket.socketpair()
     here = RpcConnection(*await asyncio.open_connection(sock=ours), nothing)
     running = asyncio.create_task(here.run())
     call = asyncio.create_task(here.call({}))
     await settle()
-    if not unheard:
+    if not unread:
         theirs.recv(1024)
     theirs.close()
     here.notify({})
@@ -225,7 +225,7 @@ async def test_closing_one_end_cancels_its_work_and_fails_the_calls_of_the_other
 async def front_of(
     core: Core, settings: Settings
 ) -> AsyncIterator[tuple[RemoteCore, RpcConnection]]:
-    """A core as one of its fronts sees it, and the core's end of the connection."""
+    """A core as seen by one of its fronts, and the core's end of the connection."""
     session = Session(core, core.healthy, core.render_metrics)
     async with linked(session.answer) as (here, there):
         yield RemoteCore(here, settings, core.info, UNTRACED), there

@@ -1,4 +1,4 @@
-"""The server around the app: what a signal does to it."""
+"""The server around the app: start-up checks, signals and the log."""
 
 import asyncio
 import json
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(autouse=True)
-def _log_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever tests next in this process has no use for the log of a server that has ended."""
+def _no_log_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configure no log, as later tests in this process would inherit the configuration."""
     monkeypatch.setattr("service.logs.configure", lambda _: None)
 
 
-class Lines:
-    """A log that is told of events."""
+class EventLog:
+    """A log that records its events."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -76,7 +76,7 @@ def test_an_invalid_certificate_is_reported_before_a_model_is_loaded(tmp_path: P
 
 @pytest.mark.parametrize("fronts", [1, 2])
 def test_a_signal_during_model_loading_ends_all_processes(fronts: int) -> None:
-    """As the first process of a container, where a signal that nobody handles does nothing."""
+    """As the first process of a container, where a signal without a handler is ignored."""
     script = (
         "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
         "from service.serve import serve; from service.settings import Settings;"
@@ -94,8 +94,8 @@ def test_a_signal_during_model_loading_ends_all_processes(fronts: int) -> None:
 
 
 async def test_a_signal_handler_defers_its_log_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It may have come in the middle of a line, and would wait for ever for that line's end."""
-    log = Lines()
+    """The signal may interrupt the writing of a line, and logging would then deadlock."""
+    log = EventLog()
     monkeypatch.setattr(serving, "log", log)
     async with served() as (server, _):
         server.handle_exit(signal.SIGTERM, None)

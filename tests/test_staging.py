@@ -1,4 +1,4 @@
-"""The way of a batch through a device."""
+"""The transfer of batches to a device and back."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How many model processes there are, and how many threads each has."""
+"""The number of model processes, and of threads in each."""
 
 import pytest
 

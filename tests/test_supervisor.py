@@ -1,4 +1,4 @@
-"""What probes are told of several fronts; what fronts do stands in `test_fronts`."""
+"""What probes are told about several fronts; `test_fronts` tests the fronts."""
 
 import asyncio
 

@@ -29,12 +29,12 @@ def test_a_blocking_reader_returns_the_packed_messages(sent: list[Message]) -> N
 
 @given(messages)
 def test_an_asyncio_reader_returns_the_packed_message(sent: Message) -> None:
-    async def there_and_back() -> Message:
+    async def round_trip() -> Message:
         stream = asyncio.StreamReader()
         stream.feed_data(sent.pack())
         return await wire.receive(stream)
 
-    assert asyncio.run(there_and_back()) == sent
+    assert asyncio.run(round_trip()) == sent
 
 
 def test_an_asyncio_reader_raises_on_a_truncated_message() -> None:

@@ -14,7 +14,7 @@ from service.wire import Message
 from service.worker import find_cap, serve
 from tests.fakes import POISON, face, scores_of
 
-PUZZLING = POISON - 1
+UNFORESEEN = POISON - 1
 QUESTIONS = [Question(), Question("activations", "conv2"), Question("layercam", "conv3", target=4)]
 
 
@@ -37,7 +37,7 @@ class Model:
     def scores(self, faces: NDArray[np.uint8]) -> Scores:
         if (faces == POISON).any():
             raise RuntimeError("cannot compute this\nat some place")
-        if (faces == PUZZLING).any():
+        if (faces == UNFORESEEN).any():
             raise TypeError("nobody thought of this")
         if len(faces) > 2:
             raise torch.OutOfMemoryError("too many")
@@ -59,7 +59,7 @@ def converse(*requests: Message) -> list[Message]:
 
 def test_a_device_failure_ends_serving() -> None:
     class Broken(Model):
-        def scores(self, faces: NDArray[np.uint8]) -> Scores:  # noqa: ARG002  # the seam's signature
+        def scores(self, faces: NDArray[np.uint8]) -> Scores:  # noqa: ARG002  # protocol signature
             raise torch.AcceleratorError("an illegal memory access was encountered")
 
     request = Message({"op": "scores"}, face(5).tobytes())
@@ -76,7 +76,7 @@ def test_score_requests_are_answered_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "error"), [(POISON, "cannot compute this"), (PUZZLING, "nobody thought of this")]
+    ("kind", "error"), [(POISON, "cannot compute this"), (UNFORESEEN, "nobody thought of this")]
 )
 def test_a_failed_batch_is_answered_with_its_error_and_the_next_with_scores(
     kind: int, error: str
@@ -107,10 +107,13 @@ def test_each_answer_reports_the_memory_of_the_process() -> None:
 @pytest.mark.parametrize(
     ("images_a_second", "cap"),
     [
-        ([100, 190, 300, 400, 410, 412, 413], 32),  # growth ends, and nothing is lost by more
+        (
+            [100, 190, 300, 400, 410, 412, 413],
+            32,
+        ),  # throughput levels off, and larger batches cost no more
         ([100, 190, 300, 400, 300, 250, 200], 8),  # larger batches cost more
-        ([100, 190, 300, 200, 300, 250, 200], 16),  # one slow measurement decides nothing
-        ([100, 200, 400, 800, 1600, 3200, 6400], 32),  # no more than is allowed
+        ([100, 190, 300, 200, 300, 250, 200], 16),  # one slow measurement is ignored
+        ([100, 200, 400, 800, 1600, 3200, 6400], 32),  # at most the given limit
     ],
 )
 def test_the_cap_is_the_largest_batch_that_does_not_raise_the_cost_per_face(

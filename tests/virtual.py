@@ -1,4 +1,4 @@
-"""An event loop whose time passes only where everyone sleeps, and then at once."""
+"""An event loop with virtual time, which jumps ahead when every task sleeps."""
 
 import asyncio
 import selectors
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class _Impatient(selectors.DefaultSelector):
-    """Tells how long it was asked to wait instead of waiting."""
+    """Adds up the time it was asked to wait, instead of waiting."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,15 +1,15 @@
-"""Waiting for what sends no event, and not for ever."""
+"""Waiting, up to a limit, for conditions that signal no event."""
 
 import asyncio
 import time
 from collections.abc import Callable
 
 LIMIT = 60.0
-"""Seconds after which it counts as never happening; a busy machine is slow."""
+"""Seconds until a wait fails; generous, as a busy machine is slow."""
 
 
 async def until(happened: Callable[[], object]) -> None:
-    """Let everybody else run until it has happened."""
+    """Let other tasks run until the condition holds."""
     limit = time.monotonic() + LIMIT
     while not happened():
         assert time.monotonic() < limit, f"it has not happened within {LIMIT:g} s"
@@ -17,7 +17,7 @@ async def until(happened: Callable[[], object]) -> None:
 
 
 def wait_until(happened: Callable[[], object]) -> None:
-    """The same where it happens in another thread or process."""
+    """As `until`, for a condition that another thread or process fulfils."""
     limit = time.monotonic() + LIMIT
     while not happened():
         assert time.monotonic() < limit, f"it has not happened within {LIMIT:g} s"
@@ -25,6 +25,6 @@ def wait_until(happened: Callable[[], object]) -> None:
 
 
 async def settle() -> None:
-    """Let everything happen that needs no time."""
+    """Let other tasks run until they all wait."""
     for _ in range(50):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A batcher on a clock that a test owns, and what a test asks it."""
+"""A batcher on a clock that the test controls, and ways to submit faces to it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +14,7 @@ from tests.fakes import FakeWorker, face
 
 @dataclass
 class Notes:
-    """An observer that writes down what it is told."""
+    """An observer that records what it is told."""
 
     depth: int = 0
     batches: list[tuple[str, list[float], float]] = field(default_factory=list)
@@ -22,7 +22,7 @@ class Notes:
     refused: list[str] = field(default_factory=list)
     abandoned: list[str] = field(default_factory=list)
 
-    def waiting(self, lane: str, items: int) -> None:  # noqa: ARG002  # the seam's signature
+    def waiting(self, lane: str, items: int) -> None:  # noqa: ARG002  # protocol signature
         self.depth = items
 
     def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:
@@ -53,7 +53,7 @@ def lane(name: str = "interactive", **changes: Any) -> FaceLane:  # noqa: ANN401
 
 @dataclass
 class Harness:
-    """A batcher, and the lane that a test asks unless it says otherwise."""
+    """A batcher, and the lane that is used when a test names none."""
 
     batcher: Batcher[FakeWorker]
     lane: FaceLane

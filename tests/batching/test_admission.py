@@ -99,7 +99,7 @@ async def test_after_a_refusal_the_queue_is_kept_short_until_overload_hold_passe
         await d.submit(0, 1)
 
         async def refused(asked: int) -> int:
-            """How many of so many are, who ask at once while the model is busy."""
+            """How many of `asked` requests are refused when sent at once to a busy model."""
             worker.gate.clear()
             running = d.ask(0)
             await settle()
@@ -141,7 +141,7 @@ async def test_the_predicted_wait_includes_the_round_trip_to_the_worker() -> Non
 
 
 class TestWaitingForRoom:
-    """Of a lane for eight: callers that can wait get four of its places."""
+    """Callers with `wait=True`, who may occupy half of their lane."""
 
     async def test_waiting_callers_are_served_in_order_of_arrival(self) -> None:
         worker = FakeWorker()

@@ -91,7 +91,7 @@ async def test_a_request_that_cannot_meet_its_deadline_is_refused_at_once() -> N
         running, waiting = d.ask(1), d.ask(2)
         await settle()
         with pytest.raises(Overloaded) as refused:
-            await d.submit(3, deadline=5.9)  # 4 s before it, and 2 its own
+            await d.submit(3, deadline=5.9)  # 4 s of wait, and 2 s for itself
         assert refused.value.retry_after == pytest.approx(4.0)
         accepted = d.ask(4, deadline=6.1)
         await settle()
@@ -104,14 +104,14 @@ async def test_a_request_that_cannot_meet_its_deadline_is_refused_at_once() -> N
 async def test_the_prediction_counts_the_whole_batch_that_a_face_joins() -> None:
     worker = FakeWorker(seconds=1.0)
     async with harness(worker, max_batch=4) as d:
-        await d.submit(0)  # a second for each
+        await d.submit(0)  # so that a face is known to take 1 s
         worker.gate.clear()
         running = d.ask(1)
         await settle()
         waiting = d.ask(2, 3)
         await settle()
         with pytest.raises(Overloaded):
-            await d.submit(4, deadline=5.9)  # 3 s before the batch of three begins, as it seems
+            await d.submit(4, deadline=5.9)  # predicted: 3 s of wait, and 3 s for the batch
         accepted = d.ask(4, deadline=6.1)
         await settle()
         worker.gate.set()
@@ -136,7 +136,7 @@ async def test_the_safety_margin_grows_only_after_answers_later_than_predicted()
             (answer,) = await asyncio.gather(asked, return_exceptions=True)
             return isinstance(answer, Overloaded)
 
-        assert not await refused(2.1)  # 1 s under way, 1 its own
+        assert not await refused(2.1)  # 1 s for the running batch, 1 s for itself
         for _ in range(40):
             await refused(100, delay=0.5)
         assert not await refused(1.6, delay=0.5), "they came no later than expected"
@@ -161,7 +161,7 @@ async def test_a_queued_face_that_would_be_late_is_dropped_for_one_that_is_in_ti
         await settle()
         hurried, patient = d.ask(1, deadline=1.9), d.ask(2)
         await settle()
-        worker.gate.set()  # and only now it shows how slow it is
+        worker.gate.set()  # only now is it known how slow it is
         with pytest.raises(DeadlineExceeded):
             await hurried
         assert (await running, await patient) == ([0], [2])
@@ -170,7 +170,7 @@ async def test_a_queued_face_that_would_be_late_is_dropped_for_one_that_is_in_ti
 
 
 async def test_no_face_is_dropped_when_all_are_predicted_to_be_late() -> None:
-    worker = FakeWorker(seconds=1.0)  # for a batch of any size, of which only one has been seen
+    worker = FakeWorker(seconds=1.0)  # for a batch of any size, but only size 1 was observed
     notes = Notes()
     async with harness(worker, max_batch=8, notes=notes) as d:
         await d.submit(0)
@@ -190,7 +190,7 @@ async def test_another_lane_counts_in_the_predicted_wait_only_by_its_share() -> 
         await settle()
         requests = [d.ask(*range(1, 51), lane=flood), d.ask(*range(101, 109))]
         await settle()
-        # 1 s under way, 8 s of its own lane, 2 s that the flood gets meanwhile, 1 s for itself
+        # 1 s for the running batch, 8 s of its own lane, 2 s of the other lane, 1 s for itself
         with pytest.raises(Overloaded):
             await d.submit(110, deadline=11.9)
         requests.append(d.ask(110, deadline=12.1))

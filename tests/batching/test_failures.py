@@ -85,7 +85,7 @@ async def test_another_worker_computes_the_batch_of_a_lost_worker() -> None:
             dying.alive.clear()
             raise WorkerLost("gone")
 
-        dying.answer = die  # type: ignore[assignment,method-assign]  # it dies while it computes
+        dying.answer = die  # type: ignore[assignment,method-assign]  # it dies during a batch
         dying.gate.set()
         assert await request == [1]
     assert sound.batches == [[1]]
@@ -98,12 +98,12 @@ async def test_faces_of_a_lost_worker_keep_their_order_until_it_is_up_again() ->
         worker.alive.clear()
         raise WorkerLost("gone")
 
-    worker.answer = die  # type: ignore[assignment,method-assign]  # it dies while it computes
+    worker.answer = die  # type: ignore[assignment,method-assign]  # it dies during a batch
     async with harness(worker, notes=notes) as d:
         requests = [d.ask(1), d.ask(2)]
         await settle()
         assert notes.depth == 2
-        worker.answer = scores_of  # type: ignore[method-assign]  # as good as new
+        worker.answer = scores_of  # type: ignore[method-assign]  # restarted
         worker.alive.set()
         assert await asyncio.gather(*requests) == [[1], [2]]
     assert worker.batches == [[1, 2], [1], [2]]
@@ -129,7 +129,7 @@ async def test_an_unexpected_error_is_logged_and_fails_only_its_batch() -> None:
         with pytest.raises(ModelFailure), capture_logs() as log:
             await d.submit(1)
         assert [line["exc_info"] for line in log] == [True], "the operator is told why"
-        worker.answer = FakeWorker().answer  # type: ignore[method-assign]  # mended
+        worker.answer = FakeWorker().answer  # type: ignore[method-assign]  # repaired
         assert await d.submit(2) == [2]
 
 

@@ -93,7 +93,7 @@ async def test_queue_time_is_reported_to_the_caller_and_the_observer() -> None:
 
 
 class TestSendingAhead:
-    """What a worker of two-second batches is sent before it has answered."""
+    """What is sent to a worker, whose batches take two seconds, before it has answered."""
 
     @asynccontextmanager
     async def busy(

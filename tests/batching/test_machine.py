@@ -1,4 +1,4 @@
-"""The batcher under everything at once: whatever happens, each call ends once and rightly."""
+"""The batcher under random events: every call ends exactly once, with the right outcome."""
 
 import asyncio
 from collections import Counter
@@ -27,7 +27,7 @@ MAX_ITEMS = 12
 
 @dataclass(eq=False)
 class Call:
-    """What a client asked, and what became of it."""
+    """A call to the batcher, and its outcome."""
 
     wait: bool
     deadline: float | None
@@ -39,7 +39,7 @@ class Call:
 
 @dataclass(eq=False)
 class Item:
-    """A number; the right answer is its square."""
+    """A number, whose correct result is its square."""
 
     number: int
     poisonous: bool
@@ -50,7 +50,7 @@ class Item:
 
 @dataclass(eq=False)
 class Machine:
-    """A worker that takes its time, can be killed, and complains of what it is asked in vain."""
+    """A worker with a pace, which can be killed and records items it should not have been sent."""
 
     clock: Callable[[], float]
     pace: float = 0.01
@@ -58,7 +58,7 @@ class Machine:
     crash: asyncio.Event = field(default_factory=asyncio.Event)
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     under_way: int = 0
-    complaints: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.alive.set()
@@ -92,7 +92,7 @@ class Machine:
         return BatchResult([bad if item.poisonous else item.number**2 for item in items], self.pace)
 
     async def _compute(self, seconds: float, crash: asyncio.Event) -> None:
-        """One batch at a time, each for its seconds, unless the process is killed meanwhile."""
+        """Spend so many seconds, one batch at a time, unless the worker is killed meanwhile."""
         if not self.up:
             raise WorkerLost("down")
         async with self.turn:
@@ -108,18 +108,18 @@ class Machine:
         for item in items:
             item.sent += 1
             if item.call.gone:
-                self.complaints.append(f"{item.number} was computed for nobody")
+                self.violations.append(f"{item.number} was computed for nobody")
             if item.call.deadline is not None and now >= item.call.deadline:
-                self.complaints.append(f"{item.number} was computed too late")
+                self.violations.append(f"{item.number} was computed too late")
             if item.losses > 1:
-                self.complaints.append(f"{item.number} was tried a third time")
+                self.violations.append(f"{item.number} was tried a third time")
         if self.under_way > 1:
-            self.complaints.append("more than one batch was sent ahead")
+            self.violations.append("more than one batch was sent ahead")
 
 
 @dataclass
-class Books:
-    """What the batcher says of itself."""
+class Recorder:
+    """An observer that records what the batcher reports."""
 
     depth: dict[str, int] = field(default_factory=dict)
     deepest: int = 0
@@ -132,7 +132,7 @@ class Books:
         self.depth[lane] = items
         self.deepest = max(self.deepest, items)
 
-    def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:  # noqa: ARG002  # the seam's signature
+    def batch(self, lane: str, queue_seconds: Sequence[float], seconds: float) -> None:  # noqa: ARG002  # protocol signature
         self.sizes.append(len(queue_seconds))
         self.shortest_wait = min(self.shortest_wait, *queue_seconds)
 
@@ -140,7 +140,7 @@ class Books:
         self.refused[reason] += 1
 
     def failed(self, lane: str) -> None:
-        """The calls tell."""
+        """`check` sees failures in the calls themselves."""
 
     def dropped(self, reason: str) -> None:
         self.given_up[reason] += 1
@@ -154,7 +154,7 @@ class Service(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualLoop()
-        self.books = Books()
+        self.recorder = Recorder()
         self.calls: list[Call] = []
         self.numbers = 0
         self.closed = False
@@ -167,7 +167,7 @@ class Service(RuleBasedStateMachine):
 
     async def _open(self) -> None:
         self.workers = [Machine(self.loop.time) for _ in range(2)]
-        self.batcher = Batcher(self.workers, self.lanes, self.books, self.loop.time)
+        self.batcher = Batcher(self.workers, self.lanes, self.recorder, self.loop.time)
 
     def run(self, seconds: float) -> None:
         self.loop.run_until_complete(asyncio.sleep(seconds))
@@ -230,23 +230,23 @@ class Service(RuleBasedStateMachine):
         assert all(call.task and call.task.done() for call in self.calls)
 
     @invariant()
-    def nothing_is_computed_in_vain(self) -> None:
-        assert [each for worker in self.workers for each in worker.complaints] == []
+    def no_item_is_computed_needlessly(self) -> None:
+        assert [each for worker in self.workers for each in worker.violations] == []
         assert self.loop.faults == []
 
     @invariant()
-    def no_lane_holds_more_than_it_may(self) -> None:
-        assert self.books.deepest <= MAX_ITEMS + 8 * 2  # what lost workers had comes back on top
-        assert all(size <= 8 for size in self.books.sizes)
-        assert self.books.shortest_wait == 0.0
+    def no_lane_exceeds_its_limits(self) -> None:
+        assert self.recorder.deepest <= MAX_ITEMS + 8 * 2  # requeued batches come on top
+        assert all(size <= 8 for size in self.recorder.sizes)
+        assert self.recorder.shortest_wait == 0.0
 
     def teardown(self) -> None:
         self.run(1000)
         for call in self.calls:
             self.check(call)
-        assert set(self.books.depth.values()) <= {0}
+        assert set(self.recorder.depth.values()) <= {0}
         if not self.closed:
-            self.check_books()
+            self.check_recorder()
         self.loop.run_until_complete(self.batcher.close())
         self.loop.close()
 
@@ -277,8 +277,8 @@ class Service(RuleBasedStateMachine):
             case error:
                 raise AssertionError(error)
 
-    def check_books(self) -> None:
-        """Whatever was neither refused nor sent to a worker was counted as dropped."""
+    def check_recorder(self) -> None:
+        """Items that were neither refused nor sent to a worker were counted as dropped."""
         refusals = (Overloaded, NotReady, TooLarge)
         admitted = [
             call
@@ -287,8 +287,8 @@ class Service(RuleBasedStateMachine):
             and (call.task.cancelled() or not isinstance(call.task.exception(), refusals))
         ]
         unsent = [item for call in admitted for item in call.items if not item.sent]
-        assert self.books.given_up.total() >= len(unsent)
-        reported = sum(self.books.refused.values())
+        assert self.recorder.given_up.total() >= len(unsent)
+        reported = sum(self.recorder.refused.values())
         assert reported == sum(
             not call.task.cancelled() and isinstance(call.task.exception(), Overloaded | NotReady)
             for call in self.calls

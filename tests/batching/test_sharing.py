@@ -73,8 +73,8 @@ async def test_failed_batches_count_against_their_lanes_share() -> None:
     assert 4 <= sum(value < 100 for value in served) <= 6
 
 
-class TestMakingWay:
-    """Lanes that can wait, beside one that cannot."""
+class TestUrgentWork:
+    """A lane whose work can wait, beside an urgent one."""
 
     async def slow(self, worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
         batch = await run(worker, faces)
@@ -169,7 +169,7 @@ class TestMakingWay:
 async def test_no_work_is_left_queued_beside_an_idle_worker_whenever_the_clock_advances(
     reads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two looks at the clock a worker may become free for what can wait."""
+    """Work that can wait may become admissible between two readings of the clock."""
     monkeypatch.setattr("service.batching.RECENT", 0.01)
     count = 0
 

@@ -180,10 +180,12 @@ async def test_a_process_over_its_memory_limit_is_replaced_without_downtime() ->
 
 
 async def test_a_memory_limit_below_the_models_need_causes_no_restart() -> None:
-    model = RemoteModel(processes.argv(processes.sound), start_timeout=30, memory=1)
+    argv = processes.argv(processes.grows_once, "1000")
+    model = RemoteModel(argv, start_timeout=30, memory=1)
     await model.start()
     try:
         await model.scores(GOOD)
+        await settle()
         assert model.restarts == 0
     finally:
         await model.stop()

@@ -1,4 +1,4 @@
-"""The instruments of benchmarks/ say what happened."""
+"""Load generators and measurements of the benchmarks."""
 
 import mmap
 import os
@@ -25,29 +25,29 @@ REQUEST = Request("/", b"a face")
 
 
 @contextmanager
-def answering(*statuses: int) -> Iterator[int]:
-    """A server of one connection after the other that answers these in turn; at 0 it hangs up."""
-    turns = cycle(statuses)
+def server_answering(*statuses: int) -> Iterator[int]:
+    """A server, one connection at a time, with these statuses in turn; 0 closes the connection."""
+    upcoming = cycle(statuses)
 
-    def talk(connection: socket.socket) -> None:
+    def answer(connection: socket.socket) -> None:
         with connection, suppress(ConnectionError):
             while connection.recv(1 << 16):
-                status = next(turns)
+                status = next(upcoming)
                 if not status:
                     return
                 head = f"HTTP/1.1 {status} So\r\nContent-Length: 2\r\n\r\nso"
                 connection.sendall(head.encode())
 
-    def listen() -> None:
+    def accept() -> None:
         while True:
             try:
                 connection, _ = server.accept()
             except OSError:
                 return
-            talk(connection)
+            answer(connection)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = Thread(target=listen)
+        thread = Thread(target=accept)
         thread.start()
         try:
             yield server.getsockname()[1]
@@ -56,44 +56,44 @@ def answering(*statuses: int) -> Iterator[int]:
             thread.join()
 
 
-def test_what_became_of_requests_is_counted_by_status() -> None:
-    """By hand: of 1, 2, ... 101 ms the 50th percentile is 51, the 99th 100."""
-    good = [f"200 {1000 * ms}" for ms in range(1, 102)]
-    said = [*good, "429 500", "503 1500", "500 7", "404 7", "0 7", "-1 30000000"]
-    seen = Arrivals.of(20.0, "\n".join(said))
-    assert (seen.requests, seen.accepted, seen.refused) == (107, 101, 2)
-    assert (seen.failed, seen.hung) == (3, 1)
-    assert seen.accepted_ms == [51.0, 100.0, 100.9]
-    assert seen.refused_ms[0] == 1.0
+def test_arrivals_counts_requests_by_status_and_computes_percentiles() -> None:
+    """By hand: of 1, 2, ... 101 ms the 50th percentile is 51 ms and the 99th 100 ms."""
+    accepted = [f"200 {1000 * ms}" for ms in range(1, 102)]
+    lines = [*accepted, "429 500", "503 1500", "500 7", "404 7", "0 7", "-1 30000000"]
+    result = Arrivals.of(20.0, "\n".join(lines))
+    assert (result.requests, result.accepted, result.refused) == (107, 101, 2)
+    assert (result.failed, result.hung) == (3, 1)
+    assert result.accepted_ms == [51.0, 100.0, 100.9]
+    assert result.refused_ms[0] == 1.0
 
 
-def test_what_was_never_refused_has_no_percentiles_of_refusals() -> None:
+def test_arrivals_without_refusals_have_no_refused_percentiles() -> None:
     assert Arrivals.of(1.0, "200 1000").refused_ms == []
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="this machine has no C compiler")
-def test_the_open_loop_sends_all_that_is_due_and_tells_each_status() -> None:
-    with answering(200, 429, 503, 500, 0) as port:
-        seen = open_loop(port, REQUEST, rate=50, seconds=1)
-    assert (seen.requests, seen.accepted, seen.refused) == (50, 10, 20)
-    assert (seen.failed, seen.hung) == (20, 0)
-    assert 0 < seen.accepted_ms[0] < 1000
+def test_open_loop_sends_all_requests_and_counts_each_status() -> None:
+    with server_answering(200, 429, 503, 500, 0) as port:
+        result = open_loop(port, REQUEST, rate=50, seconds=1)
+    assert (result.requests, result.accepted, result.refused) == (50, 10, 20)
+    assert (result.failed, result.hung) == (20, 0)
+    assert 0 < result.accepted_ms[0] < 1000
 
 
 @pytest.mark.skipif(not shutil.which("wrk"), reason="this machine has no wrk")
-def test_the_closed_loop_does_not_count_a_refusal_as_an_answer() -> None:
-    with answering(200, 503, 503, 503) as port:
-        seen = closed_loop(port, REQUEST, connections=1, seconds=1)
-    assert seen.refused / seen.requests == pytest.approx(0.75, abs=0.1)
-    assert seen.rate * seen.seconds == pytest.approx(seen.requests - seen.refused)
-    assert seen.lost == 0
+def test_closed_loop_excludes_refusals_from_the_rate() -> None:
+    with server_answering(200, 503, 503, 503) as port:
+        result = closed_loop(port, REQUEST, connections=1, seconds=1)
+    assert result.refused / result.requests == pytest.approx(0.75, abs=0.1)
+    assert result.rate * result.seconds == pytest.approx(result.requests - result.refused)
+    assert result.lost == 0
 
 
-def test_a_rate_is_of_good_answers_alone() -> None:
+def test_rate_counts_only_successful_answers() -> None:
     assert LoadResult(seconds=2.0, requests=100, refused=40, lost=0, p50=1.0, p99=2.0).rate == 30.0
 
 
-def test_batches_of_single_pictures_are_read_from_the_metrics_as_they_are() -> None:
+def test_batches_parses_the_interactive_lane_from_metrics() -> None:
     metrics = Metrics(ModelInfo("gimefive", "1", "fp32", "cpu", "0" * 64, "", 32), [])
     for lane, faces in (("bulk", 32), ("interactive", 3), ("interactive", 5)):
         metrics.batch(lane, [0.0] * faces, 0.01)
@@ -101,7 +101,7 @@ def test_batches_of_single_pictures_are_read_from_the_metrics_as_they_are() -> N
     assert batches("") == (0.0, 0.0)
 
 
-def test_the_median_of_rounds_is_that_of_each_entry_and_passes_over_failures() -> None:
+def test_median_is_taken_per_entry_and_skips_failed_rounds() -> None:
     rounds = [
         {"rate": 10.0, "loops": {32: {"p50": 1.0, "batch": None}}},
         {"failed": "it did not start"},
@@ -112,14 +112,14 @@ def test_the_median_of_rounds_is_that_of_each_entry_and_passes_over_failures() -
     assert median(rounds[1:2]) == {"failed": "it did not start"}
 
 
-def test_a_process_is_told_its_cpu_time_and_its_memory() -> None:
+def test_processes_reports_cpu_time_and_memory() -> None:
     processes, pid = Processes(os.getpid(), "no mark"), [os.getpid()]
     cpu, held = processes.cpu_seconds(pid), processes.memory(pid)
     start = time.process_time()
     while time.process_time() < start + 0.3:
         pass
     assert processes.cpu_seconds(pid) - cpu == pytest.approx(time.process_time() - start, abs=0.05)
-    with mmap.mmap(-1, 50_000_000, mmap.MAP_PRIVATE) as block:  # no memory that was free before
+    with mmap.mmap(-1, 50_000_000, mmap.MAP_PRIVATE) as block:  # newly mapped, not reused
         for page in range(0, len(block), mmap.PAGESIZE):
             block[page] = 1
         assert processes.memory(pid) - held == pytest.approx(len(block), rel=0.2)

@@ -1,4 +1,4 @@
-"""A version of the store, made once from noise by the command line, for all that looks at one."""
+"""A stored version, exported once from noise by the command line and shared by all tests."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from tests.training.generated import lively_network, noise_faces, write_folder, write_zip
+from tests.training.generated import noise_faces, random_network, write_folder, write_zip
 from training import run
 from training.__main__ import app
 from training.data import split
@@ -34,7 +34,7 @@ HISTORY = [
 
 @dataclass(frozen=True)
 class Exported:
-    """What was exported, from what, and what the command said."""
+    """An exported version, what it was exported from, and the output of the command."""
 
     folder: Path
     run: Path
@@ -43,22 +43,22 @@ class Exported:
     output: str
 
     @property
-    def words(self) -> list[str]:
-        """The export's command line but for ``--store``."""
+    def arguments(self) -> list[str]:
+        """The command line of the export, without ``--store``."""
         data = [str(path) for path in self.data]
         return ["export", str(self.run), *data, "--unseen", str(self.unseen), "--version", "7"]
 
     def network(self) -> GiMeFive:
-        """What the files are to answer like: the run's network, with the offsets of the card."""
+        """The network that the files must reproduce: that of the run, with the card's offsets."""
         offsets = json.loads((self.folder / "card.json").read_text())["offsets"]
-        return with_offsets(lively_network(), list(offsets.values()))
+        return with_offsets(random_network(), list(offsets.values()))
 
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    place = tmp_path_factory.mktemp("exported")
-    run = place / "run"
-    start = str(place / "first")
+    parent = tmp_path_factory.mktemp("exported")
+    run = parent / "run"
+    start = str(parent / "first")
     started = Recipe(
         images=300,
         seed=5,
@@ -72,39 +72,41 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         linear_dropout=0.5,
     )
     sets = noise_faces("raf-noise", each=10), noise_faces("fer2013-noise", each=10, seed=1)
-    data = write_zip(sets[0], place), write_folder(sets[1], place)
-    cut = [split(faces, 5) for faces in sets]
-    for folder, recipe in ((place / "first", Recipe(images=500, seed=5)), (run, started)):
+    data = write_zip(sets[0], parent), write_folder(sets[1], parent)
+    splits = [split(faces, 5) for faces in sets]
+    for folder, recipe in ((parent / "first", Recipe(images=500, seed=5)), (run, started)):
         folder.mkdir()
-        torch.save(lively_network().state_dict(), folder / "weights.pt")
+        torch.save(random_network().state_dict(), folder / "weights.pt")
         (folder / "recipe.json").write_text(recipe.to_json())
         (folder / "history.json").write_text(json.dumps(HISTORY))
-        learned = Data.of([s.train for s in cut], [s.validation for s in cut], recipe.turns)
-        (folder / "data.json").write_text(json.dumps(learned.digests))
-    unseen = write_zip(noise_faces("elsewhere", each=2, seed=2), place)
-    made = Exported(place / "store" / "gimefive" / "7", run, data, unseen, output="")
-    words = [*made.words, "--store", str(place / "store")]
-    result = CliRunner().invoke(app, words, catch_exceptions=False)
-    return Exported(made.folder, run, data, unseen, result.output)
+        data_of_run = Data.of(
+            [s.train for s in splits], [s.validation for s in splits], recipe.turns
+        )
+        (folder / "data.json").write_text(json.dumps(data_of_run.digests))
+    unseen = write_zip(noise_faces("elsewhere", each=2, seed=2), parent)
+    version = Exported(parent / "store" / "gimefive" / "7", run, data, unseen, output="")
+    arguments = [*version.arguments, "--store", str(parent / "store")]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    return Exported(version.folder, run, data, unseen, result.output)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _engine() -> Iterator[None]:
-    """Whatever engine a module's tests choose for 8 bits is gone after them."""
+def _restored_engine() -> Iterator[None]:
+    """Restore the quantisation engine after the tests of a module."""
     engine = torch.backends.quantized.engine
     yield
     torch.backends.quantized.engine = engine
 
 
 @pytest.fixture(autouse=True)
-def _few_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Norms of a version are measured on fewer faces, which are no better here."""
+def _few_norm_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimate the norm statistics of a version on fewer faces, which is faster."""
     monkeypatch.setattr(run, "NORM_FACES", 24)
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a run sets for its processes is gone after the test."""
+def _restored_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remove the environment variables that a run sets for its processes."""
     for name in KEEP_MEMORY:
         monkeypatch.setenv(name, os.environ.get(name, ""))
         monkeypatch.delenv(name)

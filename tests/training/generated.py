@@ -1,4 +1,4 @@
-"""Faces made of noise, data sets of them in every layout, and a network with random weights."""
+"""Noise faces, data sets in every layout, sampled scores, and a network with random weights."""
 
 import csv
 import io
@@ -16,8 +16,8 @@ from training.network import EMOTIONS, GiMeFive
 from training.report import Scored
 
 
-def lively_network() -> GiMeFive:
-    """Always the same random network, its norms with statistics and its logits apart."""
+def random_network() -> GiMeFive:
+    """A fixed random network with non-trivial norm statistics and well separated logits."""
     torch.manual_seed(0)
     network = GiMeFive().eval()
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
@@ -43,14 +43,14 @@ def noise_faces(name: str, each: int, seed: int = 0) -> FaceSet:
     return FaceSet(name, faces, labels, tuple(f"{i}.png" for i in range(len(labels))))
 
 
-def encoded(face: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], kind: str = "PNG") -> bytes:
-    """A grey or RGB array as the bytes of a picture."""
+def encode_image(face: np.ndarray[tuple[int, ...], np.dtype[np.uint8]], kind: str = "PNG") -> bytes:
+    """A grey or RGB array as an image file."""
     buffer = io.BytesIO()
     Image.fromarray(face).save(buffer, kind)
     return buffer.getvalue()
 
 
-def listing(faces: FaceSet, *, header: bool) -> str:
+def labels_csv(faces: FaceSet, *, header: bool) -> str:
     """The text of a labels file."""
     text = io.StringIO()
     writer = csv.writer(text)
@@ -64,36 +64,36 @@ def write_folder(faces: FaceSet, parent: Path) -> Path:
     """``NAME/labels.csv`` and ``NAME/images/``."""
     folder = parent / faces.name
     (folder / "images").mkdir(parents=True)
-    (folder / "labels.csv").write_text(listing(faces, header=True))
+    (folder / "labels.csv").write_text(labels_csv(faces, header=True))
     for file, face in zip(faces.files, faces.faces, strict=True):
-        (folder / "images" / file).write_bytes(encoded(face))
+        (folder / "images" / file).write_bytes(encode_image(face))
     return folder
 
 
 def write_zip(faces: FaceSet, parent: Path) -> Path:
-    """``NAME.zip`` that holds what the folder would."""
+    """``NAME.zip`` with the contents of that folder."""
     path = parent / f"{faces.name}.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("labels.csv", listing(faces, header=True))
+        archive.writestr("labels.csv", labels_csv(faces, header=True))
         for file, face in zip(faces.files, faces.faces, strict=True):
-            archive.writestr(f"images/{file}", encoded(face))
+            archive.writestr(f"images/{file}", encode_image(face))
     return path
 
 
 def write_paper_layout(faces: FaceSet, parent: Path) -> Path:
-    """``train_NAME_labels.csv`` without a header beside ``train/``, as the paper's scripts read."""
+    """``train_NAME_labels.csv`` without a header, and ``train/``: the layout of the paper."""
     (parent / "train").mkdir()
     for file, face in zip(faces.files, faces.faces, strict=True):
-        (parent / "train" / file).write_bytes(encoded(face))
+        (parent / "train" / file).write_bytes(encode_image(face))
     path = parent / f"train_{faces.name}_labels.csv"
-    path.write_text(listing(faces, header=False))
+    path.write_text(labels_csv(faces, header=False))
     return path
 
 
-def drawn(temperature: float, faces: int, seed: int) -> Scored:
-    """Logits whose true probabilities are their softmax at `temperature`."""
+def sampled_scores(temperature: float, faces: int, seed: int) -> Scored:
+    """Logits with labels sampled from their softmax at `temperature`."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=2, size=(faces, 6))
-    up_to = metrics.softmax(logits, temperature).cumsum(axis=1)
-    labels = (rng.random((faces, 1)) > up_to[:, :-1]).sum(axis=1)
+    cumulative = metrics.softmax(logits, temperature).cumsum(axis=1)
+    labels = (rng.random((faces, 1)) > cumulative[:, :-1]).sum(axis=1)
     return Scored(logits, labels)

@@ -1,4 +1,4 @@
-"""A version as it comes out of the command line: whole, true to its card, never overwritten."""
+"""The export command: complete versions, consistent with their card, never overwritten."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from service.store import ModelStore
 from tests.training.conftest import HISTORY, Exported
-from tests.training.generated import lively_network, noise_faces, write_zip
+from tests.training.generated import noise_faces, random_network, write_zip
 from training import export
 from training.__main__ import app
 from training.artefact import load
@@ -30,11 +30,11 @@ def card(exported: Exported) -> dict[str, Any]:
     return document
 
 
-def run(words: list[str], store: Path) -> None:
-    CliRunner().invoke(app, [*words, "--store", str(store)], catch_exceptions=False)
+def run_command(arguments: list[str], store: Path) -> None:
+    CliRunner().invoke(app, [*arguments, "--store", str(store)], catch_exceptions=False)
 
 
-def test_the_folder_holds_the_files_the_card_the_page_and_its_pictures(exported: Exported) -> None:
+def test_version_folder_contains_models_card_page_and_figures(exported: Exported) -> None:
     assert {path.name for path in exported.folder.iterdir()} == {
         "model.fp32.pt",
         "model.int8.pt",
@@ -47,7 +47,7 @@ def test_the_folder_holds_the_files_the_card_the_page_and_its_pictures(exported:
     assert [path.name for path in exported.folder.parent.iterdir()] == ["7"]
 
 
-def test_the_card_names_its_files_by_their_digest_and_size(
+def test_card_records_digest_and_size_of_each_file(
     exported: Exported, card: dict[str, Any]
 ) -> None:
     for entry in card["precisions"].values():
@@ -56,13 +56,13 @@ def test_the_card_names_its_files_by_their_digest_and_size(
         assert entry["bytes"] == len(data)
 
 
-def test_the_service_accepts_the_version(exported: Exported) -> None:
+def test_model_store_accepts_the_exported_version(exported: Exported) -> None:
     stored = ModelStore(exported.folder.parent.parent).gimefive()
     assert stored.card.version == "7"
     assert set(stored.card.precisions) == {"fp32", "int8"}
 
 
-def test_the_card_describes_input_layers_and_defaults(card: dict[str, Any]) -> None:
+def test_card_describes_input_layers_defaults_recipes_and_history(card: dict[str, Any]) -> None:
     assert card["input"] == {"shape": ["N", 64, 64], "dtype": "uint8", "colour": "grey"}
     assert card["layers"]["conv1"] == [64, 64, 64]
     assert card["layers"]["conv5"] == [1024, 4, 4]
@@ -73,7 +73,7 @@ def test_the_card_describes_input_layers_and_defaults(card: dict[str, Any]) -> N
     assert [row["images"] for row in card["history"][len(HISTORY) :]] == [600, 700, 800, 900, 1000]
 
 
-def test_the_card_counts_the_faces_of_every_data_set(card: dict[str, Any]) -> None:
+def test_card_lists_face_counts_and_licence_of_data_sets(card: dict[str, Any]) -> None:
     counted = {source["name"]: source for source in card["data"]}
     assert counted["raf-noise"]["images"] == 60
     assert counted["raf-noise"]["parts"] == {"train": 48, "validation": 6, "held_out": 6}
@@ -83,14 +83,14 @@ def test_the_card_counts_the_faces_of_every_data_set(card: dict[str, Any]) -> No
     assert "not known" in counted["elsewhere"]["licence"]
 
 
-def test_the_command_names_data_sets_without_where_they_lie(
+def test_card_command_names_data_sets_without_their_folders(
     exported: Exported, card: dict[str, Any]
 ) -> None:
     words = f"export {exported.run} raf-noise.zip fer2013-noise --unseen elsewhere.zip --version 7"
     assert card["command"] == f"python -m training {words}"
 
 
-def test_pooled_reports_add_up(card: dict[str, Any]) -> None:
+def test_pooled_confusion_is_the_sum_over_data_sets(card: dict[str, Any]) -> None:
     held_out = card["metrics"]["held_out"]
     for precision in ("fp32", "int8"):
         parts = [np.array(held_out[name][precision]["confusion"]) for name in held_out]
@@ -98,7 +98,7 @@ def test_pooled_reports_add_up(card: dict[str, Any]) -> None:
         assert parts[2].sum() == held_out["pooled"][precision]["images"] == 12
 
 
-def test_the_float_file_is_the_network_with_its_names_and_parts(exported: Exported) -> None:
+def test_float_file_matches_the_network_and_keeps_its_methods(exported: Exported) -> None:
     module = load(exported.folder / "model.fp32.pt")
     network = exported.network()
     assert set(module.state_dict()) == set(GiMeFive().state_dict())
@@ -110,22 +110,24 @@ def test_the_float_file_is_the_network_with_its_names_and_parts(exported: Export
             torch.testing.assert_close(module.head(module.features(FACES, layer), layer), logits)
 
 
-def test_the_8_bit_file_is_close_to_the_float_one(exported: Exported, card: dict[str, Any]) -> None:
+def test_int8_file_has_logits_close_to_the_network(
+    exported: Exported, card: dict[str, Any]
+) -> None:
     engine = card["precisions"]["int8"]["engine"]
     exact = logits_of(exported.network(), FACES)
     found = logits_of(load(exported.folder / "model.int8.pt", engine), FACES)
-    spread = logits_of(lively_network(), FACES).std()
+    spread = logits_of(random_network(), FACES).std()
     assert float((found - exact).square().mean().sqrt()) < 0.05 * float(spread)
 
 
-def test_a_version_that_exists_is_never_overwritten(exported: Exported) -> None:
+def test_existing_version_is_not_overwritten(exported: Exported) -> None:
     before = (exported.folder / "card.json").read_bytes()
     with pytest.raises(ExportError, match="versions never change: choose another --version"):
-        run(exported.words, exported.folder.parent.parent)
+        run_command(exported.arguments, exported.folder.parent.parent)
     assert (exported.folder / "card.json").read_bytes() == before
 
 
-def test_an_export_that_fails_leaves_nothing_behind(
+def test_failed_export_leaves_no_files(
     exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(network: GiMeFive, path: Path, faces: FaceSet) -> None:
@@ -135,35 +137,35 @@ def test_an_export_that_fails_leaves_nothing_behind(
 
     monkeypatch.setattr(export, "write_int8", fail)
     with pytest.raises(ExportError, match=r"no room for model\.int8\.pt"):
-        run(exported.words, tmp_path)
+        run_command(exported.arguments, tmp_path)
     assert list((tmp_path / "gimefive").iterdir()) == []
 
 
-def test_a_run_that_has_not_ended_is_refused(exported: Exported, tmp_path: Path) -> None:
+def test_unfinished_run_is_rejected(exported: Exported, tmp_path: Path) -> None:
     shutil.copytree(exported.run, tmp_path / "run")
     (tmp_path / "run" / "weights.pt").unlink()
-    words = ["export", str(tmp_path / "run"), *exported.words[2:]]
+    arguments = ["export", str(tmp_path / "run"), *exported.arguments[2:]]
     with pytest.raises(RunError, match=r"weights\.pt is missing: is the run finished\?"):
-        run(words, tmp_path)
+        run_command(arguments, tmp_path)
 
 
-def test_a_version_may_be_exported_anew(exported: Exported, tmp_path: Path) -> None:
-    """Its weights, with offsets, temperatures and measurements of their own."""
-    run(["export", str(exported.folder), *exported.words[2:]], tmp_path)
+def test_stored_version_can_be_exported_again(exported: Exported, tmp_path: Path) -> None:
+    """The weights stay the same; offsets, temperatures and results are computed again."""
+    run_command(["export", str(exported.folder), *exported.arguments[2:]], tmp_path)
     again = tmp_path / "gimefive" / "7"
     before, card = (json.loads((f / "card.json").read_text()) for f in (exported.folder, again))
     assert card["recipes"] == before["recipes"]
-    assert list(card["offsets"].values()) == pytest.approx([0] * 6, abs=0.1)  # they were right
+    assert list(card["offsets"].values()) == pytest.approx([0] * 6, abs=0.1)  # already included
     old, new = (load(f / "model.fp32.pt").state_dict() for f in (exported.folder, again))
     assert all(torch.equal(old[name], new[name]) for name in old if name != "fc3.bias")
 
 
-def test_other_weights_go_in_as_far_as_validation_faces_gain(
+def test_averaging_with_identical_weights_gives_them_no_share(
     exported: Exported, tmp_path: Path
 ) -> None:
-    """Nothing is gained by the same weights."""
+    """Identical weights do not lower the validation loss."""
     same = exported.folder
-    run([*exported.words, "--averaged-with", str(same)], tmp_path)
+    run_command([*exported.arguments, "--averaged-with", str(same)], tmp_path)
     again = tmp_path / "gimefive" / "7"
     card = json.loads((again / "card.json").read_text())
     assert card["averaged"] == {str(exported.run): 1, str(same): 0}
@@ -174,7 +176,7 @@ def test_other_weights_go_in_as_far_as_validation_faces_gain(
     assert all(torch.equal(old[name], new[name]) for name in old if name != "fc3.bias")
 
 
-def test_runs_that_held_out_other_faces_are_not_averaged(
+def test_runs_with_different_split_seeds_are_not_averaged(
     exported: Exported, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
@@ -182,63 +184,70 @@ def test_runs_that_held_out_other_faces_are_not_averaged(
     recipe = json.loads((other / "recipe.json").read_text())
     (other / "recipe.json").write_text(json.dumps(recipe | {"seed": 6}))
     with pytest.raises(RunError, match=r"different seeds: \[5, 6\]"):
-        run([*exported.words, "--averaged-with", str(other)], tmp_path)
+        run_command([*exported.arguments, "--averaged-with", str(other)], tmp_path)
 
 
-def test_a_folder_is_not_averaged_with_itself(exported: Exported, tmp_path: Path) -> None:
+def test_run_is_not_averaged_with_itself(exported: Exported, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="given twice"):
-        run([*exported.words, "--averaged-with", str(exported.run)], tmp_path)
+        run_command([*exported.arguments, "--averaged-with", str(exported.run)], tmp_path)
 
 
-def test_data_that_a_run_did_not_learn_from_is_refused(exported: Exported, tmp_path: Path) -> None:
-    """Or faces that it learned would be reported as held out."""
-    command, folder, *sets = exported.words[:4]
+def test_data_sets_other_than_those_of_the_run_are_rejected(
+    exported: Exported, tmp_path: Path
+) -> None:
+    """Otherwise training faces could be reported as held out."""
+    command, folder, *sets = exported.arguments[:4]
     for data in (sets[::-1], sets[:1], [*sets, str(exported.unseen)]):
         with pytest.raises(RunError, match="run was trained on other data: give the same sets"):
-            run([command, folder, *data, "--version", "7"], tmp_path)
+            run_command([command, folder, *data, "--version", "7"], tmp_path)
     assert not (tmp_path / "gimefive").exists()
 
 
-def changed(data: Path, folder: Path) -> Path:
-    """A data set of the same name that lacks its last face."""
+def without_last_face(data: Path, folder: Path) -> Path:
+    """The data set under the same name, without its last face."""
     faces = read(data)
     return write_zip(faces.take(np.arange(len(faces) - 1)), folder)
 
 
-def test_a_data_set_that_lacks_a_face_is_refused_whatever_weights_are_exported(
-    exported: Exported, tmp_path: Path
-) -> None:
-    """It would be cut otherwise, and faces that were learned from be reported as held out."""
+def test_data_set_changed_since_training_is_rejected(exported: Exported, tmp_path: Path) -> None:
+    """Its split would differ, and training faces could be reported as held out."""
     one, two = exported.data
     for start in (exported.run, exported.folder):
-        words = ["export", str(start), str(changed(one, tmp_path)), str(two), "--version", "8"]
+        arguments = [
+            "export",
+            str(start),
+            str(without_last_face(one, tmp_path)),
+            str(two),
+            "--version",
+            "8",
+        ]
         with pytest.raises(RunError, match="other data: give the same sets, unchanged"):
-            run(words, tmp_path)
+            run_command(arguments, tmp_path)
     assert not (tmp_path / "gimefive").exists()
 
 
 @pytest.mark.parametrize("command", ["export", "ablate"])
-def test_unseen_data_that_was_learned_from_is_refused(
+def test_unseen_set_that_overlaps_the_other_data_sets_is_rejected(
     command: str, exported: Exported, tmp_path: Path
 ) -> None:
     copy = shutil.copy(exported.data[0], tmp_path / "copy.zip")
-    words = exported.words
+    arguments = exported.arguments
     if command == "ablate":
         (tmp_path / "plan.json").write_text('{"base": {"seed": 5}, "rows": {}}')
-        words = [
+        arguments = [
             "ablate",
             str(tmp_path / "plan.json"),
-            *words[2:4],
+            *arguments[2:4],
             "--out",
             str(tmp_path / "runs"),
         ]
     else:
-        words = [*words, "--store", str(tmp_path)]
+        arguments = [*arguments, "--store", str(tmp_path)]
     with pytest.raises(DataError, match="60 of the 60 faces of copy are also in the data sets"):
-        CliRunner().invoke(app, [*words, "--unseen", str(copy)], catch_exceptions=False)
+        CliRunner().invoke(app, [*arguments, "--unseen", str(copy)], catch_exceptions=False)
 
 
-def test_two_data_sets_of_one_name_are_refused(exported: Exported, tmp_path: Path) -> None:
-    words = [*exported.words, "--unseen", str(exported.data[0])]
+def test_data_sets_with_the_same_name_are_rejected(exported: Exported, tmp_path: Path) -> None:
+    arguments = [*exported.arguments, "--unseen", str(exported.data[0])]
     with pytest.raises(DataError, match="two data sets have the same name"):
-        run(words, tmp_path)
+        run_command(arguments, tmp_path)

@@ -1,4 +1,4 @@
-"""The network is the published one, and takes what the paper's preprocessing gives."""
+"""The network and its preprocessing are those of the paper."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tests.training.generated import encoded, lively_network, noise_faces
+from tests.training.generated import encode_image, noise_faces, random_network
 from training.data import grey_face
 from training.network import GiMeFive, logits_of, with_folded_norms, with_measured_norms
 
@@ -17,11 +17,11 @@ FACES = torch.from_numpy(noise_faces("set", each=1).faces)
 
 @pytest.fixture(scope="module")
 def network() -> GiMeFive:
-    return lively_network()
+    return random_network()
 
 
-def as_published(network: GiMeFive) -> nn.Sequential:
-    """The paper's layers in the paper's order, with the weights of `network`."""
+def published_network(network: GiMeFive) -> nn.Sequential:
+    """The layers of the paper in order, with the weights of `network`."""
     layers: list[nn.Module] = []
     for number in range(1, 6):
         layers += [getattr(network, f"conv{number}"), getattr(network, f"bn{number}")]
@@ -31,11 +31,11 @@ def as_published(network: GiMeFive) -> nn.Sequential:
     return nn.Sequential(*layers).eval()
 
 
-def test_it_has_the_published_number_of_parameters() -> None:
+def test_network_has_the_published_number_of_parameters() -> None:
     assert sum(p.numel() for p in GiMeFive().parameters()) == 10_478_086
 
 
-def test_its_parameters_have_the_published_names_and_filters(network: GiMeFive) -> None:
+def test_parameters_have_the_published_names_and_shapes(network: GiMeFive) -> None:
     shapes = {name: tuple(p.shape) for name, p in network.named_parameters()}
     filters = [shapes[f"conv{number}.weight"] for number in range(1, 6)]
     widths = [3, 64, 128, 256, 512, 1024]
@@ -45,7 +45,7 @@ def test_its_parameters_have_the_published_names_and_filters(network: GiMeFive) 
 
 
 @torch.inference_mode()
-def test_it_answers_for_a_colour_picture_as_the_paper_preprocesses_it(network: GiMeFive) -> None:
+def test_colour_image_gives_the_logits_of_the_published_pipeline(network: GiMeFive) -> None:
     rng = np.random.default_rng(1)
     blocks = rng.integers(0, 256, (9, 7, 3))
     rgb = np.kron(blocks, np.ones((12, 12, 1), dtype=int)).astype(np.uint8)
@@ -55,14 +55,16 @@ def test_it_answers_for_a_colour_picture_as_the_paper_preprocesses_it(network: G
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     normal = ((three - mean[:, None, None]) / std[:, None, None]).astype(np.float32)
 
-    face = torch.from_numpy(np.array(grey_face(encoded(rgb))))[None]
+    face = torch.from_numpy(np.array(grey_face(encode_image(rgb))))[None]
     torch.testing.assert_close(network.normalise(face), torch.from_numpy(normal)[None])
-    torch.testing.assert_close(network(face), as_published(network)(torch.from_numpy(normal)[None]))
+    torch.testing.assert_close(
+        network(face), published_network(network)(torch.from_numpy(normal)[None])
+    )
 
 
 @pytest.mark.parametrize("layer", [1, 2, 3, 4, 5])
 @torch.inference_mode()
-def test_head_after_features_is_the_whole_network(network: GiMeFive, layer: int) -> None:
+def test_head_applied_to_features_equals_the_whole_network(network: GiMeFive, layer: int) -> None:
     maps = network.features(FACES, layer)
     side = 64 >> (layer - 1)
     assert maps.shape == (len(FACES), 64 << (layer - 1), side, side)
@@ -70,20 +72,20 @@ def test_head_after_features_is_the_whole_network(network: GiMeFive, layer: int)
 
 
 @torch.inference_mode()
-def test_features_are_the_convolution_before_its_norm(network: GiMeFive) -> None:
+def test_features_are_convolution_outputs_before_the_norm(network: GiMeFive) -> None:
     found = network.features(FACES, 2)
-    first = as_published(network)[:6](network.normalise(FACES))
+    first = published_network(network)[:6](network.normalise(FACES))
     torch.testing.assert_close(found, first)
 
 
 @torch.inference_mode()
-def test_faces_may_have_a_channel_axis_and_be_floating(network: GiMeFive) -> None:
+def test_network_accepts_a_channel_axis_and_float_faces(network: GiMeFive) -> None:
     expected = network(FACES)
     assert torch.equal(network(FACES[:, None]), expected)
     assert torch.equal(network(FACES.float()), expected)
 
 
-def test_logits_do_not_depend_on_the_batch_and_leave_the_mode_alone(network: GiMeFive) -> None:
+def test_logits_of_ignores_batch_size_and_restores_training_mode(network: GiMeFive) -> None:
     network.train()
     found = logits_of(network, FACES, batch=4)
     assert network.training
@@ -93,7 +95,7 @@ def test_logits_do_not_depend_on_the_batch_and_leave_the_mode_alone(network: GiM
 
 
 @torch.inference_mode()
-def test_folding_the_norms_changes_no_answer_and_puts_zero_where_a_unit_switches_on(
+def test_folded_norms_keep_the_logits_and_become_identities(
     network: GiMeFive,
 ) -> None:
     folded = with_folded_norms(network)
@@ -105,12 +107,12 @@ def test_folding_the_norms_changes_no_answer_and_puts_zero_where_a_unit_switches
         torch.testing.assert_close(folded.get_submodule(f"bn{layer}")(maps), maps)
 
 
-def test_measured_norms_normalise_and_change_no_answer(network: GiMeFive) -> None:
+def test_measured_norms_keep_the_logits_and_normalise(network: GiMeFive) -> None:
     folded = with_folded_norms(network)
     measured = with_measured_norms(folded, FACES)
     expected = logits_of(network, FACES)
     torch.testing.assert_close(logits_of(measured, FACES), expected, atol=1e-4, rtol=1e-4)
     state = measured.state_dict()
     measured.load_state_dict(state | {"conv3.bias": state["conv3.bias"] + 5})
-    measured.bn3.train()  # takes any offset away again
+    measured.bn3.train()  # removes any constant offset
     torch.testing.assert_close(measured(FACES), expected, atol=1e-3, rtol=1e-3)

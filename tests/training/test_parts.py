@@ -1,4 +1,4 @@
-"""Each part of a data set serves what it is for, and nothing that is reported was learned from."""
+"""Each part of a data set is used only for its purpose; no result is on training faces."""
 
 import json
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from tests.training.alone import train_alone
 from tests.training.conftest import Exported
-from tests.training.generated import drawn, lively_network, noise_faces, write_zip
+from tests.training.generated import noise_faces, random_network, sampled_scores, write_zip
+from tests.training.in_process import train_in_process
 from training import ablation, export, material
 from training.__main__ import app
 from training.ablation import BASE, Answers, Faces
@@ -24,49 +24,51 @@ from training.network import with_folded_norms
 from training.report import Scored
 
 
-def test_a_seed_cuts_a_set_as_it_always_has() -> None:
-    """Were it otherwise, what versions of the store have learned would be called held out."""
+def test_split_for_a_seed_stays_the_same() -> None:
+    """Otherwise training faces of stored versions would count as held out."""
     parts = split(noise_faces("set", each=20), seed=2402)
     kept = ("20.png", "28.png", "42.png", "65.png", "67.png", "105.png")
     assert parts.validation.files == kept
 
 
 @pytest.mark.parametrize("command", ["train", "ablate"])
-def test_runs_learn_from_training_faces_alone(
+def test_runs_use_only_the_training_and_validation_sets(
     command: str, exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ablation, "train", train_alone)
+    monkeypatch.setattr(ablation, "train", train_in_process)
     data, chosen = write_zip(noise_faces("set", each=20), tmp_path), tmp_path / "chosen.json"
     recipe = {"images": 8, "batch": 8, "stages": [{"share": 1, "pixels": 32}], "seed": 5}
     base = {"base": recipe | {"start": str(exported.folder)}, "rows": {}}
     chosen.write_text(json.dumps(recipe if command == "train" else base))
-    words = [str(data), "--recipe", str(chosen)] if command == "train" else [str(chosen), str(data)]
+    arguments = (
+        [str(data), "--recipe", str(chosen)] if command == "train" else [str(chosen), str(data)]
+    )
     run = tmp_path / "run"
-    CliRunner().invoke(app, [command, *words, "--out", str(run)], catch_exceptions=False)
+    CliRunner().invoke(app, [command, *arguments, "--out", str(run)], catch_exceptions=False)
     parts = split(read(data), 5)
-    learned = (run if command == "train" else run / BASE) / "data.json"
-    assert json.loads(learned.read_text()) == digests([parts.train], [parts.validation])
+    data_file = (run if command == "train" else run / BASE) / "data.json"
+    assert json.loads(data_file.read_text()) == digests([parts.train], [parts.validation])
 
 
-def test_an_ablation_is_calibrated_on_validation_faces() -> None:
+def test_ablation_is_calibrated_on_the_validation_set() -> None:
     parts = split(noise_faces("set", each=40), 5)
-    validation, held_out = drawn(0.5, 200, seed=1), drawn(2.0, 200, seed=2)
-    said = {id(parts.validation): validation, id(parts.held_out): held_out}
-    answers = Answers.of(lambda part: said[id(part)], Faces((parts,), ()))
+    validation, held_out = sampled_scores(0.5, 200, seed=1), sampled_scores(2.0, 200, seed=2)
+    scores = {id(parts.validation): validation, id(parts.held_out): held_out}
+    answers = Answers.of(lambda part: scores[id(part)], Faces((parts,), ()))
     offsets = np.array(fit_offsets([validation]))
     temperature = fit_temperature([Scored(validation.logits + offsets, validation.labels)])
     expected = (held_out.logits + offsets) / temperature
     np.testing.assert_allclose(answers.held_out["set"].logits, expected)
 
 
-def test_offsets_come_from_validation_faces(exported: Exported) -> None:
+def test_offsets_are_fitted_on_the_validation_set(exported: Exported) -> None:
     card = json.loads((exported.folder / "card.json").read_text())
-    network = with_folded_norms(lively_network())
+    network = with_folded_norms(random_network())
     scored = [score(network, split(read(path), 5).validation) for path in exported.data]
     assert list(card["offsets"].values()) == pytest.approx(fit_offsets(scored), abs=1e-3)
 
 
-def test_shares_of_a_mean_are_chosen_on_validation_faces(
+def test_averaging_shares_are_chosen_on_the_validation_set(
     exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[FaceSet] = []
@@ -78,13 +80,13 @@ def test_shares_of_a_mean_are_chosen_on_validation_faces(
         return networks[0], (1.0,)
 
     monkeypatch.setattr(material, "averaged", averaged)
-    words = [*exported.words, "--store", str(tmp_path)]
-    CliRunner().invoke(app, words, catch_exceptions=False)
+    arguments = [*exported.arguments, "--store", str(tmp_path)]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
     expected = [split(read(path), 5).validation.files for path in exported.data]
     assert [faces.files for faces in seen] == expected
 
 
-def test_8_bits_are_scaled_by_training_faces(
+def test_int8_scales_are_calibrated_on_training_faces(
     exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[FaceSet] = []
@@ -94,14 +96,14 @@ def test_8_bits_are_scaled_by_training_faces(
         raise ExportError("enough")
 
     monkeypatch.setattr(export, "write_int8", write_int8)
-    words = [*exported.words, "--store", str(tmp_path)]
+    arguments = [*exported.arguments, "--store", str(tmp_path)]
     with pytest.raises(ExportError, match="enough"):
-        CliRunner().invoke(app, words, catch_exceptions=False)
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
     train = {face.tobytes() for path in exported.data for face in split(read(path), 5).train.faces}
     assert {face.tobytes() for face in seen[0].faces} <= train
 
 
-def test_the_threshold_is_chosen_on_validation_faces() -> None:
+def test_threshold_is_chosen_on_the_validation_set() -> None:
     labels = np.arange(600) % 6
     logits = 3 * np.eye(6)[labels]
     always_wrong = Scored(logits, (labels + 1) % 6)

@@ -1,4 +1,4 @@
-"""What a run that learns from photographs sees."""
+"""Faces that a training run crops from synthetic photographs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +9,8 @@ import torch
 from service.faces import FaceDetector, crop
 from service.imaging import decode
 from tests.pictures import PORTRAIT
-from tests.training.alone import train_alone
 from tests.training.generated import noise_faces
+from tests.training.in_process import train_in_process
 from training.feed import Data
 from training.photographs import DETECTOR
 from training.recipe import Recipe, Stage
@@ -18,7 +18,7 @@ from training.run import Execution
 from training.train import train
 
 
-def test_faces_are_found_in_photographs_and_cut_out_anew_and_others_stay(tmp_path: Path) -> None:
+def test_detected_faces_are_cropped_from_photographs_and_others_unchanged(tmp_path: Path) -> None:
     portrait = decode(PORTRAIT.read_bytes(), 1_000_000)
     own = crop(portrait, FaceDetector(DETECTOR).detect(portrait)[0])
     noise = noise_faces("noise", each=1)
@@ -26,14 +26,14 @@ def test_faces_are_found_in_photographs_and_cut_out_anew_and_others_stay(tmp_pat
     recipe = Recipe(images=8, batch=8, stages=(Stage(1.0, 32),), photographed=0.5)
 
     data = Data.of([faces, noise], [noise])
-    train_alone(recipe, data, tmp_path / "alone")
+    train_in_process(recipe, data, tmp_path / "alone")
     train(recipe, data, tmp_path / "together", Execution(processes=2))
 
     kept = (tmp_path / name / "photographed.pt" for name in ("alone", "together"))
-    alone, together = map(torch.load, kept)
-    assert torch.equal(alone, together)
-    cut, untouched = alone.split(len(noise))
+    alone, distributed = map(torch.load, kept)
+    assert torch.equal(alone, distributed)
+    cropped, untouched = alone.split(len(noise))
     np.testing.assert_array_equal(untouched, noise.faces)
-    for face in cut.numpy():
+    for face in cropped.numpy():
         assert not np.array_equal(face, own)
         assert np.corrcoef(face.ravel(), own.ravel())[0, 1] > 0.8

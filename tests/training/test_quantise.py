@@ -1,4 +1,4 @@
-"""The 8-bit network answers as the network does, for any batch, on any kind of processor."""
+"""The int8 network matches the float network, for any batch size and on any engine."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.training.generated import lively_network, noise_faces
+from tests.training.generated import noise_faces, random_network
 from training.artefact import load
 from training.network import GiMeFive, logits_of, with_folded_norms
 from training.quantise import (
@@ -23,7 +23,7 @@ FACES = torch.from_numpy(noise_faces("set", each=11).faces)
 
 @pytest.fixture(scope="module")
 def network() -> GiMeFive:
-    return lively_network()
+    return random_network()
 
 
 @pytest.fixture(scope="module")
@@ -31,24 +31,24 @@ def quantised(network: GiMeFive) -> torch.jit.ScriptModule:
     return quantise(network, FACES)
 
 
-def test_its_logits_are_close_to_those_of_the_network(
+def test_quantised_logits_are_close_to_float_logits(
     network: GiMeFive, quantised: torch.jit.ScriptModule
 ) -> None:
     exact, found = logits_of(network, FACES), logits_of(quantised, FACES)
     assert float((found - exact).square().mean().sqrt()) < 0.05 * float(exact.std())
 
 
-def test_equalising_the_channels_changes_no_answer(network: GiMeFive) -> None:
+def test_channel_equalisation_does_not_change_the_logits(network: GiMeFive) -> None:
     exact = logits_of(network, FACES)
     torch.testing.assert_close(
         logits_of(equalised(network, FACES), FACES), exact, atol=1e-4, rtol=0
     )
 
 
-def test_a_channel_much_larger_than_the_others_costs_them_nothing(
+def test_large_channel_does_not_increase_the_quantisation_error(
     network: GiMeFive, quantised: torch.jit.ScriptModule
 ) -> None:
-    """Without evening out, all the others would share what few steps that one leaves them."""
+    """Without equalisation, a scale for the large channel would leave few steps to the others."""
     uneven = with_folded_norms(network)
     with torch.no_grad():
         for parameter in uneven.conv4.parameters():
@@ -61,7 +61,9 @@ def test_a_channel_much_larger_than_the_others_costs_them_nothing(
     assert float(error.square().mean()) < 1.5 * float(usual.square().mean())
 
 
-def test_a_channel_that_never_switches_on_is_no_trouble(network: GiMeFive) -> None:
+def test_equalisation_with_an_inactive_channel_does_not_change_the_logits(
+    network: GiMeFive,
+) -> None:
     dead = with_folded_norms(network)
     with torch.no_grad():
         for parameter in dead.conv4.parameters():
@@ -71,7 +73,7 @@ def test_a_channel_that_never_switches_on_is_no_trouble(network: GiMeFive) -> No
     torch.testing.assert_close(logits_of(equalised(dead, FACES), FACES), exact, atol=1e-4, rtol=0)
 
 
-def test_the_first_layer_reads_all_256_grey_values_exactly_and_the_border_too(
+def test_first_layer_reads_all_grey_values_and_the_border_exactly(
     network: GiMeFive,
 ) -> None:
     faces = torch.arange(256, dtype=torch.uint8).repeat(16).view(1, 64, 64)
@@ -83,7 +85,7 @@ def test_the_first_layer_reads_all_256_grey_values_exactly_and_the_border_too(
         torch.testing.assert_close(reading_planes(network.conv1)(planes), exact, atol=1e-4, rtol=0)
 
 
-def test_rounding_errors_cancel_on_what_a_convolution_sees(network: GiMeFive) -> None:
+def test_rounding_has_a_lower_output_error_than_nearest_rounding(network: GiMeFive) -> None:
     with without_deprecations(), torch.inference_mode():
         first = reading_planes(network.conv1)
         planes = planes_of(FACES)
@@ -101,26 +103,26 @@ def test_rounding_errors_cancel_on_what_a_convolution_sees(network: GiMeFive) ->
     assert float(error.square().mean()) < 0.2 * float(usual.square().mean())
 
 
-def test_an_answer_does_not_depend_on_its_batch(quantised: torch.jit.ScriptModule) -> None:
+def test_quantised_logits_do_not_depend_on_batch_size(quantised: torch.jit.ScriptModule) -> None:
     together = logits_of(quantised, FACES, batch=66)
     for batch in (1, 7):
         alone = logits_of(quantised, FACES, batch=batch)
         torch.testing.assert_close(alone, together, atol=1e-5, rtol=0)
 
 
-def test_faces_may_have_a_channel_axis(quantised: torch.jit.ScriptModule) -> None:
+def test_quantised_network_accepts_a_channel_axis(quantised: torch.jit.ScriptModule) -> None:
     with torch.inference_mode():
         assert torch.equal(quantised(FACES[:3, None]), quantised(FACES[:3]))
 
 
 @pytest.mark.parametrize("engine", ["onednn", "x86", "fbgemm"])
-def test_every_engine_gives_the_same_answers(
+def test_every_engine_gives_close_logits(
     quantised: torch.jit.ScriptModule, engine: str, tmp_path: Path
 ) -> None:
-    """Where an engine adds products in 16 bits, activations of 8 bits would overflow and differ.
+    """Engines that add products in 16 bits would overflow with 8-bit activations.
 
-    Engines round ties differently, which moves a logit by little. On a processor with VNNI
-    instructions nothing overflows, so there this only says that the engines are close.
+    Engines round ties differently, which changes logits slightly. With VNNI instructions nothing
+    overflows, so on such a CPU the test only compares the rounding of the engines.
     """
     if engine not in torch.backends.quantized.supported_engines:
         pytest.skip(f"torch was built without {engine} here")
@@ -131,6 +133,6 @@ def test_every_engine_gives_the_same_answers(
 
 
 @pytest.mark.usefixtures("quantised")
-def test_the_network_itself_is_left_alone(network: GiMeFive) -> None:
-    for name, value in lively_network().state_dict().items():
+def test_quantisation_does_not_modify_the_network(network: GiMeFive) -> None:
+    for name, value in random_network().state_dict().items():
         assert torch.equal(network.state_dict()[name], value), name

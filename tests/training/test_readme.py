@@ -1,4 +1,4 @@
-"""The page of a version says what its card says."""
+"""The README of a version is consistent with its card."""
 
 import json
 import re
@@ -31,12 +31,12 @@ def section(page: str, heading: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of a page's table, without its header."""
+    """The cells of a Markdown table, without its header."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def test_every_result_is_a_row(page: str, card: Card) -> None:
+def test_results_table_has_a_row_per_data_set_and_precision(page: str, card: Card) -> None:
     found = rows(section(page, "Results"))
     measured = [
         (f"{name}, {which}", precision, report)
@@ -52,33 +52,33 @@ def test_every_result_is_a_row(page: str, card: Card) -> None:
         assert row[3] == f"{value} ({low} to {high})"
 
 
-def test_every_emotion_has_its_recall_in_every_data_set(page: str) -> None:
+def test_emotion_table_has_a_row_per_emotion(page: str) -> None:
     found = rows(section(page, "Results by emotion"))
     assert [row[0] for row in found] == list(EMOTIONS)
     assert {len(row) for row in found} == {6}
 
 
-def test_every_condition_has_its_accuracy_in_every_data_set(page: str, card: Card) -> None:
+def test_robustness_table_has_the_accuracy_by_condition_and_data_set(page: str, card: Card) -> None:
     assert rows(section(page, "Robustness")) == [
         [condition, *(f"{100 * share['value']:.1f}" for share in by_set.values())]
         for condition, by_set in card["robustness"].items()
     ]
 
 
-def test_without_harm_the_condition_is_the_result(card: Card) -> None:
+def test_accuracy_without_corruption_equals_the_held_out_accuracy(card: Card) -> None:
     precision = card["default_precision"]["cpu"]
     for name, share in card["robustness"]["as they are"].items():
         assert share == card["metrics"]["held_out"][name][precision]["accuracy"]
 
 
-def test_files_are_named_with_temperature_and_digest(page: str, card: Card) -> None:
+def test_files_table_has_names_digests_and_temperatures(page: str, card: Card) -> None:
     for row, entry in zip(rows(section(page, "Files")), card["precisions"].values(), strict=True):
         assert row[0] == f"`{entry['file']}`"
         assert row[2].strip("`").rstrip(".") == entry["sha256"][:16]
         assert row[4] == f"{entry['temperature']:.4f}"
 
 
-def test_the_page_says_what_a_responsible_card_must(page: str) -> None:
+def test_page_states_scope_limits_and_licence(page: str) -> None:
     for words in (
         "does not measure what the person feels",
         "Article 5(1)(f)",
@@ -90,7 +90,7 @@ def test_the_page_says_what_a_responsible_card_must(page: str) -> None:
         assert words in " ".join(page.split()), words
 
 
-def test_the_page_says_what_the_first_run_chose_and_what_the_next_one_changed(page: str) -> None:
+def test_page_lists_the_first_recipe_and_the_changes_of_the_next(page: str) -> None:
     lines = [" ".join(line.split()) for line in page.splitlines()]
     assert "| sampling of data sets | equal |" in lines
     assert "| seed | 5 |" in lines
@@ -103,7 +103,7 @@ def test_the_page_says_what_the_first_run_chose_and_what_the_next_one_changed(pa
     assert "*seed*" not in changed
 
 
-def test_pictures_that_the_page_shows_are_there(page: str, exported: Exported) -> None:
+def test_figures_shown_on_the_page_exist(page: str, exported: Exported) -> None:
     pictures = re.findall(r"!\[[^]]+\]\((\w+\.png)\)", page)
     assert pictures == ["confusion.png", "reliability.png", "curves.png"]
     for name in pictures:
@@ -111,7 +111,7 @@ def test_pictures_that_the_page_shows_are_there(page: str, exported: Exported) -
             assert picture.width > 1000
 
 
-def test_a_class_without_a_face_has_a_dash(card: Card) -> None:
+def test_recall_of_a_class_without_faces_is_a_dash(card: Card) -> None:
     changed: Card = json.loads(json.dumps(card))
     for reports in changed["metrics"]["held_out"].values():
         for report in reports.values():
@@ -120,7 +120,7 @@ def test_a_class_without_a_face_has_a_dash(card: Card) -> None:
     assert row == ["fear", "0", "-", row[3], "-", "-"]
 
 
-def test_a_table_is_aligned_as_text() -> None:
+def test_table_columns_are_aligned_in_the_source() -> None:
     assert table(["what", "n"], [["a", "1"], ["longer", "23"]]) == (
         "| what   |  n |\n| ------ | -: |\n| a      |  1 |\n| longer | 23 |"
     )
@@ -134,14 +134,14 @@ def test_a_table_is_aligned_as_text() -> None:
         ("mirrored", "`a`: 50%, on the augmented inputs and their mirror images"),
     ],
 )
-def test_the_page_says_what_teachers_were_asked_about(card: Card, sees: str, words: str) -> None:
+def test_page_states_what_the_teachers_see(card: Card, sees: str, words: str) -> None:
     changed: Card = json.loads(json.dumps(card))
     changed["recipes"][0] |= {"teachers": ["a"], "teachers_see": sees}
     lines = [" ".join(line.split()) for line in markdown(changed).splitlines()]
     assert f"| teachers | {words} |" in lines
 
 
-def test_the_page_says_which_fold_was_left_out_and_that_teachers_know_theirs_not(
+def test_page_states_the_left_out_fold_and_cross_fitted_teachers(
     card: Card,
 ) -> None:
     changed: Card = json.loads(json.dumps(card))
@@ -153,12 +153,12 @@ def test_the_page_says_which_fold_was_left_out_and_that_teachers_know_theirs_not
 
 
 @pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)
-def test_the_page_of_every_version_in_the_store_is_made_from_its_card(folder: Path) -> None:
+def test_page_of_every_stored_version_matches_its_card(folder: Path) -> None:
     assert (folder / "README.md").read_text() == markdown(read(folder))
 
 
 @pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)
-def test_versions_before_10_were_calibrated_on_validation_faces(folder: Path) -> None:
+def test_versions_before_10_were_calibrated_on_the_validation_set(folder: Path) -> None:
     """Their cards do not say so, and their held-out results are not cross-fitted."""
     card = read(folder)
     early = int(folder.name) < 10
@@ -178,13 +178,13 @@ def test_versions_before_10_were_calibrated_on_validation_faces(folder: Path) ->
         (None, "exported this version:"),
     ],
 )
-def test_the_page_names_the_commit_of_the_code(card: Card, commit: str | None, words: str) -> None:
+def test_page_states_the_commit_of_the_export(card: Card, commit: str | None, words: str) -> None:
     changed: Card = json.loads(json.dumps(card))
     changed["commit"] = commit
     assert words in markdown(changed)
 
 
-def test_a_card_says_which_faces_its_temperatures_were_fitted_on(card: Card) -> None:
+def test_card_states_the_part_that_temperatures_were_fitted_on(card: Card) -> None:
     assert int(card["version"]) < 10
     assert card["calibrated_on"] == calibrated_on(card) == "held_out"
     assert "cross-fitted" in markdown(card)

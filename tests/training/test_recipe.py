@@ -1,4 +1,4 @@
-"""What a recipe says about each step."""
+"""The schedule of a recipe, and its JSON form."""
 
 import json
 from math import cos, pi
@@ -13,7 +13,7 @@ from training.recipe import Recipe, Stage
 RECIPE = Recipe(images=1000, batch=10, learning_rate=0.4, warm_up=0.2)
 
 
-def test_the_learning_rate_rises_to_its_peak_and_falls_to_almost_nothing() -> None:
+def test_learning_rate_rises_to_its_peak_and_falls_close_to_zero() -> None:
     rates = [RECIPE.rate(step) for step in range(RECIPE.steps)]
     peak = rates.index(max(rates))
     assert rates[:peak] == sorted(rates[:peak])
@@ -23,32 +23,32 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_almost_nothing() -> No
     assert 0 < rates[-1] < 0.4 / 1000
 
 
-def test_the_warm_up_is_straight_and_the_fall_is_half_a_cosine() -> None:
+def test_warm_up_is_linear_and_decay_is_half_a_cosine() -> None:
     assert [RECIPE.rate(step) for step in (0, 9, 19)] == pytest.approx([0.02, 0.2, 0.4])
     assert RECIPE.rate(60) == pytest.approx(0.4 * (1 + cos(pi / 2)) / 2)
 
 
-def test_stages_follow_one_another_by_their_share_of_the_steps() -> None:
+def test_stages_last_for_their_share_of_the_steps() -> None:
     stages = (Stage(0.5, 32), Stage(0.3, 48), Stage(0.2, 64))
     recipe = Recipe(images=1000, batch=10, stages=stages)
     pixels = [recipe.pixels(step) for step in range(recipe.steps)]
     assert pixels == [32] * 50 + [48] * 30 + [64] * 20
 
 
-def test_a_recipe_survives_being_written_and_read(tmp_path: Path) -> None:
+def test_recipe_round_trips_through_json(tmp_path: Path) -> None:
     recipe = Recipe(images=770, stages=(Stage(1.0, 40),), augmentation=Augmentation(flip=0.1))
     (tmp_path / "recipe.json").write_text(recipe.to_json())
     assert Recipe.load(tmp_path / "recipe.json") == recipe
 
 
-def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
+def test_missing_fields_keep_their_defaults(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text(json.dumps({"images": 990, "augmentation": {"flip": 0}}))
     expected = Recipe(images=990, augmentation=Augmentation(flip=0))
     assert Recipe.load(tmp_path / "recipe.json") == expected
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("text", "message"),
     [
         ('{"imagse": 99}', "imagse"),
         ('{"augmentation": {"flips": 0.5}}', "augmentation.flips"),
@@ -62,8 +62,10 @@ def test_what_a_recipe_leaves_out_keeps_its_default(tmp_path: Path) -> None:
         ('{"images": 990,}', "JSON"),
     ],
 )
-def test_what_no_recipe_has_is_told_with_its_name(written: str, told: str, tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text(written)
-    with pytest.raises(RunError, match=told) as error:
+def test_invalid_recipe_is_rejected_with_file_name_and_reason(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    (tmp_path / "recipe.json").write_text(text)
+    with pytest.raises(RunError, match=message) as error:
         Recipe.load(tmp_path / "recipe.json")
     assert "recipe.json" in str(error.value)

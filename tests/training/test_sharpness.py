@@ -1,4 +1,4 @@
-"""Climbing, on a bowl whose slope is known everywhere."""
+"""Perturbation of weights, on a quadratic loss with a known gradient."""
 
 import torch
 from torch import Tensor, nn
@@ -6,32 +6,33 @@ from torch import Tensor, nn
 from training.sharpness import perturbed
 
 
-def means(norm: nn.BatchNorm1d) -> Tensor:
+def running_mean_of(norm: nn.BatchNorm1d) -> Tensor:
     assert norm.running_mean is not None
     return norm.running_mean.clone()
 
 
-def test_the_weights_stand_uphill_while_it_lasts_and_then_where_they_stood() -> None:
-    bowl = nn.Linear(2, 1)
-    stood = [weight.detach().clone() for weight in bowl.parameters()]
-    height = bowl.weight.square().sum() + bowl.bias.square().sum()  # uphill is outwards
-    height.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    with perturbed(bowl, 0.5):
-        away = torch.cat([weight.flatten() for weight in bowl.parameters()])
-        assert all(weight.grad is None for weight in bowl.parameters())
-    before = torch.cat([weight.flatten() for weight in stood])
-    torch.testing.assert_close(away, before * (1 + 0.5 / before.norm()))
-    assert all(torch.equal(w, s) for w, s in zip(bowl.parameters(), stood, strict=True))
+def test_weights_move_along_the_gradient_and_are_restored() -> None:
+    linear = nn.Linear(2, 1)
+    originals = [weight.detach().clone() for weight in linear.parameters()]
+    # The gradient of this loss points away from zero.
+    loss = linear.weight.square().sum() + linear.bias.square().sum()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    with perturbed(linear, 0.5):
+        perturbed_weights = torch.cat([weight.flatten() for weight in linear.parameters()])
+        assert all(weight.grad is None for weight in linear.parameters())
+    original = torch.cat([weight.flatten() for weight in originals])
+    torch.testing.assert_close(perturbed_weights, original * (1 + 0.5 / original.norm()))
+    assert all(torch.equal(w, s) for w, s in zip(linear.parameters(), originals, strict=True))
 
 
-def test_norms_count_nothing_of_what_passes_up_there() -> None:
+def test_norm_statistics_are_not_updated_at_perturbed_weights() -> None:
     norm = nn.BatchNorm1d(4)
     network = nn.Sequential(nn.Linear(3, 4), norm)
     faces = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
     network(faces).square().sum().backward()
-    counted = means(norm)
+    statistics = running_mean_of(norm)
     with perturbed(network, 0.1):
         network(faces)
-        assert torch.equal(means(norm), counted)
+        assert torch.equal(running_mean_of(norm), statistics)
     network(faces)
-    assert not torch.equal(means(norm), counted)
+    assert not torch.equal(running_mean_of(norm), statistics)

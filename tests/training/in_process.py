@@ -1,4 +1,4 @@
-"""Runs by one process, that of the test: to start another takes longer than a short run."""
+"""Training runs in the test's own process, which is faster than starting another."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,13 +11,13 @@ from training.run import Execution
 from training.train import prepare, take_part
 
 
-def train_alone(
+def train_in_process(
     recipe: Recipe,
     data: Data,
     out: Path,
-    execution: Execution = Execution(),  # noqa: B008  # it is frozen
+    execution: Execution = Execution(),  # noqa: B008  # frozen
 ) -> Path:
-    """What `train` does, without a process of its own, so that what goes wrong there is raised."""
+    """Like `train`, but in this process, so that a test sees its exceptions."""
     job = prepare(recipe, data, out, execution)
     with TemporaryDirectory() as meeting:
         try:

@@ -1,9 +1,9 @@
-"""Every error the service raises on purpose.
+"""All errors that the service raises on purpose.
 
 ::
 
     ServiceError
-    |- BadInput                  what was sent cannot be used
+    |- BadInput                  the input cannot be used
     |  |- NotAnImage             no known format, or broken
     |  |- NotAVideo              likewise
     |  |- UnsupportedMedia       a content type that the route does not take
@@ -15,7 +15,7 @@
     |- ForeignOrigin             a page of another site, which is not allowed
     |- NoWebSocket               a plain HTTP request to a WebSocket
     |- NotFound                  no such model, version or path
-    |- RetryLater                what may work later, after `retry_after` seconds
+    |- RetryLater                may work later, after `retry_after` seconds
     |  |- RateLimited            too many requests with this key
     |  |- Overloaded             too much is waiting or in progress
     |  `- NotReady               starting or draining
@@ -27,12 +27,12 @@
     |- KeysUnusable              the file of API keys cannot be read
     `- TracesUnusable            traces are enabled, but their exporter is not installed
 
-Nothing here knows HTTP: ``service.contract.problems`` holds the one table from error to status.
+These errors are independent of HTTP: ``service.contract.problems`` maps them to status codes.
 """
 
 
 class ServiceError(Exception):
-    """The root; its message may be shown to the caller."""
+    """The base class; its message may be shown to the caller."""
 
 
 class BadInput(ServiceError):
@@ -56,7 +56,7 @@ class TooLarge(BadInput):
 
 
 class NoFace(BadInput):
-    """A face is needed, and the picture has none."""
+    """The picture has no face, but one is required."""
 
 
 class BadParameter(BadInput):
@@ -72,11 +72,11 @@ class Unauthorised(ServiceError):
 
 
 class ForeignOrigin(ServiceError):
-    """A page of another site, which is not allowed."""
+    """The request comes from a page of another site, which is not allowed."""
 
 
 class NoWebSocket(ServiceError):
-    """A plain HTTP request to a WebSocket."""
+    """A plain HTTP request to a WebSocket route."""
 
 
 class RetryLater(ServiceError):
@@ -108,7 +108,7 @@ class NotReady(RetryLater):
 
 
 class DeadlineExceeded(ServiceError):
-    """There is no answer in time for the deadline."""
+    """The deadline passed before there was an answer."""
 
 
 class ModelFailure(ServiceError):
@@ -132,4 +132,4 @@ class KeysUnusable(ServiceError):
 
 
 class TracesUnusable(ServiceError):
-    """Traces are enabled, but what writes or exports them is not installed."""
+    """Traces are enabled, but the packages that write or export them are not installed."""

@@ -1,4 +1,4 @@
-"""Questions about a prediction, and their explanations: immutable values, without torch."""
+"""Requests for explanations, and explanations: immutable values, without torch."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -15,13 +15,13 @@ View = Literal["overlay", "face", "heatmap", "panel", "grid", "map"]
 Colormap = Literal["jet", "turbo", "viridis", "inferno", "gray"]
 
 METHODS = get_args(Method)
-"""The methods; the first is the paper's."""
+"""The explanation methods; the first is that of the paper."""
 
 LAYERS = get_args(Layer)
-"""The convolutions that can be explained; the last is the paper's."""
+"""The convolutional layers that can be explained; the last is that of the paper."""
 
 STRONGEST = 16
-"""How many feature maps an explanation by activations has."""
+"""Number of feature maps in an explanation by ``activations``."""
 
 HeatMap = NDArray[np.float32]
 """Evidence per cell, ``[h, w]``, non-negative, in the method's own unit; 4x4 at conv5.
@@ -63,7 +63,7 @@ class Features:
     Attributes:
         maps: float32 ``[K, h, w]``, the positive part, strongest first.
         channels: the channel of each, int64 ``[K]``.
-        total: how many channels the layer has.
+        total: number of channels of the layer.
     """
 
     maps: NDArray[np.float32]
@@ -73,14 +73,14 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a face got its score.
+    """The explanation of a face's score.
 
     Attributes:
-        question: what was asked.
+        question: the method, layer and target that were asked for.
         target: index in `EMOTIONS` of the emotion that is explained.
         logits: float32 ``[6]``, uncalibrated, from the same pass as the map.
-        heat: the map before normalising; all zero if there is no evidence for the target.
-        features: the strongest feature maps; for ``activations`` only.
+        heat: the map before normalisation; all zero if there is no evidence for the target.
+        features: the strongest feature maps; only for ``activations``.
     """
 
     question: Question
@@ -96,7 +96,7 @@ class Explanation:
 
     @property
     def maximum(self) -> float:
-        """The strongest cell, before normalising."""
+        """The highest value of the map, before normalisation."""
         return float(self.heat.max())
 
     @property
@@ -126,11 +126,11 @@ class Faithfulness:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedFace:
-    """A face, and why it got its scores.
+    """A face with its scores and their explanation.
 
     Attributes:
         prediction: the face and its scores, from the same pass as the map.
-        crop_to_image: from its crop to the picture, as in `DetectedImage`.
+        crop_to_image: affine map from its crop to the picture, as in `DetectedImage`.
         explanation: the map.
     """
 
@@ -141,14 +141,14 @@ class ExplainedFace:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """Why one face of a picture got its scores.
+    """The explanation of one face of a picture.
 
     Attributes:
         picture: the upright picture.
-        face: the one that is explained.
+        face: the explained face.
         neighbours: the boxes of the other faces.
-        faithfulness: of the map; None if it is empty, or faithfulness was not asked for.
-        timings: where the time went.
+        faithfulness: of the map; None if the map is empty or this was not asked for.
+        timings: time per step.
     """
 
     picture: Picture
@@ -160,11 +160,11 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class LiveResult:
-    """What one frame of a camera shows.
+    """The result for one frame of a camera.
 
     Attributes:
         classification: its faces.
-        explained: the same faces with explanations, if they were asked for; else empty.
+        explained: the same faces with explanations, if requested; else empty.
     """
 
     classification: Classification

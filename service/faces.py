@@ -1,8 +1,8 @@
-"""Faces: where they are in a picture, and the 64x64 crops that the network reads.
+"""Face detection, and the 64x64 crops that are the network's input.
 
-The detector is YuNet (Wu, Peng and Yu, 2023), run by OpenCV. It knows faces of about 16 to 400
-pixels, so a picture is scanned at a size that suits its faces, and what looks small or doubtful
-there is examined again at full resolution. docs/adr/0003-face-crop.md has the numbers.
+The detector is YuNet (Wu, Peng and Yu, 2023), run by OpenCV. It recognises faces of about 16 to 400
+pixels, so a picture is scanned at a suitable scale, and each candidate is examined again at a
+higher resolution. docs/adr/0003-face-crop.md has the numbers.
 """
 
 import threading
@@ -20,27 +20,27 @@ from service.imaging import grey_face
 from service.records import FACE_SIZE, Box, Face, FaceImage, Picture
 
 Row = NDArray[np.float64]
-"""A detection ``[15]`` as YuNet gives it: x, y, width, height, five points, score."""
+"""A detection ``[15]`` as returned by YuNet: x, y, width, height, five points, score."""
 
 Rows = NDArray[np.float64]
 """Detections ``[N, 15]``."""
 
 # The scan.
-_SCAN_PIXELS = 160_000  # a larger picture is shrunk to this,
-_SCAN_SCALE = 0.45  # though not below this part of its size, for the sake of small faces,
-_MOST_PIXELS = 2_500_000  # unless this would be exceeded;
-_LEAST_SIDE = 224  # a smaller picture is enlarged to this length.
-_LARGEST_FACE = 640  # Where faces of more pixels are possible, a scan
-_OVERVIEW_SIDE = 256  # of this length finds them.
-_STRIP = 16  # No side counts as shorter than this part of the other: thin strips are padded.
+_SCAN_PIXELS = 160_000  # A larger picture is reduced to this many pixels,
+_SCAN_SCALE = 0.45  # but not below this scale, so that small faces are found,
+_MOST_PIXELS = 2_500_000  # unless that would exceed this many pixels.
+_LEAST_SIDE = 224  # A smaller picture is enlarged to this longer side.
+_LARGEST_FACE = 640  # If the scan may contain larger faces, a second scan
+_OVERVIEW_SIDE = 256  # with this longer side finds them.
+_STRIP = 16  # Largest aspect ratio assumed for the scan: thinner strips are padded.
 
 # The closer look.
-_CANDIDATE = 0.15  # Scores below this are not worth a look.
-_LOOK_SIDE = 192  # It has this many pixels,
-_LOOK_WIDTH = 2.5  # and shows this many times the face.
-_LOOK_GROWTH = 1.5  # A face that turns out larger than by this is cut off there: it has its own.
+_CANDIDATE = 0.15  # Lowest score of a candidate.
+_LOOK_SIDE = 192  # Side in pixels,
+_LOOK_WIDTH = 2.5  # and relative to the candidate.
+_LOOK_GROWTH = 1.5  # A face larger than this, relative to the candidate, has its own look.
 
-_MOST_SAMPLES = 8  # Samples a crop takes for one of its pixels, in each direction.
+_MOST_SAMPLES = 8  # Most samples per pixel of a crop, in each direction.
 
 _SCORE = 14
 _XS, _YS = [0, *range(4, 14, 2)], [1, *range(5, 14, 2)]
@@ -48,13 +48,13 @@ _XS, _YS = [0, *range(4, 14, 2)], [1, *range(5, 14, 2)]
 
 @dataclass(frozen=True, slots=True)
 class CropFrame:
-    """A square in the picture, perhaps turned, whose content is a crop.
+    """A square in the picture, possibly rotated, whose content is a crop.
 
     Attributes:
-        x: of its centre, in pixels, the picture's top left corner being (0, 0).
+        x: of its centre, in pixels; the picture's top left corner is (0, 0).
         y: likewise.
         side: its length, in pixels.
-        angle: how far it is turned clockwise, in radians.
+        angle: its clockwise rotation, in radians.
     """
 
     x: float
@@ -65,7 +65,7 @@ class CropFrame:
     def matrix(self, size: int = FACE_SIZE) -> NDArray[np.float64]:
         """The affine map ``[2, 3]`` from pixels of a crop of `size` to those of the picture.
 
-        Both count from the centre of their first pixel, as OpenCV does.
+        In both, the centre of the first pixel is (0, 0), as in OpenCV.
         """
         scale = self.side / size
         across, down = scale * cos(self.angle), scale * sin(self.angle)
@@ -76,12 +76,12 @@ class CropFrame:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How a face lies in its crop.
+    """The position and size of a face in its crop.
 
     Attributes:
-        side: length of the crop's side, as a part of the box's height.
-        below: how far the crop's centre lies below the box's, as a part of the side.
-        level: whether the crop turns with the head.
+        side: side of the crop, relative to the height of the face's box.
+        below: distance of the crop's centre below that of the box, relative to `side`.
+        level: whether the crop is rotated with the head.
     """
 
     side: float
@@ -99,30 +99,30 @@ class Framing:
 
 
 FRAMING = Framing(side=1.0, below=0.0, level=True)
-"""What the network reads best, over the training crops' ways of framing."""
+"""The framing chosen by measurement: see docs/adr/0003-face-crop.md."""
 
 
 def crop(picture: Picture, face: Face) -> FaceImage:
-    """The face as the network reads it, uint8 ``[64, 64]``; beyond the edge, the edge repeats."""
+    """The network's input, uint8 ``[64, 64]``; pixels outside the picture repeat its edge."""
     return cut(picture, FRAMING.frame(face))
 
 
 def cut(picture: Picture, frame: CropFrame) -> FaceImage:
-    """What a frame holds, uint8 ``[64, 64]``: sampled finely, then reduced as the paper does."""
+    """The content of a frame, uint8 ``[64, 64]``: oversampled, then reduced as in the paper."""
     return grey_face(_sample(picture, frame, FACE_SIZE, cv2.BORDER_REPLICATE))
 
 
 class FaceDetector:
-    """Finds faces; threads may share it.
+    """Detects faces; threads may share it.
 
-    Each thread gets a network of its own, since two in one network disturb each other. OpenCV
-    spreads each pass over all cores; where several threads detect at once that costs more than it
-    gives, and ``cv2.setNumThreads(1)`` at the start of the process ends it.
+    Each thread gets its own network, since a network cannot serve two threads at once. OpenCV
+    spreads each pass over all cores; if several threads detect at once that costs more than it
+    gains, and ``cv2.setNumThreads(1)`` at the start of the process prevents it.
 
     Args:
-        model: YuNet as ONNX, or where it lies.
-        threshold: least score of a face, 0 to 1.
-        max_faces: most faces that are looked for; the surest are found.
+        model: YuNet as ONNX, or the path of the file.
+        threshold: lowest score of a face, 0 to 1.
+        max_faces: limit on the number of faces; those with the highest scores are kept.
 
     Raises:
         StoreError: OpenCV cannot read the model.
@@ -142,7 +142,7 @@ class FaceDetector:
             raise StoreError("OpenCV cannot read the face detector's model") from error
 
     def detect(self, picture: Picture) -> tuple[Face, ...]:
-        """The faces of an upright RGB picture, the largest first; a box may reach over the edge."""
+        """The faces of an upright RGB picture, largest first; boxes may extend beyond it."""
         height, width = picture.shape[:2]
         scales = _scales(width, height)
         scans = [self._scan(picture, scale) for scale in scales]
@@ -152,7 +152,7 @@ class FaceDetector:
         return tuple(sorted(map(_face, faces), key=lambda face: face.box.area, reverse=True))
 
     def _scan(self, picture: Picture, scale: float) -> Rows:
-        """What in the picture might be a face, the surest first."""
+        """Candidates in the whole picture, highest score first."""
         height, width = picture.shape[:2]
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -161,7 +161,7 @@ class FaceDetector:
         return rows[: self._max_faces]
 
     def _look(self, picture: Picture, candidate: Row) -> list[Row]:
-        """The face as a closer look shows it; as it was seen before if that shows none; or none."""
+        """The face detected by a closer look, else the candidate; empty if its score is too low."""
         x, y, width, height = candidate[:4]
         frame = CropFrame(x + width / 2, y + height / 2, _LOOK_WIDTH * max(width, height))
         samples = _sample(picture, frame, _LOOK_SIDE, cv2.BORDER_CONSTANT)
@@ -176,7 +176,7 @@ class FaceDetector:
         return [row for row in (*rows[:1], candidate) if row[_SCORE] >= self._threshold][:1]
 
     def _run(self, pixels: MatLike) -> Rows:
-        """What the network sees, the surest first, in the pixels it was given."""
+        """The network's detections, highest score first, in pixels of its input."""
         network = self._network()
         network.setInputSize((pixels.shape[1], pixels.shape[0]))
         _, found = network.detect(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
@@ -185,7 +185,7 @@ class FaceDetector:
         return np.asarray(found, dtype=np.float64)
 
     def _network(self) -> cv2.FaceDetectorYN:
-        """The calling thread's own."""
+        """The network of the calling thread."""
         network: cv2.FaceDetectorYN | None = getattr(self._threads, "network", None)
         if network is None:
             network = cv2.FaceDetectorYN.create(
@@ -200,7 +200,7 @@ class FaceDetector:
 
 
 def _scales(width: int, height: int) -> tuple[float, ...]:
-    """The scales at which a picture is scanned, the finest first."""
+    """The scales at which a picture is scanned, largest first."""
     longest = max(width, height)
     pixels = max(width * height, longest**2 / _STRIP)
     scale = min(max(sqrt(_SCAN_PIXELS / pixels), _SCAN_SCALE), sqrt(_MOST_PIXELS / pixels), 1)
@@ -211,10 +211,11 @@ def _scales(width: int, height: int) -> tuple[float, ...]:
 
 
 def _distinct(rows: Rows, reference: np.ufunc) -> Rows:
-    """The surest row of each face, the surest face first.
+    """The row with the highest score for each face, highest score first.
 
-    Two rows are one face if they have half of a box in common: of the larger box (`reference` is
-    `np.maximum`), so that a face and a part of it are two, or of the smaller (`np.minimum`).
+    Two rows are the same face if they overlap by more than half of a box: of the larger box
+    (`reference` is `np.maximum`), so that a face and a part of it are distinct, or of the smaller
+    (`np.minimum`).
     """
     rows = rows[np.argsort(-rows[:, _SCORE], kind="stable")]
     low, size = rows[:, :2], rows[:, 2:4]
@@ -228,9 +229,9 @@ def _distinct(rows: Rows, reference: np.ufunc) -> Rows:
 
 
 def _tilt(points: ArrayLike) -> float:
-    """How far a head is turned clockwise, in radians, told from its landmarks.
+    """The clockwise rotation of a head, in radians, estimated from its landmarks.
 
-    YuNet puts the eyes of a tilted head almost level; the line from the eyes to the mouth shows
+    YuNet places the eyes of a tilted head almost level; the line from the eyes to the mouth has
     about half of the tilt.
     """
     right_eye, left_eye, _, right_mouth, left_mouth = np.asarray(points)
@@ -244,7 +245,7 @@ def _face(row: Row) -> Face:
 
 
 def _sample(picture: Picture, frame: CropFrame, size: int, border: int) -> Picture:
-    """A frame's content at `size` pixels a side or, where it is larger, a multiple of that."""
+    """The content of a frame, `size` pixels wide, or a multiple of it if the frame is larger."""
     samples = size * min(max(ceil(frame.side / size), 1), _MOST_SAMPLES)
     centre, limit = np.array([frame.x, frame.y]), np.array(picture.shape[1::-1])
     reach = frame.side / 2 * (abs(cos(frame.angle)) + abs(sin(frame.angle))) + 1

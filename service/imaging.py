@@ -1,10 +1,10 @@
-"""Bytes to upright pictures, with every limit checked before a pixel is decoded.
+"""Decoding of upright pictures, with all limits checked before any pixel is decoded.
 
-The header says how large a picture is; only then is it decoded. PIL reads the headers and most
+The header states the size of a picture. PIL reads the headers and most
 formats. JPEG pixels come from OpenCV, which gives the same values to the last bit in half the time
 for photographs and in a third for small faces.
 
-What is transparent shows white behind it, as on a web page. Colour profiles are not applied.
+Transparent pixels are blended with white, as on a web page. Colour profiles are not applied.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ _BROKEN = "the picture is broken or incomplete; send the whole file"
 _UNREAD = "pixels of this kind are not read; save the picture with 8 or 16 bits a channel"
 _HEIF = (b"heic", b"heix", b"mif1", b"msf1", b"avif")
 
-# Called by name and never looked up in PIL's registry, so that no other format can be reached.
+# Called directly instead of through PIL's registry, so that no other format can be opened.
 _READERS: tuple[tuple[tuple[bytes, ...], type[ImageFile]], ...] = (
     ((b"\xff\xd8\xff",), JpegImageFile),
     ((b"\x89PNG\r\n\x1a\n",), PngImageFile),
@@ -55,18 +55,18 @@ _UPRIGHT: dict[int, Callable[[Picture], MatLike]] = {
 
 
 def decode(data: bytes, max_pixels: int) -> Picture:
-    """Decode a picture and turn it upright as its EXIF data say.
+    """Decode a picture and rotate it upright according to its EXIF data.
 
     Args:
-        data: a JPEG, PNG, WebP, BMP, TIFF or GIF file; of several frames the first counts.
-        max_pixels: the most pixels that are decoded.
+        data: a JPEG, PNG, WebP, BMP, TIFF or GIF file; only the first frame is used.
+        max_pixels: limit on the number of pixels.
 
     Returns:
         uint8 ``[height, width, 3]``, RGB.
 
     Raises:
-        NotAnImage: no such file, or broken, or cut short.
-        TooLarge: the header announces more than `max_pixels`.
+        NotAnImage: not a file of these formats, broken, or truncated.
+        TooLarge: the header states more than `max_pixels`.
     """
     try:
         image = _open(data)
@@ -76,7 +76,7 @@ def decode(data: bytes, max_pixels: int) -> Picture:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLarge("the picture has too many pixels; send it scaled down") from error
-    except Exception as error:  # what PIL raises on hostile bytes has no common root
+    except Exception as error:  # PIL's errors on malicious input have no common base class
         told = _UNREAD if "unknown pixel mode" in str(error) else _BROKEN
         raise NotAnImage(told) from error
     turn = _UPRIGHT.get(_orientation(image))
@@ -84,14 +84,14 @@ def decode(data: bytes, max_pixels: int) -> Picture:
 
 
 def grey_face(picture: Picture) -> FaceImage:
-    """The whole picture as the paper feeds it: bilinear to 64x64, then made grey, all by PIL."""
+    """The whole picture, preprocessed as in the paper: bilinear to 64x64, then grey, by PIL."""
     image = Image.fromarray(picture)
     fitted = image.resize((FACE_SIZE, FACE_SIZE), Image.Resampling.BILINEAR)
     return np.asarray(fitted.convert("L"))
 
 
 def _open(data: bytes) -> ImageFile:
-    """Read the header; PIL decodes nothing yet."""
+    """Read the header without decoding pixels."""
     if not data:
         raise NotAnImage(f"there are no bytes; send a {_FORMATS} file")
     for signatures, reader in _READERS:
@@ -105,7 +105,7 @@ def _open(data: bytes) -> ImageFile:
 def _check_size(image: ImageFile, max_pixels: int) -> None:
     width, height = image.size
     pixels = width * height
-    if isinstance(image, TiffImageFile):  # even a small one may be stored in tiles of any size
+    if isinstance(image, TiffImageFile):  # even a small picture may have tiles of any size
         pixels = max(pixels, image.tag_v2.get(TILEWIDTH, 0) * image.tag_v2.get(TILELENGTH, 0))
     if pixels > max_pixels:
         raise TooLarge(
@@ -115,7 +115,7 @@ def _check_size(image: ImageFile, max_pixels: int) -> None:
 
 
 def _pixels(image: ImageFile, data: bytes) -> Picture:
-    """Decode to RGB, whatever the file stores."""
+    """Decode to RGB from any colour mode."""
     if _is_for_opencv(image):
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
         decoded = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -133,7 +133,7 @@ def _pixels(image: ImageFile, data: bytes) -> Picture:
 
 
 def _is_for_opencv(image: ImageFile) -> bool:
-    """Whether PIL is far slower: JPEG, and bitmaps in run lengths, which it unpacks in Python."""
+    """Whether PIL is far slower: JPEG, and run-length encoded BMP, which it decodes in Python."""
     if isinstance(image, JpegImageFile):
         return image.mode in ("L", "RGB")
     return isinstance(image, BmpImageFile) and image.tile[0].codec_name == "bmp_rle"
@@ -142,8 +142,8 @@ def _is_for_opencv(image: ImageFile) -> bool:
 def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """Grey values of a wider type, scaled so that its full range becomes 0 to 255.
 
-    16-bit values fill their type. 32-bit integers and floats do not say what their range is: it is
-    taken to be 8, 16 or 32 bits, for floats also 0 to 1, whichever is the first to hold them.
+    16-bit values use the range of their type. That of 32-bit integers and floats is unknown: it is
+    assumed to be the smallest of 8, 16 and 32 bits, for floats also 0 to 1, that contains them.
     """
     grey = np.nan_to_num(values.astype(np.float32), posinf=0)
     ranges = [2.0**8 - 1, 2.0**16 - 1, 2.0**32 - 1]
@@ -151,13 +151,13 @@ def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
         ranges = ranges[1:2]
     elif np.issubdtype(values.dtype, np.floating):
         ranges = [1.0, *ranges]
-    overshoot = 1.5  # resampling may carry a few values past the range
+    overshoot = 1.5  # resampling may push some values beyond the range
     full = next((r for r in ranges if grey.max() <= overshoot * r), ranges[-1])
     return np.rint(grey.clip(0, full) * (255 / full)).astype(np.uint8)
 
 
 def _orientation(image: ImageFile) -> int:
     """The EXIF orientation, 1 (upright) to 8."""
-    with suppress(Exception):  # a picture whose EXIF data are broken is still a picture
+    with suppress(Exception):  # broken EXIF data do not invalidate a picture
         return int(image.getexif().get(_ORIENTATION, 1))
     return 1

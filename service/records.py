@@ -1,4 +1,4 @@
-"""The immutable values that the service passes around."""
+"""Immutable values shared by the parts of the service."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass
@@ -19,7 +19,7 @@ FACE_SIZE = 64
 """Side of the square grey face that the network reads, in pixels."""
 
 LANDMARKS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
-"""The detector's five points; right and left are the person's own."""
+"""The detector's five landmarks; right and left are those of the person."""
 
 Refusal = Literal[
     "queue_full",
@@ -31,13 +31,13 @@ Refusal = Literal[
     "cameras_full",
     "rate_limited",
 ]
-"""Reasons for which requests are refused, as they are counted."""
+"""Reasons for refusing requests, as counted by the metrics."""
 
 DropReason = Literal["expired", "cancelled"]
-"""Reasons for which accepted work is dropped, as they are counted."""
+"""Reasons for dropping accepted work, as counted by the metrics."""
 
 FaceMode = Literal["detect", "whole"]
-"""Find the faces of a picture, or take all of it as one aligned face."""
+"""Detect the faces of a picture, or treat all of it as one aligned face."""
 
 Picture = NDArray[np.uint8]
 """An upright RGB picture, ``[height, width, 3]``."""
@@ -66,11 +66,11 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A face that was found in a picture.
+    """A face in a picture.
 
     Attributes:
-        box: where it is.
-        landmarks: the points named in `LANDMARKS`, x and y in pixels; None without detection.
+        box: its position.
+        landmarks: the points of `LANDMARKS`, x and y in pixels; None without detection.
         detection_score: the detector's confidence, 0 to 1; None without detection.
     """
 
@@ -86,8 +86,8 @@ class Prediction:
     Attributes:
         face: the face.
         scores: float32 ``[6]``, calibrated, summing to 1, not rounded.
-        track: the person's number, from 1; None unless people are tracked through frames.
-        smoothed: the person's scores, averaged over recent frames; None likewise.
+        track: the person's number, from 1; None without tracking.
+        smoothed: the person's scores, averaged over recent frames; None without tracking.
     """
 
     face: Face
@@ -108,7 +108,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time of one request went, in seconds."""
+    """The time that each step of a request took, in seconds."""
 
     decode: float = 0.0
     detect: float = 0.0
@@ -117,7 +117,7 @@ class Timings:
 
     @classmethod
     def longest(cls, each: Iterable["Timings"]) -> "Timings":
-        """Where the time of several requests in parallel went: of each step, the longest counts."""
+        """The timings of parallel requests together: the longest of each step."""
         rows = [astuple(timings) for timings in each]
         return cls(*map(max, zip(*rows, strict=True)))
 
@@ -130,7 +130,7 @@ class Classification:
         width: of the upright picture, in pixels.
         height: likewise.
         predictions: one per face, largest face first.
-        timings: where the time went.
+        timings: time per step.
     """
 
     width: int
@@ -141,15 +141,15 @@ class Classification:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What the container of a video says; None for what it does not say.
+    """The properties of a video that its container states; None for those it does not state.
 
     Attributes:
         width: of the upright picture, in pixels.
         height: likewise.
         fps: frames per second, on average.
         duration: in seconds.
-        frames: how many there are.
-        sampled_frames: about how many of them are sampled; None if that cannot be told.
+        frames: number of frames.
+        sampled_frames: approximate number of sampled frames; None if unknown.
     """
 
     width: int
@@ -165,10 +165,10 @@ class FrameResult:
     """The answer for one frame of a video.
 
     Attributes:
-        frame: its number in the video, from 0.
-        time: when it is shown, in seconds from the video's start.
+        frame: its index in the video, from 0.
+        time: its presentation time, in seconds from the start of the video.
         predictions: one per face, largest face first.
-        problem: why there is no answer; None if there is.
+        problem: the error, if there is no answer; else None.
     """
 
     frame: int
@@ -183,9 +183,9 @@ class TrackSummary:
 
     Attributes:
         track: the person's number.
-        first_time: when first seen, in seconds from the video's start.
-        last_time: when last seen.
-        frames: in how many frames.
+        first_time: time of the first detection, in seconds from the start of the video.
+        last_time: time of the last detection.
+        frames: number of frames with the person.
         scores: float32 ``[6]``, the mean over those frames.
     """
 
@@ -203,11 +203,11 @@ class TrackSummary:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A video in a few numbers.
+    """The totals of a video.
 
     Attributes:
-        frames: how many were sampled.
-        faces: how many were found in them.
+        frames: number of sampled frames.
+        faces: number of faces in them.
         tracks: the people, in order of appearance; empty without tracking.
     """
 
@@ -227,7 +227,7 @@ class ModelInfo:
         device: ``cpu`` or ``cuda:0``.
         sha256: of the artefact in use, hexadecimal.
         reason: why this precision was chosen.
-        max_batch: the largest batch that pays.
+        max_batch: the largest efficient batch size; see `service.worker`.
     """
 
     name: str
@@ -248,8 +248,8 @@ class WorkerConfig:
         version: of gimefive; None for the highest.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``int8`` or ``fp16``.
-        threads: how many torch uses.
-        max_batch: the largest batch to expect; None to find the largest that pays.
+        threads: number of torch threads.
+        max_batch: the largest batch to expect; None to measure the largest efficient size.
     """
 
     store: str

@@ -35,8 +35,8 @@ class Artefact(StoredFile):
     """The model in one precision.
 
     Attributes:
-        temperature: what its logits are divided by before the softmax.
-        engine: the quantised engine of torch that it was made for; None if it is not quantised.
+        temperature: divisor of its logits before the softmax.
+        engine: torch's quantisation engine that it was exported for; None if not quantised.
     """
 
     temperature: Annotated[float, Field(gt=0)]
@@ -48,7 +48,7 @@ class ModelCard(BaseModel):
 
     Attributes:
         labels: the classes, in the order of the network's outputs.
-        threshold: confidence below which an answer abstains, unless a setting says otherwise.
+        threshold: confidence below which the service abstains, unless a setting overrides it.
         precisions: the artefacts, by precision; ``fp32`` is always there.
         default_precision: the best choice for each kind of device, ``cpu`` and ``cuda``.
     """
@@ -123,7 +123,7 @@ class ModelStore:
         """The emotion model: the given version, or the highest.
 
         Raises:
-            StoreError: the store lacks it, or its card cannot be used.
+            StoreError: it is not in the store, or its card is invalid.
         """
         folder, document = self._needed("gimefive", version)
         card = _validated(ModelCard, document, folder / "card.json")
@@ -141,7 +141,7 @@ class ModelStore:
         return _read_card(self._folder(name, version) / "card.json")
 
     def detector(self) -> bytes:
-        """The face detector's bytes, verified.
+        """The verified bytes of the face detector.
 
         Raises:
             StoreError: the file is missing or altered.
@@ -151,7 +151,7 @@ class ModelStore:
         return read_verified(folder / named.file, named.sha256)
 
     def _needed(self, name: str, version: str | None = None) -> tuple[Path, Mapping[str, Any]]:
-        """The folder and the card of a model that the service cannot do without."""
+        """The folder and the card of a model that the service requires."""
         try:
             folder = self._folder(name, version)
         except NotFound as error:
@@ -159,17 +159,17 @@ class ModelStore:
         return folder, _read_card(folder / "card.json")
 
     def _folder(self, name: str, version: str | None) -> Path:
-        """The folder of a version of a model; of the highest if none is named."""
+        """The folder of a version of a model; of the highest if `version` is None."""
         versions = self.versions(name)
         if version is not None and version not in versions:
             raise NotFound(f"no version {version!r} of {name}: use one of {', '.join(versions)}")
         return self.root / name / (version or versions[-1])
 
     def verify(self) -> Iterator[Path]:
-        """Check every file that a card names, and give each that is intact.
+        """Verify every file that a card names, and yield the path of each that is intact.
 
         Raises:
-            StoreError: one is missing, truncated or altered.
+            StoreError: a file is missing, truncated or altered.
         """
         for card in sorted(self.root.glob("*/*/card.json")):
             document = _read_card(card)

@@ -1,8 +1,8 @@
 """Tracking people through frames, and smoothing their scores.
 
-A face continues the track whose predicted box it overlaps most. The prediction follows the track's
-motion, so that people who cross keep their numbers, and somebody who is briefly hidden is found
-again on the other side. Pairs are matched greedily, the best first.
+A face continues the track whose predicted box it overlaps most. The prediction extrapolates the
+track's motion, so that people who cross keep their numbers, and so do those who are briefly hidden.
+Pairs are matched greedily, best first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,11 +30,11 @@ TRACK_TIMEOUT = 2.0
 """Seconds out of sight after which a track ends."""
 
 _SETTLING = 0.2  # Time constant of the velocity, in seconds.
-_COASTING = 1.0  # Time constant with which the motion of somebody out of sight fades, in seconds.
-_LEAST_GIOU = 0.1  # Threshold for a match of a track that was just seen;
-_LENIENCY = 0.5  # it falls by this much
-_LENIENT = 0.3  # within so many seconds out of sight.
-_STALENESS = 0.1  # Penalty per second out of sight: tracks that were just seen go first.
+_COASTING = 1.0  # Time constant of the decay of the velocity of an unseen track, in seconds.
+_LEAST_GIOU = 0.1  # Least GIoU of a match with a track that was just seen;
+_LENIENCY = 0.5  # it decreases linearly by this much
+_LENIENT = 0.3  # over this many seconds out of sight.
+_STALENESS = 0.1  # Penalty on the GIoU per second out of sight: recent tracks have priority.
 
 _Edges: TypeAlias = NDArray[np.float64]  # [N, 4]: left, top, right, bottom
 
@@ -47,8 +47,8 @@ class Tracker:
 
         Args:
             half_life: of a score in the smoothed scores, in seconds.
-            patience: seconds out of sight after which a track ends. A track of the last frame goes
-                on, however long ago that was.
+            patience: seconds out of sight after which a track ends. A track of the previous
+                frame continues, however long ago that was.
         """
         self._half_life = half_life
         self._patience = patience
@@ -86,7 +86,7 @@ class Tracker:
 
 
 class Summariser:
-    """Summarises the results of a video; memory grows with people, not with frames."""
+    """Summarises the results of a video; its memory grows with the tracks, not with the frames."""
 
     def __init__(self) -> None:
         self._frames = self._faces = 0
@@ -129,7 +129,7 @@ class _Track:
     scored: float = 0.0
 
     def expected(self, time: float) -> NDArray[np.float64]:
-        """The predicted edges; the motion fades while nobody sees it."""
+        """The predicted edges; the velocity decays while the track is out of sight."""
         travelled = _COASTING * (1 - exp((self.seen - time) / _COASTING))
         return self.edges + self.velocity * travelled
 
@@ -142,7 +142,7 @@ class _Track:
         self.seen, self.edges = time, edges
 
     def smooth(self, time: float, scores: Scores, half_life: float) -> Scores:
-        """The mean of all scores so far, weighted by age."""
+        """The mean of all scores so far, with weights that decay exponentially with age."""
         kept = 0.5 ** ((time - self.scored) / half_life) if self.weight else 0.0
         self.scores = self.scores * kept + scores
         self.weight = self.weight * kept + 1
@@ -153,7 +153,7 @@ class _Track:
 def _matches(
     tracks: Sequence[_Track], boxes: Sequence[Box], time: float
 ) -> Iterator[tuple[int, _Track]]:
-    """Match boxes with tracks, each at most once."""
+    """Match boxes with tracks, each at most once; yield the index of a box and its track."""
     if not tracks or not boxes:
         return
     hidden = np.array([time - track.seen for track in tracks])
@@ -177,10 +177,10 @@ def _edges(boxes: Sequence[Box]) -> _Edges:
 
 
 def _giou(one: _Edges, other: _Edges) -> NDArray[np.float64]:
-    """The generalised IoU of each of N boxes with each of M, ``[N, M]``: 1 for equal, down to -1.
+    """The generalised IoU of each of N boxes with each of M, ``[N, M]``: 1 if equal, down to -1.
 
     Rezatofighi et al. (2019): intersection over union, minus the share of the enclosing box that
-    neither covers. Unlike IoU, it still falls as boxes that do not touch move apart.
+    neither covers. Unlike IoU, it also falls with the distance between disjoint boxes.
     """
     first, second = one[:, None], other[None]
     low, high = np.minimum(first, second), np.maximum(first, second)

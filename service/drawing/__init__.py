@@ -1,4 +1,4 @@
-"""Explanations as pictures: arrays in, RGB arrays and PNG bytes out, without torch.
+"""Drawing of explanations: from arrays to RGB arrays and PNG files, without torch.
 
 `draw` makes every view of one explained face; `annotate` draws any number of faces on a frame.
 """

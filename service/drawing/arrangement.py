@@ -1,4 +1,4 @@
-"""Placing labels beside faces, steadily from frame to frame."""
+"""Placement of labels beside faces, stable from frame to frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from service.drawing.scene import Style, Subject
 from service.records import Box
 
 LEAST_TYPE = 11.0
-"""Smallest type size, in pixels."""
+"""Smallest font size, in pixels."""
 
 GAP = 0.7
-"""Distance of a label from its face and from the picture's border, in type sizes."""
+"""Distance of a label from its face and from the picture's border, in font sizes."""
 
-_LAG = 0.6  # Share of the distance to its target that a label keeps per frame,
-_MOST_LAG = 0.5  # at most this much, in type sizes.
-_RESIZED = 0.2  # Relative change of the type size from which on a label follows it.
+_LAG = 0.6  # Share of the distance to its target that remains after a frame,
+_MOST_LAG = 0.5  # at most this much, in font sizes.
+_RESIZED = 0.2  # Relative change of the font size above which a label adopts it.
 
 Label: TypeAlias = Card | Chip
 Placed: TypeAlias = tuple[Label, Box]
@@ -27,7 +27,7 @@ Room: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Habit:
-    """A tracked person's label in the last frame."""
+    """The label of a tracked person in the previous frame."""
 
     unit: float
     kind: type[Label]
@@ -36,10 +36,10 @@ class _Habit:
 
 
 class Arrangement:
-    """Places labels; where people are followed, each keeps its kind, size and side while it can.
+    """Places labels; those of tracked people keep their kind, size and side while possible.
 
-    Each face gets a card with its scores where one fits without covering a face; else a chip with
-    the emotion and its score, which goes into the corner of the face only if there is no room
+    Each face gets a card with its scores if one fits without covering a face; else a chip with the
+    emotion and its score, which is placed in the corner of the face only if there is no room
     outside.
     """
 
@@ -49,7 +49,7 @@ class Arrangement:
         self._habits: dict[int, _Habit] = {}
 
     def place(self, subjects: Sequence[Subject]) -> list[Placed]:
-        """Place the labels of a frame's faces, the most important face first."""
+        """Place the labels of a frame's faces, most important face first."""
         habits, self._habits = self._habits, {}
         zones = [subject.zone for subject in subjects]
         labels: list[Box] = []
@@ -89,14 +89,14 @@ class Arrangement:
 
 
 def type_size(room: Room, subject: Subject) -> float:
-    """The type size in whole pixels: scaled with the face, within limits set by the picture."""
+    """The font size in whole pixels: proportional to the face, within limits set by the picture."""
     short = float(min(room))
     wished = min(max(subject.zone.height / 9, 0.019 * short), 0.025 * short)
     return max(LEAST_TYPE, round(wished))
 
 
 def cards_of(subject: Subject, style: Style, unit: float) -> tuple[Card, ...]:
-    """The card in the best size, and in a smaller one."""
+    """The card in its preferred size, and in a smaller one."""
     sizes = (unit, max(LEAST_TYPE, 0.8 * unit))
     return tuple(Card(subject, style.colormap, size) for size in sizes)
 
@@ -109,10 +109,10 @@ def first_fit(
     rivals: Sequence[Box],
     only: Side | None = None,
 ) -> tuple[Label, Side, Box] | None:
-    """The first label that fits, with its side and its place; None if none fits.
+    """The first label that fits, with its side and position; None if none fits.
 
     Args:
-        labels: the best first.
+        labels: in order of preference.
         room: size of the picture.
         subject: the face.
         others: labels already placed.
@@ -129,7 +129,7 @@ def first_fit(
 
 
 def _following(spot: Box, before: Box, unit: float) -> Box:
-    """Move a label part of the way to its target, so that it glides instead of trembling."""
+    """Move a label part of the way to its target, so that it does not jitter."""
 
     def glide(now: float, then: float) -> float:
         most = _MOST_LAG * unit

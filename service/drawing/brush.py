@@ -1,6 +1,6 @@
-"""Anti-aliased boxes, dots and type on an RGB picture, in place.
+"""Anti-aliased boxes, dots and text on an RGB picture, in place.
 
-Positions are continuous: the top left pixel reaches from (0, 0) to (1, 1), as in `Box`.
+Positions are continuous: the top left pixel extends from (0, 0) to (1, 1), as in `Box`.
 """
 
 from functools import lru_cache
@@ -19,7 +19,7 @@ MEDIUM = "Inter-Medium.ttf"
 BOLD = "Inter-SemiBold.ttf"
 
 FINENESS = 4
-"""How much finer type is set than shown: letters then keep their distances at any size."""
+"""Supersampling factor of text, which keeps letter spacing even at any size."""
 
 Coverage = NDArray[np.floating]
 
@@ -40,7 +40,7 @@ def outline(
     radius: float,
     opacity: float = 1.0,
 ) -> None:
-    """Draw the edge of a box with rounded corners; the line's middle lies on the edge."""
+    """Draw the edge of a box with rounded corners; the line is centred on the edge."""
     outer, inner = grow(box, thickness / 2), grow(box, -thickness / 2)
     for columns, rows in _edge(picture, outer, int(np.ceil(thickness + radius)) + 1):
         ring = _coverage(outer, radius + thickness / 2, columns, rows)
@@ -56,7 +56,7 @@ def dot(picture: Picture, x: float, y: float, radius: float, colour: Colour) -> 
 def write(
     picture: Picture, x: float, baseline: float, text: str, size: float, face: str, colour: Colour
 ) -> None:
-    """Set a line of type that begins at `x` and stands on `baseline`."""
+    """Draw a line of text that starts at `x`, on `baseline`."""
     left, top, ink = _set(text, size, face)
     left, top = left + round(x), top + round(baseline)
     height, width = picture.shape[:2]
@@ -67,7 +67,7 @@ def write(
 
 
 def text_width(text: str, size: float, face: str) -> float:
-    """How far a line of type advances, in pixels."""
+    """The advance width of a line of text, in pixels."""
     return _font(face, FINENESS * size).getlength(text) / FINENESS
 
 
@@ -84,7 +84,7 @@ def _pixels(picture: Picture, box: Box) -> tuple[range, range]:
 
 
 def _edge(picture: Picture, box: Box, depth: int) -> list[tuple[range, range]]:
-    """Columns and rows of four bands that hold a box's edge, `depth` deep; none overlap."""
+    """Columns and rows of four disjoint bands, `depth` wide, that contain a box's edge."""
     columns, rows = _touched(box.x, box.width), _touched(box.y, box.height)
     depth = min(depth, (len(columns) + 1) // 2, (len(rows) + 1) // 2)
     middle = rows[depth : len(rows) - depth]
@@ -107,7 +107,7 @@ def _within(pixels: range, size: int) -> range:
 
 
 def _coverage(box: Box, radius: float, columns: range, rows: range) -> Coverage:
-    """How much of each pixel a rounded box covers, 0 to 1, from its distance to the edge."""
+    """The share of each pixel that a rounded box covers, computed from its distance to the edge."""
     radius = min(radius, box.width / 2, box.height / 2)
     half_width, half_height = box.width / 2, box.height / 2
     x = np.abs(np.array(columns, dtype=np.float32) + 0.5 - (box.x + half_width))
@@ -129,7 +129,7 @@ def _paint(
 
 @lru_cache(maxsize=256)
 def _set(text: str, size: float, face: str) -> tuple[int, int, NDArray[np.uint8]]:
-    """Where a line's ink begins, from the start of its baseline, and how much is in each pixel."""
+    """The offset of a line's bitmap from the start of its baseline, and the bitmap."""
     font = _font(face, FINENESS * size)
     edges = np.array(font.getbbox(text, anchor="ls")) / FINENESS
     left, top = (int(edge) for edge in np.floor(edges[:2]))

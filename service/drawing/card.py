@@ -1,4 +1,4 @@
-"""The score card beside a face, and the chip that replaces it where there is no room."""
+"""The score card beside a face, and the chip that replaces it if there is no room."""
 
 from dataclasses import dataclass
 
@@ -20,11 +20,11 @@ METHOD_TITLES = {
 }
 
 OPACITY = 0.9
-"""Opacity of the background: white type keeps a contrast of 12:1 even over white."""
+"""Opacity of the background: white text has a contrast of 12:1 even over white."""
 
 
 def percent(share: float) -> str:
-    """A score in per cent; only exact values are shown as 0 or 100."""
+    """A score in per cent; only exact values are shown as 0% or 100%."""
     if 0 < share < 0.005:
         return "<1%"
     if 0.995 <= share < 1:
@@ -33,7 +33,7 @@ def percent(share: float) -> str:
 
 
 def claim(explanation: Explanation) -> str:
-    """What the heat map means, in words."""
+    """What the heat map shows, in words."""
     target = EMOTIONS[explanation.target]
     if explanation.empty:
         return f"no evidence for {target}"
@@ -43,7 +43,7 @@ def claim(explanation: Explanation) -> str:
 
 
 def source(explanation: Explanation) -> str:
-    """How the heat was found: method and layer."""
+    """The method and layer of the heat map."""
     return f"{METHOD_TITLES[explanation.question.method]} · {explanation.question.layer}"
 
 
@@ -53,8 +53,8 @@ class Card:
 
     Attributes:
         subject: the face.
-        colormap: of the heat.
-        unit: size of the type in pixels; every other measure follows from it.
+        colormap: of the heat map.
+        unit: font size in pixels; all other sizes are multiples of it.
     """
 
     subject: Subject
@@ -85,7 +85,7 @@ class Card:
     def _draw_score(
         self, picture: Picture, index: int, left: float, right: float, baseline: float
     ) -> None:
-        """One emotion's name, bar and number; the predicted one's in white, the others' muted."""
+        """One emotion's name, bar and number: white for the named emotion, grey for others."""
         unit, emotion = self.unit, EMOTIONS[index]
         share = float(self.subject.prediction.scores[index])
         tone = WHITE if emotion == self.subject.emotion else MIST
@@ -104,7 +104,7 @@ class Card:
     def _draw_footer(
         self, picture: Picture, explanation: Explanation, left: float, right: float, y: float
     ) -> None:
-        """What the heat shows, its scale of colours, and where it comes from."""
+        """What the heat map shows, its colour scale, method and layer."""
         unit, small = self.unit, 0.88 * self.unit
         fill(picture, Box(left, round(y), right - left, max(1, unit / 14)), WHITE, opacity=0.16)
         write(picture, left, y + 1.4 * unit, claim(explanation), small, MEDIUM, WHITE)
@@ -130,7 +130,7 @@ class Chip:
 
     @property
     def text(self) -> str:
-        """What it says."""
+        """The text on the chip."""
         return f"{self.subject.title} {percent(self.subject.share)}"
 
     @property
@@ -150,14 +150,14 @@ class Chip:
 
 
 def ground(picture: Picture, box: Box, unit: float) -> None:
-    """The dark, almost opaque background of cards and chips, with a faint light edge."""
+    """Draw the dark, almost opaque background of cards and chips, with a faint light edge."""
     fill(picture, box, SLATE, opacity=OPACITY, radius=0.7 * unit)
     edge = Box(box.x + 0.5, box.y + 0.5, box.width - 1, box.height - 1)
     outline(picture, edge, WHITE, 1, 0.7 * unit, opacity=0.18)
 
 
 def gradient(picture: Picture, box: Box, colormap: str) -> None:
-    """A strip of the scale's colours in a box inside the picture, weakest at the left."""
+    """Fill a box inside the picture with the colour scale, lowest value on the left."""
     left, right = round(box.x), round(box.x + box.width)
     top, bottom = round(box.y), round(box.y + box.height)
     steps = np.linspace(0, 255, right - left).round().astype(int)

@@ -12,14 +12,14 @@ from service.explanation import Explanation
 from service.records import Picture
 
 MARGIN, TILE, GUTTER = 28, 300, 16
-"""Of the paper's figure, in pixels."""
+"""Layout of the panel, in pixels."""
 
 SMALL_TILE, SMALL_GUTTER, COLUMNS = 144, 12, 4
-"""Of the grid of feature maps."""
+"""Layout of the grid of feature maps: pixels, and number of columns."""
 
 
 def panel(picture: Picture, subject: Subject, style: Style) -> Picture:
-    """The face, its heat and both together, side by side, with the scale of colours.
+    """The face, its heat map and the overlay of both, side by side, with the colour scale.
 
     Returns:
         RGB ``[height, width, 3]`` on white.
@@ -46,7 +46,7 @@ def panel(picture: Picture, subject: Subject, style: Style) -> Picture:
 
 
 def grid(picture: Picture, subject: Subject, style: Style) -> Picture:
-    """The strongest feature maps on the face, with their channels, all on one scale.
+    """The strongest feature maps over the face, with channel numbers and a common scale.
 
     Returns:
         RGB ``[height, width, 3]`` on white.
@@ -82,7 +82,7 @@ def _sheet(width: int, height: int) -> Picture:
 
 
 def _write_heading(canvas: Picture, subject: Subject, words: str) -> None:
-    """The emotion and its score, and what is shown, in one line from margin to margin."""
+    """Write the emotion with its score on the left, and what is shown on the right."""
     prediction, baseline = subject.prediction, MARGIN + 17
     dot(canvas, MARGIN + 7, baseline - 7, 7, EMOTION_COLOURS[prediction.emotion])
     name = f"{prediction.emotion}  {percent(prediction.confidence)}"
@@ -94,7 +94,7 @@ def _write_heading(canvas: Picture, subject: Subject, words: str) -> None:
 def _draw_scale(
     canvas: Picture, left: int, top: int, explanation: Explanation, colormap: str
 ) -> None:
-    """The scale of colours, strongest at the top, with the map's own values at its ends."""
+    """Draw the colour scale, highest value at the top, labelled with the map's extremes."""
     rungs = np.linspace(255, 0, TILE).round().astype(np.uint8)
     canvas[top : top + TILE, left : left + 14] = palette(colormap)[rungs][:, None]
     for value, baseline in ((explanation.heat.max(), 11), (explanation.heat.min(), TILE)):

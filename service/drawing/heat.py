@@ -1,7 +1,7 @@
-"""Heat maps as pictures: scaled, enlarged without any shift, coloured, laid on a photograph.
+"""Heat maps as pictures: normalised, enlarged without a shift, coloured, and overlaid on a picture.
 
 Coordinates follow OpenCV's convention: the centre of the top left pixel is (0, 0), so a picture
-W pixels wide reaches from -0.5 to W - 0.5.
+W pixels wide extends from -0.5 to W - 0.5.
 """
 
 from functools import lru_cache
@@ -19,21 +19,21 @@ COLORMAPS = get_args(Colormap)
 """The colour scales; the first is the paper's."""
 
 Affine = NDArray[np.float64]
-"""``[2, 3]``: takes pixel centres of the 64x64 face crop to pixel centres of the picture, so that
-``cv2.warpAffine(crop, matrix, (width, height))`` puts the crop where it was taken from."""
+"""``[2, 3]``: maps pixel centres of the 64x64 face crop to pixel centres of the picture, so that
+``cv2.warpAffine(crop, matrix, (width, height))`` puts the crop back where it was taken from."""
 
 FINE = 4 * FACE_SIZE
-"""Side to which a map is enlarged before it is turned and shifted into a picture."""
+"""Side to which a map is enlarged before it is warped into a picture."""
 
 TINY = float(np.finfo(np.float32).tiny)
-"""Keeps the quotient of an empty map defined."""
+"""Avoids a division by zero for empty maps."""
 
 FADE = 3.0
-"""Width of the soft edge of the heat, in pixels of the 64x64 crop."""
+"""Width of the soft edge of a heat map, in pixels of the 64x64 crop."""
 
 
 def normalise(heat: HeatMap) -> HeatMap:
-    """Stretch a map to 0..1, as the paper does; an empty map stays 0, a level one becomes 1."""
+    """Scale a map to 0..1, as in the paper; an empty map stays 0, a constant one becomes 1."""
     low, high = float(heat.min()), float(heat.max())
     if high == 0:
         return np.zeros_like(heat)
@@ -43,12 +43,12 @@ def normalise(heat: HeatMap) -> HeatMap:
 
 
 def upsample(heat: HeatMap, side: int) -> HeatMap:
-    """Enlarge a map smoothly to ``[side, side]``, every cell staying centred on what it covers.
+    """Enlarge a map smoothly to ``[side, side]``, with every cell still centred on its area.
 
-    Cubic interpolation rises a little above the strongest cells; the map is then scaled back, so
-    that its maximum stays what it was and no flat top appears.
+    Cubic interpolation slightly overshoots the highest cells; the map is then rescaled instead of
+    clipped, so that its maximum is unchanged and no plateau appears.
     """
-    (height, width), rim = heat.shape, 2  # cells that repeat at the border, as far as cubics reach
+    (height, width), rim = heat.shape, 2  # border cells to repeat, for the cubic kernel
     held = (rim, rim, rim + width, rim + height)
     image = Image.fromarray(np.pad(heat, rim, mode="edge"))
     image = image.resize((side, side), Image.Resampling.BICUBIC, box=held)
@@ -58,7 +58,7 @@ def upsample(heat: HeatMap, side: int) -> HeatMap:
 
 @lru_cache(maxsize=len(COLORMAPS))
 def palette(colormap: str) -> NDArray[np.uint8]:
-    """The 256 RGB colours, ``[256, 3]``, of one of `COLORMAPS`, weakest first; read-only."""
+    """The 256 RGB colours, ``[256, 3]``, of one of `COLORMAPS`, lowest value first; read-only."""
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     if colormap == "gray":
         colours = np.repeat(ramp, 3, axis=1)
@@ -70,31 +70,31 @@ def palette(colormap: str) -> NDArray[np.uint8]:
 
 
 def colour(strength: HeatMap, colormap: str) -> Picture:
-    """Colours ``[h, w, 3]`` of strengths 0..1 ``[h, w]``."""
+    """The colours ``[h, w, 3]`` of values 0..1 ``[h, w]``."""
     steps = cv2.convertScaleAbs(strength, alpha=255)
     return np.asarray(cv2.applyColorMap(steps, palette(colormap)[:, None]), dtype=np.uint8)
 
 
 def blend(picture: Picture, colours: Picture, opacity: float) -> Picture:
-    """Lay colours over a picture of the same size; opacity 0..1."""
+    """Blend colours over a picture of the same size; opacity 0..1."""
     mixed = cv2.addWeighted(colours, opacity, picture, 1 - opacity, 0)
     return np.asarray(mixed, dtype=np.uint8)
 
 
 def heat_over(face: Picture, heat: HeatMap, alpha: float, colormap: str) -> Picture:
-    """A square face crop ``[side, side, 3]`` under its heat; an empty map leaves it as it is."""
+    """A square face crop ``[side, side, 3]`` with its heat map overlaid, unless that is empty."""
     if not heat.any():
         return face
     return blend(face, colour(upsample(normalise(heat), len(face)), colormap), alpha)
 
 
 def lay_heat(picture: Picture, heat: HeatMap, crop: Affine, alpha: float, colormap: str) -> None:
-    """Lay a map on its face, in place, fading at the crop's border; an empty map leaves no trace.
+    """Overlay a map on its face, in place, faded at the crop's border, unless the map is empty.
 
     Args:
-        picture: RGB ``[height, width, 3]``, changed.
-        heat: the raw map.
-        crop: where the face crop lies in the picture.
+        picture: RGB ``[height, width, 3]``, modified.
+        heat: the map before normalisation.
+        crop: the position of the face crop in the picture.
         alpha: opacity of the colours, 0 to 1.
         colormap: one of `COLORMAPS`.
     """
@@ -123,7 +123,7 @@ def corners(crop: Affine) -> NDArray[np.float64]:
 def cut_face(picture: Picture, crop: Affine, side: int) -> Picture:
     """The face crop ``[side, side, 3]`` in the picture's own colours and resolution."""
     scale = np.sqrt(abs(np.linalg.det(crop[:, :2]))) * FACE_SIZE / side
-    fold = max(1, int(np.ceil(scale)))  # render finer, then average, where the picture is finer
+    fold = max(1, int(np.ceil(scale)))  # supersample, then average, if the picture is finer
     grid = _grid_to_crop(side * fold)
     cut = cv2.warpAffine(
         picture,
@@ -136,7 +136,7 @@ def cut_face(picture: Picture, crop: Affine, side: int) -> Picture:
 
 
 def _grid_to_crop(side: int) -> NDArray[np.float64]:
-    """``[3, 3]``: pixel centres of a square of `side` pixels over the crop to those of the crop."""
+    """``[3, 3]``: maps pixel centres of a crop with `side` pixels to those of the 64x64 crop."""
     step = FACE_SIZE / side
     offset = (step - 1) / 2
     return np.array([[step, 0, offset], [0, step, offset], [0, 0, 1]])
@@ -152,7 +152,7 @@ def _fade() -> NDArray[np.float32]:
 
 
 def _extent(crop: Affine, picture: Picture) -> tuple[int, int, int, int]:
-    """The pixels of the picture that the crop reaches: left, top, right, bottom (exclusive)."""
+    """The pixels of the picture that the crop covers: left, top, right, bottom (exclusive)."""
     height, width = picture.shape[:2]
     points = corners(crop)
     left, top = np.floor(points.min(axis=0)).astype(int)

@@ -1,4 +1,4 @@
-"""Finding free space in a picture: geometry on boxes."""
+"""Search for free space in a picture, and geometry of boxes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from math import hypot, inf
@@ -7,7 +7,7 @@ from typing import TypeAlias
 from service.records import Box
 
 Side: TypeAlias = str
-"""A place beside a face, or in a corner of the picture."""
+"""A position beside a face, or in a corner of the picture."""
 
 
 def overlap(one: Box, other: Box) -> bool:
@@ -28,7 +28,7 @@ def distance(one: Box, other: Box) -> float:
 
 
 def union(boxes: Iterable[Box]) -> Box:
-    """The smallest box that holds all of them."""
+    """The smallest box that contains all of them."""
     held = list(boxes)
     left, top = min(box.x for box in held), min(box.y for box in held)
     right = max(box.x + box.width for box in held)
@@ -53,14 +53,14 @@ def place(
     gap: float,
     only: Side | None = None,
 ) -> tuple[Side, Box] | None:
-    """Find a place for something beside a face.
+    """Find a position for a label beside a face.
 
     Args:
         size: its width and height, in pixels.
         beside: the face.
         room: the picture's width and height.
-        taken: boxes that it may not cover.
-        rivals: other faces; it may be nearer to one of them only if it is right beside its own.
+        taken: boxes that it must not cover.
+        rivals: other faces; it may be nearer to one of them only if it is adjacent to its own.
         gap: the distance to keep from the face and from the picture's border.
         only: the only side to consider; None for all.
 
@@ -83,7 +83,7 @@ def place(
 def _candidates(
     size: tuple[int, int], beside: Box, free: Box, gap: float
 ) -> Iterator[tuple[Side, float, float]]:
-    """Sides and top left corners inside `free`, the best first."""
+    """Sides and top left corners inside `free`, in order of preference."""
     width, height = size
     right, bottom = free.x + free.width - width, free.y + free.height - height
     if right < free.x or bottom < free.y:

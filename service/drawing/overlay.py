@@ -23,10 +23,10 @@ from service.errors import BadParameter
 from service.records import Box, Picture
 
 LEAST_PICTURE = 240
-"""A picture whose shorter side is below this is enlarged, so that type fits beside faces."""
+"""Pictures whose shorter side is less are enlarged, so that text fits beside faces."""
 
 MOST_ENLARGED = 4096
-"""No picture is enlarged to a longer side than this."""
+"""The longer side of a picture after enlarging is at most this."""
 
 MOST_MARGIN = 4_000_000
 """Most pixels of a margin, unless the picture itself has more."""
@@ -36,9 +36,9 @@ def overlay(picture: Picture, subject: Subject, style: Style) -> Picture:
     """Explain one face in place, with its card beside it.
 
     A picture whose shorter side is under `LEAST_PICTURE` pixels is first enlarged by a whole
-    factor, so that type can stand beside it, unless it is a strip. Where no card fits without
+    factor, so that text fits beside the face, unless it is a strip. If no card fits without
     covering the face, the picture gets a dark margin on the right, and its own pixels keep their
-    places.
+    positions.
 
     Args:
         picture: RGB.
@@ -49,7 +49,7 @@ def overlay(picture: Picture, subject: Subject, style: Style) -> Picture:
         RGB, a copy.
 
     Raises:
-        BadParameter: a strip, beside which the margin would be many times its size.
+        BadParameter: the picture is a strip, and the margin would be many times its size.
     """
     sides = picture.shape[:2]
     factor = min(-(-LEAST_PICTURE // min(sides)), MOST_ENLARGED // max(sides))
@@ -79,11 +79,11 @@ def annotate(
 ) -> Picture:
     """Draw faces on a copy of the picture, in the same size, as for the frames of a video.
 
-    Each face gets its heat, its box in its colour, and its label.
+    Each face gets its heat map, its coloured box, and its label.
 
     Args:
         picture: RGB.
-        subjects: the faces, the most important first.
+        subjects: the faces, most important first.
         style: how heat is drawn.
         labels: as placed by an `Arrangement`; None to place them here.
 
@@ -102,7 +102,7 @@ def annotate(
 
 
 def _draw_face(canvas: Picture, subject: Subject, style: Style, unit: float) -> None:
-    """The heat, the box with a dark line around its coloured one, and the landmarks."""
+    """Draw the heat map, the coloured box with a dark outline, and the landmarks."""
     lay_heat(canvas, subject.explanation.heat, subject.crop, style.alpha, style.colormap)
     face, line = subject.prediction.face, max(2.0, min(unit / 6, subject.zone.height / 70))
     radius = 0.06 * min(face.box.width, face.box.height)
@@ -116,7 +116,7 @@ def _draw_face(canvas: Picture, subject: Subject, style: Style, unit: float) -> 
 
 
 def _with_margin(picture: Picture, card: Card) -> Picture:
-    """The picture in the top left corner of a larger dark one, whose right holds the card."""
+    """The picture with a dark margin for the card on the right, and below if needed."""
     height, width = picture.shape[:2]
     frame = round(2 * GAP * card.unit)
     right, below = card.size[0] + frame, max(0, card.size[1] + frame - height)
@@ -129,7 +129,7 @@ def _with_margin(picture: Picture, card: Card) -> Picture:
 
 
 def _in_margin(picture: Picture, subject: Subject, card: Card) -> Box:
-    """The card's place in the margin, level with the face."""
+    """The card's position in the margin, at the height of the face."""
     height, width = picture.shape[:2]
     gap = GAP * card.unit
     level = subject.zone.y + (subject.zone.height - card.size[1]) / 2

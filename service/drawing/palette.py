@@ -1,4 +1,4 @@
-"""One palette for pictures, video tracks and the page, legible on light and on dark."""
+"""The palette of pictures, video tracks and the web page, legible on light and dark."""
 
 from service.records import EMOTIONS
 
@@ -31,7 +31,7 @@ TRACK_COLOURS: tuple[Colour, ...] = (
     (240, 78, 66),  # red
     (137, 142, 11),  # olive
 )
-"""For people in videos, in order of appearance; as legible as those of emotions."""
+"""For people in videos, in order of appearance; with the same contrast as emotions."""
 
 WHITE: Colour = (255, 255, 255)
 SLATE: Colour = (20, 22, 27)

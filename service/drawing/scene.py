@@ -1,4 +1,4 @@
-"""What is to be drawn: the faces in a picture, and how."""
+"""What to draw: the faces of a picture, and the style."""
 
 from dataclasses import dataclass, replace
 
@@ -12,16 +12,16 @@ from service.records import EMOTIONS, Box, Prediction
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How heat is drawn.
+    """How heat maps are drawn.
 
     Attributes:
-        alpha: share of the colours in the mixture, 0 to 1; the paper's 0.4 leaves 0.6 picture.
+        alpha: opacity of the heat map, 0 to 1; 0.4 in the paper.
         colormap: one of `COLORMAPS`.
-        landmarks: whether the five points are marked, where they are known.
-        threshold: score below which the emotion that is named has a question mark.
+        landmarks: whether to mark the five landmarks, if known.
+        threshold: score below which the named emotion gets a question mark.
 
     Raises:
-        BadParameter: alpha out of range, or an unknown colour scale.
+        BadParameter: alpha is out of range, or the colormap is unknown.
     """
 
     alpha: float = 0.4
@@ -41,14 +41,14 @@ class Subject:
     """A face to draw.
 
     Attributes:
-        prediction: its place and its scores.
-        crop: where its 64x64 crop lies in the picture.
-        explanation: its heat.
-        track: the person's number, where people are followed.
-        label: index in `EMOTIONS` of the emotion that is named, where that is not left to the
-            scores; a label may lag behind them, so that it does not flicker.
-        neighbours: boxes of other faces, which its card leaves alone.
-        doubtful: whether the emotion that is named gets a question mark.
+        prediction: its box and its scores.
+        crop: the position of its 64x64 crop in the picture.
+        explanation: its heat map.
+        track: the person's number, if people are tracked.
+        label: index in `EMOTIONS` of the emotion to name; None for the predicted one. A label may
+            change later than the scores, so that it does not flicker.
+        neighbours: boxes of other faces, which its card must not cover.
+        doubtful: whether the named emotion gets a question mark.
     """
 
     prediction: Prediction
@@ -61,36 +61,36 @@ class Subject:
 
     @property
     def emotion(self) -> str:
-        """The emotion that is named."""
+        """The named emotion."""
         return self.prediction.emotion if self.label is None else EMOTIONS[self.label]
 
     @property
     def share(self) -> float:
-        """Its score."""
+        """The score of the named emotion."""
         return float(self.prediction.scores[EMOTIONS.index(self.emotion)])
 
     @property
     def tone(self) -> Colour:
-        """The face's colour: the person's where people are followed, else the emotion's."""
+        """The face's colour: that of the person if people are tracked, else that of the emotion."""
         if self.track is None:
             return EMOTION_COLOURS[self.emotion]
         return TRACK_COLOURS[(self.track - 1) % len(TRACK_COLOURS)]
 
     @property
     def title(self) -> str:
-        """The emotion, after the number of the person where people are followed."""
+        """The emotion, preceded by the person's number if people are tracked."""
         name = f"{self.emotion}?" if self.doubtful else self.emotion
         return name if self.track is None else f"#{self.track} {name}"
 
     @property
     def zone(self) -> Box:
-        """What the face's box and its heat take up, upright."""
+        """The bounding box of the face's box and its heat map."""
         points = corners(self.crop) + 0.5
         (left, top), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
         return union((Box(left, top, right - left, bottom - top), self.prediction.face.box))
 
     def enlarged(self, factor: int) -> "Subject":
-        """The subject where it is once its picture is enlarged by a whole factor."""
+        """The subject in its picture after enlarging by a whole factor."""
         face = self.prediction.face
         box, *neighbours = (
             Box(each.x * factor, each.y * factor, each.width * factor, each.height * factor)
@@ -98,7 +98,7 @@ class Subject:
         )
         landmarks = face.landmarks and tuple((x * factor, y * factor) for x, y in face.landmarks)
         crop = self.crop * factor
-        crop[:, 2] += (factor - 1) / 2  # pixel centres: the first moves from 0 to there
+        crop[:, 2] += (factor - 1) / 2  # the centre of the first pixel moves from 0 to this
         face = replace(face, box=box, landmarks=landmarks)
         return replace(
             self,

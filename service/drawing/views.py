@@ -1,4 +1,4 @@
-"""The views of a face alone, and the table of all views."""
+"""The views of a single face, and the table of all views."""
 
 from collections.abc import Callable
 
@@ -23,13 +23,13 @@ def draw(view: str, picture: Picture, subject: Subject, style: Style) -> NDArray
         view: one of `VIEWS`.
         picture: RGB, the whole photograph.
         subject: the face in it, with its explanation.
-        style: how heat is drawn.
+        style: how the heat map is drawn.
 
     Returns:
         RGB ``[height, width, 3]``; for ``map`` grey ``[64, 64]``.
 
     Raises:
-        BadParameter: no such view; ``grid`` of an explanation that has no feature maps.
+        BadParameter: the view is unknown, or ``grid`` of an explanation without feature maps.
     """
     if view not in VIEWS:
         raise BadParameter(f"view is one of {', '.join(VIEWS)}, not {view!r}")
@@ -37,18 +37,18 @@ def draw(view: str, picture: Picture, subject: Subject, style: Style) -> NDArray
 
 
 def face(picture: Picture, subject: Subject, style: Style) -> Picture:
-    """The crop alone, ``[512, 512, 3]``, under its heat; an empty map leaves it plain."""
+    """The crop, ``[512, 512, 3]``, with its heat map overlaid, unless the map is empty."""
     crop = cut_face(picture, subject.crop, SIDE)
     return heat_over(crop, subject.explanation.heat, style.alpha, style.colormap)
 
 
 def heatmap(_picture: Picture, subject: Subject, style: Style) -> Picture:
-    """The colours alone, ``[512, 512, 3]``."""
+    """The coloured heat map alone, ``[512, 512, 3]``."""
     return colour(upsample(normalise(subject.explanation.heat), SIDE), style.colormap)
 
 
 def heat_values(_picture: Picture, subject: Subject, _style: Style) -> NDArray[np.uint8]:
-    """The map in 256 steps of grey, ``[64, 64]``, pixel for pixel over the crop."""
+    """The map as grey levels 0 to 255, ``[64, 64]``, aligned with the pixels of the crop."""
     values = upsample(normalise(subject.explanation.heat), FACE_SIZE)
     return np.rint(values * 255).astype(np.uint8)
 
@@ -61,4 +61,4 @@ VIEWS: dict[str, Callable[[Picture, Subject, Style], NDArray[np.uint8]]] = {
     "grid": grid,
     "map": heat_values,
 }
-"""What can be drawn of an explanation; the first is the default."""
+"""The views of an explanation; the first is the default."""

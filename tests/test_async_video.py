@@ -1,4 +1,4 @@
-"""Videos and movies are let go before their files are, whenever that comes."""
+"""Videos and movies are closed before their files, even on cancellation or an error."""
 
 import asyncio
 import errno
@@ -21,8 +21,8 @@ from tests.waiting import settle
 pytestmark = pytest.mark.anyio
 
 
-class Watched(Video):
-    """A video that tells when it is let go."""
+class ObservedVideo(Video):
+    """A video that records whether it was closed."""
 
     closed = False
 
@@ -31,28 +31,28 @@ class Watched(Video):
         self.closed = True
 
 
-class Full(io.FileIO):
-    """A file on a disk that has room for 20,000 bytes."""
+class FileOnFullDisk(io.FileIO):
+    """A file on a disk with room for 20,000 bytes."""
 
     def write(self, data: object, /) -> int:
         if self.tell() > 20_000:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(data)  # type: ignore[arg-type]  # any buffer is one
+        return super().write(data)  # type: ignore[arg-type]  # any buffer is accepted
 
 
-def watched() -> Watched:
+def observed_video() -> ObservedVideo:
     data = io.BytesIO(encode(counting(5)))
-    return Watched(data, Sampling(), max_pixels=10**6, max_seconds=60)
+    return ObservedVideo(data, Sampling(), max_pixels=10**6, max_seconds=60)
 
 
-async def test_who_leaves_while_a_video_is_opened_has_left_once_it_is_closed() -> None:
-    opened: list[Watched] = []
+async def test_cancellation_while_opening_waits_until_the_video_is_closed() -> None:
+    opened: list[ObservedVideo] = []
     begun, free = threading.Event(), threading.Event()
 
-    def slowly() -> Watched:
+    def slowly() -> ObservedVideo:
         begun.set()
         free.wait(60)
-        opened.append(watched())
+        opened.append(observed_video())
         return opened[0]
 
     async def look() -> None:
@@ -70,15 +70,15 @@ async def test_who_leaves_while_a_video_is_opened_has_left_once_it_is_closed() -
     assert opened[0].closed
 
 
-async def test_a_disk_that_is_full_while_a_video_is_drawn_is_told(tmp_path: Path) -> None:
+async def test_full_disk_while_writing_a_movie_is_reported(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (60, 240, 320, 3), dtype=np.uint8)
-    with tempfile.TemporaryFile() as file, Full(tmp_path / "out", "w+") as out:
+    with tempfile.TemporaryFile() as file, FileOnFullDisk(tmp_path / "out", "w+") as out:
         file.write(encode(counting(5)))
         file.seek(0)
 
         async def draw() -> None:
             async with (
-                open_async_video(watched) as video,
+                open_async_video(observed_video) as video,
                 writing(video, file, out, 1, 10**9) as write,
             ):
                 for index, picture in enumerate(noise):
@@ -88,7 +88,7 @@ async def test_a_disk_that_is_full_while_a_video_is_drawn_is_told(tmp_path: Path
             await draw()
 
 
-async def test_who_is_cancelled_twice_has_what_was_open_closed_still() -> None:
+async def test_resources_are_closed_even_after_a_second_cancellation() -> None:
     begun, free, closed = threading.Event(), threading.Event(), threading.Event()
 
     def slowly() -> None:

@@ -1,4 +1,4 @@
-"""Videos of every kind, whole and broken, read frame by frame."""
+"""Reading videos: containers, sampling, seeking, damage and limits; writing movies with audio."""
 
 import io
 import struct
@@ -22,33 +22,33 @@ from service.video import Frame, Movie, Sampling, Sound, Video
 from service.video.sampling import Sampler
 from tests.videos import (
     CONTAINERS,
+    audio_only_file,
     counted,
     counting,
     damaged,
     encode,
+    hide_leading_frames,
     moving_portrait,
-    opened,
-    sampled,
-    sound_alone,
-    trimmed,
+    open_video,
+    sampled_frames,
 )
 
 
 @pytest.fixture(scope="module", params=CONTAINERS)
-def second(request: pytest.FixtureRequest) -> bytes:
-    """A second of 25 frames in each container and codec."""
+def one_second_video(request: pytest.FixtureRequest) -> bytes:
+    """One second, 25 frames, in each container and codec."""
     return encode(counting(25), request.param)
 
 
-def test_every_frame_comes_in_order_with_its_time(second: bytes) -> None:
-    frames = sampled(second)
+def test_frames_are_read_in_order_with_index_and_time(one_second_video: bytes) -> None:
+    frames = sampled_frames(one_second_video)
     assert [counted(frame.picture()) for frame in frames] == list(range(25))
     assert [frame.index for frame in frames] == list(range(25))
     assert [frame.time for frame in frames] == pytest.approx(np.arange(25) / 25, abs=0.001)
 
 
-def test_a_video_says_what_it_is(second: bytes) -> None:
-    with opened(second, every=4) as video:
+def test_video_info_states_size_rate_duration_and_frame_counts(one_second_video: bytes) -> None:
+    with open_video(one_second_video, every=4) as video:
         assert (video.info.width, video.info.height) == (64, 48)
         assert video.info.fps == pytest.approx(25)
         assert video.info.duration == pytest.approx(1, abs=0.01)
@@ -69,13 +69,13 @@ def test_a_video_says_what_it_is(second: bytes) -> None:
     ],
     ids=str,
 )
-def test_the_frames_that_are_wanted_are_looked_at(
-    second: bytes, wanted: dict[str, Any], expected: list[int]
+def test_sampling_selects_the_requested_frames(
+    one_second_video: bytes, wanted: dict[str, Any], expected: list[int]
 ) -> None:
-    frames = sampled(second, **wanted)
+    frames = sampled_frames(one_second_video, **wanted)
     assert [counted(frame.picture()) for frame in frames] == expected
     assert [frame.index for frame in frames] == expected
-    with opened(second, **wanted) as video:
+    with open_video(one_second_video, **wanted) as video:
         assert video.info.sampled_frames == pytest.approx(len(expected), abs=1)
 
 
@@ -90,38 +90,38 @@ def test_the_frames_that_are_wanted_are_looked_at(
         ({"every": 2}, 38),
     ],
 )
-def test_of_three_seconds_it_is_known_how_many_frames_are_looked_at(
+def test_sampled_frame_count_of_three_seconds_is_estimated(
     wanted: dict[str, Any], expected: int
 ) -> None:
     assert Sampling(**wanted).expected(25.0, 3.0) == expected
 
 
-def test_timestamps_of_a_variable_frame_rate_are_true() -> None:
+def test_variable_frame_rate_timestamps_are_preserved() -> None:
     times = [0, 0.04, 0.05, 0.5, 0.51, 1.3]
     for kind in ("mp4", "mkv"):
-        frames = sampled(encode(counting(6), kind, times=times))
+        frames = sampled_frames(encode(counting(6), kind, times=times))
         assert [frame.time for frame in frames] == pytest.approx(times, abs=0.001)
         assert [counted(frame.picture()) for frame in frames] == list(range(6))
 
 
-def test_of_a_variable_frame_rate_so_many_frames_a_second_are_looked_at() -> None:
+def test_fps_sampling_of_variable_frame_rate_takes_one_frame_per_period() -> None:
     times = [0, 0.1, 0.2, 0.3, 0.9, 1.0, 1.1, 2.5, 2.6]
-    frames = sampled(encode(counting(9), times=times), fps=2)
+    frames = sampled_frames(encode(counting(9), times=times), fps=2)
     assert [frame.time for frame in frames] == pytest.approx([0, 0.9, 1.0, 2.5], abs=0.001)
 
 
 @pytest.mark.parametrize(
     ("rotation", "corner"), [(90, (-1, 0)), (180, (-1, -1)), (270, (0, -1)), (0, (0, 0))]
 )
-def test_a_turned_video_is_upright(rotation: int, corner: tuple[int, int]) -> None:
+def test_display_rotation_is_applied(rotation: int, corner: tuple[int, int]) -> None:
     picture = np.full((48, 64, 3), 40, dtype=np.uint8)
-    picture[:24, :32] = 220  # bright where the stored picture begins
+    picture[:24, :32] = 220  # the top left quadrant is bright as stored
     for kind in ("mov", "mp4"):
         data = encode([picture] * 3, kind, rotation=rotation)
-        shown = sampled(data)[0].picture()
+        shown = sampled_frames(data)[0].picture()
         assert shown.shape == ((64, 48, 3) if rotation % 180 else (48, 64, 3))
         assert shown[corner][0] > 180
-        with opened(data) as video:
+        with open_video(data) as video:
             assert (video.info.height, video.info.width) == shown.shape[:2]
 
 
@@ -134,7 +134,7 @@ def test_a_turned_video_is_upright(rotation: int, corner: tuple[int, int]) -> No
         ((0, -1, -1, 0), (-1, -1)),
     ],
 )
-def test_a_mirrored_video_is_shown_as_players_do(
+def test_mirroring_display_matrix_is_applied(
     matrix: tuple[int, int, int, int], corner: tuple[int, int]
 ) -> None:
     picture = np.full((48, 64, 3), 40, dtype=np.uint8)
@@ -143,7 +143,7 @@ def test_a_mirrored_video_is_shown_as_players_do(
     a, b, c, d = (value << 16 for value in matrix)
     begin = data.index(b"tkhd") + 44
     data[begin : begin + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    shown = sampled(bytes(data))[0].picture()
+    shown = sampled_frames(bytes(data))[0].picture()
     assert shown.shape == ((48, 64, 3) if matrix[0] else (64, 48, 3))
     assert shown[corner][0] > 180
     assert (shown[::47, ::47, 0] > 180).sum() == 1
@@ -152,31 +152,31 @@ def test_a_mirrored_video_is_shown_as_players_do(
 @pytest.mark.parametrize(
     "wanted", [{"end": 0.01}, {"fps": 1e-9}, {"start": 0.92, "end": 0.93}], ids=str
 )
-def test_a_single_frame_is_expected_where_one_is_looked_at(wanted: dict[str, Any]) -> None:
-    with opened(encode(counting(25)), **wanted) as video:
+def test_sampled_frame_estimate_is_one_when_one_frame_is_sampled(wanted: dict[str, Any]) -> None:
+    with open_video(encode(counting(25)), **wanted) as video:
         assert video.info.sampled_frames == 1
         assert sum(frame.sampled for frame in video.frames()) == 1
 
 
-def test_pixels_that_are_not_square_are_made_so() -> None:
+def test_non_square_pixels_are_resampled_to_square() -> None:
     data = encode(counting(3), ratio=Fraction(4, 3))
-    assert sampled(data)[0].picture().shape == (48, 85, 3)
+    assert sampled_frames(data)[0].picture().shape == (48, 85, 3)
 
 
 @pytest.mark.parametrize("kind", ["mkv", "webm"])
-def test_a_video_whose_time_begins_late_is_whole(kind: str) -> None:
+def test_late_first_timestamp_is_shifted_to_zero(kind: str) -> None:
     data = encode(counting(25), kind, times=[5 + index / 25 for index in range(25)])
-    with opened(data) as video:
+    with open_video(data) as video:
         assert video.info.duration == pytest.approx(1, abs=0.1)
         assert [round(frame.time * 25) for frame in video.frames()] == list(range(25))
 
 
 @pytest.mark.parametrize("wanted", [{}, {"start": 0.4, "end": 0.8}], ids=str)
-def test_of_a_video_whose_time_begins_late_parts_lie_where_they_are_asked_for(
+def test_sampled_range_is_relative_to_a_late_first_timestamp(
     wanted: dict[str, Any],
 ) -> None:
     data = encode(counting(25), "mkv", times=[5 + index / 25 for index in range(25)])
-    with opened(data, **wanted) as video:
+    with open_video(data, **wanted) as video:
         span = video.span
         frames = list(video.frames())
     begin, end = (10, 20) if wanted else (0, 25)
@@ -186,15 +186,15 @@ def test_of_a_video_whose_time_begins_late_parts_lie_where_they_are_asked_for(
     assert span[1] == (pytest.approx(5.8) if wanted else None)
 
 
-def test_frames_of_a_video_whose_time_begins_late_have_their_numbers_whatever_their_rate() -> None:
+def test_variable_rate_video_with_late_first_timestamp_keeps_indexes_after_seek() -> None:
     times = [5, 5.04, 5.05, *(5.5 + index / 10 for index in range(9))]
-    frames = sampled(encode(counting(12), "mkv", times=times), start=1)
+    frames = sampled_frames(encode(counting(12), "mkv", times=times), start=1)
     assert [frame.index for frame in frames] == [8, 9, 10, 11]
     assert [frame.time for frame in frames] == pytest.approx([1, 1.1, 1.2, 1.3], abs=0.001)
 
 
-def pictures_shown_at(kind: str, moments: Sequence[int]) -> bytes:
-    """A video of pictures, none of which needs another, at these 25ths of a second."""
+def mjpeg_with_timestamps(kind: str, moments: Sequence[int]) -> bytes:
+    """A video of independent frames shown at these moments, in 25ths of a second."""
     with (
         tempfile.NamedTemporaryFile() as file,
         av.open(file.name, "w", format=kind, options={"movflags": "faststart"}) as out,
@@ -223,20 +223,20 @@ def pictures_shown_at(kind: str, moments: Sequence[int]) -> bytes:
     ],
     ids=["stands still", "goes back"],
 )
-def test_time_that_does_not_go_on_never_goes_back(
+def test_repeated_or_decreasing_timestamps_never_go_back(
     kind: str, moments: list[int], shown: list[int], sampled_at_25: list[int]
 ) -> None:
-    data = pictures_shown_at(kind, moments)
-    frames = sampled(data)
+    data = mjpeg_with_timestamps(kind, moments)
+    frames = sampled_frames(data)
     assert [round(frame.time * 25) for frame in frames] == shown
     assert [counted(frame.picture()) for frame in frames] == list(range(5))
-    assert [frame.index for frame in sampled(data, fps=25)] == sampled_at_25
+    assert [frame.index for frame in sampled_frames(data, fps=25)] == sampled_at_25
 
 
 @pytest.mark.parametrize("start", [0, 0.2, 0.4])
-def test_frames_that_are_cut_off_at_the_start_are_not_shown_and_not_counted(start: float) -> None:
-    data = trimmed(encode(counting(25), groups={"g": "12"}), 5)
-    with opened(data, start=start) as video:
+def test_leading_frames_hidden_by_an_edit_list_are_not_shown_or_counted(start: float) -> None:
+    data = hide_leading_frames(encode(counting(25), groups={"g": "12"}), 5)
+    with open_video(data, start=start) as video:
         assert video.info.duration == pytest.approx(0.8)
         frames = list(video.frames())
     expected = list(range(round(start * 25), 20))
@@ -245,27 +245,27 @@ def test_frames_that_are_cut_off_at_the_start_are_not_shown_and_not_counted(star
     assert [counted(frame.picture()) for frame in frames] == [number + 5 for number in expected]
 
 
-def test_of_a_file_that_ends_within_a_frame_the_whole_ones_are_given() -> None:
-    """Some decoders make a picture of a part of one, with the rest in grey."""
-    whole = pictures_shown_at("mp4", range(25))
+def test_frames_before_a_truncated_frame_are_returned() -> None:
+    """Some decoders turn a truncated packet into a frame whose missing part is grey."""
+    whole = mjpeg_with_timestamps("mp4", range(25))
     with av.open(io.BytesIO(whole), "r") as container:
         places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0)]
     for number in (10, 24):
         at, size = places[number]
-        frames = given_before_the_problem(whole[: at + size * 9 // 10])
+        frames = frames_before_the_error(whole[: at + size * 9 // 10])
         assert [frame.index for frame in frames] == list(range(number))
 
 
-def test_a_video_whose_end_is_cut_off_by_an_edit_list_does_not_break_off() -> None:
-    data = bytearray(trimmed(encode(counting(25)), 5))
+def test_video_shortened_by_an_edit_list_is_not_reported_as_truncated() -> None:
+    data = bytearray(hide_leading_frames(encode(counting(25)), 5))
     length = data.index(b"elst") + 12  # in milliseconds
     assert data[length : length + 4] == struct.pack(">I", 800)
     data[length : length + 4] = struct.pack(">I", 400)
-    frames = sampled(bytes(data))
+    frames = sampled_frames(bytes(data))
     assert [counted(frame.picture()) for frame in frames] == list(range(5, 15))
 
 
-def test_an_avi_of_which_frames_were_dropped_while_it_was_recorded_is_whole() -> None:
+def test_avi_with_dropped_frames_is_read_completely() -> None:
     data = io.BytesIO()
     with av.open(data, "w", format="avi") as out:
         stream = out.add_stream("mpeg4", rate=25, width=64, height=48)
@@ -274,16 +274,16 @@ def test_an_avi_of_which_frames_were_dropped_while_it_was_recorded_is_whole() ->
             frame.pts = index + index // 2
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
-    with opened(data.getvalue()) as video:
+    with open_video(data.getvalue()) as video:
         assert len(list(video.frames())) == 20
 
 
 @pytest.mark.parametrize("lost", [[7], [0], [0, 1, 2], [7, 8, 9, 15]])
-def test_frames_that_are_damaged_are_told_and_the_others_keep_their_numbers(
+def test_damaged_frames_are_reported_and_the_others_keep_their_indexes(
     lost: list[int],
 ) -> None:
     data = damaged(encode(counting(25), independent=True), *lost)
-    with opened(data) as video:
+    with open_video(data) as video:
         frames = list(video.frames())
     sound = [frame for frame in frames if not frame.damaged]
     assert [frame.index for frame in sound] == [n for n in range(25) if n not in lost]
@@ -305,20 +305,20 @@ def test_frames_that_are_damaged_are_told_and_the_others_keep_their_numbers(
         ({"end": 0.2}, list(range(5))),
     ],
 )
-def test_damage_moves_no_frame_that_is_looked_at(
+def test_damaged_frames_do_not_shift_the_sampling(
     wanted: dict[str, Any], expected: list[int]
 ) -> None:
     data = damaged(encode(counting(25), independent=True), 7, 8)
-    assert [frame.index for frame in sampled(data, **wanted)] == expected
+    assert [frame.index for frame in sampled_frames(data, **wanted)] == expected
 
 
-def test_a_video_whose_last_frames_are_damaged_breaks_off() -> None:
+def test_damaged_last_frames_are_reported_as_truncation() -> None:
     data = damaged(encode(counting(25), independent=True), 22, 23, 24)
-    assert [frame.index for frame in given_before_the_problem(data)] == list(range(22))
+    assert [frame.index for frame in frames_before_the_error(data)] == list(range(22))
 
 
-def test_no_wrong_byte_ends_a_video_as_if_it_were_whole() -> None:
-    """Some decoders give no more frames then, and no error either."""
+def test_corrupt_byte_never_ends_a_video_early_without_an_error() -> None:
+    """Some decoders stop returning frames there without raising an error."""
     whole = encode(moving_portrait(60), "hevc")
     broken_off = 0
     for at in range(len(whole) // 8, len(whole) * 7 // 8, 211):
@@ -326,7 +326,7 @@ def test_no_wrong_byte_ends_a_video_as_if_it_were_whole() -> None:
         data[at] ^= 0xFF
         frames: list[Frame] = []
         try:
-            with opened(bytes(data)) as video:
+            with open_video(bytes(data)) as video:
                 frames.extend(video.frames())
         except NotAVideo:
             broken_off += 1
@@ -335,22 +335,22 @@ def test_no_wrong_byte_ends_a_video_as_if_it_were_whole() -> None:
     assert broken_off
 
 
-def given_before_the_problem(data: bytes) -> Sequence[Frame]:
+def frames_before_the_error(data: bytes) -> Sequence[Frame]:
     frames: list[Frame] = []
-    with opened(data) as video, pytest.raises(NotAVideo, match="breaks off"):
-        frames.extend(video.frames())  # those before the error stay
+    with open_video(data) as video, pytest.raises(NotAVideo, match="breaks off"):
+        frames.extend(video.frames())  # frames before the error are kept
     return frames
 
 
 @pytest.mark.parametrize("kind", ["mkv", "webm", "avi", "mp4"])
 @pytest.mark.parametrize("damage", ["cut", "garbage"])
-def test_of_a_broken_video_the_frames_before_the_damage_are_given(kind: str, damage: str) -> None:
+def test_frames_before_truncation_or_garbage_are_returned(kind: str, damage: str) -> None:
     rng = np.random.default_rng(7)
     noise = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(60)]
     whole = encode(noise, kind, options={"movflags": "faststart"})
     keep = len(whole) * 6 // 10
     lost = b"" if damage == "cut" else rng.bytes(len(whole) - keep)
-    frames = given_before_the_problem(whole[:keep] + lost)
+    frames = frames_before_the_error(whole[:keep] + lost)
     assert 5 < len(frames) < 50
     assert [frame.index for frame in frames] == list(range(len(frames)))
 
@@ -359,14 +359,14 @@ def test_of_a_broken_video_the_frames_before_the_damage_are_given(kind: str, dam
 @pytest.mark.parametrize("open_groups", [0, 1])
 @pytest.mark.parametrize("cut_off", [0, 3])
 @pytest.mark.parametrize("start", [0.3, 1.0, 1.6, 2.2])
-def test_frames_after_a_jump_have_their_numbers_whatever_their_rate(
+def test_variable_rate_mp4_keeps_frame_indexes_after_seek(
     kind: str, open_groups: int, cut_off: int, start: float
 ) -> None:
-    """Also where the first frames were cut off by an edit list: they are there, but never shown."""
+    """Also with leading frames that an edit list hides: they are stored but never shown."""
     times = [*np.arange(12) / 25 - cut_off / 25, *np.arange(12) / 5 + 0.5]
     others = f"open-gop={open_groups}:scenecut=0:bframes=3:b-adapt=0"
     groups = {"g": "6", "x264-params": others}
-    frames = sampled(encode(counting(24), kind, times=times, groups=groups), start=start)
+    frames = sampled_frames(encode(counting(24), kind, times=times, groups=groups), start=start)
     expected = [index for index, time in enumerate(times) if time >= start - 1e-4]
     assert [frame.index for frame in frames] == [index - cut_off for index in expected]
     assert [counted(frame.picture()) for frame in frames] == expected
@@ -374,9 +374,9 @@ def test_frames_after_a_jump_have_their_numbers_whatever_their_rate(
 
 @pytest.mark.parametrize("start", np.arange(1, 25) / 25 - 0.01)
 @pytest.mark.parametrize("kind", ["mp4", "mkv", "avi"])
-def test_no_frame_before_a_keyframe_is_lost_by_a_jump(kind: str, start: float) -> None:
+def test_seek_loses_no_frame_shown_before_its_keyframe(kind: str, start: float) -> None:
     groups = {"g": "6", "x264-params": "open-gop=1:scenecut=0:bframes=3:b-adapt=0"}
-    frames = sampled(encode(counting(25), kind, groups=groups), start=start)
+    frames = sampled_frames(encode(counting(25), kind, groups=groups), start=start)
     assert [counted(frame.picture()) for frame in frames] == list(
         range(round(start * 25 + 0.25), 25)
     )
@@ -385,34 +385,34 @@ def test_no_frame_before_a_keyframe_is_lost_by_a_jump(kind: str, start: float) -
 @pytest.mark.parametrize(
     "data", [b"", b"hello", b"\x00" * 5000, b"RIFF\0\0\0\0AVI LIST", b"GIF89a"]
 )
-def test_what_is_no_video_is_refused(data: bytes) -> None:
+def test_non_video_data_is_rejected(data: bytes) -> None:
     with pytest.raises(NotAVideo, match="MP4"):
-        opened(data)
+        open_video(data)
 
 
-def test_a_playlist_opens_nothing() -> None:
+def test_playlists_are_rejected() -> None:
     for text in ("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "ffconcat version 1.0\nfile /etc/passwd\n"):
         with pytest.raises(NotAVideo):
-            opened(text.encode())
+            open_video(text.encode())
 
 
-def test_sound_alone_is_no_video() -> None:
+def test_audio_only_file_is_rejected() -> None:
     with pytest.raises(NotAVideo, match="no video"):
-        opened(sound_alone())
+        open_video(audio_only_file())
 
 
-def test_limits_are_checked_before_anything_is_decoded() -> None:
+def test_pixel_and_duration_limits_are_checked_when_opening() -> None:
     data = encode(counting(25))
     with pytest.raises(TooLarge, match="64 x 48"):
-        opened(data, max_pixels=64 * 48 - 1)
+        open_video(data, max_pixels=64 * 48 - 1)
     with pytest.raises(TooLarge, match=r"0\.5 s"):
-        opened(data, max_seconds=0.5)
-    assert len(sampled(data, max_seconds=0.5, start=0.2, end=0.6)) == 10
+        open_video(data, max_seconds=0.5)
+    assert len(sampled_frames(data, max_seconds=0.5, start=0.2, end=0.6)) == 10
 
 
-def test_a_duration_that_is_not_told_is_limited_all_the_same() -> None:
+def test_duration_limit_applies_when_no_duration_is_stated() -> None:
     data = encode(counting(25), "mkv", options={"live": "1"})
-    with opened(data, max_seconds=0.5) as video:
+    with open_video(data, max_seconds=0.5) as video:
         assert video.info.duration is None
         frames: list[Frame] = []
         with pytest.raises(TooLarge):
@@ -421,31 +421,31 @@ def test_a_duration_that_is_not_told_is_limited_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("length", [b"00:00:nan", b"00:00:inf"])
-def test_a_duration_that_is_no_number_is_not_told(length: bytes) -> None:
+def test_non_finite_duration_tag_is_ignored(length: bytes) -> None:
     data, tag = encode(counting(25), "mkv"), b"00:00:01.000000000"
     assert data.count(tag) == 1
-    with opened(data.replace(tag, length.ljust(len(tag)))) as video:
-        assert video.info.duration == pytest.approx(1)  # the container's own word
+    with open_video(data.replace(tag, length.ljust(len(tag)))) as video:
+        assert video.info.duration == pytest.approx(1)  # as stated by the container
     late = encode(counting(25), "mkv", times=[5 + index / 25 for index in range(25)])
     begun, cut = late.split(b"00:00:0")
-    with opened(begun + length.ljust(7) + cut) as video:
+    with open_video(begun + length.ljust(7) + cut) as video:
         assert video.info.duration == pytest.approx(1, abs=0.1)
 
 
-def test_to_begin_behind_the_end_is_refused() -> None:
+def test_start_after_the_end_is_rejected() -> None:
     with pytest.raises(BadParameter, match=r"1\.00 s"):
-        opened(encode(counting(25)), start=3)
+        open_video(encode(counting(25)), start=3)
     with pytest.raises(BadParameter, match="last frame"):
-        opened(encode(counting(25), "mkv", options={"live": "1"}), start=3)
+        open_video(encode(counting(25), "mkv", options={"live": "1"}), start=3)
 
 
-def test_a_part_in_which_no_frame_is_shown_is_refused() -> None:
+def test_range_without_a_frame_is_rejected() -> None:
     with pytest.raises(BadParameter, match=r"from 0\.05 s to 0\.07 s"):
-        opened(encode(counting(25)), start=0.05, end=0.07)
+        open_video(encode(counting(25)), start=0.05, end=0.07)
 
 
-def test_a_video_that_is_closed_gives_no_more_frames(second: bytes) -> None:
-    video = opened(second)
+def test_closed_video_returns_no_more_frames(one_second_video: bytes) -> None:
+    video = open_video(one_second_video)
     frames = video.frames()
     next(frames)
     video.close()
@@ -466,7 +466,7 @@ def test_a_video_that_is_closed_gives_no_more_frames(second: bytes) -> None:
     ],
     ids=str,
 )
-def test_a_sampling_that_cannot_be_is_refused(wanted: dict[str, Any]) -> None:
+def test_invalid_sampling_is_rejected(wanted: dict[str, Any]) -> None:
     with pytest.raises(BadParameter):
         Sampling(**wanted)
 
@@ -477,7 +477,7 @@ def test_a_sampling_that_cannot_be_is_refused(wanted: dict[str, Any]) -> None:
     fps=st.floats(0.2, 60),
     start=st.floats(0, 5),
 )
-def test_no_period_of_the_sampling_rate_has_two_frames_and_none_with_a_frame_has_none(
+def test_fps_sampling_takes_exactly_one_frame_per_non_empty_period(
     gaps: list[float], fps: float, start: float
 ) -> None:
     times = start + np.cumsum(gaps)
@@ -488,8 +488,8 @@ def test_no_period_of_the_sampling_rate_has_two_frames_and_none_with_a_frame_has
     assert set(periods) == set(np.floor((times - start + 1e-4) * fps))
 
 
-def heard(data: bytes) -> list[AudioFrame]:
-    """The sound of a film, taken along into a movie of a second."""
+def audio_of_copied_movie(data: bytes) -> list[AudioFrame]:
+    """The decoded audio of a one-second movie into which the audio of a file was copied."""
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as file:
         source.write(data)
         with closing(Sound(source, start=0, end=None)) as sound:
@@ -502,48 +502,52 @@ def heard(data: bytes) -> list[AudioFrame]:
 
 
 @pytest.mark.parametrize(("codec", "rate"), [("pcm_s16le", 5512), ("libmp3lame", 8000)])
-def test_sound_at_a_rate_that_mp4_lacks_is_taken_along_at_another(codec: str, rate: int) -> None:
-    frames = heard(encode(counting(20), "avi", sound=codec, sound_rate=rate))
+def test_audio_at_a_sample_rate_unsupported_by_mp4_is_kept(codec: str, rate: int) -> None:
+    frames = audio_of_copied_movie(encode(counting(20), "avi", sound=codec, sound_rate=rate))
     assert (frames[-1].time or 0) + frames[-1].samples / frames[-1].rate >= 0.76
 
 
-def test_sound_whose_header_is_lost_is_taken_along() -> None:
+def test_audio_without_its_codec_header_is_kept() -> None:
     whole = encode(counting(25), "webm", sound="libopus")
     at = whole.index(b"OpusHead") - 3
     assert whole[at : at + 2] == b"\x63\xa2", "the element CodecPrivate"
-    frames = heard(whole[:at] + b"\x63\xa3" + whole[at + 2 :])
+    frames = audio_of_copied_movie(whole[:at] + b"\x63\xa3" + whole[at + 2 :])
     assert (frames[-1].time or 0) > 0.9
 
 
-def test_sound_whose_clock_is_wrong_does_not_end_the_video() -> None:
+def test_audio_with_a_wrong_time_base_does_not_fail_the_movie() -> None:
     data = bytearray(encode(counting(25), "mov", sound="pcm_s16le"))
     clock = data.rindex(b"mdhd") + 16
     assert data[clock : clock + 4] == struct.pack(">I", 48_000)
     data[clock : clock + 4] = struct.pack(">I", 4_800_000)
-    assert heard(bytes(data))
+    assert audio_of_copied_movie(bytes(data))
 
 
-def test_sound_ends_where_it_becomes_mono() -> None:
+def test_audio_ends_where_it_changes_to_mono() -> None:
     data = bytearray(encode(counting(25), "mkv", sound="mp2"))
     with av.open(io.BytesIO(data), "r") as container:
         places = [packet.pos or 0 for packet in container.demux(audio=0) if packet.size]
     for place in places[len(places) // 2 :]:
-        data[place + 4 + 3] |= 0xC0  # after the block's head: the mode in the frame's
-    assert 0.4 < (heard(bytes(data))[-1].time or 0) < 0.6
+        data[place + 4 + 3] |= 0xC0  # the mode bits of the frame header, after the block header
+    assert 0.4 < (audio_of_copied_movie(bytes(data))[-1].time or 0) < 0.6
 
 
-def test_sound_goes_on_after_a_damaged_place() -> None:
+def test_audio_continues_after_a_damaged_packet() -> None:
     whole = encode(counting(25), "mkv", sound="mp2")
     with av.open(io.BytesIO(whole), "r") as container:
         packets = [bytes(packet) for packet in container.demux(audio=0) if packet.size > 40]
     lost = packets[len(packets) // 3]
     broken = whole.replace(lost, b"\xff" * len(lost))
     assert broken != whole
-    late = [frame.to_ndarray() for frame in heard(broken) if frame.time and frame.time > 0.7]
+    late = [
+        frame.to_ndarray()
+        for frame in audio_of_copied_movie(broken)
+        if frame.time and frame.time > 0.7
+    ]
     assert np.abs(np.concatenate(late, axis=-1)).mean() > 0.05
 
 
-def test_a_movie_may_have_a_frame_an_hour() -> None:
+def test_movie_supports_one_frame_per_hour() -> None:
     with tempfile.TemporaryFile() as file:
         movie = Movie(file, fps=1 / 3600, sound=None)
         for index, picture in enumerate(counting(3)):
@@ -553,7 +557,7 @@ def test_a_movie_may_have_a_frame_an_hour() -> None:
             assert [frame.time for frame in video.frames()] == pytest.approx([0, 3600, 7200])
 
 
-def test_a_movie_of_an_odd_size_repeats_its_last_row_and_column() -> None:
+def test_movie_of_odd_size_is_padded_by_repeating_the_edge() -> None:
     picture = np.full((47, 63, 3), 60, dtype=np.uint8)
     picture[-1], picture[:, -1] = 200, 200
     with tempfile.TemporaryFile() as file:
@@ -570,21 +574,21 @@ def test_a_movie_of_an_odd_size_repeats_its_last_row_and_column() -> None:
     assert abs(shown[20, 20].mean() - 60) < 10
 
 
-def test_the_shape_of_pixels_counts_in_the_limit_and_an_absurd_one_does_not() -> None:
+def test_pixel_aspect_ratio_counts_toward_the_limit_unless_implausible() -> None:
     with pytest.raises(TooLarge):
-        opened(encode(counting(3), ratio=Fraction(3)), max_pixels=2 * 64 * 48)
+        open_video(encode(counting(3), ratio=Fraction(3)), max_pixels=2 * 64 * 48)
     for ratio in (Fraction(10), Fraction(1, 10)):
         data = encode(counting(3), "mkv", ratio=ratio)
-        assert sampled(data)[0].picture().shape == (48, 64, 3)
+        assert sampled_frames(data)[0].picture().shape == (48, 64, 3)
 
 
-def test_an_absurd_rate_is_as_good_as_none() -> None:
-    with opened(encode(counting(3), "mkv", rate=1000)) as video:
+def test_implausible_frame_rate_is_ignored() -> None:
+    with open_video(encode(counting(3), "mkv", rate=1000)) as video:
         assert video.info.fps is None
 
 
-def in_sizes(*sizes: tuple[int, int]) -> bytes:
-    """A video whose size changes: three frames of each."""
+def video_with_changing_size(*sizes: tuple[int, int]) -> bytes:
+    """A video whose frame size changes: three frames of each size."""
     data = io.BytesIO()
     with av.open(data, "w", format="avi") as out:
         stream = out.add_stream("mjpeg", rate=25, width=64, height=48, pix_fmt="yuvj420p")
@@ -600,20 +604,20 @@ def in_sizes(*sizes: tuple[int, int]) -> bytes:
     return data.getvalue()
 
 
-def test_frames_that_grow_beyond_the_limit_are_refused() -> None:
-    data = in_sizes((64, 48), (640, 480))
-    with opened(data, max_pixels=64 * 48) as video, pytest.raises(TooLarge, match="640 x 480"):
+def test_frames_that_grow_beyond_the_pixel_limit_are_rejected() -> None:
+    data = video_with_changing_size((64, 48), (640, 480))
+    with open_video(data, max_pixels=64 * 48) as video, pytest.raises(TooLarge, match="640 x 480"):
         list(video.frames())
 
 
-def test_where_the_size_of_frames_changes_pictures_keep_that_of_the_first() -> None:
-    with opened(in_sizes((64, 48), (128, 96), (32, 24))) as video:
+def test_frames_of_another_size_are_scaled_to_the_first() -> None:
+    with open_video(video_with_changing_size((64, 48), (128, 96), (32, 24))) as video:
         shapes = [frame.picture().shape for frame in video.frames()]
         assert (video.info.width, video.info.height) == (64, 48)
     assert shapes == [(48, 64, 3)] * 9
 
 
-def test_colours_are_written_as_players_read_them() -> None:
+def test_movie_colours_are_encoded_and_tagged_as_bt709() -> None:
     red = np.zeros((48, 64, 3), np.uint8)
     red[..., 0] = 200
     with tempfile.TemporaryFile() as file:

@@ -1,4 +1,4 @@
-"""Generated videos, made by PyAV: a grey that tells the frame, or a portrait that moves."""
+"""Videos generated with PyAV: grey levels that encode frame numbers, or a moving portrait."""
 
 import io
 import tempfile
@@ -41,25 +41,25 @@ FAST = {
 
 
 def grey(index: int) -> int:
-    """The grey of a counting video's frame."""
+    """The grey level of a frame in a counting video."""
     return 20 + 8 * index
 
 
 def counting(count: int, size: tuple[int, int] = (64, 48)) -> Iterator[Picture]:
-    """Frames of one grey each, which survives any codec; up to 25."""
+    """Up to 25 frames whose grey level encodes the frame number and survives any codec."""
     for index in range(count):
         yield np.full((size[1], size[0], 3), grey(index), dtype=np.uint8)
 
 
 def counted(picture: Picture) -> int:
-    """Which frame of a counting video this is."""
+    """The frame number encoded in a frame of a counting video."""
     return round((float(picture.mean()) - 20) / 8)
 
 
 def moving_portrait(
     count: int, size: tuple[int, int] = (320, 240), side: int = 180
 ) -> Iterator[Picture]:
-    """The portrait, which wanders from left to right over a grey wall."""
+    """Frames of the portrait moving from left to right over a grey background."""
     picture = imaging.decode(PORTRAIT.read_bytes(), 10**7)
     portrait = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
     width, height = size
@@ -85,20 +85,20 @@ def encode(
     independent: bool = False,
     groups: dict[str, str] | None = None,
 ) -> bytes:
-    """A video file.
+    """Encode a video file.
 
     Args:
-        frames: of one size.
+        frames: all of the same size.
         kind: one of `CONTAINERS`.
-        times: when each is shown, in seconds; at an even rate if None.
-        rate: frames a second.
-        rotation: degrees, counterclockwise, by which a player turns the pictures.
-        ratio: width over height of the pixels.
-        sound: codec of a tone; none if None.
-        sound_rate: its samples a second.
-        options: the container's.
-        independent: whether no frame needs another.
-        groups: the codec's options, of how frames need others.
+        times: timestamp of each frame, in seconds; evenly spaced if None.
+        rate: frames per second.
+        rotation: display rotation, in degrees counterclockwise.
+        ratio: pixel aspect ratio, width over height.
+        sound: codec of an audio track with a tone; no audio if None.
+        sound_rate: audio samples per second.
+        options: options of the container.
+        independent: whether every frame is a keyframe.
+        groups: options of the codec, for example its keyframe interval.
     """
     container, codec = CONTAINERS[kind]
     with (
@@ -135,8 +135,8 @@ def encode(
         return file.read()
 
 
-def trimmed(data: bytes, frames: int) -> bytes:
-    """An MP4 file with so many frames at its start that only help to decode the others."""
+def hide_leading_frames(data: bytes, frames: int) -> bytes:
+    """An MP4 whose first `frames` frames are hidden by an edit list but needed for decoding."""
     out = io.BytesIO()
     options = {"avoid_negative_ts": "disabled"}
     with av.open(io.BytesIO(data), "r") as whole, av.open(out, "w", "mp4", options=options) as part:
@@ -152,7 +152,7 @@ def trimmed(data: bytes, frames: int) -> bytes:
 
 
 def damaged(data: bytes, *numbers: int) -> bytes:
-    """An MP4 file whose frames of these numbers cannot be decoded."""
+    """An MP4 in which the frames with these indexes cannot be decoded."""
     broken = bytearray(data)
     with av.open(io.BytesIO(data), "r") as container:
         places = [(packet.pos or 0, packet.size) for packet in container.demux(video=0)]
@@ -161,20 +161,25 @@ def damaged(data: bytes, *numbers: int) -> bytes:
     return bytes(broken)
 
 
-def opened(data: bytes, max_pixels: int = 10**6, max_seconds: float = 60, **wanted: Any) -> Video:  # noqa: ANN401  # any value of a sampling
-    """A video that is being read."""
+def open_video(
+    data: bytes,
+    max_pixels: int = 10**6,
+    max_seconds: float = 60,
+    **wanted: Any,  # noqa: ANN401  # any field of Sampling
+) -> Video:
+    """A video opened for reading."""
     sampling = Sampling(**wanted)
     return Video(io.BytesIO(data), sampling, max_pixels=max_pixels, max_seconds=max_seconds)
 
 
-def sampled(data: bytes, **wanted: Any) -> list[Frame]:  # noqa: ANN401  # any value of a sampling
-    """Its frames that are looked at."""
-    with opened(data, **wanted) as video:
+def sampled_frames(data: bytes, **wanted: Any) -> list[Frame]:  # noqa: ANN401  # any field of Sampling
+    """The sampled frames of a video."""
+    with open_video(data, **wanted) as video:
         return [frame for frame in video.frames() if frame.sampled]
 
 
-def sound_alone() -> bytes:
-    """A file with a tone and no picture."""
+def audio_only_file() -> bytes:
+    """A file with an audio stream and no video stream."""
     with tempfile.NamedTemporaryFile() as file, av.open(file.name, "w", format="mp4") as out:
         stream: Any = out.add_stream("aac", rate=48_000)
         for each in _tone(seconds=0.5):

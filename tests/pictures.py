@@ -1,4 +1,4 @@
-"""Pictures made for tests: their content is known because it is drawn here."""
+"""Synthetic test images with known content."""
 
 import struct
 import zlib
@@ -12,19 +12,21 @@ from PIL import Image
 from service.records import Picture
 
 PORTRAIT = Path(__file__).parents[1] / "examples" / "eileen-collins.jpg"
-"""512x512; the one face is about 90 pixels wide and 112 high, its centre near (225, 120)."""
+"""512x512 with one face, about 90 pixels wide and 112 high, centred near (225, 120)."""
 
-CORNERS = np.array([[[220, 30, 40], [20, 180, 60]], [[30, 50, 200], [150, 150, 150]]], np.uint8)
-"""Colours of `quarters`: red and green above, blue and grey below."""
-
-
-def quarters(width: int = 48, height: int = 32) -> Picture:
-    """A picture with another colour in each quarter, so that a turn or a mirror image shows."""
-    return CORNERS.repeat(height // 2, axis=0).repeat(width // 2, axis=1)
+QUADRANT_COLOURS = np.array(
+    [[[220, 30, 40], [20, 180, 60]], [[30, 50, 200], [150, 150, 150]]], np.uint8
+)
+"""Colours of `quadrants`: red and green above, blue and grey below."""
 
 
-def quarter_colours(picture: Picture) -> NDArray[np.float64]:
-    """The mean colours ``[2, 2, 3]`` in the middle of each quarter."""
+def quadrants(width: int = 48, height: int = 32) -> Picture:
+    """An image with one colour per quadrant, which reveals any rotation or mirroring."""
+    return QUADRANT_COLOURS.repeat(height // 2, axis=0).repeat(width // 2, axis=1)
+
+
+def quadrant_colours(picture: Picture) -> NDArray[np.float64]:
+    """The mean colours ``[2, 2, 3]`` of the middle of each quadrant."""
     height, width = picture.shape[:2]
     rows = picture.reshape(2, height // 2, 2, width // 2, 3)
     inner = rows[:, height // 8 : -(height // 8), :, width // 8 : -(width // 8)]
@@ -32,27 +34,27 @@ def quarter_colours(picture: Picture) -> NDArray[np.float64]:
 
 
 def noise(width: int, height: int, seed: int = 0) -> Picture:
-    """A picture in which every pixel differs."""
+    """An image of random pixels."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def smooth(width: int, height: int) -> Picture:
-    """A picture of gentle waves in all colours, which survives JPEG."""
+    """An image of smooth waves in all channels, which survives JPEG."""
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 17) + np.cos(y / 23), np.sin(y / 13 + 1), np.cos((x + y) / 29)]
     return np.stack([127 + 60 * wave for wave in waves], axis=2).astype(np.uint8)
 
 
 def encode(picture: Image.Image | Picture, file_format: str, **options: object) -> bytes:
-    """The picture as a file; `options` are those of PIL's ``save``."""
+    """Encode an image; `options` are passed to PIL's ``save``."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     with BytesIO() as file:
         image.save(file, file_format, **options)
         return file.getvalue()
 
 
-def header_of(file_format: str, width: int, height: int) -> bytes:
-    """A file that announces its size and holds no pixels."""
+def header_only_file(file_format: str, width: int, height: int) -> bytes:
+    """A file whose header states an image size, without pixel data."""
     match file_format:
         case "PNG":
             body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -90,14 +92,14 @@ def header_of(file_format: str, width: int, height: int) -> bytes:
 
 
 def tiff_header(tags: dict[int, int]) -> bytes:
-    """A little-endian TIFF with these tags and nothing else."""
+    """A little-endian TIFF with only these tags."""
     entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items())]
     count = struct.pack("<H", len(entries))
     return b"II*\0" + struct.pack("<I", 8) + count + b"".join(entries) + bytes(4)
 
 
-def run_length_bitmap(width: int, height: int, colour: tuple[int, int, int]) -> bytes:
-    """A bitmap of one colour, each pixel a run of its own, which is as long as run lengths get."""
+def run_length_encoded_bmp(width: int, height: int, colour: tuple[int, int, int]) -> bytes:
+    """A one-colour BMP with one run per pixel, the longest run-length encoding there is."""
     palette = bytes([*colour[::-1], 0]) * 256
     runs = (b"\x01\x07" * width + b"\0\0") * height + b"\0\x01"
     start = 54 + len(palette)

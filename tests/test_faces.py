@@ -1,4 +1,4 @@
-"""Finding faces and cropping them."""
+"""Detecting and cropping faces."""
 
 import json
 from collections.abc import Sequence
@@ -38,13 +38,13 @@ def centre(face: Face) -> tuple[float, float]:
 
 
 def paste(canvas: Picture, portrait: Picture, side: int, left: int, top: int) -> None:
-    """Put the portrait at `side` x `side` pixels onto a canvas."""
+    """Paste the portrait onto a canvas at `side` x `side` pixels."""
     small = Image.fromarray(portrait).resize((side, side), Image.Resampling.LANCZOS)
     canvas[top : top + side, left : left + side] = np.asarray(small)
 
 
 def check_is_portrait_face(face: Face, side: float, left: float, top: float) -> None:
-    """The face in the portrait spans 178 to 268 and 63 to 176 of its 512 pixels."""
+    """The face spans x 178 to 268 and y 63 to 176 of the portrait's 512 pixels."""
     scale = side / 512
     x, y = centre(face)
     assert hypot(x - left - 223 * scale, y - top - 120 * scale) < 8 * scale + 1
@@ -52,21 +52,21 @@ def check_is_portrait_face(face: Face, side: float, left: float, top: float) -> 
     assert face.box.width == pytest.approx(90 * scale, rel=0.12)
 
 
-def test_the_card_names_the_detector_that_is_there() -> None:
+def test_model_card_matches_the_detector_file() -> None:
     card = json.loads((YUNET / "card.json").read_text())
     data = (YUNET / card["file"]).read_bytes()
     assert card["sha256"] == sha256(data).hexdigest()
     assert card["bytes"] == len(data)
 
 
-def test_one_face_is_found_in_a_portrait(detector: FaceDetector, portrait: Picture) -> None:
+def test_one_face_is_detected_in_a_portrait(detector: FaceDetector, portrait: Picture) -> None:
     (face,) = detector.detect(portrait)
     check_is_portrait_face(face, 512, 0, 0)
     assert face.detection_score is not None
     assert 0.85 < face.detection_score <= 1
 
 
-def test_the_landmarks_are_in_their_places(detector: FaceDetector, portrait: Picture) -> None:
+def test_landmarks_match_positions_marked_by_eye(detector: FaceDetector, portrait: Picture) -> None:
     (face,) = detector.detect(portrait)
     by_eye = [(201, 103), (247, 103), (220, 124), (200, 143), (240, 144)]
     assert face.landmarks is not None
@@ -74,7 +74,7 @@ def test_the_landmarks_are_in_their_places(detector: FaceDetector, portrait: Pic
 
 
 @pytest.mark.parametrize("turn", [Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270])
-def test_a_photograph_taken_sideways_gives_the_same_face(
+def test_photograph_with_exif_rotation_gives_the_same_faces(
     detector: FaceDetector, portrait: Picture, turn: Image.Transpose
 ) -> None:
     tags = Image.Exif()
@@ -84,16 +84,16 @@ def test_a_photograph_taken_sideways_gives_the_same_face(
 
 
 @pytest.mark.parametrize("angle", [-40, -20, 20, 40])
-def test_a_tilted_head_is_found(detector: FaceDetector, portrait: Picture, angle: int) -> None:
+def test_tilted_face_is_detected(detector: FaceDetector, portrait: Picture, angle: int) -> None:
     tilted = Image.fromarray(portrait).rotate(angle, Image.Resampling.BILINEAR)
     (face,) = detector.detect(np.asarray(tilted))
-    turn = angle * pi / 180  # anticlockwise about the middle of the picture
+    turn = angle * pi / 180  # anticlockwise about the centre of the image
     x, y = 223 - 256, 120 - 256
     expected = 256 + x * cos(turn) + y * sin(turn), 256 - x * sin(turn) + y * cos(turn)
     assert_allclose(centre(face), expected, atol=12)
 
 
-def test_several_faces_come_with_their_places_the_largest_first(
+def test_several_faces_are_located_and_sorted_largest_first(
     detector: FaceDetector, portrait: Picture
 ) -> None:
     canvas = np.full((1080, 1920, 3), 120, np.uint8)
@@ -107,10 +107,10 @@ def test_several_faces_come_with_their_places_the_largest_first(
 
 
 @pytest.mark.parametrize(("side", "apart"), [(150, 90), (150, 110), (200, 70)])
-def test_a_face_that_another_covers_in_part_is_found_too(
+def test_partly_covered_face_is_detected(
     detector: FaceDetector, portrait: Picture, side: int, apart: int
 ) -> None:
-    """A closer look at it shows the other as well, or nobody else."""
+    """In a close-up of either face, the detector may see both or only the other one."""
     head = Image.fromarray(portrait).crop((150, 40, 300, 200)).resize((side, side * 16 // 15))
     canvas = np.full((500, 700, 3), 120, np.uint8)
     for left in (80, 80 + apart):
@@ -118,19 +118,19 @@ def test_a_face_that_another_covers_in_part_is_found_too(
     faces = detector.detect(canvas)
     assert len(faces) == 2
     behind, before = sorted(faces, key=lambda face: face.box.x)
-    middle = 80 + side * 73 / 150  # of the face in the picture of the head
+    middle = 80 + side * 73 / 150  # x of the centre of the first face
     assert 80 < behind.box.x < middle
     assert centre(before)[0] == pytest.approx(middle + apart, abs=side / 15)
 
 
-def test_only_the_surest_faces_are_looked_for(portrait: Picture) -> None:
+def test_number_of_faces_is_limited_to_max_faces(portrait: Picture) -> None:
     canvas = np.full((512, 1024, 3), 120, np.uint8)
     paste(canvas, portrait, 512, 0, 0)
     paste(canvas, portrait, 512, 512, 0)
     assert len(FaceDetector(YUNET / "model.onnx", max_faces=1).detect(canvas)) == 1
 
 
-def test_a_face_of_24_pixels_is_found_in_a_photograph_of_12_megapixels(
+def test_24_pixel_face_is_detected_in_a_12_megapixel_photograph(
     detector: FaceDetector, portrait: Picture
 ) -> None:
     canvas = np.full((3000, 4000, 3), 120, np.uint8)
@@ -141,7 +141,7 @@ def test_a_face_of_24_pixels_is_found_in_a_photograph_of_12_megapixels(
 
 
 @pytest.mark.parametrize("side", [64, 100, 200, 640, 1600, 3200, 5000])
-def test_a_face_that_fills_the_picture_is_found_once(
+def test_face_that_fills_the_image_is_detected_once(
     detector: FaceDetector, portrait: Picture, side: int
 ) -> None:
     close = Image.fromarray(portrait).crop((173, 58, 273, 178)).resize((side, side * 6 // 5))
@@ -151,7 +151,7 @@ def test_a_face_that_fills_the_picture_is_found_once(
     assert face.box.height == pytest.approx(1.13 * side, rel=0.15)
 
 
-def test_a_face_cut_by_the_edge_has_a_box_that_reaches_over_it(
+def test_bounding_box_of_a_face_at_the_edge_extends_beyond_the_image(
     detector: FaceDetector, portrait: Picture
 ) -> None:
     (face,) = detector.detect(np.ascontiguousarray(portrait[:, 200:]))
@@ -171,11 +171,11 @@ def test_a_face_cut_by_the_edge_has_a_box_that_reaches_over_it(
     ],
     ids=["blank", "smooth", "noise", "a pixel", "a line", "a column"],
 )
-def test_a_picture_without_a_face_gives_none(detector: FaceDetector, picture: Picture) -> None:
+def test_image_without_a_face_gives_no_detections(detector: FaceDetector, picture: Picture) -> None:
     assert detector.detect(picture) == ()
 
 
-def test_a_face_scored_below_the_threshold_is_left_out(
+def test_face_below_the_score_threshold_is_omitted(
     detector: FaceDetector, portrait: Picture
 ) -> None:
     score = detector.detect(portrait)[0].detection_score or 0
@@ -184,37 +184,37 @@ def test_a_face_scored_below_the_threshold_is_left_out(
         assert len(strict.detect(portrait)) == count
 
 
-def test_threads_may_share_a_detector(detector: FaceDetector, portrait: Picture) -> None:
+def test_detector_can_be_shared_between_threads(detector: FaceDetector, portrait: Picture) -> None:
     pictures = [np.ascontiguousarray(portrait[i * 4 :, i * 3 :]) for i in range(8)] * 2
     alone = [detector.detect(picture) for picture in pictures]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(detector.detect, pictures)) == alone
 
 
-def test_a_model_that_is_none_is_refused() -> None:
+def test_invalid_model_is_rejected() -> None:
     with pytest.raises(StoreError, match="face detector"):
         FaceDetector(b"no model")
 
 
-def face_at(eyes: Sequence[tuple[float, float]], box: Box) -> Face:
+def face_with_eyes(eyes: Sequence[tuple[float, float]], box: Box) -> Face:
     return Face(box, (*eyes, (0, 0), (0, 0), (0, 0)), 0.9)
 
 
-def spot(picture: Picture, x: float, y: float) -> None:
-    """Draw a soft white spot whose centre of mass is the point."""
+def draw_spot(picture: Picture, x: float, y: float) -> None:
+    """Draw a soft white spot with its centre of mass at (x, y)."""
     rows, columns = np.mgrid[: picture.shape[0], : picture.shape[1]] + 0.5
     light = 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / (2 * 4**2))
     np.maximum(picture, light[:, :, np.newaxis].astype(np.uint8), out=picture)
 
 
-def centre_of_light(grey: NDArray[np.uint8]) -> tuple[float, float]:
+def centre_of_mass(grey: NDArray[np.uint8]) -> tuple[float, float]:
     rows, columns = np.mgrid[: grey.shape[0], : grey.shape[1]] + 0.5
     light = grey.astype(float)
     return (columns * light).sum() / light.sum(), (rows * light).sum() / light.sum()
 
 
 @pytest.mark.parametrize("angle", [0, 25, -70, 180])
-def test_a_crop_is_level_and_lies_where_the_framing_says(angle: float) -> None:
+def test_crop_is_levelled_and_positioned_by_the_framing(angle: float) -> None:
     turn = angle * pi / 180
     axis, down = np.array([cos(turn), sin(turn)]), np.array([-sin(turn), cos(turn)])
     middle, height = np.array([150.0, 140.0]), 100.0
@@ -225,68 +225,68 @@ def test_a_crop_is_level_and_lies_where_the_framing_says(angle: float) -> None:
     side = FRAMING.side * height
     for eye, across in ((right, -20), (left, 20)):
         picture = np.zeros((300, 300, 3), np.uint8)
-        spot(picture, eye[0], eye[1])
-        x, y = centre_of_light(crop(picture, face))
+        draw_spot(picture, eye[0], eye[1])
+        x, y = centre_of_mass(crop(picture, face))
         assert x == pytest.approx(32 + 64 * across / side, abs=0.3)
         assert y == pytest.approx(32 + 64 * (-15 / side - FRAMING.below), abs=0.3)
 
 
-def test_a_face_without_landmarks_is_cropped_upright() -> None:
+def test_face_without_landmarks_is_cropped_upright() -> None:
     frame = FRAMING.frame(Face(Box(100, 50, 80, 100)))
     assert frame.angle == 0
     assert (frame.x, frame.y) == (140, 100 + FRAMING.below * FRAMING.side * 100)
 
 
-def test_a_framing_that_does_not_level_keeps_the_head_as_it_is() -> None:
-    face = face_at([(100, 100), (140, 130)], Box(80, 60, 80, 100))
+def test_framing_without_levelling_does_not_rotate_the_face() -> None:
+    face = face_with_eyes([(100, 100), (140, 130)], Box(80, 60, 80, 100))
     assert Framing(0.9, 0, level=False).frame(face).angle == 0
 
 
 @pytest.mark.parametrize("frame", [CropFrame(80, 70, 90, 0.4), CropFrame(110.5, 60.25, 20, -1.0)])
-def test_the_matrix_takes_pixels_of_the_crop_back_to_the_picture(frame: CropFrame) -> None:
+def test_crop_matrix_maps_crop_pixels_to_image_pixels(frame: CropFrame) -> None:
     picture = np.zeros((150, 200, 3), np.uint8)
-    spot(picture, frame.x + 3, frame.y - 2)
-    x, y = centre_of_light(cut(picture, frame))
+    draw_spot(picture, frame.x + 3, frame.y - 2)
+    x, y = centre_of_mass(cut(picture, frame))
     back = frame.matrix() @ [x - 0.5, y - 0.5, 1]
     assert_allclose(back + 0.5, [frame.x + 3, frame.y - 2], atol=0.5)
 
 
 @pytest.mark.parametrize("side", [130.0, 251.5, 480.0])
-def test_a_large_face_is_shrunk_as_pil_does_it(side: float) -> None:
+def test_downscaling_a_large_face_approximates_pil(side: float) -> None:
     picture = noise(700, 600)
     box = (300.25 - side / 2, 290.5 - side / 2, 300.25 + side / 2, 290.5 + side / 2)
     image = Image.fromarray(picture)
     expected = image.resize((64, 64), Image.Resampling.BILINEAR, box=box).convert("L")
     difference = cut(picture, CropFrame(300.25, 290.5, side)) - np.asarray(expected, dtype=float)
     plain = cv2.resize(picture[50:530, 60:540], (64, 64), interpolation=cv2.INTER_LINEAR)
-    assert plain.std() > 40  # what sampling without averaging would leave of the noise
+    assert plain.std() > 40  # the noise that sampling without averaging would leave
     assert np.asarray(expected).std() < 25
     assert np.sqrt((difference**2).mean()) < 6
 
 
-def test_a_smooth_face_is_the_same_to_a_level_as_pil_makes_it() -> None:
+def test_smooth_crop_matches_pil_within_one_level() -> None:
     picture = smooth(640, 480)
     expected = Image.fromarray(picture).crop((200, 100, 392, 292))
     expected = expected.resize((64, 64), Image.Resampling.BILINEAR).convert("L")
-    inner = slice(1, -1)  # PIL's crop ends where ours sees what lies beyond
+    inner = slice(1, -1)  # at the border our crop uses pixels outside PIL's crop
     difference = cut(picture, CropFrame(296, 196, 192)) - np.asarray(expected, dtype=float)
     assert np.abs(difference[inner, inner]).max() <= 1
 
 
-def test_beyond_the_edge_the_edge_repeats() -> None:
+def test_crop_beyond_the_edge_repeats_the_edge_pixels() -> None:
     picture = noise(100, 80)
     picture[:, :10] = (30, 30, 30)
     face = cut(picture, CropFrame(0, 40, 60))
     assert_array_equal(face[:, :32], np.full((64, 32), 30))
 
 
-def test_a_box_outside_the_picture_gives_its_edge() -> None:
+def test_crop_of_a_box_outside_the_image_repeats_the_edge_pixels() -> None:
     picture = np.full((50, 50, 3), 77, np.uint8)
     assert_array_equal(crop(picture, Face(Box(-500, -500, 40, 40))), np.full((64, 64), 77))
 
 
 @pytest.mark.parametrize("side", [200, 330, 1000])
-def test_the_same_face_gives_the_same_crop_in_any_picture(
+def test_crops_of_the_same_face_at_different_scales_are_similar(
     detector: FaceDetector, portrait: Picture, side: int
 ) -> None:
     canvas = np.full((1080, 1920, 3), 120, np.uint8)

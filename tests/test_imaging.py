@@ -1,4 +1,4 @@
-"""Reading pictures: formats, modes, orientation, limits, broken files."""
+"""Decoding images: formats, colour modes, orientation, limits, corrupt files."""
 
 import struct
 from io import BytesIO
@@ -16,13 +16,13 @@ from service.errors import BadInput, NotAnImage, TooLarge
 from service.imaging import decode, grey_face
 from service.records import Picture
 from tests.pictures import (
-    CORNERS,
+    QUADRANT_COLOURS,
     encode,
-    header_of,
+    header_only_file,
     noise,
-    quarter_colours,
-    quarters,
-    run_length_bitmap,
+    quadrant_colours,
+    quadrants,
+    run_length_encoded_bmp,
     smooth,
     tiff_header,
 )
@@ -31,18 +31,18 @@ LIMIT = 1_000_000
 FORMATS = ["JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF"]
 
 
-def exif(orientation: int) -> Image.Exif:
+def exif_with_orientation(orientation: int) -> Image.Exif:
     tags = Image.Exif()
     tags[0x0112] = orientation
     return tags
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_every_format_is_read_in_its_colours(file_format: str) -> None:
-    picture = decode(encode(quarters(), file_format), LIMIT)
+def test_each_format_is_decoded_with_its_colours(file_format: str) -> None:
+    picture = decode(encode(quadrants(), file_format), LIMIT)
     assert picture.shape == (32, 48, 3)
     assert picture.dtype == np.uint8
-    assert_allclose(quarter_colours(picture), CORNERS, atol=6)
+    assert_allclose(quadrant_colours(picture), QUADRANT_COLOURS, atol=6)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,7 @@ def test_every_format_is_read_in_its_colours(file_format: str) -> None:
         ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ],
 )
-def test_what_is_stored_without_loss_is_read_without_loss(
-    file_format: str, options: dict[str, object]
-) -> None:
+def test_lossless_formats_are_decoded_exactly(file_format: str, options: dict[str, object]) -> None:
     picture = noise(37, 23)
     assert_array_equal(decode(encode(picture, file_format, **options), LIMIT), picture)
 
@@ -75,7 +73,7 @@ def test_what_is_stored_without_loss_is_read_without_loss(
     ],
 )
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_jpeg_pixels_are_those_of_pil(mode: str, options: dict[str, object]) -> None:
+def test_jpeg_pixels_match_pil(mode: str, options: dict[str, object]) -> None:
     image = Image.fromarray(smooth(131, 77)).convert(mode)
     data = encode(image, "JPEG", **options)
     with Image.open(BytesIO(data)) as file:
@@ -83,59 +81,61 @@ def test_jpeg_pixels_are_those_of_pil(mode: str, options: dict[str, object]) -> 
     assert_array_equal(decode(data, LIMIT), expected)
 
 
-def test_of_an_animation_the_first_frame_counts() -> None:
-    first, second = Image.fromarray(quarters()), Image.new("RGB", (48, 32), "white")
+def test_first_frame_of_an_animation_is_decoded() -> None:
+    first, second = Image.fromarray(quadrants()), Image.new("RGB", (48, 32), "white")
     for file_format in ("GIF", "WebP", "TIFF"):
         data = encode(first, file_format, save_all=True, append_images=[second])
-        assert_allclose(quarter_colours(decode(data, LIMIT)), CORNERS, atol=6)
+        assert_allclose(quadrant_colours(decode(data, LIMIT)), QUADRANT_COLOURS, atol=6)
 
 
-def test_a_grey_picture_has_three_equal_colours() -> None:
+def test_greyscale_image_is_decoded_to_three_equal_channels() -> None:
     grey = noise(20, 10)[:, :, 0]
     expected = grey[:, :, np.newaxis].repeat(3, axis=2)
     assert_array_equal(decode(encode(Image.fromarray(grey), "PNG"), LIMIT), expected)
 
 
 @pytest.mark.parametrize(("file_format", "options"), [("PNG", {}), ("TIFF", {}), ("BMP", {})])
-def test_black_and_white_are_0_and_255(file_format: str, options: dict[str, object]) -> None:
+def test_bilevel_image_is_decoded_to_0_and_255(
+    file_format: str, options: dict[str, object]
+) -> None:
     bits = noise(24, 16)[:, :, 0] > 127
     picture = decode(encode(Image.fromarray(bits), file_format, **options), LIMIT)
     assert_array_equal(picture[:, :, 1], np.where(bits, 255, 0))
 
 
-def test_a_palette_is_looked_up() -> None:
-    image = Image.fromarray(quarters()).quantize(4)
-    assert_allclose(quarter_colours(decode(encode(image, "PNG"), LIMIT)), CORNERS, atol=2)
+def test_palette_image_is_decoded_to_its_colours() -> None:
+    image = Image.fromarray(quadrants()).quantize(4)
+    assert_allclose(quadrant_colours(decode(encode(image, "PNG"), LIMIT)), QUADRANT_COLOURS, atol=2)
 
 
-def over_white(colour: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.float64]:
+def composited_on_white(colour: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.float64]:
     opacity = alpha / 255
     return np.asarray(colour * opacity + 255 * (1 - opacity))
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "WebP", "TIFF"])
-def test_what_is_transparent_shows_white_behind_it(file_format: str) -> None:
-    rgba = np.concatenate([quarters(), np.full((32, 48, 1), 100, np.uint8)], axis=2)
+def test_transparent_pixels_are_composited_on_white(file_format: str) -> None:
+    rgba = np.concatenate([quadrants(), np.full((32, 48, 1), 100, np.uint8)], axis=2)
     options = {"lossless": True} if file_format == "WebP" else {}
     picture = decode(encode(Image.fromarray(rgba), file_format, **options), LIMIT)
-    assert_allclose(picture, over_white(rgba[:, :, :3], rgba[:, :, 3:]), atol=1.01)
+    assert_allclose(picture, composited_on_white(rgba[:, :, :3], rgba[:, :, 3:]), atol=1.01)
 
 
-def test_what_is_opaque_keeps_its_colours_to_the_last_bit() -> None:
+def test_opaque_rgba_pixels_are_unchanged() -> None:
     picture = noise(30, 20)
     rgba = np.concatenate([picture, np.full((20, 30, 1), 255, np.uint8)], axis=2)
     assert_array_equal(decode(encode(Image.fromarray(rgba), "PNG"), LIMIT), picture)
 
 
-def test_grey_with_transparency_shows_white_behind_it() -> None:
+def test_greyscale_with_alpha_is_composited_on_white() -> None:
     grey, alpha = noise(16, 16)[:, :, :2].transpose(2, 0, 1)
     image = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)])
     picture = decode(encode(image, "PNG"), LIMIT)
-    assert_allclose(picture[:, :, 0], over_white(grey, alpha), atol=1.01)
+    assert_allclose(picture[:, :, 0], composited_on_white(grey, alpha), atol=1.01)
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "GIF"])
-def test_a_transparent_palette_entry_shows_white(file_format: str) -> None:
+def test_transparent_palette_entry_becomes_white(file_format: str) -> None:
     image = Image.new("P", (8, 8), 0)
     image.putpalette([200, 0, 0, 0, 0, 200])
     image.paste(1, (0, 0, 8, 4))
@@ -161,7 +161,7 @@ SHALLOW = [0, 1, 20, 128, 200, 255]
         ("TIFF", (DEEP / 65_535).astype(np.float32)),
     ],
 )
-def test_grey_of_more_than_8_bits_is_scaled_not_clipped(
+def test_high_bit_depth_greyscale_is_scaled_to_8_bits(
     file_format: str, values: NDArray[np.generic]
 ) -> None:
     picture = decode(encode(Image.fromarray(values), file_format), LIMIT)
@@ -170,31 +170,31 @@ def test_grey_of_more_than_8_bits_is_scaled_not_clipped(
     )
 
 
-def test_a_dark_16_bit_picture_stays_dark() -> None:
+def test_dark_16_bit_image_is_not_brightened() -> None:
     dark = Image.fromarray(np.full((4, 4), 257, np.uint16))
     assert_array_equal(decode(encode(dark, "PNG"), LIMIT), np.ones((4, 4, 3)))
 
 
-def test_values_that_are_no_numbers_are_black() -> None:
+def test_nan_infinite_and_negative_values_become_black() -> None:
     values = np.array([[0.5, np.nan, np.inf, -1.0]], np.float32)
     picture = decode(encode(Image.fromarray(values), "TIFF"), LIMIT)
     assert_array_equal(picture[0, :, 0], [128, 0, 0, 0])
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "TIFF"])
-def test_inks_become_light(file_format: str) -> None:
-    inks = np.zeros((32, 48, 4), np.uint8)
-    inks[:16, :24] = [0, 255, 255, 0]  # magenta and yellow make red
-    inks[:16, 24:] = [255, 0, 255, 0]  # cyan and yellow make green
-    inks[16:, :24] = [255, 255, 0, 0]  # cyan and magenta make blue
-    inks[16:, 24:] = [0, 0, 0, 128]  # black alone makes grey
-    picture = decode(encode(Image.fromarray(inks, "CMYK"), file_format), LIMIT)
+def test_cmyk_is_converted_to_rgb(file_format: str) -> None:
+    cmyk = np.zeros((32, 48, 4), np.uint8)
+    cmyk[:16, :24] = [0, 255, 255, 0]  # magenta and yellow make red
+    cmyk[:16, 24:] = [255, 0, 255, 0]  # cyan and yellow make green
+    cmyk[16:, :24] = [255, 255, 0, 0]  # cyan and magenta make blue
+    cmyk[16:, 24:] = [0, 0, 0, 128]  # black alone makes grey
+    picture = decode(encode(Image.fromarray(cmyk, "CMYK"), file_format), LIMIT)
     expected = [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [127, 127, 127]]]
-    assert_allclose(quarter_colours(picture), expected, atol=4)
+    assert_allclose(quadrant_colours(picture), expected, atol=4)
 
 
-def stored(upright: Picture, orientation: int) -> Picture:
-    """What a camera stores with this orientation, after the EXIF standard's table."""
+def stored_with_orientation(upright: Picture, orientation: int) -> Picture:
+    """The pixels that a camera stores with this orientation, per the table of the EXIF standard."""
     rows_first = upright.transpose(1, 0, 2)
     turns = {
         1: upright,  # row 0 is the top, column 0 the left
@@ -211,29 +211,31 @@ def stored(upright: Picture, orientation: int) -> Picture:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "TIFF, packed", "WebP", "JPEG"])
-def test_pictures_are_turned_upright(file_format: str, orientation: int) -> None:
-    options: dict[str, object] = {"exif": exif(orientation)}
+def test_exif_orientation_is_applied(file_format: str, orientation: int) -> None:
+    options: dict[str, object] = {"exif": exif_with_orientation(orientation)}
     if file_format == "TIFF, packed":
         file_format, options = "TIFF", options | {"compression": "tiff_lzw"}
-    picture = decode(encode(stored(quarters(), orientation), file_format, **options), LIMIT)
+    picture = decode(
+        encode(stored_with_orientation(quadrants(), orientation), file_format, **options), LIMIT
+    )
     assert picture.shape == (32, 48, 3)
-    assert_allclose(quarter_colours(picture), CORNERS, atol=6)
+    assert_allclose(quadrant_colours(picture), QUADRANT_COLOURS, atol=6)
 
 
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # PIL says so, and goes on
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # PIL warns and continues
 @pytest.mark.parametrize(
     "broken",
     [
         b"Exif\0\0",
         b"Exif\0\0garbage",
         b"Exif\0\0II*\0\xff\xff\xff\xff",
-        exif(99).tobytes(),
+        exif_with_orientation(99).tobytes(),
         b"Exif\0\0" + struct.pack("<4sIHHHI4sI", b"II*\0", 8, 1, 0x0112, 2, 3, b"up\0\0", 0),
     ],
 )
-def test_a_picture_with_broken_exif_data_is_still_read(broken: bytes) -> None:
-    data = encode(quarters(), "JPEG", exif=broken)
-    assert_allclose(quarter_colours(decode(data, LIMIT)), CORNERS, atol=6)
+def test_image_with_corrupt_exif_data_is_decoded(broken: bytes) -> None:
+    data = encode(quadrants(), "JPEG", exif=broken)
+    assert_allclose(quadrant_colours(decode(data, LIMIT)), QUADRANT_COLOURS, atol=6)
 
 
 @pytest.mark.parametrize(
@@ -246,35 +248,35 @@ def test_a_picture_with_broken_exif_data_is_still_read(broken: bytes) -> None:
         b"GIF89a",
         b"BM",
         b"RIFF\x24\0\0\0WAVEfmt ",
-        encode(quarters(), "PPM"),
-        encode(quarters(), "EPS"),
-        encode(quarters(), "ICO"),
-        encode(quarters(), "JPEG2000"),
+        encode(quadrants(), "PPM"),
+        encode(quadrants(), "EPS"),
+        encode(quadrants(), "ICO"),
+        encode(quadrants(), "JPEG2000"),
     ],
     ids=lambda data: repr(data[:8]),
 )
-def test_what_is_no_picture_in_a_known_format_is_refused(data: bytes) -> None:
+def test_invalid_or_unsupported_image_data_is_rejected(data: bytes) -> None:
     with pytest.raises(NotAnImage, match=r"send (a|the whole)"):
         decode(data, LIMIT)
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
-def test_a_file_that_was_cut_short_is_refused(file_format: str, part: float) -> None:
+def test_truncated_file_is_rejected(file_format: str, part: float) -> None:
     data = encode(noise(120, 90), file_format)
     with pytest.raises(NotAnImage, match="send the whole file"):
         decode(data[: int(part * len(data))], LIMIT)
 
 
 @pytest.mark.parametrize("missing", [2, 10, 300])
-def test_a_photograph_that_lacks_its_last_bytes_is_refused(missing: int) -> None:
+def test_jpeg_without_its_last_bytes_is_rejected(missing: int) -> None:
     with pytest.raises(NotAnImage):
         decode(encode(smooth(640, 480), "JPEG")[:-missing], LIMIT)
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-def test_the_limit_itself_is_allowed_and_one_pixel_more_is_not(file_format: str) -> None:
-    data = encode(quarters(48, 32), file_format)
+def test_pixel_limit_is_inclusive(file_format: str) -> None:
+    data = encode(quadrants(48, 32), file_format)
     assert decode(data, 48 * 32).shape == (32, 48, 3)
     with pytest.raises(TooLarge, match=r"48 x 32.* 1,535 .*scaled down"):
         decode(data, 48 * 32 - 1)
@@ -291,32 +293,32 @@ def test_the_limit_itself_is_allowed_and_one_pixel_more_is_not(file_format: str)
         ("WebP", 16_000),
     ],
 )
-def test_a_size_over_the_limit_is_refused_from_the_header(file_format: str, side: int) -> None:
-    data = header_of(file_format, side, side)
+def test_size_over_the_limit_is_rejected_from_the_header(file_format: str, side: int) -> None:
+    data = header_only_file(file_format, side, side)
     assert len(data) < 200
     with pytest.raises(TooLarge):
         decode(data, 50_000_000)
 
 
-def test_a_small_tiff_in_huge_tiles_is_refused() -> None:
+def test_small_tiff_with_huge_tiles_is_rejected() -> None:
     tiles = {322: 60_000, 323: 60_000, 324: 8, 325: 100}
     data = tiff_header({256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1} | tiles)
     with pytest.raises(TooLarge):
         decode(data, 50_000_000)
 
 
-def test_a_bitmap_in_run_lengths_is_read() -> None:
-    picture = decode(run_length_bitmap(400, 300, (10, 200, 90)), LIMIT)
+def test_run_length_encoded_bmp_is_decoded() -> None:
+    picture = decode(run_length_encoded_bmp(400, 300, (10, 200, 90)), LIMIT)
     assert_array_equal(picture, np.full((300, 400, 3), (10, 200, 90)))
 
 
 SAMPLES = [
-    encode(quarters(), "JPEG", exif=exif(6)),
-    encode(quarters(), "PNG", exif=exif(6)),
-    encode(quarters(), "WebP"),
-    encode(quarters(), "BMP"),
-    encode(quarters(), "TIFF", compression="tiff_lzw"),
-    encode(quarters(), "GIF"),
+    encode(quadrants(), "JPEG", exif=exif_with_orientation(6)),
+    encode(quadrants(), "PNG", exif=exif_with_orientation(6)),
+    encode(quadrants(), "WebP"),
+    encode(quadrants(), "BMP"),
+    encode(quadrants(), "TIFF", compression="tiff_lzw"),
+    encode(quadrants(), "GIF"),
 ]
 
 
@@ -325,12 +327,12 @@ SAMPLES = [
     data=st.sampled_from(SAMPLES),
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=8),
 )
-def test_whatever_bytes_come_the_answer_is_a_picture_or_a_reason(
+def test_corrupt_data_is_either_decoded_or_rejected(
     data: bytes, changes: list[tuple[float, int]]
 ) -> None:
     altered = bytearray(data)
     for place, value in changes:
-        altered[int(place**2 * len(data))] = value  # mostly near the beginning, in the header
+        altered[int(place**2 * len(data))] = value  # mostly near the start, in the header
     try:
         picture = decode(bytes(altered), LIMIT)
     except BadInput:
@@ -341,7 +343,7 @@ def test_whatever_bytes_come_the_answer_is_a_picture_or_a_reason(
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 48), (200, 150), (65, 301), (1, 1)])
 @pytest.mark.parametrize("mode", ["RGB", "L", "P"])
-def test_a_whole_picture_becomes_a_face_as_pil_makes_it(size: tuple[int, int], mode: str) -> None:
+def test_whole_image_as_a_grey_face_matches_pil(size: tuple[int, int], mode: str) -> None:
     data = encode(Image.fromarray(noise(*size)).convert(mode), "PNG")
     with Image.open(BytesIO(data)) as file:
         expected = file.convert("RGB").resize((64, 64), Image.Resampling.BILINEAR).convert("L")
@@ -350,21 +352,21 @@ def test_a_whole_picture_becomes_a_face_as_pil_makes_it(size: tuple[int, int], m
     assert_array_equal(face, np.asarray(expected))
 
 
-def test_light_that_is_a_little_too_bright_is_clipped_and_does_not_darken_the_rest() -> None:
-    """Pictures of numbers from 0 to 1 may overshoot where they were sharpened."""
+def test_float_values_slightly_above_1_are_clipped_without_rescaling() -> None:
+    """Float images with values from 0 to 1 may overshoot where they were sharpened."""
     values = np.array([[0.0, 0.5, 1.2]], np.float32)
     picture = decode(encode(Image.fromarray(values), "TIFF"), LIMIT)
     assert picture[0, :, 0].tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC and AVIF are not read"),
         (b"\0\0\0\x1cftypavif\0\0\0\0avifmif1", "HEIC and AVIF are not read"),
         (cv2.imencode(".tif", np.ones((8, 8, 3), np.float32))[1].tobytes(), "8 or 16 bits"),
     ],
 )
-def test_whole_pictures_of_kinds_that_are_not_read_are_told_apart(data: bytes, told: str) -> None:
-    with pytest.raises(NotAnImage, match=told):
+def test_rejection_names_the_unsupported_kind_of_image(data: bytes, message: str) -> None:
+    with pytest.raises(NotAnImage, match=message):
         decode(data, 10**6)

@@ -1,4 +1,4 @@
-"""People who move, cross, hide, leave and return, followed by number."""
+"""Tracking faces that move, cross, are hidden, leave and return."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -12,7 +12,7 @@ from service.records import Box, Face, FrameResult, Prediction, Scores
 from service.tracks import Summariser, Tracker
 
 Path = Callable[[float], Box | None]
-"""Where a person's face is at a time; None while it cannot be seen."""
+"""The bounding box of a face at a given time; None while the face is not visible."""
 
 EVEN = np.full(6, 1 / 6, dtype=np.float32)
 RATES = [2, 5, 10, 30]
@@ -28,12 +28,12 @@ def faces(boxes: Sequence[Box], shown: Scores = EVEN) -> list[Prediction]:
     return [Prediction(Face(box), shown) for box in boxes]
 
 
-def walk(start: tuple[float, float], pace: tuple[float, float], side: float = 100) -> Path:
-    """A face that moves so many pixels a second."""
+def moving_face(start: tuple[float, float], pace: tuple[float, float], side: float = 100) -> Path:
+    """A face moving at a constant `pace`, in pixels per second."""
     return lambda time: Box(start[0] + pace[0] * time, start[1] + pace[1] * time, side, side * 1.2)
 
 
-def hidden(path: Path, start: float, end: float) -> Path:
+def hidden_between(path: Path, start: float, end: float) -> Path:
     return lambda time: None if start <= time < end else path(time)
 
 
@@ -41,13 +41,15 @@ def times(seconds: float, rate: float) -> Iterator[float]:
     return (index / rate for index in range(int(seconds * rate) + 1))
 
 
-def watch(paths: Sequence[Path], rate: float, seconds: float = 4) -> list[list[int | None]]:
-    """The numbers that each person got, one a frame in which it was seen."""
+def track_numbers(paths: Sequence[Path], rate: float, seconds: float = 4) -> list[list[int | None]]:
+    """The track numbers of each face, one per frame in which it was visible."""
     tracker, jitter = Tracker(), np.random.default_rng(3)
     numbers: list[list[int | None]] = [[] for _ in paths]
     for time in times(seconds, rate):
         seen = [(who, box) for who, path in enumerate(paths) if (box := path(time))]
-        seen.sort(key=lambda each: each[1].y + jitter.normal())  # no order to hold on to
+        seen.sort(
+            key=lambda each: each[1].y + jitter.normal()
+        )  # so that the order carries no information
         boxes = [
             Box(*(np.array([box.x, box.y, box.width, box.height]) + jitter.normal(0, 2, 4)))
             for _, box in seen
@@ -57,70 +59,78 @@ def watch(paths: Sequence[Path], rate: float, seconds: float = 4) -> list[list[i
     return numbers
 
 
-def switches(numbers: Sequence[Sequence[int | None]]) -> int:
-    """How often a person's number changed."""
+def number_changes(numbers: Sequence[Sequence[int | None]]) -> int:
+    """How often the track number of a face changed."""
     return sum(before != after for each in numbers for before, after in pairwise(each))
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_people_who_stay_apart_keep_their_numbers(rate: float) -> None:
-    paths = [walk((100 + 300 * n, 200), (20, -10), 60 + 20 * n) for n in range(5)]
-    numbers = watch(paths, rate)
-    assert switches(numbers) == 0
+def test_separate_faces_keep_their_track_numbers(rate: float) -> None:
+    paths = [moving_face((100 + 300 * n, 200), (20, -10), 60 + 20 * n) for n in range(5)]
+    numbers = track_numbers(paths, rate)
+    assert number_changes(numbers) == 0
     assert sorted(each[0] or 0 for each in numbers) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("rate", [5, 10, 30])
 @pytest.mark.parametrize("pace", [60, 150, 240])
-def test_people_who_cross_keep_their_numbers(rate: float, pace: float) -> None:
-    numbers = watch([walk((0, 200), (pace, 0)), walk((4 * pace, 215), (-pace, 0))], rate)
-    assert switches(numbers) == 0
+def test_crossing_faces_keep_their_track_numbers(rate: float, pace: float) -> None:
+    numbers = track_numbers(
+        [moving_face((0, 200), (pace, 0)), moving_face((4 * pace, 215), (-pace, 0))], rate
+    )
+    assert number_changes(numbers) == 0
 
 
 @pytest.mark.parametrize("rate", [5, 10, 30])
-def test_who_is_hidden_behind_another_is_met_again_on_the_other_side(rate: float) -> None:
-    front, back = walk((0, 200), (150, 0)), walk((600, 210), (-150, 0))
-    numbers = watch([front, hidden(back, 1.75, 2.25)], rate)
-    assert switches(numbers) == 0
+def test_face_occluded_while_crossing_keeps_its_track_number(rate: float) -> None:
+    front, back = moving_face((0, 200), (150, 0)), moving_face((600, 210), (-150, 0))
+    numbers = track_numbers([front, hidden_between(back, 1.75, 2.25)], rate)
+    assert number_changes(numbers) == 0
 
 
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("gap", [0.2, 0.6, 1.4])
-def test_a_face_that_is_missed_for_a_moment_keeps_its_number(rate: float, gap: float) -> None:
-    numbers = watch([hidden(walk((100, 100), (60, 20)), 1.5, 1.5 + gap)], rate)
-    assert switches(numbers) == 0
+def test_briefly_missed_face_keeps_its_track_number(rate: float, gap: float) -> None:
+    numbers = track_numbers(
+        [hidden_between(moving_face((100, 100), (60, 20)), 1.5, 1.5 + gap)], rate
+    )
+    assert number_changes(numbers) == 0
 
 
-def test_who_leaves_for_long_is_somebody_new_on_return() -> None:
-    (numbers,) = watch([hidden(walk((100, 100), (0, 0)), 1, 4)], 10, seconds=5)
-    assert switches([numbers]) == 1
+def test_face_that_returns_after_a_long_absence_gets_a_new_track_number() -> None:
+    (numbers,) = track_numbers(
+        [hidden_between(moving_face((100, 100), (0, 0)), 1, 4)], 10, seconds=5
+    )
+    assert number_changes([numbers]) == 1
     assert numbers[-1] == 2
 
 
-def test_who_enters_elsewhere_does_not_inherit_the_number_of_one_who_left() -> None:
-    left, entered = walk((0, 100), (0, 0)), walk((900, 500), (0, 0))
-    numbers = watch([hidden(left, 1, 9), hidden(entered, 0, 1.2)], 10)
+def test_new_face_elsewhere_does_not_inherit_the_track_number_of_a_lost_face() -> None:
+    left, entered = moving_face((0, 100), (0, 0)), moving_face((900, 500), (0, 0))
+    numbers = track_numbers([hidden_between(left, 1, 9), hidden_between(entered, 0, 1.2)], 10)
     assert set(numbers[0]) == {1}
     assert set(numbers[1]) == {2}
 
 
-def test_in_frames_that_are_far_apart_who_stays_is_followed() -> None:
-    numbers = watch([walk((100, 100), (1, 0)), walk((400, 100), (-1, 0))], 0.1, seconds=100)
-    assert switches(numbers) == 0
+def test_slow_faces_are_tracked_when_frames_are_10_seconds_apart() -> None:
+    numbers = track_numbers(
+        [moving_face((100, 100), (1, 0)), moving_face((400, 100), (-1, 0))], 0.1, seconds=100
+    )
+    assert number_changes(numbers) == 0
 
 
-def test_a_crowd_has_no_limit() -> None:
-    crowd = [walk((150 * (n % 20), 150 * (n // 20)), (7, 3)) for n in range(200)]
-    numbers = watch(crowd, 10, seconds=1)
-    assert switches(numbers) == 0
+def test_200_faces_are_tracked_at_once() -> None:
+    crowd = [moving_face((150 * (n % 20), 150 * (n // 20)), (7, 3)) for n in range(200)]
+    numbers = track_numbers(crowd, 10, seconds=1)
+    assert number_changes(numbers) == 0
     assert {each[0] for each in numbers} == set(range(1, 201))
 
 
-def test_a_face_that_approaches_the_camera_keeps_its_number() -> None:
+def test_face_that_approaches_the_camera_keeps_its_track_number() -> None:
     def nearer(time: float) -> Box:
         return Box(400 - 50 * time, 300 - 60 * time, 60 + 100 * time, 72 + 120 * time)
 
-    assert switches(watch([nearer], 10)) == 0
+    assert number_changes(track_numbers([nearer], 10)) == 0
 
 
 side, place = st.floats(1, 500), st.floats(-500, 2000)
@@ -135,7 +145,7 @@ frames = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(frames)
-def test_whatever_comes_each_face_gets_one_number_and_a_sound_distribution(
+def test_any_faces_get_unique_track_numbers_without_gaps_and_valid_smoothed_scores(
     video: list[tuple[float, list[Box]]],
 ) -> None:
     tracker, again, time, highest = Tracker(), Tracker(), 0.0, 0
@@ -156,7 +166,7 @@ def test_whatever_comes_each_face_gets_one_number_and_a_sound_distribution(
         assert numbers == [each.track for each in again.follow(time, faces(boxes, shown))]
 
 
-def smoothed(shown: Sequence[tuple[float, Scores]], half_life: float) -> Scores:
+def smoothed_scores(shown: Sequence[tuple[float, Scores]], half_life: float) -> Scores:
     tracker = Tracker(half_life)
     for time, each in shown:
         (face,) = tracker.follow(time, faces([Box(0, 0, 90, 90)], each))
@@ -166,23 +176,21 @@ def smoothed(shown: Sequence[tuple[float, Scores]], half_life: float) -> Scores:
 
 @pytest.mark.parametrize("rate", [10, 30])
 @pytest.mark.parametrize("half_life", [0.4, 1.5])
-def test_after_a_change_the_new_score_counts_half_when_the_half_life_has_passed(
-    rate: float, half_life: float
-) -> None:
+def test_new_scores_have_half_the_weight_after_the_half_life(rate: float, half_life: float) -> None:
     before = [(time, scores(happy=1.0)) for time in times(20, rate)]
     after = [(20 + time, scores(sad=1.0)) for time in times(half_life, rate) if time]
-    shares = smoothed([*before, *after], half_life)
+    shares = smoothed_scores([*before, *after], half_life)
     assert shares[0] == pytest.approx(0.5, abs=0.05)
     assert shares[2] == pytest.approx(0.5, abs=0.05)
 
 
-def test_the_first_scores_stand_as_they_are_and_a_flicker_is_damped() -> None:
-    assert smoothed([(0, scores(happy=0.9))], 0.5)[0] == pytest.approx(0.9)
+def test_first_scores_are_not_smoothed_and_a_flicker_is_damped() -> None:
+    assert smoothed_scores([(0, scores(happy=0.9))], 0.5)[0] == pytest.approx(0.9)
     steady = [(time, scores(happy=0.9)) for time in times(2, 30)]
-    assert smoothed([*steady, (2.03, scores(sad=0.9))], 0.5)[0] > 0.8
+    assert smoothed_scores([*steady, (2.03, scores(sad=0.9))], 0.5)[0] > 0.8
 
 
-def test_a_summary_counts_frames_faces_and_people() -> None:
+def test_summary_describes_frames_faces_and_tracks() -> None:
     tracker, summariser = Tracker(), Summariser()
     for index, time in enumerate(times(2, 10)):
         present = [Box(0, 0, 90, 90), Box(500, 0, 90, 90)] if time >= 1 else [Box(0, 0, 90, 90)]
@@ -200,10 +208,10 @@ def test_a_summary_counts_frames_faces_and_people() -> None:
     )
 
 
-def test_who_stops_while_out_of_sight_is_met_again_there() -> None:
-    """Nobody walks on for as long as they are missed."""
+def test_face_that_stops_while_hidden_keeps_its_track_number() -> None:
+    """Motion is not extrapolated for the whole time that a face is missed."""
 
     def stops(time: float) -> Box:
         return Box(100 + 200 * min(time, 1.6), 100, 100, 120)
 
-    assert switches(watch([hidden(stops, 1.5, 3.2)], 10)) == 0
+    assert number_changes(track_numbers([hidden_between(stops, 1.5, 3.2)], 10)) == 0

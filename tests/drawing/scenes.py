@@ -1,4 +1,4 @@
-"""Made-up photographs, faces and heat, and what tests look for in the pictures drawn."""
+"""Synthetic images, faces and heat maps, and pixel masks to check what was drawn."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ def noise(width: int, height: int) -> Picture:
     return np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def crop_of(box: Box, angle: float = 0.0) -> Affine:
-    """The matrix of a square crop as high as the box and centred on it, turned by some degrees."""
+def crop_matrix(box: Box, angle: float = 0.0) -> Affine:
+    """The matrix of a square crop of the box's height and centre, rotated by degrees."""
     scale = box.height / 64
     turn = scale * np.array(
         [
@@ -44,7 +44,7 @@ def explanation(heat: HeatMap = HEAT, method: str = "gradcam", target: int = 0) 
 def subject(box: Box, angle: float = 0.0, heat: HeatMap = HEAT) -> Subject:
     points = tuple((box.x + a * box.width, box.y + b * box.height) for a, b in POINTS)
     prediction = Prediction(Face(box, points, 0.9), SCORES)
-    return Subject(prediction, crop_of(box, angle), explanation(heat))
+    return Subject(prediction, crop_matrix(box, angle), explanation(heat))
 
 
 POINTS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.75), (0.65, 0.75))
@@ -54,26 +54,26 @@ PLAIN = Style(alpha=0)
 Mask = NDArray[np.bool_]
 
 
-def within(box: Box, shape: tuple[int, ...]) -> Mask:
-    """The pixels of a picture that a box touches."""
+def box_mask(box: Box, shape: tuple[int, ...]) -> Mask:
+    """The pixels of an image that a bounding box touches."""
     y, x = np.arange(shape[0])[:, None], np.arange(shape[1])
     rows = (y + 1 > box.y) & (y < box.y + box.height)
     mask: Mask = rows & (x + 1 > box.x) & (x < box.x + box.width)
     return mask
 
 
-def near_edge(box: Box, shape: tuple[int, ...]) -> Mask:
-    """The pixels that a box's line and its rounded corners may use, inside the picture."""
+def outline_mask(box: Box, shape: tuple[int, ...]) -> Mask:
+    """The pixels inside the image that the outline of a box and its rounded corners may change."""
     left, top = max(box.x, 0), max(box.y, 0)
     right, bottom = min(box.x + box.width, shape[1]), min(box.y + box.height, shape[0])
     box, reach = Box(left, top, right - left, bottom - top), 5 + 0.03 * box.height
     outer = Box(box.x - reach, box.y - reach, box.width + 2 * reach, box.height + 2 * reach)
     inner = Box(box.x + reach, box.y + reach, box.width - 2 * reach, box.height - 2 * reach)
-    return within(outer, shape) & ~within(inner, shape)
+    return box_mask(outer, shape) & ~box_mask(inner, shape)
 
 
-def extent(mask: Mask) -> Box:
-    """The smallest box around what is set."""
+def bounding_box(mask: Mask) -> Box:
+    """The bounding box of the set pixels."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
     return Box(left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)

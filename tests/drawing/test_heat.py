@@ -1,4 +1,4 @@
-"""Heat has the right colours and lies where the evidence is."""
+"""Heat maps have the right colours and positions."""
 
 import cv2
 import matplotlib as mpl
@@ -21,12 +21,12 @@ from service.drawing.palette import MIST, SLATE, TRACK_COLOURS, WHITE, Colour
 from service.explanation import Question
 from service.gradcam import explain
 from service.records import Box
-from tests.drawing.scenes import PLAIN, crop_of, explanation, noise, subject
+from tests.drawing.scenes import PLAIN, crop_matrix, explanation, noise, subject
 
 
 class TestColours:
     @pytest.mark.parametrize("name", ["turbo", "viridis", "inferno", "gray"])
-    def test_the_scales_are_matplotlibs(self, name: str) -> None:
+    def test_colormaps_match_matplotlib(self, name: str) -> None:
         theirs = mpl.colormaps[name](np.arange(256), bytes=True)[:, :3].astype(int)
         assert np.abs(palette(name).astype(int) - theirs).max() <= 1
 
@@ -38,20 +38,20 @@ class TestColours:
         assert np.abs(colours.astype(int) - theirs).mean() < 6
 
     @pytest.mark.parametrize("colour", [*EMOTION_COLOURS.values(), *TRACK_COLOURS])
-    def test_each_colour_stands_out_on_light_dark_and_on_the_card(self, colour: Colour) -> None:
-        card = mix(SLATE, WHITE, OPACITY)  # over a white photograph
+    def test_each_colour_contrasts_with_white_slate_and_the_card(self, colour: Colour) -> None:
+        card = blend(SLATE, WHITE, OPACITY)  # over a white photograph
         assert contrast(colour, WHITE) > 3
         assert contrast(colour, SLATE) > 3
         assert contrast(colour, card) > 3
 
-    def test_type_on_the_card_can_be_read_whatever_is_behind(self) -> None:
+    def test_card_text_is_readable_over_white_and_black(self) -> None:
         for behind in (WHITE, (0, 0, 0)):
-            card = mix(SLATE, behind, OPACITY)
+            card = blend(SLATE, behind, OPACITY)
             assert contrast(WHITE, card) > 12
             assert contrast(MIST, card) > 6
 
 
-def mix(over: Colour, under: Colour, opacity: float) -> Colour:
+def blend(over: Colour, under: Colour, opacity: float) -> Colour:
     red, green, blue = (
         round(opacity * a + (1 - opacity) * b) for a, b in zip(over, under, strict=True)
     )
@@ -59,7 +59,7 @@ def mix(over: Colour, under: Colour, opacity: float) -> Colour:
 
 
 def contrast(one: Colour, other: Colour) -> float:
-    """The contrast ratio of WCAG 2."""
+    """The WCAG 2 contrast ratio."""
 
     def luminance(colour: Colour) -> float:
         parts = np.array(colour) / 255
@@ -71,15 +71,15 @@ def contrast(one: Colour, other: Colour) -> float:
 
 
 def centroid(weights: NDArray[np.floating | np.unsignedinteger]) -> NDArray[np.float64]:
-    """x and y of the centre of mass, in pixel centres."""
+    """x and y of the centre of mass, where integers are pixel centres."""
     rows, columns = np.indices(weights.shape)
     total = weights.sum(dtype=np.float64)
     return np.array([(columns * weights).sum() / total, (rows * weights).sum() / total])
 
 
-class TestPlace:
+class TestPosition:
     @pytest.mark.parametrize("cell", [(1, 1), (1, 2), (2, 1), (2, 2)])
-    def test_an_enlarged_cell_stays_centred_on_what_it_covers(self, cell: tuple[int, int]) -> None:
+    def test_upsampled_cell_stays_centred_on_its_area(self, cell: tuple[int, int]) -> None:
         heat = np.zeros((4, 4), dtype=np.float32)
         heat[cell] = 7
         large = upsample(heat, 64)
@@ -93,47 +93,47 @@ class TestPlace:
         ("scale", "angle"), [(1.0, 0), (3.3, 0), (3.3, 20), (0.7, -35), (9, 8)]
     )
     @pytest.mark.parametrize("cell", [(1, 1), (2, 1), (1, 2)])
-    def test_heat_lies_on_its_cell_through_scale_and_rotation(
+    def test_heat_is_centred_on_its_cell_under_scaling_and_rotation(
         self, scale: float, angle: float, cell: tuple[int, int]
     ) -> None:
         heat = np.zeros((4, 4), dtype=np.float32)
         heat[cell] = 1
-        crop = crop_of(Box(30.3, 41.8, 64 * scale, 64 * scale), angle)
+        crop = crop_matrix(Box(30.3, 41.8, 64 * scale, 64 * scale), angle)
         picture = np.zeros((800, 800, 3), dtype=np.uint8)
         lay_heat(picture, heat, crop, alpha=1, colormap="gray")
         expected = crop @ [16 * cell[1] + 7.5, 16 * cell[0] + 7.5, 1]
         error = np.hypot(*(centroid(picture[..., 0]) - expected)) / scale
         assert error < 0.3, "in pixels of the 64x64 crop"
 
-    def test_the_evidence_of_a_network_is_drawn_where_it_is_in_the_photograph(self) -> None:
-        crop = crop_of(Box(150, 90, 260, 260), angle=25)
+    def test_heat_map_of_a_network_is_drawn_where_the_evidence_is(self) -> None:
+        crop = crop_matrix(Box(150, 90, 260, 260), angle=25)
         target = crop @ [39.5, 23.5, 1]  # the centre of cell (1, 2) of conv5
         photograph = np.zeros((480, 640), dtype=np.uint8)
         photograph = cv2.circle(photograph, tuple(np.rint(target).astype(int)), 24, 255, -1)  # type: ignore[assignment]  # OpenCV's stubs know no dtypes
         face = cv2.warpAffine(photograph, crop, (64, 64), flags=cv2.WARP_INVERSE_MAP)
-        (answer,) = explain(Bright(), torch.from_numpy(face)[None], [Question(target=0)])
+        (answer,) = explain(BrightnessNetwork(), torch.from_numpy(face)[None], [Question(target=0)])
         canvas = np.zeros((480, 640, 3), dtype=np.uint8)
         lay_heat(canvas, answer.heat, crop, alpha=1, colormap="gray")
         scale = 260 / 64
         assert np.hypot(*(centroid(canvas[..., 0]) - target)) / scale < 1
 
-    def test_the_face_is_cut_where_the_matrix_says(self) -> None:
+    def test_face_view_matches_the_crop_matrix(self) -> None:
         picture = cv2.GaussianBlur(noise(300, 260), (0, 0), 3)
-        crop = crop_of(Box(60, 50, 128, 128), angle=-15)
-        ours = draw("face", np.asarray(picture, np.uint8), turned(crop), PLAIN)
+        crop = crop_matrix(Box(60, 50, 128, 128), angle=-15)
+        ours = draw("face", np.asarray(picture, np.uint8), subject_with_crop(crop), PLAIN)
         theirs = cv2.warpAffine(picture, crop, (64, 64), flags=cv2.WARP_INVERSE_MAP)
         small = cv2.resize(ours, (64, 64), interpolation=cv2.INTER_AREA)
         assert np.abs(small.astype(int) - theirs).mean() < 1.0
 
-    def test_a_picture_that_is_the_crop_is_shown_pixel_for_pixel(self) -> None:
+    def test_image_that_equals_the_crop_is_drawn_unchanged(self) -> None:
         picture = noise(512, 512)
         box = Box(0, 0, 512, 512)
-        whole = Subject(subject(box).prediction, crop_of(box), explanation())
+        whole = Subject(subject(box).prediction, crop_matrix(box), explanation())
         assert (draw("face", picture, whole, PLAIN) == picture).all()
 
 
-class Bright:
-    """A network for which happiness is brightness."""
+class BrightnessNetwork:
+    """A network whose happiness score is the mean brightness."""
 
     def features(self, faces: Tensor, _layer: int, /) -> Tensor:
         return functional.avg_pool2d(faces.float()[:, None] / 255, 16)
@@ -142,5 +142,5 @@ class Bright:
         return maps.mean(dim=(1, 2, 3))[:, None] * torch.tensor([1.0, 0, 0, 0, 0, 0])
 
 
-def turned(crop: Affine) -> Subject:
+def subject_with_crop(crop: Affine) -> Subject:
     return Subject(subject(Box(0, 0, 9, 9)).prediction, crop, explanation())

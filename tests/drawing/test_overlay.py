@@ -1,4 +1,4 @@
-"""Pictures with cards: nothing covers a face, and nothing else is touched."""
+"""Overlays: cards and labels cover no face, and nothing else changes."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,11 +15,11 @@ from service.drawing.layout import distance, overlap, place
 from service.drawing.palette import SLATE, WHITE
 from service.errors import BadParameter
 from service.records import FACE_SIZE, Box, Picture
-from tests.drawing.scenes import PLAIN, SCENES, extent, near_edge, noise, subject, within
+from tests.drawing.scenes import PLAIN, SCENES, bounding_box, box_mask, noise, outline_mask, subject
 
 
-def seen(picture: Picture) -> tuple[int, Picture]:
-    """The picture as overlay shows it: tiny ones enlarged to 240 pixels or more."""
+def enlarged_for_overlay(picture: Picture) -> tuple[int, Picture]:
+    """The scale factor and the image as the overlay shows it: at least 240 pixels a side."""
     height, width = picture.shape[:2]
     factor = -(-240 // min(height, width))
     if factor == 1:
@@ -29,18 +29,18 @@ def seen(picture: Picture) -> tuple[int, Picture]:
 
 
 @pytest.mark.parametrize(("width", "height", "box"), SCENES)
-def test_beside_the_face_stands_a_card_and_nothing_else_changes(
+def test_overlay_adds_a_card_beside_the_face_and_changes_nothing_else(
     width: int, height: int, box: Box
 ) -> None:
     picture = noise(width, height)
-    factor, shown = seen(picture)
+    factor, shown = enlarged_for_overlay(picture)
     face = subject(box).enlarged(factor)
     drawn = draw("overlay", picture, subject(box), PLAIN)
     photograph = drawn[: shown.shape[0], : shown.shape[1]]
     changed = (photograph != shown).any(axis=2)
-    changed &= ~near_edge(face.prediction.face.box, shown.shape)
+    changed &= ~outline_mask(face.prediction.face.box, shown.shape)
     if drawn.shape == shown.shape:
-        card = extent(changed)
+        card = bounding_box(changed)
         assert not overlap(card, face.zone)
         assert changed.sum() > 0.98 * card.width * card.height, "one box, corners rounded"
         assert card.x > 0
@@ -50,13 +50,13 @@ def test_beside_the_face_stands_a_card_and_nothing_else_changes(
     else:
         assert not changed.any()
         margin = drawn[:, shown.shape[1] :]
-        card = extent((margin != SLATE).any(axis=2))
+        card = bounding_box((margin != SLATE).any(axis=2))
         assert card.x + card.width < margin.shape[1]
     assert card.width >= 180, "type of 11 pixels or more"
     assert card.width < max(0.6 * min(shown.shape[:2]), 190)
 
 
-def test_the_card_leaves_other_faces_alone() -> None:
+def test_card_does_not_cover_neighbouring_faces() -> None:
     picture = noise(640, 480)
     face, beside = subject(Box(40, 150, 150, 180)), Box(230, 150, 150, 180)
     drawn = draw("overlay", picture, replace(face, neighbours=(beside,)), PLAIN)
@@ -66,62 +66,62 @@ def test_the_card_leaves_other_faces_alone() -> None:
 
 
 @pytest.mark.parametrize(("width", "height", "box"), SCENES[:-1])
-def test_heat_changes_the_face_alone(width: int, height: int, box: Box) -> None:
+def test_heat_map_changes_only_the_face(width: int, height: int, box: Box) -> None:
     picture = noise(width, height)
     drawn = draw("overlay", picture, subject(box, angle=10), Style())
     plain = draw("overlay", picture, subject(box, angle=10), PLAIN)
     changed = (drawn != plain).any(axis=2)
-    zone = subject(box, angle=10).enlarged(seen(picture)[0]).zone
+    zone = subject(box, angle=10).enlarged(enlarged_for_overlay(picture)[0]).zone
     assert changed.any()
-    assert not (changed & ~within(zone, changed.shape)).any()
+    assert not (changed & ~box_mask(zone, changed.shape)).any()
 
 
-def taken_whole(width: int, height: int) -> Subject:
-    """A picture that is taken as one face, whatever its shape."""
+def whole_image_subject(width: int, height: int) -> Subject:
+    """A subject whose face is the whole image, whatever its aspect ratio."""
     x, y = width / FACE_SIZE, height / FACE_SIZE
     crop = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2]])
     return replace(subject(Box(0, 0, width, height)), crop=crop)
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 10_000), (10_000, 1), (3, 4000), (200, 4000)])
-def test_a_strip_is_not_enlarged_without_limit(width: int, height: int) -> None:
-    drawn = draw("overlay", noise(width, height), taken_whole(width, height), Style())
+def test_enlargement_of_a_narrow_image_is_limited(width: int, height: int) -> None:
+    drawn = draw("overlay", noise(width, height), whole_image_subject(width, height), Style())
     assert drawn.size < 3 * 10_000_000
 
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1_000_000), (1_000_000, 1)])
-def test_beside_a_thread_no_card_can_stand(width: int, height: int) -> None:
-    thread = noise(width, height), taken_whole(width, height)
+def test_overlay_of_an_image_one_pixel_wide_is_rejected(width: int, height: int) -> None:
+    strip = noise(width, height), whole_image_subject(width, height)
     with pytest.raises(BadParameter, match="view=face"):
-        draw("overlay", *thread, Style())
+        draw("overlay", *strip, Style())
     for view in ("face", "panel"):
-        assert draw(view, *thread, Style()).size < 3 * 1_000_000
+        assert draw(view, *strip, Style()).size < 3 * 1_000_000
 
 
 class TestAnnotate:
     boxes = (Box(60, 80, 140, 180), Box(420, 60, 160, 210), Box(700, 150, 60, 80))
 
-    def test_a_frame_keeps_its_size_and_no_label_covers_a_face(self) -> None:
+    def test_frame_keeps_its_size_and_labels_cover_no_face(self) -> None:
         frame = noise(854, 480)
         faces = [subject(box) for box in self.boxes]
         drawn = annotate(frame, faces, PLAIN)
         assert drawn.shape == frame.shape
         changed = (drawn != frame).any(axis=2)
         for box in self.boxes:
-            changed &= ~near_edge(box, frame.shape)
+            changed &= ~outline_mask(box, frame.shape)
         assert changed.any()
         for face in faces:
-            assert not (changed & within(face.zone, frame.shape)).any()
+            assert not (changed & box_mask(face.zone, frame.shape)).any()
 
-    def test_where_there_is_no_room_a_chip_stands_in_the_corner_of_the_face(self) -> None:
+    def test_small_chip_is_drawn_at_the_top_when_there_is_no_room_for_a_card(self) -> None:
         frame = noise(300, 240)
         drawn = annotate(frame, [subject(Box(0, 0, 300, 240))], PLAIN)
-        changed = (drawn != frame).any(axis=2) & ~near_edge(Box(0, 0, 300, 240), frame.shape)
+        changed = (drawn != frame).any(axis=2) & ~outline_mask(Box(0, 0, 300, 240), frame.shape)
         assert drawn.shape == frame.shape
-        assert extent(changed).height < 30
-        assert extent(changed).y < 30
+        assert bounding_box(changed).height < 30
+        assert bounding_box(changed).y < 30
 
-    def test_landmarks_are_marked_only_if_asked_for(self) -> None:
+    def test_landmarks_are_drawn_only_on_request(self) -> None:
         frame = np.full((480, 854, 3), 128, dtype=np.uint8)
         face = subject(self.boxes[1])
         without = annotate(frame, [face], PLAIN)
@@ -130,7 +130,7 @@ class TestAnnotate:
             assert marked[int(y), int(x)].tolist() == list(WHITE)
             assert without[int(y), int(x)].tolist() == [128, 128, 128]
 
-    def test_a_frame_without_faces_is_left_as_it_is(self) -> None:
+    def test_frame_without_faces_is_unchanged(self) -> None:
         frame = noise(64, 48)
         assert (annotate(frame, [], Style()) == frame).all()
 
@@ -144,7 +144,7 @@ sizes = st.integers(1, 500)
     room=st.tuples(sizes, sizes),
     others=st.lists(st.builds(Box, x=sizes, y=sizes, width=sizes, height=sizes), max_size=4),
 )
-def test_a_place_that_is_found_lies_in_the_picture_and_covers_nothing(
+def test_placement_is_inside_the_image_and_overlaps_nothing(
     size: tuple[int, int], face: Box, room: tuple[int, int], others: list[Box]
 ) -> None:
     found = place(size, face, room, [face, *others], others, gap=7)
@@ -159,8 +159,8 @@ def test_a_place_that_is_found_lies_in_the_picture_and_covers_nothing(
         assert all(distance(spot, face) <= max(8, distance(spot, other)) for other in others)
 
 
-def test_a_card_does_not_stand_where_it_would_be_taken_for_anothers() -> None:
-    """Above and below there is no room, and right or left of its face not for a card."""
+def test_label_is_closer_to_its_own_face_than_to_another() -> None:
+    """There is no room above or below, and none for a card on either side of its face."""
     ours, theirs = subject(Box(430, 70, 180, 210)), subject(Box(140, 45, 65, 75))
     for (_, spot), own, other in zip(
         Arrangement((640, 360), PLAIN).place([ours, theirs]),
@@ -188,7 +188,7 @@ CORNERS = {"top right": (230, 10), "top left": (10, 10), "bottom right": (230, 1
         (Box(0, 0, 300, 200), [*CORNERS], "bottom left", (10, 150)),
     ],
 )
-def test_what_belongs_to_a_face_stands_beside_it_where_there_is_room_or_else_in_a_corner(
+def test_placement_is_beside_the_face_if_there_is_room_or_else_in_a_corner(
     face: Box, taken: list[Box | str], side: str, corner: tuple[int, int]
 ) -> None:
     boxes = [Box(*CORNERS[each], 60, 40) if isinstance(each, str) else each for each in taken]
@@ -197,7 +197,7 @@ def test_what_belongs_to_a_face_stands_beside_it_where_there_is_room_or_else_in_
     assert put(only="elsewhere") is None
 
 
-def test_right_beside_its_face_a_label_may_stand_between_two() -> None:
+def test_label_adjacent_to_its_face_may_be_between_two_faces() -> None:
     face, rival = Box(60, 80, 40, 40), Box(175, 80, 40, 40)
     assert place((60, 40), face, (300, 200), [rival], [rival], 10) == (
         "right",

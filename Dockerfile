@@ -4,7 +4,7 @@ ARG VARIANT=cpu
 ARG BASE=python:3.11-slim-bookworm
 ARG BUILD_BASE=${BASE}
 
-# Torch by itself: the largest layer is the one that changes least.
+# torch has its own layer: it is the largest and changes least often.
 FROM ${BUILD_BASE} AS torch
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
@@ -28,7 +28,7 @@ RUN python -m venv --without-pip /opt/venv \
         > /src/requirements.txt \
     && python -m pip --python /opt/venv/bin/python install --requirement /src/requirements.txt
 
-# The package with its models, whose checksums must be those of their cards.
+# The package with its models, whose checksums must match their model cards.
 FROM dependencies AS package
 COPY README.md LICENSE pyproject.toml /src/
 COPY service /src/service
@@ -43,7 +43,7 @@ FROM ${BASE} AS runtime-cpu
 FROM ${BASE} AS runtime-cuda
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
-# hadolint ignore=DL3006  # a stage from above
+# hadolint ignore=DL3006  # a stage defined above
 FROM runtime-${VARIANT}
 ARG VARIANT
 ARG VERSION=unknown

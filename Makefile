@@ -1,5 +1,5 @@
 # make serve | test | check | format | bench | deploy-test
-# (TORCH_INDEX=URL takes torch from another index)
+# (TORCH_INDEX=URL installs torch from another package index)
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,7 +11,7 @@ TORCH := torch==2.13.0
 serve: .venv/.serving
 	@exec $(BIN)/gimefive serve
 
-# One thread each for what multiplies: more would wait for each other's cores.
+# One OpenMP thread per test process: more would compete for the same cores.
 test: .venv/.developing check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
@@ -22,8 +22,8 @@ check: .venv/.developing
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet tests/deploy
 
-# Builds the image and runs it, by compose and on the cluster of KUBECONFIG, if that is set.
-# DEPLOY_BUILD_ARGS="TORCH_INDEX=URL" goes to docker build.
+# Builds the image and runs it with Docker Compose and, if KUBECONFIG is set, on that cluster.
+# DEPLOY_BUILD_ARGS="TORCH_INDEX=URL" is passed to docker build.
 deploy-test: .venv/.developing
 	$(BIN)/python -m pytest -m deployed --capture=no tests/deploy
 
@@ -43,7 +43,7 @@ clean:
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
-# torch goes first and by itself, so that an index given for it serves nothing else.
+# torch is installed first and separately, so that TORCH_INDEX applies to no other package.
 .venv/.torch: $(BIN)/python Makefile
 	$(BIN)/pip install --quiet --upgrade "pip>=25"
 	$(BIN)/pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) "$(TORCH)"

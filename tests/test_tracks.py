@@ -47,9 +47,7 @@ def track_numbers(paths: Sequence[Path], rate: float, seconds: float = 4) -> lis
     numbers: list[list[int | None]] = [[] for _ in paths]
     for time in times(seconds, rate):
         seen = [(who, box) for who, path in enumerate(paths) if (box := path(time))]
-        seen.sort(
-            key=lambda each: each[1].y + jitter.normal()
-        )  # so that the order carries no information
+        seen.sort(key=lambda each: each[1].y + jitter.normal())  # order carries no information
         boxes = [
             Box(*(np.array([box.x, box.y, box.width, box.height]) + jitter.normal(0, 2, 4)))
             for _, box in seen

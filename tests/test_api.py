@@ -1,4 +1,4 @@
-"""The HTTP contract, with pictures and the API for real, and a fake model behind them."""
+"""The HTTP contract: the real API and real images, over a fake model."""
 
 import gzip
 import io
@@ -32,7 +32,7 @@ from tests.fakes import POISON
 from tests.pictures import PORTRAIT
 
 
-def test_an_aligned_face_is_answered_as_the_contract_says(client: TestClient) -> None:
+def test_an_aligned_face_gets_the_documented_answer(client: TestClient) -> None:
     response = post(client, png(1, (48, 48)), faces="whole")
     assert response.status_code == 200
     assert response.json() == {
@@ -60,7 +60,7 @@ def test_an_aligned_face_is_answered_as_the_contract_says(client: TestClient) ->
     schemas.ClassifyResponse.model_validate(response.json(), strict=True)
 
 
-def test_places_are_told_in_whole_pixels_and_landmarks_in_tenths(client: TestClient) -> None:
+def test_boxes_are_whole_pixels_and_landmarks_have_one_decimal(client: TestClient) -> None:
     (face,) = post(client, PORTRAIT.read_bytes(), "image/jpeg").json()["faces"]
     assert all(type(value) is int for value in face["box"].values())
     values = [value for point in face["landmarks"].values() for value in point]
@@ -68,20 +68,20 @@ def test_places_are_told_in_whole_pixels_and_landmarks_in_tenths(client: TestCli
     assert values == [round(value, 1) for value in values]
 
 
-def test_a_form_is_answered_like_a_raw_body(client: TestClient) -> None:
+def test_a_form_upload_gets_the_same_answer_as_a_raw_body(client: TestClient) -> None:
     raw = post(client, png(1), faces="whole")
     form = client.post("/classify", files={"file": ("me.png", png(1))}, params={"faces": "whole"})
     assert form.json() == raw.json()
 
 
-def test_a_picture_without_a_face_gives_an_empty_list(client: TestClient) -> None:
+def test_an_image_without_a_face_gets_an_empty_list(client: TestClient) -> None:
     response = post(client, png(128, (320, 240)))
     assert response.status_code == 200
     assert response.json()["faces"] == []
 
 
 @pytest.mark.parametrize(("threshold", "abstained"), [(0.0, False), (1.0, True)])
-def test_below_the_threshold_an_answer_abstains(
+def test_a_face_below_the_threshold_abstains(
     client: TestClient, threshold: float, abstained: bool
 ) -> None:
     response = post(client, png(0), faces="whole", threshold=threshold)
@@ -91,24 +91,24 @@ def test_below_the_threshold_an_answer_abstains(
 @pytest.mark.parametrize(
     "body", [b"", b"hello", png()[:60], b"\xff\xd8\xff\xe0" + b"\0" * 50], ids=repr
 )
-def test_what_is_no_image_is_refused(client: TestClient, body: bytes) -> None:
+def test_a_body_that_is_not_an_image_gets_400(client: TestClient, body: bytes) -> None:
     check_problem(post(client, body), 400, "not-an-image")
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/json", ""])
-def test_other_content_types_are_refused_with_the_right_ones_named(
+def test_an_unsupported_content_type_gets_415_naming_the_supported_ones(
     client: TestClient, kind: str
 ) -> None:
     detail = check_problem(post(client, png(), kind), 415, "unsupported-media")
     assert "image/jpeg" in detail
 
 
-def test_a_form_without_the_field_is_refused(client: TestClient) -> None:
+def test_a_form_without_the_file_field_gets_400(client: TestClient) -> None:
     response = client.post("/classify", files={"picture": ("me.png", png())})
     assert "'file'" in check_problem(response, 400, "bad-input")
 
 
-def test_what_belongs_elsewhere_than_into_the_form_is_said(client: TestClient) -> None:
+def test_a_misused_form_gets_an_error_that_names_the_correct_usage(client: TestClient) -> None:
     me = ("me.png", png())
     for path, field in (("/classify", "file"), ("/classify/frames", "files"), ("/explain", "file")):
         data = {"faces": "whole"}
@@ -124,7 +124,7 @@ def test_what_belongs_elsewhere_than_into_the_form_is_said(client: TestClient) -
 
 
 @pytest.mark.parametrize(("others", "status"), [(MOST_OTHERS, 200), (MOST_OTHERS + 1, 413)])
-def test_a_form_may_not_have_many_parts_that_nobody_asked_for(
+def test_a_form_with_too_many_unknown_fields_gets_413(
     client: TestClient, others: int, status: int
 ) -> None:
     data = {f"note{number}": "x" for number in range(others)}
@@ -132,14 +132,14 @@ def test_a_form_may_not_have_many_parts_that_nobody_asked_for(
     assert response.status_code == status
 
 
-def test_a_form_that_is_none_is_refused(client: TestClient) -> None:
+def test_a_malformed_form_gets_400(client: TestClient) -> None:
     check_problem(post(client, b"?", "multipart/form-data; boundary=x"), 400, "bad-input")
     assert "no boundary" in check_problem(
         post(client, png(), "multipart/form-data"), 400, "bad-input"
     )
 
 
-def test_a_compressed_body_is_refused(client: TestClient) -> None:
+def test_a_compressed_body_gets_415(client: TestClient) -> None:
     headers = {"Content-Type": "image/png", "Content-Encoding": "gzip"}
     response = client.post("/classify", content=gzip.compress(png()), headers=headers)
     assert "gzip" in check_problem(response, 415, "unsupported-media")
@@ -148,12 +148,12 @@ def test_a_compressed_body_is_refused(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("faces", "some"), ("threshold", 2), ("threshold", "high")]
 )
-def test_a_parameter_out_of_range_is_named(client: TestClient, name: str, value: Any) -> None:  # noqa: ANN401  # any value of a query
+def test_an_invalid_parameter_gets_422_naming_it(client: TestClient, name: str, value: Any) -> None:  # noqa: ANN401  # any value of a query
     detail = check_problem(post(client, png(), **{name: value}), 422, "bad-parameter")
     assert detail.startswith(name)
 
 
-def test_a_deadline_that_cannot_be_is_named(client: TestClient) -> None:
+def test_an_invalid_deadline_gets_422_with_the_reason(client: TestClient) -> None:
     for value, why in (("-1", "greater than 0"), ("inf", "finite number")):
         headers = {"Content-Type": "image/png", "X-Deadline-Ms": value}
         response = client.post("/classify", content=png(), headers=headers)
@@ -163,7 +163,7 @@ def test_a_deadline_that_cannot_be_is_named(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "path", ["/classify", "/classify/frames", "/classify/video", "/explain", "/explain/video"]
 )
-def test_a_misspelled_parameter_is_refused_with_the_right_one(
+def test_a_misspelled_parameter_gets_422_suggesting_the_right_one(
     client: TestClient, path: str
 ) -> None:
     response = client.post(f"{path}?treshold=0.5", content=png(1))
@@ -172,14 +172,14 @@ def test_a_misspelled_parameter_is_refused_with_the_right_one(
     assert "threshold" in detail.partition(":")[2]
 
 
-def test_a_small_file_may_hold_a_large_picture(client: TestClient) -> None:
+def test_a_small_file_may_contain_a_large_image(client: TestClient) -> None:
     large = png(1, (1000, 1000))
     assert len(large) < SMALL_BYTES
     response = post(client, large, faces="whole")
     assert response.json()["image"] == {"width": 1000, "height": 1000}
 
 
-def test_too_many_bytes_are_refused_without_reading_them_all() -> None:
+def test_an_oversized_body_gets_413() -> None:
     sent = 0
 
     def endless() -> Iterator[bytes]:
@@ -197,7 +197,7 @@ def test_too_many_bytes_are_refused_without_reading_them_all() -> None:
         check_problem(form, 413, "too-large")
 
 
-def test_the_limit_of_bytes_itself_is_allowed() -> None:
+def test_a_body_of_exactly_the_size_limit_is_accepted() -> None:
     picture = png(1)
     with serving(max_body_bytes=len(picture)) as client:
         assert post(client, picture, faces="whole").status_code == 200
@@ -206,7 +206,7 @@ def test_the_limit_of_bytes_itself_is_allowed() -> None:
         assert pieces.status_code == 200
 
 
-def test_a_body_that_is_announced_as_too_large_is_not_read() -> None:
+def test_a_body_whose_content_length_is_over_the_limit_is_rejected_unread() -> None:
     async def receive() -> Message:
         pytest.fail("it was")
 
@@ -218,7 +218,7 @@ def test_a_body_that_is_announced_as_too_large_is_not_read() -> None:
 
 @pytest.mark.parametrize("path", ["/classify", "/explain"])
 @pytest.mark.parametrize("form", [False, True])
-def test_pictures_that_do_not_fit_into_memory_are_refused_until_others_have_gone(
+def test_an_image_that_does_not_fit_in_memory_gets_503_until_memory_is_free(
     path: str, *, form: bool
 ) -> None:
     picture, query = png(1), {"faces": "whole"}
@@ -237,10 +237,10 @@ def test_pictures_that_do_not_fit_into_memory_are_refused_until_others_have_gone
         assert rejected(client) == {"memory_full": 1}
         assert client.post(path, params=query, **sent).status_code == 200
         with engine.memory.hold(room):
-            pass  # nothing is held any more
+            pass  # all memory was released
 
 
-def test_pictures_that_are_explained_do_not_fill_the_memory_either(client: TestClient) -> None:
+def test_explaining_an_image_that_does_not_fit_in_memory_gets_503(client: TestClient) -> None:
     engine: Engine = client.app_state["engine"]
     picture = png(9, (1000, 1000))
     with engine.memory.hold(engine.memory.most - 3 * 10**6):
@@ -249,13 +249,13 @@ def test_pictures_that_are_explained_do_not_fill_the_memory_either(client: TestC
     assert explain(client, picture).status_code == 200
 
 
-def test_too_many_pixels_are_refused() -> None:
+def test_an_image_with_too_many_pixels_gets_413() -> None:
     with serving(max_pixels=64 * 64) as client:
         assert post(client, png(1), faces="whole").status_code == 200
         check_problem(post(client, png(1, (65, 64)), faces="whole"), 413, "too-large")
 
 
-def test_what_is_not_there_is_a_problem_too(client: TestClient) -> None:
+def test_unknown_paths_methods_and_models_get_problem_responses(client: TestClient) -> None:
     check_problem(client.get("/nowhere"), 404, "not-found")
     check_problem(client.get("/livez/"), 404, "not-found")
     check_problem(client.get("/classify"), 405, "method-not-allowed")
@@ -263,7 +263,7 @@ def test_what_is_not_there_is_a_problem_too(client: TestClient) -> None:
     check_problem(client.get("/models/gimefive/card?version=99"), 404, "not-found")
 
 
-def test_head_is_answered_like_get(client: TestClient) -> None:
+def test_head_gets_the_same_status_as_get(client: TestClient) -> None:
     for path in ("/livez", "/readyz", "/metrics", "/models", "/"):
         assert client.head(path).status_code == 200
     check_problem(client.get("/classify"), 405, "method-not-allowed")
@@ -271,7 +271,7 @@ def test_head_is_answered_like_get(client: TestClient) -> None:
     assert 'method="HEAD",route="/livez",status="200"' in client.get("/metrics").text
 
 
-def test_a_sane_request_id_is_kept_and_another_replaced(client: TestClient) -> None:
+def test_a_valid_request_id_is_kept_and_an_invalid_one_is_replaced(client: TestClient) -> None:
     kept = client.get("/readyz", headers={"X-Request-ID": "order-66"})
     assert kept.headers["X-Request-ID"] == "order-66"
     for insane in ("a b", "x" * 200, "<script>"):
@@ -279,7 +279,7 @@ def test_a_sane_request_id_is_kept_and_another_replaced(client: TestClient) -> N
         assert re.fullmatch("[0-9a-f]{16}", given)
 
 
-def test_the_time_spent_is_told_by_stage(client: TestClient) -> None:
+def test_server_timing_lists_the_duration_of_each_stage(client: TestClient) -> None:
     header = post(client, png(1), faces="whole").headers["Server-Timing"]
     stages = dict(part.split(";dur=") for part in header.split(", "))
     assert list(stages) == ["decode", "detect", "queue", "inference"]
@@ -293,7 +293,7 @@ def opened(response: Response) -> Image.Image:
     return Image.open(io.BytesIO(response.content))
 
 
-def test_an_explanation_is_a_picture_with_its_figures_beside_it(client: TestClient) -> None:
+def test_explain_returns_an_image_with_its_values_in_headers(client: TestClient) -> None:
     response = explain(client, png(9, (200, 200)))
     assert opened(response).size >= (200, 200)
     assert response.headers["X-Emotion"] == "happiness"
@@ -303,27 +303,29 @@ def test_an_explanation_is_a_picture_with_its_figures_beside_it(client: TestClie
     assert response.headers["X-Map-Empty"] == "false"
 
 
-def test_the_map_is_where_the_evidence_is(client: TestClient) -> None:
+def test_the_map_is_bright_only_where_the_evidence_is(client: TestClient) -> None:
     heat = opened(explain(client, png(9), view="map"))
     assert heat.mode == "L"
     assert heat.size == (64, 64)
-    assert heat.getpixel((7, 7)) > 200  # type: ignore[operator]  # one number in a grey picture
+    assert heat.getpixel((7, 7)) > 200  # type: ignore[operator]  # a grey image has one value a pixel
     assert heat.getpixel((60, 60)) < 20  # type: ignore[operator]  # likewise
 
 
 @pytest.mark.parametrize("view", ["overlay", "face", "heatmap", "panel", "map"])
 @pytest.mark.parametrize("colormap", ["jet", "gray"])
-def test_every_view_is_drawn(client: TestClient, view: str, colormap: str) -> None:
+def test_every_view_is_drawn_with_every_colormap(
+    client: TestClient, view: str, colormap: str
+) -> None:
     opened(explain(client, png(9), view=view, colormap=colormap, alpha=0.7))
 
 
-def test_the_strongest_feature_maps_make_a_grid(client: TestClient) -> None:
+def test_the_grid_view_requires_the_activations_method(client: TestClient) -> None:
     opened(explain(client, png(9), view="grid", method="activations"))
     detail = check_problem(explain(client, png(9), view="grid"), 422, "bad-parameter")
     assert "activations" in detail
 
 
-def test_where_nothing_speaks_for_the_target_the_map_is_empty_and_the_picture_plain(
+def test_a_target_without_evidence_gets_an_empty_map_and_a_plain_image(
     client: TestClient,
 ) -> None:
     plain = explain(client, png(0), view="face", target="fear")
@@ -333,20 +335,22 @@ def test_where_nothing_speaks_for_the_target_the_map_is_empty_and_the_picture_pl
 
 
 @pytest.mark.parametrize("spelled", ["gradcam++", "gradcam%2B%2B"])
-def test_a_method_with_pluses_may_be_spelled_as_it_is(client: TestClient, spelled: str) -> None:
+def test_a_method_with_pluses_is_accepted_literally_and_percent_encoded(
+    client: TestClient, spelled: str
+) -> None:
     headers = {"Content-Type": "image/png", "Accept": "application/json"}
     query = f"faces=whole&method={spelled}"
     response = client.post(f"/explain?{query}", content=png(9), headers=headers)
     assert response.json()["explanation"]["method"] == "gradcam++"
 
 
-def test_below_the_threshold_an_explained_face_abstains(client: TestClient) -> None:
+def test_an_explained_face_below_the_threshold_abstains(client: TestClient) -> None:
     for threshold, abstained in ((0, False), (1, True)):
         answer = explain(client, png(9), "application/json", threshold=threshold).json()
         assert answer["face"]["abstained"] is abstained
 
 
-def test_the_numbers_are_to_be_had_as_json(client: TestClient) -> None:
+def test_explain_returns_the_map_and_faithfulness_as_json(client: TestClient) -> None:
     response = explain(client, png(9), "application/json", method="layercam", faithfulness=True)
     answer = schemas.ExplainResponse.model_validate(response.json(), strict=True)
     assert answer.explanation.method == "layercam"
@@ -356,12 +360,14 @@ def test_the_numbers_are_to_be_had_as_json(client: TestClient) -> None:
     without = explain(client, png(9), "application/json").json()
     assert without["explanation"]["faithfulness"] is None
     other = explain(client, png(9), "application/json", target="fear", faithfulness=True).json()
-    assert set(other["explanation"]["faithfulness"].values()) == {0}  # of fear, which nothing shows
+    assert set(other["explanation"]["faithfulness"].values()) == {
+        0
+    }  # the fake model gives no evidence for fear
     empty = explain(client, png(0), "application/json", target="fear", faithfulness=True).json()
     assert empty["explanation"]["faithfulness"] is None
 
 
-def test_a_map_is_measured_alike_where_fewer_faces_may_wait_than_it_takes(
+def test_faithfulness_is_the_same_with_a_queue_shorter_than_its_batch(
     client: TestClient,
 ) -> None:
     def measured(client: TestClient) -> object:
@@ -385,7 +391,7 @@ def test_a_map_is_measured_alike_where_fewer_faces_may_wait_than_it_takes(
         ("face", -1, "greater than or equal to 0"),
     ],
 )
-def test_what_cannot_be_explained_is_refused_with_what_can(
+def test_an_invalid_explain_parameter_gets_422_naming_the_allowed_values(
     client: TestClient,
     name: str,
     value: Any,  # noqa: ANN401  # any value of a query
@@ -395,17 +401,17 @@ def test_what_cannot_be_explained_is_refused_with_what_can(
     assert allowed in detail
 
 
-def test_a_picture_that_is_drawn_for_too_long_is_given_up(
+def test_drawing_that_exceeds_the_deadline_gets_504(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, told = threading.Event(), threading.Event()
 
-    def slowly(*_: object) -> Picture:
+    def slow_draw(*_: object) -> Picture:
         begun.set()
         told.wait(60)
         return np.zeros((1, 1, 3), np.uint8)
 
-    monkeypatch.setattr("service.explainer.draw", slowly)
+    monkeypatch.setattr("service.explainer.draw", slow_draw)
     headers = {"Content-Type": "image/png", "X-Deadline-Ms": "500"}
     response = client.post("/explain?faces=whole", content=png(9), headers=headers)
     told.set()
@@ -413,28 +419,28 @@ def test_a_picture_that_is_drawn_for_too_long_is_given_up(
     assert begun.is_set()
 
 
-def test_a_face_that_is_explained_counts_as_classified() -> None:
+def test_an_explained_face_counts_in_the_faces_metric() -> None:
     with serving() as client:
         explain(client, png(9))
         counted = re.findall(r"gimefive_faces_total{.*} (.*)", client.get("/metrics").text)
         assert sum(map(float, counted)) == 1
 
 
-def test_a_picture_without_a_face_cannot_be_explained(client: TestClient) -> None:
+def test_explaining_an_image_without_a_face_gets_422(client: TestClient) -> None:
     check_problem(explain(client, png(128, (320, 240)), faces="detect"), 422, "no-face")
 
 
-def test_a_full_queue_is_a_503_that_says_when_to_come_back() -> None:
+def test_a_full_queue_gets_503_with_retry_after() -> None:
     with serving(max_faces=100, queue_items=1) as client:
         engine: Engine = client.app_state["engine"]
-        engine._intake._waiting = 1  # a full house without the crowd
+        engine._intake._waiting = 1  # simulates a full queue
         response = post(client, png(1), faces="whole")
         check_problem(response, 503, "overloaded")
         assert int(response.headers["Retry-After"]) >= 1
 
 
 @pytest.mark.parametrize("path", ["/classify", "/classify?faces=whole", "/explain"])
-def test_what_cannot_be_served_is_refused_before_it_is_looked_at(path: str, tmp_path: Path) -> None:
+def test_an_unready_service_gets_503_before_the_body_is_decoded(path: str, tmp_path: Path) -> None:
     @asynccontextmanager
     async def opened(settings: Settings) -> AsyncIterator[Engine]:
         argv = processes.argv(processes.starts_only_once, str(tmp_path / "started"))
@@ -449,17 +455,17 @@ def test_what_cannot_be_served_is_refused_before_it_is_looked_at(path: str, tmp_
         check_problem(refused, 503, "not-ready")
 
 
-def test_a_picture_counts_as_held_while_it_is_drawn_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_counts_as_held_memory_while_it_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[int] = []
 
     with serving() as client:
         served: Engine = client.app_state["engine"]
 
-        def counting(*arguments: Any) -> Picture:  # noqa: ANN401  # whatever is drawn
+        def counting_draw(*arguments: Any) -> Picture:  # noqa: ANN401  # the arguments of draw
             held.append(served.memory.held())
             return draw(*arguments)
 
-        monkeypatch.setattr("service.explainer.draw", counting)
+        monkeypatch.setattr("service.explainer.draw", counting_draw)
         response = client.post(
             "/explain?faces=whole", content=png(1), headers={"Content-Type": "image/png"}
         )
@@ -468,13 +474,13 @@ def test_a_picture_counts_as_held_while_it_is_drawn_on(monkeypatch: pytest.Monke
         assert served.memory.held() == 0
 
 
-def test_a_model_failure_is_a_500_without_internals() -> None:
+def test_a_model_failure_gets_500_and_the_next_request_succeeds() -> None:
     with serving(processes.raises) as client:
         check_problem(post(client, png(POISON), faces="whole"), 500, "model-failure")
         assert post(client, png(1), faces="whole").status_code == 200
 
 
-def test_an_unforeseen_error_is_a_problem_without_its_text(
+def test_an_unexpected_error_gets_500_without_its_message(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: object) -> None:
@@ -488,7 +494,7 @@ def test_an_unforeseen_error_is_a_problem_without_its_text(
             assert "secret" not in detail
 
 
-def test_a_fault_of_the_services_is_told_without_its_paths(tmp_path: Path) -> None:
+def test_an_internal_error_does_not_reveal_file_paths(tmp_path: Path) -> None:
     shutil.copytree(
         Settings().model_store, tmp_path, ignore=shutil.ignore_patterns("*.pt"), dirs_exist_ok=True
     )
@@ -498,7 +504,7 @@ def test_a_fault_of_the_services_is_told_without_its_paths(tmp_path: Path) -> No
         assert str(tmp_path) not in check_problem(answer, 500, "internal")
 
 
-def test_probes_answer_and_draining_turns_readiness_only(client: TestClient) -> None:
+def test_probes_succeed_and_draining_fails_only_readiness(client: TestClient) -> None:
     assert client.get("/livez").json() == {"live": True}
     assert client.get("/startupz").status_code == 200
     assert client.get("/readyz").json() == {"ready": True}
@@ -508,7 +514,7 @@ def test_probes_answer_and_draining_turns_readiness_only(client: TestClient) -> 
         assert other.get("/livez").status_code == 200
 
 
-def test_requests_are_counted_by_route_also_where_none_was_reached(tmp_path: Path) -> None:
+def test_requests_are_counted_by_route_even_when_rejected_before_routing(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"someone:{sha256(b'secret').hexdigest()}\n")
     with serving(keys_file=keys, metrics_open=True) as client:
@@ -525,7 +531,7 @@ def test_requests_are_counted_by_route_also_where_none_was_reached(tmp_path: Pat
         assert seen["gimefive_requests_total" + str(labels)] == 1, route
 
 
-def test_metrics_count_what_a_client_counted() -> None:
+def test_metrics_match_the_requests_a_client_sent() -> None:
     with serving() as client:
         for _ in range(3):
             post(client, png(1), faces="whole")
@@ -542,7 +548,7 @@ def test_metrics_count_what_a_client_counted() -> None:
     assert seen["gimefive_queue_duration_seconds_count" + str(lane)] == 3
 
 
-def test_models_say_what_serves_and_why(client: TestClient) -> None:
+def test_models_lists_what_is_serving_and_why(client: TestClient) -> None:
     models = {model["name"]: model for model in client.get("/models").json()["models"]}
     assert models["gimefive"]["serving"]["precision"] == "fp32"
     assert models["gimefive"]["serving"]["reason"] == "a fake"

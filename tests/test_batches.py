@@ -1,4 +1,4 @@
-"""POST /classify/frames: a batch is admitted whole, and its frames stand or fall alone."""
+"""POST /classify/frames: a batch is admitted as a whole, and each frame fails alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ def post(client: TestClient, frames: Sequence[bytes], **query: Any) -> Response:
     return client.post("/classify/frames", files=files, params={"faces": "whole", **query})
 
 
-def test_each_frame_is_answered_in_its_place(client: TestClient) -> None:
+def test_each_frame_is_answered_in_order(client: TestClient) -> None:
     response = post(client, [png(value, (40 + value, 40)) for value in range(50)])
     assert response.status_code == 200
     answer = schemas.FramesResponse.model_validate(response.json(), strict=True)
@@ -34,15 +34,15 @@ def test_each_frame_is_answered_in_its_place(client: TestClient) -> None:
         assert frame.image is not None
         assert frame.image.width == 40 + value
         assert frame.faces is not None
-        assert frame.faces[0].scores.happiness == value  # which is how the fake model answers
+        assert frame.faces[0].scores.happiness == value  # the fake model's duration answer
     assert "track" not in response.json()["frames"][0]["faces"][0]
 
 
-def test_where_the_time_of_the_slowest_went_is_told(client: TestClient) -> None:
+def test_server_timing_reports_the_stages_of_the_slowest_frame(client: TestClient) -> None:
     told = post(client, [png(1), b"no image", png(2)]).headers["Server-Timing"]
     spent = dict(each.split(";dur=") for each in told.split(", "))
     assert list(spent) == ["decode", "detect", "queue", "inference"]
-    assert float(spent["inference"]) == 250  # the fake model's
+    assert float(spent["inference"]) == 250  # the fake model's duration
 
 
 def test_a_bad_frame_fails_alone(client: TestClient) -> None:
@@ -53,7 +53,7 @@ def test_a_bad_frame_fails_alone(client: TestClient) -> None:
     assert "faces" not in frames[1]
 
 
-def test_a_frame_that_is_too_large_fails_alone() -> None:
+def test_a_frame_over_the_size_limit_fails_alone() -> None:
     with serving(max_body_bytes=1000) as client:
         frames = post(client, [png(1), b"0" * 1001, png(2)]).json()["frames"]
     assert [frame["status"] for frame in frames] == ["ok", "error", "ok"]
@@ -61,7 +61,7 @@ def test_a_frame_that_is_too_large_fails_alone() -> None:
     assert "'f001.png'" in frames[1]["problem"]["detail"]
 
 
-def test_a_frame_needs_no_file_name_and_other_parts_not_even_a_field(client: TestClient) -> None:
+def test_a_frame_needs_no_file_name_and_other_parts_are_ignored(client: TestClient) -> None:
     parts = [
         b'Content-Disposition: form-data; name="files"\r\n\r\n' + png(1),
         b'content-disposition: form-data; name="files"; filename="b.png"\r\n\r\n' + png(2),
@@ -77,18 +77,18 @@ def test_a_frame_needs_no_file_name_and_other_parts_not_even_a_field(client: Tes
     ]
 
 
-def test_there_may_be_more_frames_than_parts_that_nobody_asked_for(client: TestClient) -> None:
+def test_frames_do_not_count_against_the_limit_of_unknown_parts(client: TestClient) -> None:
     assert len(post(client, [png(1)] * (MOST_OTHERS + 1)).json()["frames"]) == MOST_OTHERS + 1
 
 
-def test_a_frame_that_the_model_cannot_answer_fails_alone() -> None:
+def test_a_model_failure_on_one_frame_fails_only_that_frame() -> None:
     with serving(processes.raises) as client:
         frames = post(client, [png(1), png(POISON), png(2)]).json()["frames"]
     assert [frame["status"] for frame in frames] == ["ok", "error", "ok"]
     assert frames[1]["problem"]["type"] == "urn:gimefive:model-failure"
 
 
-def test_people_are_followed_if_asked_for(client: TestClient) -> None:
+def test_faces_are_tracked_when_requested(client: TestClient) -> None:
     frames = post(client, [png(0), b"no image", png(10), png(10)], track=True).json()["frames"]
     faces = [frame["faces"][0] for frame in frames if frame["status"] == "ok"]
     assert [face["track"] for face in faces] == [1, 1, 1]
@@ -98,22 +98,22 @@ def test_people_are_followed_if_asked_for(client: TestClient) -> None:
     assert smoothed[1] < smoothed[2] < 10
 
 
-def test_the_limits_are_told() -> None:
+def test_a_batch_over_a_limit_gets_413_naming_the_limit() -> None:
     with serving(max_frames=3, max_body_bytes=1000, max_frames_bytes=5000) as client:
         assert post(client, [png(1)] * 3).status_code == 200
         assert "3 frames" in check_problem(post(client, [png(1)] * 4), 413, "too-large")
         assert "5,000" in check_problem(post(client, [b"0" * 5001]), 413, "too-large")
 
 
-def test_more_frames_than_may_wait_are_refused_whole() -> None:
+def test_a_batch_that_does_not_fit_in_the_queue_is_rejected_as_a_whole() -> None:
     with serving(queue_items=4) as client:
         check_problem(post(client, [png(1)] * 5), 413, "too-large")
-        client.app_state["engine"]._intake._waiting = 2  # a crowd without the crowd
+        client.app_state["engine"]._intake._waiting = 2  # simulates waiting faces
         check_problem(post(client, [png(1)] * 3), 503, "overloaded")
         assert post(client, [png(1)] * 2).status_code == 200
 
 
-def test_more_bytes_than_there_is_room_for_are_refused_before_they_are_read() -> None:
+def test_a_batch_that_does_not_fit_in_memory_gets_503_before_it_is_read() -> None:
     with serving(max_frames_bytes=1000) as client:
         memory: Quota = client.app_state["engine"].memory
         with memory.hold(1000), memory.hold(memory.most - 1001):
@@ -124,7 +124,7 @@ def test_more_bytes_than_there_is_room_for_are_refused_before_they_are_read() ->
         assert post(client, [png(1)]).status_code == 200
 
 
-def test_what_is_no_batch_is_refused(client: TestClient) -> None:
+def test_a_request_that_is_not_a_valid_batch_is_rejected(client: TestClient) -> None:
     raw = client.post("/classify/frames", content=png(1), headers={"Content-Type": "image/png"})
     assert "multipart/form-data" in check_problem(raw, 415, "unsupported-media")
     other = client.post("/classify/frames", files={"file": ("f.png", png(1))})
@@ -141,13 +141,13 @@ def test_what_is_no_batch_is_refused(client: TestClient) -> None:
     ],
     ids=["no form", "cut short", "endless header"],
 )
-def test_a_broken_form_is_refused(client: TestClient, body: bytes) -> None:
+def test_a_malformed_form_gets_400(client: TestClient, body: bytes) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     response = client.post("/classify/frames", content=body, headers=headers)
     check_problem(response, 400, "bad-input")
 
 
-def test_the_limit_holds_for_a_file_that_comes_in_pieces() -> None:
+def test_the_size_limit_applies_to_a_part_received_in_pieces() -> None:
     part = Part("f", 1000)
     part.write(b"0" * 600)
     part.write(b"0" * 400)

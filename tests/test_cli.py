@@ -1,4 +1,4 @@
-"""The command line, with the real model, in process."""
+"""The command line, run in process with the real model."""
 
 import csv
 import io
@@ -32,14 +32,14 @@ def run(*arguments: str, status: int = 0) -> tuple[str, str]:
 
 
 @pytest.fixture(autouse=True)
-def _log_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever tests next in this process has no use for the log of a command that has ended."""
+def _keep_log_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a command from reconfiguring the log for later tests in this process."""
     monkeypatch.setattr("service.logs.configure", lambda _: None)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two portraits in a tree, and a file that only looks like a picture."""
+    """Two portraits in nested folders, and a text file."""
     root = tmp_path_factory.mktemp("pictures")
     (root / "deep").mkdir()
     (root / "a.jpg").write_bytes(PORTRAIT.read_bytes())
@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_folder_becomes_csv_with_the_papers_columns(folder: Path) -> None:
+def test_classify_writes_csv_with_the_columns_of_the_paper(folder: Path) -> None:
     out, _ = run("classify", "--csv", str(folder))
     rows = list(csv.DictReader(io.StringIO(out)))
     assert list(rows[0]) == ["filepath", *EMOTIONS]
@@ -59,7 +59,7 @@ def test_a_folder_becomes_csv_with_the_papers_columns(folder: Path) -> None:
     assert max(EMOTIONS, key=lambda emotion: float(rows[0][emotion])) == "happiness"
 
 
-def test_no_deadline_is_kept_where_nobody_else_is_served(
+def test_local_commands_ignore_the_deadline_setting(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIMEFIVE_DEADLINE_MS", "0.001")
@@ -68,7 +68,7 @@ def test_no_deadline_is_kept_where_nobody_else_is_served(
     run("explain", str(PORTRAIT), "-o", str(tmp_path / "why.png"))
 
 
-def test_json_lines_say_what_classify_answers(folder: Path) -> None:
+def test_json_output_has_the_answer_of_classify_per_line(folder: Path) -> None:
     out, _ = run("classify", "--json", str(folder / "a.jpg"))
     (line,) = out.splitlines()
     answer = json.loads(line)
@@ -77,7 +77,7 @@ def test_json_lines_say_what_classify_answers(folder: Path) -> None:
     assert answer["faces"][0]["emotion"] == "happiness"
 
 
-def test_people_get_a_table(folder: Path, tmp_path: Path) -> None:
+def test_the_default_output_is_a_readable_table(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "a.jpg", tmp_path / "[holiday] a.jpg")
     out, _ = run("classify", str(tmp_path / "[holiday] a.jpg"))
     assert "[holiday]" in "".join(out.split())
@@ -85,7 +85,7 @@ def test_people_get_a_table(folder: Path, tmp_path: Path) -> None:
     assert "%" in out
 
 
-def test_what_cannot_be_read_is_named_and_the_rest_is_answered(folder: Path) -> None:
+def test_unreadable_files_are_reported_and_the_rest_are_classified(folder: Path) -> None:
     missing = str(folder / "missing.jpg")
     out, err = run(
         "classify", "--csv", missing, str(folder / "notes.txt"), str(folder / "a.jpg"), status=1
@@ -96,8 +96,10 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_answered(folder: Path) -> 
     assert "missing.jpg: No such file or directory\n" in err
 
 
-def test_a_folder_without_pictures_is_said_so(folder: Path, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.jpg")  # whoever reads that waits for ever
+def test_a_folder_without_images_is_reported_and_no_file_is_written(
+    folder: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")  # reading it would block forever
     table = tmp_path / "out.csv"
     _, err = run("classify", str(folder), str(tmp_path), "--csv", str(table), status=2)
     assert not table.exists()
@@ -121,7 +123,7 @@ def test_a_folder_without_pictures_is_said_so(folder: Path, tmp_path: Path) -> N
         (("video", "a.mp4", "--start", "2", "--end", "1"), "after start"),
     ],
 )
-def test_what_cannot_be_is_refused_before_a_model_starts(
+def test_invalid_arguments_are_rejected_before_a_model_starts(
     arguments: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -132,7 +134,7 @@ def test_what_cannot_be_is_refused_before_a_model_starts(
     assert told in " ".join(err.replace("│", " ").split())
 
 
-def test_an_explanation_that_cannot_be_is_told_in_a_line_and_leaves_no_file(tmp_path: Path) -> None:
+def test_a_failed_explanation_prints_one_line_and_leaves_no_file(tmp_path: Path) -> None:
     wall = tmp_path / "wall.png"
     Image.new("L", (320, 240), 128).save(wall)
     out, err = run("explain", str(wall), "-o", str(tmp_path / "why.PNG"), status=1)
@@ -143,7 +145,7 @@ def test_an_explanation_that_cannot_be_is_told_in_a_line_and_leaves_no_file(tmp_
     assert list(tmp_path.iterdir()) == [wall]
 
 
-def test_a_setting_that_is_wrong_is_told_as_the_environment_has_it(
+def test_an_invalid_setting_is_named_by_its_environment_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GIMEFIVE_QUEUE_ITEMS", "many")
@@ -152,11 +154,11 @@ def test_a_setting_that_is_wrong_is_told_as_the_environment_has_it(
     assert "did you mean GIMEFIVE_WORKERS?" in run("verify", status=2)[1]
 
 
-def test_the_version_is_the_packages() -> None:
+def test_version_prints_the_package_version() -> None:
     assert run("--version")[0] == f"gimefive {service.__version__}\n"
 
 
-def test_a_csv_file_is_gone_on_with_where_it_was_broken_off(folder: Path, tmp_path: Path) -> None:
+def test_an_interrupted_csv_file_is_completed(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     run("classify", str(folder), "--csv", str(table))
     whole = table.read_text()
@@ -170,7 +172,7 @@ def test_a_csv_file_is_gone_on_with_where_it_was_broken_off(folder: Path, tmp_pa
     assert table.read_text() == whole
 
 
-def test_what_a_csv_file_holds_already_is_not_asked_again(folder: Path, tmp_path: Path) -> None:
+def test_files_already_in_the_csv_are_not_classified_again(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     zeros = ",".join(["0"] * len(EMOTIONS))
     rows = [f"{folder / name},{zeros}" for name in ("a.jpg", "deep/b.JPG")]
@@ -180,7 +182,9 @@ def test_what_a_csv_file_holds_already_is_not_asked_again(folder: Path, tmp_path
     assert table.read_text() == before
 
 
-def test_a_picture_without_a_face_has_a_row_without_scores(tmp_path: Path) -> None:
+def test_an_image_without_a_face_gets_an_empty_row_and_is_not_classified_again(
+    tmp_path: Path,
+) -> None:
     wall, table = tmp_path / "wall.png", tmp_path / "out.csv"
     Image.new("L", (320, 240), 128).save(wall)
     run("classify", str(wall), "--csv", str(table))
@@ -189,7 +193,7 @@ def test_a_picture_without_a_face_has_a_row_without_scores(tmp_path: Path) -> No
     assert err == "1 of 1 done before\n", "nobody was asked again"
 
 
-def test_a_file_that_holds_something_else_is_left_alone(folder: Path, tmp_path: Path) -> None:
+def test_classify_does_not_overwrite_a_foreign_file(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "diary.csv"
     table.write_text("Dear diary")
     _, err = run("classify", str(folder), "--csv", str(table), status=1)
@@ -197,12 +201,12 @@ def test_a_file_that_holds_something_else_is_left_alone(folder: Path, tmp_path: 
     assert table.read_text() == "Dear diary"
 
 
-def test_nobody_at_the_url_is_told_once(folder: Path) -> None:
+def test_an_unreachable_service_is_reported_once(folder: Path) -> None:
     _, err = run("classify", str(folder), "--url", "http://127.0.0.1:9", status=1)
     assert err.count("no answer from http://127.0.0.1:9") == 1
 
 
-def test_what_is_passed_over_in_a_folder_is_said(folder: Path, tmp_path: Path) -> None:
+def test_skipped_files_of_a_folder_are_counted_by_extension(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     for name in ("a.HEIC", "b.heic", ".hidden", "README"):
         (tmp_path / name).write_bytes(b"")
@@ -216,7 +220,7 @@ def test_what_is_passed_over_in_a_folder_is_said(folder: Path, tmp_path: Path) -
     assert "only 2 .heic" in " ".join(err.replace("│", "").split())
 
 
-def test_a_picture_that_is_listed_is_passed_over_however_it_is_named(
+def test_files_already_in_the_csv_are_recognised_under_another_path(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
@@ -227,14 +231,14 @@ def test_a_picture_that_is_listed_is_passed_over_however_it_is_named(
     assert len(table.read_text().splitlines()) == 3
 
 
-def test_linked_folders_are_looked_into_once(folder: Path, tmp_path: Path) -> None:
+def test_symlinked_folders_are_searched_once(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
     (tmp_path / "circle").symlink_to(tmp_path)
     found = find([tmp_path], PICTURES)
     assert found == [tmp_path / "link" / "a.jpg", tmp_path / "link" / "deep" / "b.JPG"]
 
 
-def test_nothing_but_answers_is_on_stdout_while_a_second_model_starts(folder: Path) -> None:
+def test_stdout_has_only_answers_while_a_second_model_process_starts(folder: Path) -> None:
     script = [sys.executable, "-m", "service.cli", "classify", "--json", *[str(folder)] * 40]
     told = subprocess.run(
         script,
@@ -246,7 +250,7 @@ def test_nothing_but_answers_is_on_stdout_while_a_second_model_starts(folder: Pa
     assert len([json.loads(line) for line in told.stdout.splitlines()]) == 80
 
 
-def test_who_has_read_enough_ends_it_quietly(folder: Path) -> None:
+def test_closing_stdout_early_ends_the_command_without_an_error(folder: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "service.cli", "classify", "--json", *[str(folder)] * 4],
         stdout=subprocess.PIPE,
@@ -260,7 +264,7 @@ def test_who_has_read_enough_ends_it_quietly(folder: Path) -> None:
         assert running.wait(60) == 0
 
 
-def test_a_folder_of_the_users_may_hold_modules_of_any_name(
+def test_modules_in_the_working_directory_are_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("service.py", "random.py", "torch.py"):
@@ -273,7 +277,7 @@ def test_a_folder_of_the_users_may_hold_modules_of_any_name(
     "outputs",
     [("-o", "in.mp4"), ("--csv", "in.mp4"), ("-o", "."), ("-o", "a.mp4", "--csv", "a.mp4")],
 )
-def test_a_video_is_never_written_over(
+def test_invalid_outputs_are_rejected_and_the_input_video_is_kept(
     outputs: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -284,7 +288,7 @@ def test_a_video_is_never_written_over(
     assert Path("in.mp4").read_bytes() == film
 
 
-def test_a_signal_leaves_no_part_of_a_file(tmp_path: Path) -> None:
+def test_sigterm_leaves_no_partial_file(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(videos.encode(videos.moving_portrait(200), "mp4"))
     with subprocess.Popen(
@@ -297,7 +301,7 @@ def test_a_signal_leaves_no_part_of_a_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [film]
 
 
-def test_a_video_that_breaks_off_leaves_its_rows_and_says_why(tmp_path: Path) -> None:
+def test_a_truncated_video_keeps_its_rows_and_reports_the_problem(tmp_path: Path) -> None:
     film, table, movie = (tmp_path / name for name in ("film.mkv", "out.csv", "out.mp4"))
     whole = videos.encode(videos.counting(25), "mkv")
     film.write_bytes(whole[: len(whole) * 7 // 10])
@@ -309,7 +313,9 @@ def test_a_video_that_breaks_off_leaves_its_rows_and_says_why(tmp_path: Path) ->
     assert {path.name for path in tmp_path.iterdir()} == {"film.mkv", "out.csv"}
 
 
-def test_a_table_of_something_else_is_not_written_over(tmp_path: Path) -> None:
+def test_video_does_not_overwrite_a_foreign_csv_file_but_recreates_a_deleted_one(
+    tmp_path: Path,
+) -> None:
     film, table = tmp_path / "film.mp4", tmp_path / "labels.csv"
     film.write_bytes(videos.encode(videos.counting(2)))
     table.write_text("name,label\n")
@@ -322,7 +328,7 @@ def test_a_table_of_something_else_is_not_written_over(tmp_path: Path) -> None:
     assert len(table.read_text().splitlines()) == 3
 
 
-def test_videos_of_a_folder_have_outputs_in_folders_and_are_looked_at_once(tmp_path: Path) -> None:
+def test_videos_of_a_folder_keep_its_structure_and_are_processed_once(tmp_path: Path) -> None:
     films, tables, drawn = (tmp_path / name for name in ("films", "tables", "drawn"))
     (films / "deep").mkdir(parents=True)
     for name in ("a.mp4", "deep/b.MKV", "zero.mov"):
@@ -345,7 +351,7 @@ def test_videos_of_a_folder_have_outputs_in_folders_and_are_looked_at_once(tmp_p
     assert len((tables / "deep" / "b.csv").read_text().splitlines()) == 4
 
 
-def test_what_was_made_in_the_folder_itself_is_not_looked_at(tmp_path: Path) -> None:
+def test_output_written_into_the_input_folder_is_not_processed_again(tmp_path: Path) -> None:
     for name in ("a.mp4", "._a.mp4", "b.mpg"):
         (tmp_path / name).write_bytes(videos.encode(videos.counting(2)))
     arguments = (str(tmp_path), str(tmp_path / "a.mp4"), "-o", str(tmp_path / "drawn"))
@@ -366,7 +372,7 @@ def test_what_was_made_in_the_folder_itself_is_not_looked_at(tmp_path: Path) -> 
         (("empty",), "empty has no .avi"),
     ],
 )
-def test_what_several_videos_give_is_never_lost(
+def test_invalid_arguments_for_several_videos_are_rejected_and_files_kept(
     arguments: tuple[str, ...], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -378,7 +384,7 @@ def test_what_several_videos_give_is_never_lost(
     assert Path("a.mp4").read_bytes() == b"kept"
 
 
-def test_what_is_no_video_leaves_no_file(tmp_path: Path) -> None:
+def test_an_invalid_video_leaves_no_file(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(b"hello")
     _, err = run("video", str(film), "--csv", str(tmp_path / "out.csv"), status=1)

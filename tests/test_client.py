@@ -1,4 +1,4 @@
-"""The typed client, against the real server, and against one that fails as it is told."""
+"""The typed client against the real server and against scripted responses."""
 
 import asyncio
 import fcntl
@@ -44,7 +44,7 @@ PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
 
 
 @pytest.mark.anyio
-async def test_both_clients_get_every_answer_typed(tmp_path: Path) -> None:
+async def test_both_clients_return_typed_answers_from_every_endpoint(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(videos.encode(videos.counting(4)))
     async with served() as (_, url), AsyncClient(url) as client:
@@ -66,12 +66,12 @@ async def test_both_clients_get_every_answer_typed(tmp_path: Path) -> None:
         await client.video_csv(film, tmp_path / "film.csv", faces="whole")
         with Client(url) as plain:
             await asyncio.to_thread(plain.video_csv, film, tmp_path / "2.csv", faces="whole")
-        told = await asyncio.to_thread(rows, url, film, faces="whole")
+        told = await asyncio.to_thread(csv_of_service, url, film, faces="whole")
     assert len(told.splitlines()) == 5
     assert (tmp_path / "film.csv").read_text() == (tmp_path / "2.csv").read_text() == told
 
 
-def rows(url: str, film: Path, **query: str | int) -> str:
+def csv_of_service(url: str, film: Path, **query: str | int) -> str:
     """The service's own CSV of a video."""
     headers = {"Accept": "text/csv", "Content-Type": "video/mp4"}
     asked, body = f"{url}/classify/video", film.read_bytes()
@@ -79,7 +79,7 @@ def rows(url: str, film: Path, **query: str | int) -> str:
 
 
 @pytest.mark.anyio
-async def test_the_services_errors_are_raised_as_what_they_were() -> None:
+async def test_problem_responses_raise_the_matching_error() -> None:
     async with served() as (_, url), AsyncClient(url) as client:
         with pytest.raises(errors.NotAnImage) as broken:
             await client.classify(b"no picture")
@@ -92,7 +92,7 @@ async def test_the_services_errors_are_raised_as_what_they_were() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_service_gives_up_what_a_client_no_longer_waits_for() -> None:
+async def test_the_client_deadline_is_sent_and_raises_deadline_exceeded() -> None:
     poison = png(POISON)
     async with served(processes.argv(processes.hangs)) as (_, url):
         async with AsyncClient(url, deadline=0.05) as client:
@@ -103,7 +103,7 @@ async def test_the_service_gives_up_what_a_client_no_longer_waits_for() -> None:
 
 
 @pytest.mark.parametrize("deadline", [0, -1, float("nan"), float("inf")])
-def test_a_deadline_that_cannot_be_is_told_at_once(deadline: float) -> None:
+def test_an_invalid_deadline_is_rejected_by_the_constructor(deadline: float) -> None:
     for client in (Client, AsyncClient):
         with pytest.raises(errors.BadParameter, match="positive"):
             client("http://service", deadline=deadline)
@@ -114,7 +114,7 @@ def problem(status: int, slug: str, **headers: str) -> httpx.Response:
     return httpx.Response(status, json=content, headers=headers)
 
 
-def nothing_found() -> httpx.Response:
+def no_faces() -> httpx.Response:
     model = {"name": "gimefive", "version": "1", "precision": "int8"}
     return httpx.Response(
         200, json={"model": model, "image": {"width": 1, "height": 1}, "faces": []}
@@ -122,13 +122,13 @@ def nothing_found() -> httpx.Response:
 
 
 class Script:
-    """A service that answers as it is told, and clients of it that note how long they sleep."""
+    """A service that gives scripted answers, and clients of it whose retry delays are recorded."""
 
     def __init__(self, *answers: httpx.Response | Exception) -> None:
         self.answers = iter(answers)
         self.bodies: list[bytes] = []
         self.keys: list[str | None] = []
-        self.naps: list[float] = []
+        self.delays: list[float] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.bodies.append(request.read())
@@ -145,13 +145,13 @@ class Script:
             key="secret",
             retries=retries,
             transport=transport,
-            sleep=self.naps.append,
+            sleep=self.delays.append,
         ) as client:
             client.classify(PORTRAIT)
 
     def asynchronous(self, retries: Retries) -> None:
         async def sleep(seconds: float) -> None:
-            self.naps.append(seconds)
+            self.delays.append(seconds)
 
         async def answer(request: httpx.Request) -> httpx.Response:
             await request.aread()
@@ -168,69 +168,69 @@ class Script:
 
 
 Run = Callable[[Script, Retries], None]
-both = pytest.mark.parametrize("run", [Script.plain, Script.asynchronous])
+both_clients = pytest.mark.parametrize("run", [Script.plain, Script.asynchronous])
 
 
-@both
-def test_who_is_told_when_to_come_again_comes_then_with_the_whole_body(run: Run) -> None:
+@both_clients
+def test_retries_honour_retry_after_and_resend_the_whole_body(run: Run) -> None:
     busy = problem(503, "overloaded", **{"Retry-After": "3"})
-    script = Script(busy, httpx.ConnectError("refused"), nothing_found())
+    script = Script(busy, httpx.ConnectError("refused"), no_faces())
     run(script, Retries())
-    assert script.naps == [3, 0.5]
+    assert script.delays == [3, 0.5]
     assert script.bodies == [PORTRAIT.read_bytes()] * 3
 
 
-@both
-def test_the_key_goes_with_every_attempt(run: Run) -> None:
-    script = Script(httpx.ConnectError("refused"), nothing_found())
+@both_clients
+def test_the_api_key_is_sent_with_every_attempt(run: Run) -> None:
+    script = Script(httpx.ConnectError("refused"), no_faces())
     run(script, Retries())
     assert script.keys == ["secret"] * 2
 
 
-@both
-def test_patience_ends(run: Run) -> None:
+@both_clients
+def test_retries_end_after_the_given_attempts(run: Run) -> None:
     script = Script(*(problem(503, "overloaded", **{"Retry-After": "1"}) for _ in range(9)))
     with pytest.raises(errors.Overloaded):
         run(script, Retries(attempts=3))
-    assert script.naps == [1, 1]
+    assert script.delays == [1, 1]
 
 
-@both
-def test_who_wants_no_second_try_gets_the_first_refusal(run: Run) -> None:
+@both_clients
+def test_without_retries_on_refusal_the_first_503_is_raised(run: Run) -> None:
     script = Script(problem(503, "overloaded", **{"Retry-After": "1"}))
     with pytest.raises(errors.Overloaded):
         run(script, Retries(refusals=0))
-    assert script.naps == []
+    assert script.delays == []
 
 
-@both
-def test_who_should_wait_too_long_gets_the_error_at_once(run: Run) -> None:
+@both_clients
+def test_a_retry_after_beyond_the_limit_raises_at_once(run: Run) -> None:
     answers = (problem(503, "overloaded", **{"Retry-After": wait}) for wait in ("60", "61"))
     script = Script(*answers)
     with pytest.raises(errors.Overloaded) as refused:
         run(script, Retries(longest=60))
     assert refused.value.retry_after == 61
-    assert script.naps == [60]
+    assert script.delays == [60]
 
 
-@both
-def test_what_will_not_get_better_is_not_tried_again(run: Run) -> None:
+@both_clients
+def test_an_error_that_is_not_temporary_is_not_retried(run: Run) -> None:
     script = Script(problem(413, "too-large"))
     with pytest.raises(errors.TooLarge):
         run(script, Retries())
-    assert script.naps == []
+    assert script.delays == []
 
 
-@both
-def test_nobody_there_is_an_error_of_its_own(run: Run) -> None:
+@both_clients
+def test_connection_errors_raise_unreachable_after_the_last_attempt(run: Run) -> None:
     script = Script(*(httpx.ConnectError("refused") for _ in range(3)))
     with pytest.raises(Unreachable, match="http://service"):
         run(script, Retries(attempts=3, first=1))
-    assert script.naps == [1, 2]
+    assert script.delays == [1, 2]
 
 
-@both
-def test_an_answer_of_somebody_else_is_told_by_its_status(run: Run) -> None:
+@both_clients
+def test_a_foreign_error_response_is_reported_by_its_status(run: Run) -> None:
     for text in ("<html>", "[]"):
         with pytest.raises(errors.ServiceError, match="status 502"):
             run(Script(httpx.Response(502, text=text)), Retries())
@@ -252,7 +252,7 @@ def client_of(answer: httpx.Response) -> Client:
     ],
 )
 @pytest.mark.parametrize("page", ["<h1>Welcome</h1>", "7", "{}"])
-def test_a_page_of_somebody_else_is_no_answer(
+def test_a_foreign_200_response_raises_unreachable(
     ask: Callable[[Client, Path], object], page: str, tmp_path: Path
 ) -> None:
     with (
@@ -263,7 +263,7 @@ def test_a_page_of_somebody_else_is_no_answer(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_options_are_asked_for_in_the_services_own_words() -> None:
+def test_options_are_sent_as_query_parameters() -> None:
     asked: list[dict[str, str]] = []
 
     def refuse(request: httpx.Request) -> httpx.Response:
@@ -286,7 +286,7 @@ KINDS: dict[str, list[type[Mapping[str, object]]]] = {
 }
 
 
-def test_the_client_knows_the_services_options_and_no_other() -> None:
+def test_client_options_match_the_query_parameters_in_the_openapi_document() -> None:
     with serving() as client:
         paths = client.get("/openapi.json").json()["paths"]
     for path, kinds in KINDS.items():
@@ -298,7 +298,7 @@ def test_the_client_knows_the_services_options_and_no_other() -> None:
     assert set(NumbersQuery.__annotations__) < set(ExplainQuery.__annotations__)
 
 
-def test_an_option_that_there_is_not_is_an_error_before_anything_is_sent(tmp_path: Path) -> None:
+def test_an_unknown_option_raises_before_any_request_is_sent(tmp_path: Path) -> None:
     misspelled: dict[str, Any] = {"treshold": 0.5}
     with Client("http://service", transport=httpx.MockTransport(Script())) as client:
         for call in (
@@ -313,7 +313,7 @@ def test_an_option_that_there_is_not_is_an_error_before_anything_is_sent(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_is_named_by_a_path() -> None:
+def test_a_file_name_given_as_str_raises_type_error() -> None:
     name: Any = str(PORTRAIT)
     with (
         Client("http://service", transport=httpx.MockTransport(Script())) as client,
@@ -322,22 +322,22 @@ def test_a_file_is_named_by_a_path() -> None:
         client.classify(name)
 
 
-def test_pauses_grow_up_to_the_longest() -> None:
+def test_retry_delays_grow_up_to_the_longest() -> None:
     retries = Retries(attempts=20, longest=30)
     pauses = [retries.pause(Unreachable("nobody"), attempt) or 0 for attempt in range(1, 16)]
     assert pauses == sorted(pauses)
     assert 0 < pauses[0] < pauses[-1] == 30
 
 
-def test_a_video_is_waited_for_however_long_it_takes() -> None:
-    """The first byte of one that is drawn on comes when all of it is drawn."""
+def test_video_requests_have_no_read_timeout() -> None:
+    """The first byte of an explained video arrives only when all of it is drawn."""
     waited: dict[str, object] = {}
 
-    def note(request: httpx.Request) -> httpx.Response:
+    def record_timeout(request: httpx.Request) -> httpx.Response:
         waited[request.url.path] = request.extensions["timeout"]["read"]
         return httpx.Response(413, json={})
 
-    with Client("http://service", transport=httpx.MockTransport(note)) as client:
+    with Client("http://service", transport=httpx.MockTransport(record_timeout)) as client:
         with pytest.raises(errors.ServiceError):
             client.explain_video(PORTRAIT, Path("unused.mp4"))
         with pytest.raises(errors.ServiceError):
@@ -349,7 +349,7 @@ def test_a_video_is_waited_for_however_long_it_takes() -> None:
     assert waited["/classify"] == 60
 
 
-def test_a_video_that_breaks_off_raises_what_broke_it() -> None:
+def test_a_problem_in_the_middle_of_a_video_is_raised() -> None:
     head = dict.fromkeys(("fps", "duration", "frames", "sampled_frames"))
     lines = [
         {"video": {"width": 1, "height": 1, **head}},
@@ -363,11 +363,11 @@ def test_a_video_that_breaks_off_raises_what_broke_it() -> None:
             next(answers)
 
 
-class Endless(httpx.SyncByteStream, httpx.AsyncByteStream):
-    """Lines of a video that never ends, and whether they are still wanted."""
+class EndlessLines(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """An endless stream of video lines that records when it is closed."""
 
     def __init__(self) -> None:
-        self.wanted = True
+        self.open = True
 
     def __iter__(self) -> Iterator[bytes]:
         frame = {"frame": 0, "time": 0, "faces": []}
@@ -379,30 +379,30 @@ class Endless(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield line
 
     def close(self) -> None:
-        self.wanted = False
+        self.open = False
 
     async def aclose(self) -> None:
-        self.wanted = False
+        self.open = False
 
 
 @pytest.mark.anyio
-async def test_who_has_seen_enough_of_a_video_lets_the_service_go() -> None:
-    lines = Endless()
+async def test_leaving_a_video_early_closes_the_response() -> None:
+    lines = EndlessLines()
     with client_of(httpx.Response(200, stream=lines)) as client:
         for _ in client.video(b"film"):
-            assert lines.wanted
+            assert lines.open
             break
-        assert not lines.wanted
-    lines = Endless()
+        assert not lines.open
+    lines = EndlessLines()
     transport = httpx.MockTransport(Script(httpx.Response(200, stream=lines)))
     async with AsyncClient("http://service", transport=transport) as client_too:
         async with aclosing(client_too.video(b"film")) as answers:
             await anext(answers)
-            assert lines.wanted
-        assert not lines.wanted
+            assert lines.open
+        assert not lines.open
 
 
-def test_a_frame_without_an_answer_does_not_end_a_video() -> None:
+def test_a_failed_frame_is_returned_with_its_problem() -> None:
     problem = {"type": "urn:gimefive:model-failure", "title": "", "status": 500, "detail": "no"}
     line = {"frame": 1, "time": 0.5, "problem": {**problem, "request_id": "7"}}
     with client_of(httpx.Response(200, text=json.dumps(line))) as client:
@@ -413,18 +413,18 @@ def test_a_frame_without_an_answer_does_not_end_a_video() -> None:
     assert frame.problem.detail == "no"
 
 
-def test_a_file_that_does_not_come_whole_is_not_kept(tmp_path: Path) -> None:
-    def half() -> Iterator[bytes]:
+def test_a_partial_download_is_deleted(tmp_path: Path) -> None:
+    def truncated() -> Iterator[bytes]:
         yield b"half"
         raise httpx.ReadError("gone")
 
-    with client_of(httpx.Response(200, content=half())) as client, pytest.raises(Unreachable):
+    with client_of(httpx.Response(200, content=truncated())) as client, pytest.raises(Unreachable):
         client.explain_video(b"film", tmp_path / "out.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.anyio
-async def test_the_command_line_asks_a_running_service(tmp_path: Path) -> None:
+async def test_the_command_line_classifies_and_explains_through_a_service(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "service.cli"]
     async with served() as (_, url):
         classified = await _run(*command, "classify", str(PORTRAIT), "--json", "--url", url)
@@ -435,14 +435,14 @@ async def test_the_command_line_asks_a_running_service(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_command_line_has_a_running_service_draw_a_video(tmp_path: Path) -> None:
+async def test_the_command_line_explains_a_video_through_a_service(tmp_path: Path) -> None:
     film, movie, table = (tmp_path / name for name in ("film.mp4", "out.mp4", "out.csv"))
     film.write_bytes(videos.encode(videos.moving_portrait(9), sound="aac"))
     files = ("-o", str(movie), "--csv", str(table))
     command = [sys.executable, "-m", "service.cli", "video", str(film), *files, "--every", "4"]
     async with served() as (_, url):
         told = await _run(*command, "--url", url)
-        assert table.read_text() == await asyncio.to_thread(rows, url, film, every=4)
+        assert table.read_text() == await asyncio.to_thread(csv_of_service, url, film, every=4)
     assert b"3 faces in 3 frames" in told
     with av.open(str(movie), "r") as video:
         assert {stream.type for stream in video.streams} == {"video", "audio"}
@@ -450,7 +450,7 @@ async def test_the_command_line_has_a_running_service_draw_a_video(tmp_path: Pat
 
 
 @pytest.mark.anyio
-async def test_a_service_is_sent_a_film_once_where_nothing_but_the_drawing_is_wanted(
+async def test_a_video_is_uploaded_once_when_only_the_drawing_is_requested(
     tmp_path: Path,
 ) -> None:
     film, movie = tmp_path / "film.mp4", tmp_path / "out.mp4"
@@ -465,7 +465,7 @@ async def test_a_service_is_sent_a_film_once_where_nothing_but_the_drawing_is_wa
 
 
 @pytest.mark.anyio
-async def test_a_film_is_sent_from_disk_piece_by_piece(tmp_path: Path) -> None:
+async def test_a_video_is_uploaded_from_disk_in_chunks(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     with film.open("wb") as file:
         file.truncate(3 * CHUNK + 1)
@@ -483,7 +483,7 @@ async def test_a_film_is_sent_from_disk_piece_by_piece(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_frames_that_show_nothing_are_counted(tmp_path: Path) -> None:
+async def test_failed_frames_of_an_explained_video_are_counted(tmp_path: Path) -> None:
     film, movie = tmp_path / "film.mp4", tmp_path / "out.mp4"
     film.write_bytes(videos.encode([np.full((48, 64, 3), POISON, np.uint8), *videos.counting(2)]))
     command = [sys.executable, "-m", "service.cli", "video", str(film), "-o", str(movie)]
@@ -492,22 +492,24 @@ async def test_frames_that_show_nothing_are_counted(tmp_path: Path) -> None:
         with Client(url) as plain:
             drawn = await asyncio.to_thread(plain.explain_video, film, movie, faces="whole")
         assert drawn.failed_frames == 1
-        status, said = await _told(*command, "--faces", "whole", "--url", url)
+        status, said = await _run_with_stderr(*command, "--faces", "whole", "--url", url)
     assert status == 1
     assert b"failed by the model: 1" in said
 
 
 @pytest.mark.anyio
-async def test_csv_of_a_film_that_breaks_off_never_looks_whole(cut: Path, tmp_path: Path) -> None:
+async def test_a_csv_of_a_truncated_video_is_reported_as_incomplete(
+    cut: Path, tmp_path: Path
+) -> None:
     table, theirs, movie = (tmp_path / name for name in ("out.csv", "theirs.csv", "out.mp4"))
     files = ("-o", str(movie), "--csv", str(table), "--faces", "whole")
     async with served() as (_, url), AsyncClient(url) as client:
         command = [sys.executable, "-m", "service.cli", "video", str(cut), *files, "--url", url]
-        status, said = await _told(*command)
+        status, said = await _run_with_stderr(*command)
         with pytest.raises(errors.NotAVideo, match="breaks off"):
             await client.video_csv(cut, theirs, faces="whole")
         with pytest.raises(httpx.RemoteProtocolError), capture_logs() as logged:
-            await asyncio.to_thread(rows, url, cut, faces="whole")
+            await asyncio.to_thread(csv_of_service, url, cut, faces="whole")
     assert [(line["event"], line["log_level"]) for line in logged if "error" in line] == [
         ("answer cut short", "warning")
     ]
@@ -520,13 +522,13 @@ async def test_csv_of_a_film_that_breaks_off_never_looks_whole(cut: Path, tmp_pa
 
 
 @pytest.mark.anyio
-async def test_ctrl_c_leaves_no_file_of_what_a_service_was_asked(tmp_path: Path) -> None:
+async def test_ctrl_c_during_a_remote_request_leaves_no_file(tmp_path: Path) -> None:
     gate, log = tmp_path / "gate", tmp_path / "gate.log"
     gate.touch()
     log.touch()
     film = tmp_path / "film.mp4"
     film.write_bytes(videos.encode(videos.moving_portrait(9)))
-    before = names(tmp_path)
+    before = file_names(tmp_path)
     files = ("-o", str(tmp_path / "out.mp4"), "--csv", str(tmp_path / "out.csv"))
     command = [sys.executable, "-m", "service.cli", "video", str(film), *files]
     with gate.open() as held:
@@ -537,19 +539,19 @@ async def test_ctrl_c_leaves_no_file_of_what_a_service_was_asked(tmp_path: Path)
             process.send_signal(signal.SIGINT)
             assert await process.wait() == 130
             fcntl.flock(held, fcntl.LOCK_UN)
-    assert names(tmp_path) == before
+    assert file_names(tmp_path) == before
 
 
 @pytest.fixture
 def cut(tmp_path: Path) -> Path:
-    """A film of 25 frames whose last third is missing."""
+    """A video of 25 frames that is truncated to 70 percent of its bytes."""
     whole = videos.encode(videos.counting(25), "mkv")
     film = tmp_path / "film.mkv"
     film.write_bytes(whole[: len(whole) * 7 // 10])
     return film
 
 
-def names(folder: Path) -> set[str]:
+def file_names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
@@ -560,14 +562,14 @@ async def _run(*command: str) -> bytes:
     return out
 
 
-async def _told(*command: str) -> tuple[int | None, bytes]:
-    """The exit status, and what was said on stderr."""
+async def _run_with_stderr(*command: str) -> tuple[int | None, bytes]:
+    """The exit status and the stderr output."""
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
     return process.returncode, said
 
 
-def test_what_cannot_be_asked_is_told_at_once() -> None:
+def test_a_url_without_scheme_and_an_empty_batch_are_rejected() -> None:
     with pytest.raises(errors.BadParameter, match="http://127"):
         Client("127.0.0.1:8934")
     with (

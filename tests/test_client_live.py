@@ -1,4 +1,4 @@
-"""A camera through the typed client, against the real server with a fake model."""
+"""Live streams of the typed client, against the real server with a fake model."""
 
 import asyncio
 import hashlib
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def one_by_one(answered: asyncio.Semaphore, *frames: bytes) -> AsyncIterator[bytes]:
-    """Frames, each after the answer to the one before."""
+    """Yield each frame after the answer to the previous one."""
     for frame in frames:
         yield frame
         await answered.acquire()
@@ -46,7 +46,7 @@ async def answers_to(
     return answers
 
 
-async def test_each_frame_is_answered_with_types() -> None:
+async def test_each_frame_gets_a_typed_answer() -> None:
     async with served() as (_, url), AsyncClient(url) as client:
         first, bad, second = await answers_to(
             client, png(1), b"broken", png(9), threshold=1, explain="gradcam"
@@ -65,9 +65,9 @@ async def test_each_frame_is_answered_with_types() -> None:
     assert second.problem is None
 
 
-async def test_what_is_no_frame_is_raised_to_who_sent_it() -> None:
+async def test_a_frame_of_the_wrong_type_raises_type_error() -> None:
     async def frames() -> AsyncGenerator[bytes]:
-        yield 42  # type: ignore[misc]  # what goes wrong here
+        yield 42  # type: ignore[misc]  # the mistake under test
 
     async with served() as (_, url), AsyncClient(url) as client:
         with pytest.raises(TypeError):
@@ -75,7 +75,7 @@ async def test_what_is_no_frame_is_raised_to_who_sent_it() -> None:
                 pass
 
 
-async def test_of_frames_that_wait_the_newest_is_sent_and_the_last_is_answered(
+async def test_of_waiting_frames_only_the_newest_is_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate, looked = asyncio.Event(), asyncio.Event()
@@ -91,7 +91,7 @@ async def test_of_frames_that_wait_the_newest_is_sent_and_the_last_is_answered(
         yield b"0"
         await looked.wait()
         for frame in (b"1", b"2", b"3", b"4"):
-            yield frame  # the network has no turn between them
+            yield frame  # without giving the event loop a turn
         gate.set()
 
     look_with(monkeypatch, lambda: look)
@@ -101,7 +101,7 @@ async def test_of_frames_that_wait_the_newest_is_sent_and_the_last_is_answered(
     assert [(answer.seq, answer.dropped) for answer in answers] == [(0, 0), (4, 3)]
 
 
-async def test_one_frame_is_out_ahead_of_the_one_that_is_looked_at_and_no_more(
+async def test_one_frame_is_sent_ahead_of_the_one_being_processed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate, looked = asyncio.Event(), asyncio.Event()
@@ -132,11 +132,11 @@ async def closes(connection: ServerConnection) -> None:
     await connection.close()
 
 
-async def closes_for_a_reason_of_its_own(connection: ServerConnection) -> None:
+async def closes_with_4000(connection: ServerConnection) -> None:
     await connection.close(4000)
 
 
-async def breaks(connection: ServerConnection) -> None:
+async def aborts(connection: ServerConnection) -> None:
     connection.transport.abort()
 
 
@@ -144,28 +144,28 @@ async def breaks(connection: ServerConnection) -> None:
     ("end", "error", "told"),
     [
         (closes, Unreachable, "the stream was closed"),
-        (closes_for_a_reason_of_its_own, errors.ServiceError, "closed with code 4000"),
-        (breaks, Unreachable, "the stream broke"),
+        (closes_with_4000, errors.ServiceError, "closed with code 4000"),
+        (aborts, Unreachable, "the stream broke"),
     ],
 )
-async def test_a_stream_that_ends_before_its_frames_do_is_an_error(
+async def test_a_stream_that_ends_early_raises_an_error(
     end: Callable[[ServerConnection], Awaitable[None]],
     error: type[errors.ServiceError],
     told: str,
 ) -> None:
-    async def hears_one(connection: ServerConnection) -> None:
+    async def receive_one(connection: ServerConnection) -> None:
         await connection.recv()
         await end(connection)
 
-    async with serve(hears_one, "127.0.0.1", 0) as server:
+    async with serve(receive_one, "127.0.0.1", 0) as server:
         (listener,) = server.sockets
         async with AsyncClient(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
             with pytest.raises(error, match=told) as raised:
-                await anext(client.live(endless()))
+                await anext(client.live(one_frame_then_wait()))
     assert type(raised.value) is error
 
 
-async def test_a_camera_that_fails_ends_the_stream_with_its_own_error() -> None:
+async def test_an_exception_of_the_frame_source_is_propagated() -> None:
     async def frames() -> AsyncGenerator[bytes]:
         yield png(1)
         raise ZeroDivisionError
@@ -176,19 +176,19 @@ async def test_a_camera_that_fails_ends_the_stream_with_its_own_error() -> None:
                 pass
 
 
-async def endless() -> AsyncGenerator[bytes]:
+async def one_frame_then_wait() -> AsyncGenerator[bytes]:
     yield png(1)
     await asyncio.Event().wait()
 
 
-async def test_who_reads_no_longer_gives_the_camera_back() -> None:
+async def test_closing_the_stream_releases_the_camera_slot() -> None:
     async with served(max_cameras=1) as (_, url), AsyncClient(url) as client:
         for _ in range(2):
-            async with aclosing(client.live(endless(), faces="whole")) as answers:
+            async with aclosing(client.live(one_frame_then_wait(), faces="whole")) as answers:
                 assert (await anext(answers)).seq == 0
 
 
-async def test_what_the_service_closes_the_stream_with_is_raised_as_what_it_was() -> None:
+async def test_close_codes_raise_the_matching_error_and_unknown_options_type_error() -> None:
     async with (
         served(max_cameras=1, max_live_bytes=999) as (server, url),
         AsyncClient(url) as client,
@@ -201,7 +201,7 @@ async def test_what_the_service_closes_the_stream_with_is_raised_as_what_it_was(
             await answers_to(client, png(1), **misspelled)
         with pytest.raises(errors.TooLarge):
             await answers_to(client, bytes(2 * 999 + 1))
-        async with aclosing(client.live(endless(), faces="whole")) as first:
+        async with aclosing(client.live(one_frame_then_wait(), faces="whole")) as first:
             assert (await anext(first)).seq == 0
             with pytest.raises(errors.Overloaded, match="try again"):
                 await answers_to(client, png(1))
@@ -210,7 +210,7 @@ async def test_what_the_service_closes_the_stream_with_is_raised_as_what_it_was(
                 await anext(first)
 
 
-async def test_the_key_goes_along_and_a_wrong_one_is_refused(tmp_path: Path) -> None:
+async def test_the_api_key_is_sent_and_a_missing_one_raises_unauthorised(tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"camera:{hashlib.sha256(b'secret').hexdigest()}\n")
     async with served(keys_file=keys) as (_, url):
@@ -221,21 +221,21 @@ async def test_the_key_goes_along_and_a_wrong_one_is_refused(tmp_path: Path) -> 
                 await answers_to(stranger, png(1))
 
 
-async def test_nobody_there_is_told_after_the_usual_patience() -> None:
-    naps: list[float] = []
+async def test_an_unreachable_service_is_retried_and_then_reported() -> None:
+    delays: list[float] = []
 
     async def sleep(seconds: float) -> None:
-        naps.append(seconds)
+        delays.append(seconds)
 
     async with AsyncClient(
         "http://127.0.0.1:9", retries=Retries(attempts=3, first=1), sleep=sleep
     ) as client:
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1:9"):
             await answers_to(client, png(1))
-    assert naps == [1, 2]
+    assert delays == [1, 2]
 
 
-async def test_the_example_says_what_a_film_shows(tmp_path: Path) -> None:
+async def test_the_live_example_prints_the_emotions_of_a_video(tmp_path: Path) -> None:
     film = tmp_path / "film.mp4"
     film.write_bytes(videos.encode(list(videos.moving_portrait(1)) * 5))
     example = Path(__file__).parent.parent / "examples" / "live.py"

@@ -1,4 +1,4 @@
-"""What commands make of a service's answers, in process; the command line stands in `test_cli`."""
+"""How commands handle a service's answers, in process; see `test_cli` for the command line."""
 
 import asyncio
 import io
@@ -59,7 +59,7 @@ def ndjson(lines: list[dict[str, Any]]) -> str:
 
 @asynccontextmanager
 async def answering(text: str, status: int = 200) -> AsyncIterator[str]:
-    """The URL of a service that answers everything with this."""
+    """The URL of a service that gives this answer to every request."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -74,11 +74,11 @@ async def answering(text: str, status: int = 200) -> AsyncIterator[str]:
 
 
 def told() -> Console:
-    """Where progress and problems go."""
+    """A console that captures progress and problems."""
     return Console(file=io.StringIO(), width=200)
 
 
-def words(console: Console) -> str:
+def output_of(console: Console) -> str:
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -92,7 +92,7 @@ def words(console: Console) -> str:
         (False, "not-a-video", 400, True),
     ],
 )
-async def test_a_table_stays_that_the_next_run_would_not_make_any_better(
+async def test_a_csv_of_a_failed_video_is_kept_unless_a_rerun_could_improve_it(
     tmp_path: Path, again: bool, slug: str, status: int, kept: bool
 ) -> None:
     films = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
@@ -103,7 +103,7 @@ async def test_a_table_stays_that_the_next_run_would_not_make_any_better(
     console = told()
     async with answering(ndjson(lines)) as url, remote_backend(url, None) as backend:
         assert await video.process(backend, jobs, QUERY, console, again=again) == 2
-    said = words(console)
+    said = output_of(console)
     for job in jobs:
         assert f"{job.source}: {slug}!" in said
         assert job.table is not None
@@ -113,7 +113,7 @@ async def test_a_table_stays_that_the_next_run_would_not_make_any_better(
             assert len(job.table.read_text().splitlines()) == 2
 
 
-async def test_a_frame_without_an_answer_fails_its_video_whose_summary_is_told_all_the_same(
+async def test_a_failed_frame_fails_the_command_but_the_summary_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     film, console = tmp_path / "a.mp4", told()
@@ -127,7 +127,7 @@ async def test_a_frame_without_an_answer_fails_its_video_whose_summary_is_told_a
     async with answering(ndjson(lines)) as url, remote_backend(url, None) as backend:
         job = Job(film, None, None)
         assert await video.process(backend, [job], QUERY, console, again=False) == 1
-    assert words(console) == "frame 3: model-failure!\n"
+    assert output_of(console) == "frame 3: model-failure!\n"
     out = capsys.readouterr().out
     assert out.startswith(f"{film}: 1 faces in 2 frames\n")
     assert out.splitlines()[-1].split() == ["#1", *["0.00", "s", "0.50", "s", "1", "fear"]]
@@ -137,7 +137,7 @@ async def test_a_frame_without_an_answer_fails_its_video_whose_summary_is_told_a
     ("slug", "status", "error"),
     [("unauthorized", 401, errors.Unauthorised), ("not-found", 404, errors.NotFound)],
 )
-async def test_what_no_other_file_would_fare_better_with_ends_the_command(
+async def test_an_error_that_affects_every_file_aborts_the_command(
     tmp_path: Path, slug: str, status: int, error: type[errors.ServiceError]
 ) -> None:
     file, console = tmp_path / "a", told()
@@ -151,10 +151,10 @@ async def test_what_no_other_file_would_fare_better_with_ends_the_command(
         jobs = [Job(file, None, None)] * 3
         with pytest.raises(error):
             await video.process(backend, jobs, QUERY, console, again=True)
-    assert words(console) == ""
+    assert output_of(console) == ""
 
 
-async def test_what_one_file_is_refused_for_is_told_and_the_others_are_asked_for(
+async def test_an_error_of_one_file_is_reported_and_the_others_are_processed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, console = tmp_path / "a", told()
@@ -167,11 +167,11 @@ async def test_what_one_file_is_refused_for_is_told_and_the_others_are_asked_for
         assert await pictures.classify(backend, [file] * 3, "whole", writer, console) == 3
         jobs = [Job(file, None, None)] * 3
         assert await video.process(backend, jobs, QUERY, console, again=True) == 3
-    assert words(console) == f"{file}: too-large!\n" * 6
+    assert output_of(console) == f"{file}: too-large!\n" * 6
     assert capsys.readouterr().out.count("problem") == 3
 
 
-async def test_answers_come_in_the_order_of_the_files_and_problems_beside_them(
+async def test_answers_keep_the_order_of_the_files_and_problems_go_to_the_console(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing, large, broken, small = (tmp_path / name for name in "dcab")
@@ -186,18 +186,18 @@ async def test_answers_come_in_the_order_of_the_files_and_problems_beside_them(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["path"] for line in lines] == [str(path) for path in order]
     assert ["problem" in line for line in lines] == [path in {missing, broken} for path in order]
-    said = words(console).splitlines()
+    said = output_of(console).splitlines()
     assert [line.partition(":")[0] for line in said] == [str(missing), str(broken)]
 
 
 def classified(version: str) -> str:
-    """What a service says of a picture."""
+    """A classify response of this model version."""
     model = {"name": "gimefive", "version": version, "precision": "int8"}
     return json.dumps({"model": model, "image": {"width": 9, "height": 9}, "faces": [FACE]})
 
 
-async def into(table: Path, version: str, *files: Path, faces: FaceMode = "whole") -> int:
-    """Have a service with this version of the model write the files' rows; how many failed."""
+async def classify_into(table: Path, version: str, *files: Path, faces: FaceMode = "whole") -> int:
+    """Classify the files into a CSV with this model version; return the number of failures."""
     async with answering(classified(version)) as url:
         backend, paths = remote_backend(url, None), [*files, table]
         return await asyncio.to_thread(
@@ -205,50 +205,50 @@ async def into(table: Path, version: str, *files: Path, faces: FaceMode = "whole
         )
 
 
-async def test_a_table_has_rows_of_one_model_alone(tmp_path: Path) -> None:
+async def test_a_csv_file_accepts_rows_of_one_model_and_face_mode_only(tmp_path: Path) -> None:
     first, second, table = (tmp_path / name for name in ("a.png", "b.png", "out.csv"))
     for file in (first, second):
         file.write_bytes(png(1))
-    assert await into(table, "1", first) == 0
+    assert await classify_into(table, "1", first) == 0
     before = table.read_text()
     with pytest.raises(errors.BadInput, match=r"from gimefive 1 .*from gimefive 2 "):
-        await into(table, "2", first, second)
+        await classify_into(table, "2", first, second)
     with pytest.raises(errors.BadInput, match="faces=detect"):
-        await into(table, "1", first, second, faces="detect")
+        await classify_into(table, "1", first, second, faces="detect")
     assert table.read_text() == before
-    assert await into(table, "1", first, second) == 0
+    assert await classify_into(table, "1", first, second) == 0
     assert len(table.read_text().splitlines()) == 3
 
 
-async def test_whose_rows_a_table_has_is_told_if_nobody_knows(
+async def test_a_missing_or_damaged_model_note_of_a_csv_file_is_handled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second, table = (tmp_path / name for name in ("a.png", "b.png", "out.csv"))
     for file in (first, second):
         file.write_bytes(png(1))
-    await into(table, "1", first)
+    await classify_into(table, "1", first)
     note = tmp_path / "out.csv.json"
     note.unlink()
-    assert await into(table, "2", first, second) == 0
+    assert await classify_into(table, "2", first, second) == 0
     assert "does not say which model" in capsys.readouterr().err
     assert not note.exists()
     note.write_text("{}")
     with pytest.raises(errors.BadInput, match="damaged"):
-        await into(table, "2", first, second)
+        await classify_into(table, "2", first, second)
     table.unlink()
     with pytest.raises(errors.BadInput, match="another kind of file"):
-        await into(table, "2", first)
+        await classify_into(table, "2", first)
     assert note.read_text() == "{}"
     note.unlink()
-    assert await into(table, "2", first) == 0
+    assert await classify_into(table, "2", first) == 0
     assert '"version":"2"' in note.read_text()
     table.unlink()
-    assert await into(table, "1", first) == 0
+    assert await classify_into(table, "1", first) == 0
     assert '"version":"1"' in note.read_text()
 
 
 @pytest.mark.parametrize(("faces", "said"), [("detect", "no face"), ("whole", "happiness?")])
-async def test_the_table_for_people_tells_what_is_unsure_and_where_there_is_no_face(
+async def test_the_table_shows_uncertain_emotions_and_images_without_a_face(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], faces: FaceMode, said: str
 ) -> None:
     wall = tmp_path / "wall.png"
@@ -258,7 +258,7 @@ async def test_the_table_for_people_tells_what_is_unsure_and_where_there_is_no_f
     assert said in capsys.readouterr().out
 
 
-def test_several_videos_give_into_a_folder_whatever_its_name(tmp_path: Path) -> None:
+def test_an_existing_output_folder_named_like_a_file_is_accepted(tmp_path: Path) -> None:
     folder, none = tmp_path / "all.csv", tmp_path / "none.CSV"
     folder.mkdir()
     check_folders((folder, ".csv"), (tmp_path / "new", ".mp4"), (None, ".mp4"))

@@ -1,4 +1,4 @@
-"""Clients that stop reading: let go, while those that read slowly are not."""
+"""Connections: stalled and slow readers, oversized headers, upgrades, and invalid requests."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ from tests.served import open_files, served
 from tests.virtual import VirtualLoop
 
 
-def test_who_reads_slowly_is_not_let_go_and_who_stops_is() -> None:
+def test_a_slow_reader_is_kept_and_a_stalled_one_is_dropped() -> None:
     async def run() -> list[float]:
         loop = asyncio.get_running_loop()
         ended: list[float] = []
@@ -41,7 +41,7 @@ def test_who_reads_slowly_is_not_let_go_and_who_stops_is() -> None:
         assert runner.run(run()) == [80]
 
 
-def test_who_has_read_all_is_not_let_go() -> None:
+def test_a_stopped_watch_does_not_drop_the_client() -> None:
     async def run() -> None:
         watch = StallWatch(20, lambda: 1, lambda: pytest.fail("let go"))
         watch.start()
@@ -55,18 +55,18 @@ def test_who_has_read_all_is_not_let_go() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("piece", [b"x-a: " + b"b" * 10_000 + b"\r\n", b"b" * 10_000])
-async def test_a_head_without_an_end_is_not_taken_in(piece: bytes) -> None:
+async def test_endless_request_headers_close_the_connection(piece: bytes) -> None:
     async with served(client_timeout=600) as (_, url):
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nx-b: ")
 
-        async def send_for_ever() -> None:
+        async def send_forever() -> None:
             while True:
                 writer.write(piece)
                 await writer.drain()
 
-        sending = asyncio.create_task(send_for_ever())
+        sending = asyncio.create_task(send_forever())
         async with asyncio.timeout(30):
             with suppress(ConnectionError):
                 assert await reader.read() == b""
@@ -75,8 +75,8 @@ async def test_a_head_without_an_end_is_not_taken_in(piece: bytes) -> None:
         writer.close()
 
 
-class Lines:
-    """A log that is told of events."""
+class RecordingLog:
+    """A log that records event names."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -85,8 +85,8 @@ class Lines:
         self.events.append(event)
 
 
-def deaf(url: str, path: str, video: bytes) -> socket.socket:
-    """A client that has sent a video and reads nothing, with room for little."""
+def never_reading_client(url: str, path: str, video: bytes) -> socket.socket:
+    """A client with small buffers that sends a video and never reads."""
     host, port = url.removeprefix("http://").split(":")
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -97,23 +97,25 @@ def deaf(url: str, path: str, video: bytes) -> socket.socket:
     return client
 
 
-def told() -> bytes:
-    """A video of which there is much to tell."""
+def many_frames() -> bytes:
+    """A video with a large classification answer."""
     return videos.encode(list(videos.counting(25)) * 40)
 
 
-def drawn() -> bytes:
-    """A video that is large, however it is drawn on."""
+def noise_video() -> bytes:
+    """Video of noise, which stays large when it is encoded again."""
     noise = np.random.default_rng(1).integers(0, 256, (20, 240, 320, 3), dtype=np.uint8)
     return videos.encode(noise)
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize(("path", "film"), [("/classify/video", told), ("/explain/video", drawn)])
-async def test_a_client_that_stops_reading_frees_the_place_and_the_file_of_its_video(
+@pytest.mark.parametrize(
+    ("path", "film"), [("/classify/video", many_frames), ("/explain/video", noise_video)]
+)
+async def test_a_client_that_stops_reading_releases_its_video_slot_and_file(
     path: str, film: Callable[[], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log = Lines()
+    log = RecordingLog()
     monkeypatch.setattr(connections, "log", log)
     settings: dict[str, Any] = {"max_videos": 1, "client_timeout": 0.5, "temp_dir": tmp_path}
     async with served(**settings) as (_, url), httpx.AsyncClient(base_url=url) as other:
@@ -122,7 +124,7 @@ async def test_a_client_that_stops_reading_frees_the_place_and_the_file_of_its_v
             headers = {"Content-Type": "video/mp4"}
             return (await other.post(path, content=b"?", headers=headers)).status_code == 503
 
-        with await asyncio.to_thread(deaf, url, f"{path}?faces=whole", film()):
+        with await asyncio.to_thread(never_reading_client, url, f"{path}?faces=whole", film()):
             while not await busy():
                 pass
             assert open_files(tmp_path) != []
@@ -133,10 +135,10 @@ async def test_a_client_that_stops_reading_frees_the_place_and_the_file_of_its_v
 
 
 @pytest.mark.anyio
-async def test_a_camera_that_sends_and_never_reads_is_let_go(
+async def test_a_camera_that_sends_but_never_reads_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    log = Lines()
+    log = RecordingLog()
     monkeypatch.setattr(connections, "log", log)
     long = BadInput("x" * 100_000)
 
@@ -151,21 +153,21 @@ async def test_a_camera_that_sends_and_never_reads_is_let_go(
         live = f"ws{url.removeprefix('http')}/live"
         async with asyncio.timeout(60), connect(live, max_queue=1) as client:
 
-            async def send_for_ever() -> None:
+            async def send_forever() -> None:
                 while True:
                     await client.send(b"a frame")
                     await asyncio.sleep(0)
 
             with pytest.raises(ConnectionClosed):
-                await send_for_ever()
+                await send_forever()
     assert log.events == ["the client reads no longer"]
 
 
-PICTURE = b"Content-Type: image/png\r\n"
+IMAGE_HEADER = b"Content-Type: image/png\r\n"
 
 
-async def answers_to(url: str, sent: bytes, count: int = 1) -> list[httpx.Response]:
-    """What a real client would read of so many answers on one connection."""
+async def responses_to(url: str, sent: bytes, count: int = 1) -> list[httpx.Response]:
+    """Send bytes on one connection and parse `count` responses."""
     host, port = url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent)
@@ -182,25 +184,25 @@ async def answers_to(url: str, sent: bytes, count: int = 1) -> list[httpx.Respon
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("offer", [b"h2c", b"TLS/1.2", b"websocket"])
-async def test_a_protocol_that_nobody_speaks_here_is_passed_over(offer: bytes) -> None:
-    """Java's client offers h2c with each request, unless told otherwise."""
+async def test_an_unsupported_upgrade_offer_is_ignored(offer: bytes) -> None:
+    """Java's HTTP client offers h2c with every request by default."""
     body = png(1)
     request = (
         b"POST /classify?faces=whole HTTP/1.1\r\nHost: x\r\nUpgrade: " + offer + b"\r\n"
-        b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\n" + PICTURE
+        b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\n" + IMAGE_HEADER
     )
     request += b"Content-Length: %d\r\n\r\n" % len(body)
     whole = request + body + b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     async with served() as (_, url):
-        first, second = await answers_to(url, whole, 2)
+        first, second = await responses_to(url, whole, 2)
     assert len(first.json()["faces"]) == 1
     assert second.json() == {"live": True}
 
 
 @pytest.mark.anyio
-async def test_what_is_no_http_is_a_problem_too() -> None:
+async def test_an_invalid_http_request_gets_a_problem_response() -> None:
     async with served() as (_, url):
-        (answer,) = await answers_to(url, b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n")
+        (answer,) = await responses_to(url, b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n")
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
@@ -208,12 +210,12 @@ async def test_what_is_no_http_is_a_problem_too() -> None:
 
 
 @pytest.mark.anyio
-async def test_after_a_body_over_the_limit_the_connection_serves_on() -> None:
-    head = b"POST /classify?faces=whole HTTP/1.1\r\nHost: x\r\n" + PICTURE
+async def test_the_connection_is_reused_after_a_413() -> None:
+    head = b"POST /classify?faces=whole HTTP/1.1\r\nHost: x\r\n" + IMAGE_HEADER
     chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
     large = head + b"Transfer-Encoding: chunked\r\n\r\n" + 8 * chunk + b"0\r\n\r\n"
     small = head + b"Content-Length: %d\r\n\r\n" % len(png(1)) + png(1)
     async with served(max_body_bytes=1000) as (_, url):
-        refused, answered = await answers_to(url, large + small, 2)
+        refused, answered = await responses_to(url, large + small, 2)
     assert refused.status_code == 413
     assert answered.status_code == 200

@@ -1,4 +1,4 @@
-"""WebSocket /live: a real server and a real client, with a fake model behind them."""
+"""WebSocket /live: a real server and a real client, over a fake model."""
 
 import asyncio
 import base64
@@ -22,7 +22,7 @@ from tests.cameras import NOTHING, Look, closed, exchange, live, look_with
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_frame_is_answered_as_the_contract_says() -> None:
+async def test_a_frame_gets_the_documented_answer() -> None:
     async with live() as (_, url), connect(f"{url}?faces=whole&threshold=1") as client:
         first = await exchange(client, png(1))
         second = await exchange(client, png(1))
@@ -38,7 +38,7 @@ async def test_a_frame_is_answered_as_the_contract_says() -> None:
 
 
 @pytest.mark.parametrize(("threshold", "abstained"), [(0, False), (1, True)])
-async def test_below_the_threshold_that_is_asked_for_an_answer_abstains(
+async def test_a_face_below_the_requested_threshold_abstains(
     threshold: float, abstained: bool
 ) -> None:
     query = f"faces=whole&threshold={threshold}"
@@ -47,7 +47,7 @@ async def test_below_the_threshold_that_is_asked_for_an_answer_abstains(
     assert face["abstained"] is abstained
 
 
-async def test_pages_of_other_sites_need_to_be_named() -> None:
+async def test_only_same_origin_and_listed_origins_may_connect() -> None:
     async with live(cors_origins="https://friend.example, https://other.example") as (_, url):
         here = url.replace("ws:", "http:").removesuffix("/live")
         for origin in (here, here.replace("http:", "https:"), "https://friend.example"):
@@ -68,7 +68,7 @@ async def test_pages_of_other_sites_need_to_be_named() -> None:
             assert "GIMEFIVE_CORS_ORIGINS" in problem["detail"]
 
 
-async def test_pages_of_any_site_may_use_it_where_the_operator_says_so() -> None:
+async def test_a_wildcard_origin_setting_allows_every_origin() -> None:
     async with (
         live(cors_origins="*") as (_, url),
         connect(f"{url}?faces=whole", origin=Origin("https://elsewhere.example")) as client,
@@ -76,7 +76,7 @@ async def test_pages_of_any_site_may_use_it_where_the_operator_says_so() -> None
         assert (await exchange(client, png(1)))["seq"] == 0
 
 
-async def test_with_a_method_each_face_has_its_raw_map_and_where_it_lies() -> None:
+async def test_with_explain_each_face_has_its_raw_map_and_its_placement() -> None:
     async with live() as (_, url), connect(f"{url}?faces=whole&explain=gradcam") as client:
         (face,) = (await exchange(client, png(9, (128, 128))))["faces"]
     assert face["map"][0] == [9, 0, 0, 0]
@@ -88,7 +88,9 @@ async def test_with_a_method_each_face_has_its_raw_map_and_where_it_lies() -> No
 @pytest.mark.parametrize(
     ("frame", "slug"), [(b"no picture", "not-an-image"), ("text", "unsupported-media")]
 )
-async def test_a_bad_frame_is_told_and_the_stream_goes_on(frame: bytes | str, slug: str) -> None:
+async def test_a_bad_frame_gets_a_problem_and_the_stream_continues(
+    frame: bytes | str, slug: str
+) -> None:
     async with live() as (_, url), connect(f"{url}?faces=whole") as client:
         bad = await exchange(client, frame)
         good = await exchange(client, png(1))
@@ -98,7 +100,7 @@ async def test_a_bad_frame_is_told_and_the_stream_goes_on(frame: bytes | str, sl
     assert len(good["faces"]) == 1
 
 
-async def test_while_a_frame_is_looked_at_only_the_newest_waits(
+async def test_while_a_frame_is_processed_older_waiting_frames_are_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate, looked = asyncio.Event(), asyncio.Event()
@@ -114,7 +116,7 @@ async def test_while_a_frame_is_looked_at_only_the_newest_waits(
         await looked.wait()
         for frame in (b"1", b"2", b"3", b"4"):
             await client.send(frame)
-        await (await client.ping())  # all of them have arrived
+        await (await client.ping())  # the server has received all frames
         gate.set()
         answers = [json.loads(await client.recv())]
         while answers[-1]["seq"] < 4:
@@ -124,7 +126,7 @@ async def test_while_a_frame_is_looked_at_only_the_newest_waits(
     assert len(answers) < 5
 
 
-async def test_a_camera_that_is_slow_holds_up_none_of_nine_others(
+async def test_a_slow_camera_does_not_delay_nine_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate = asyncio.Event()
@@ -153,12 +155,12 @@ async def test_a_camera_that_is_slow_holds_up_none_of_nine_others(
         assert json.loads(await held.recv())["seq"] == 0
 
 
-async def test_a_method_with_pluses_may_be_spelled_as_it_is() -> None:
+async def test_a_method_with_pluses_is_accepted_literally() -> None:
     async with live() as (_, url), connect(f"{url}?faces=whole&explain=gradcam++") as client:
         assert "map" in (await exchange(client, png(9)))["faces"][0]
 
 
-async def test_elsewhere_there_is_no_camera() -> None:
+async def test_an_unknown_websocket_path_gets_404() -> None:
     async with live() as (_, url):
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"{url}/")
@@ -166,7 +168,7 @@ async def test_elsewhere_there_is_no_camera() -> None:
     assert b"urn:gimefive:not-found" in refused.value.response.body
 
 
-async def test_a_query_that_cannot_be_used_is_told_in_the_close() -> None:
+async def test_an_invalid_parameter_closes_the_stream_with_1008_and_the_reason() -> None:
     async with live() as (_, url), connect(f"{url}?explain=magic") as client:
         code, reason = await closed(client)
     assert code == 1008
@@ -174,7 +176,7 @@ async def test_a_query_that_cannot_be_used_is_told_in_the_close() -> None:
     assert "gradcam" in reason
 
 
-async def test_a_misspelled_parameter_is_told_in_the_close() -> None:
+async def test_a_misspelled_parameter_closes_the_stream_with_a_suggestion() -> None:
     async with live() as (_, url), connect(f"{url}?treshold=1") as client:
         assert await closed(client) == (
             1008,
@@ -182,7 +184,7 @@ async def test_a_misspelled_parameter_is_told_in_the_close() -> None:
         )
 
 
-async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_has_gone() -> None:
+async def test_a_camera_over_the_limit_is_closed_with_1013_until_another_disconnects() -> None:
     async with live(max_cameras=1) as (server, url):
         async with connect(f"{url}?faces=whole") as first:
             await exchange(first, png(1))
@@ -198,7 +200,9 @@ async def test_one_camera_too_many_is_told_to_come_again_and_may_when_another_ha
     assert b'gimefive_in_progress{kind="video"} 0.0' in counted
 
 
-async def test_a_frame_over_the_limit_is_told_and_one_far_over_it_ends_the_stream() -> None:
+async def test_a_frame_over_the_limit_gets_a_problem_and_twice_the_limit_closes_the_stream() -> (
+    None
+):
     most = len(png(1))
     async with live(max_live_bytes=most) as (_, url), connect(f"{url}?faces=whole") as client:
         problem = (await exchange(client, b"x" * (most + 1)))["problem"]
@@ -209,7 +213,7 @@ async def test_a_frame_over_the_limit_is_told_and_one_far_over_it_ends_the_strea
         assert (await closed(client))[0] == 1009
 
 
-async def test_what_opens_a_stream_carries_what_every_response_does_and_is_counted() -> None:
+async def test_handshake_responses_carry_the_common_headers_and_are_counted() -> None:
     async with live() as (server, url):
         async with connect(url, additional_headers={"X-Request-ID": "camera-1"}) as client:
             assert client.response is not None
@@ -227,14 +231,14 @@ async def test_what_opens_a_stream_carries_what_every_response_does_and_is_count
     assert b'requests_total{method="GET",route="unmatched",status="404"} 1.0' in counted
 
 
-async def test_a_service_that_goes_down_says_so() -> None:
+async def test_shutdown_closes_the_stream_with_1012() -> None:
     async with live() as (server, url), connect(f"{url}?faces=whole") as client:
         await exchange(client, png(1))
         server.handle_exit(signal.SIGTERM, None)
         assert await closed(client) == (1012, "the service is shutting down: connect again")
 
 
-async def test_an_unforeseen_error_ends_the_stream_and_is_told_to_the_operator_alone(
+async def test_an_unexpected_error_closes_the_stream_with_1011_and_is_only_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def look(_: bytes) -> LiveResult:
@@ -248,7 +252,9 @@ async def test_an_unforeseen_error_ends_the_stream_and_is_told_to_the_operator_a
     assert [line["exc_info"] for line in log if line["log_level"] == "error"] == [True]
 
 
-async def test_a_service_that_has_just_gone_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_model_process_that_has_ended_closes_the_stream_with_1012(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     @asynccontextmanager
     async def gone(*_: object) -> AsyncIterator[None]:
         raise NotReady("the process that was asked has ended: try again")
@@ -259,12 +265,12 @@ async def test_a_service_that_has_just_gone_says_so(monkeypatch: pytest.MonkeyPa
         assert (await closed(client))[0] == 1012
 
 
-async def test_the_keys_subprotocol_is_accepted_as_browsers_insist() -> None:
+async def test_the_api_key_subprotocol_is_echoed_in_the_handshake() -> None:
     async with live() as (_, url), connect(url, subprotocols=["gimefive.key.abc"]) as client:  # type: ignore[list-item]  # a plain string
         assert client.subprotocol == "gimefive.key.abc"
 
 
-async def test_cameras_are_pinged_and_one_that_does_not_answer_is_let_go() -> None:
+async def test_a_camera_that_does_not_answer_pings_is_closed_with_1011() -> None:
     async with live(ping_seconds=0.05) as (_, url):
         port = int(url.split(":")[2].partition("/")[0])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)

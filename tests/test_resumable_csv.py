@@ -20,8 +20,8 @@ ENTRIES = {
 WHOLE = text([COLUMNS, *(row for rows in ENTRIES.values() for row in rows)])
 
 
-def filled(path: Path) -> str:
-    """What is there once all that lacks has been added."""
+def completed(path: Path) -> str:
+    """The content of the file once all missing entries are written."""
     table = ResumableCsv(path, COLUMNS)
     for name, rows in ENTRIES.items():
         if name not in table.done:
@@ -31,17 +31,17 @@ def filled(path: Path) -> str:
 
 
 UNSEEN = WHOLE.index('"b, c",2')
-"""Cut exactly here, the file ends with a whole line, and nobody can tell that one is missing."""
+"""Cut here, the file ends after a whole line, so the missing one cannot be detected."""
 
 
 @pytest.mark.parametrize("cut", [at for at in range(len(WHOLE) + 1) if at != UNSEEN])
-def test_wherever_a_file_was_cut_short_it_is_completed(tmp_path: Path, cut: int) -> None:
+def test_a_file_truncated_anywhere_is_completed(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "out.csv"
     path.write_bytes(WHOLE[:cut].encode())
-    assert filled(path) == WHOLE
+    assert completed(path) == WHOLE
 
 
-def test_an_empty_line_is_passed_over(tmp_path: Path) -> None:
+def test_an_empty_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_bytes(WHOLE.encode() + b"\r\n")
     table = ResumableCsv(path, COLUMNS)
@@ -49,7 +49,7 @@ def test_an_empty_line_is_passed_over(tmp_path: Path) -> None:
     table.close()
 
 
-def test_a_file_of_another_kind_is_refused_and_kept(tmp_path: Path) -> None:
+def test_a_file_with_other_columns_is_rejected_and_kept(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_text("other,columns\n")
     with pytest.raises(BadInput, match="choose another name"):
@@ -57,7 +57,7 @@ def test_a_file_of_another_kind_is_refused_and_kept(tmp_path: Path) -> None:
     assert path.read_text() == "other,columns\n"
 
 
-def test_two_runs_never_write_the_same_file(tmp_path: Path) -> None:
+def test_a_file_in_use_by_another_run_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     first = ResumableCsv(path, COLUMNS)
     with pytest.raises(BadInput, match="another run"):
@@ -66,12 +66,12 @@ def test_two_runs_never_write_the_same_file(tmp_path: Path) -> None:
     ResumableCsv(path, COLUMNS).close()
 
 
-def test_every_reader_finds_the_names_as_they_are() -> None:
+def test_a_csv_reader_gets_the_names_back_unchanged() -> None:
     names = [row[0] for row in csv.reader(io.StringIO(WHOLE, newline=""))][1:]
     assert list(dict.fromkeys(names)) == list(ENTRIES)
 
 
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_an_unparsable_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_bytes(text([COLUMNS]).encode() + b'"' + b"x" * 200_000)
     with pytest.raises(BadInput, match="damaged"):
@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 3])
-def test_an_entry_for_which_the_disk_has_no_room_is_not_there(
+def test_an_entry_that_does_not_fit_on_disk_is_removed(
     tmp_path: Path, room: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "out.csv"
@@ -87,12 +87,12 @@ def test_an_entry_for_which_the_disk_has_no_room_is_not_there(
     table.write("a,1\n")
     write = os.write
 
-    def full(file: int, data: bytes) -> int:
+    def write_to_full_disk(file: int, data: bytes) -> int:
         if not room:
             raise OSError(errno.ENOSPC, "No space left on device")
         return write(file, data[:room])
 
-    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "write", write_to_full_disk)
     with pytest.raises(OSError, match=r"No space.*out\.csv"):
         table.write("b,1\nb,2\n")
     table.close()

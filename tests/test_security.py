@@ -1,4 +1,4 @@
-"""Keys, rates, headers and patience, with the API for real and a fake model behind it."""
+"""API keys, rate limits, headers, timeouts and TLS, with the real API over a fake model."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ from tests.servers import running_server
 def keys_file(tmp_path: Path) -> Path:
     path = tmp_path / "keys"
     lines = "# who may ask\n\n" + line("camera", KEY) + line("nightly", "other")
-    path.write_text(lines, "utf-8-sig")  # as Windows' editors do
+    path.write_text(lines, "utf-8-sig")  # with a byte order mark, as Windows editors write it
     return path
 
 
@@ -41,7 +41,7 @@ def keys_file(tmp_path: Path) -> Path:
         {"x-api-key": "other"},
     ],
 )
-def test_a_known_key_lets_in_and_a_missing_or_wrong_one_does_not(
+def test_a_known_key_is_accepted_and_a_missing_or_wrong_one_gets_401(
     keys_file: Path, headers: dict[str, str]
 ) -> None:
     with serving(keys_file=keys_file) as client:
@@ -56,14 +56,14 @@ def test_a_known_key_lets_in_and_a_missing_or_wrong_one_does_not(
         check_problem(post(client, png()), 401, "unauthorized")
 
 
-def test_probes_need_no_key_and_metrics_none_where_a_setting_says_so(keys_file: Path) -> None:
+def test_probes_and_open_metrics_need_no_key(keys_file: Path) -> None:
     with serving(keys_file=keys_file, metrics_open=True) as client:
         for path in ("/livez", "/readyz", "/startupz", "/metrics"):
             assert client.get(path).status_code == 200
         assert client.get("/models").status_code == 401
 
 
-def test_the_page_loads_without_a_key_to_ask_for_it(keys_file: Path) -> None:
+def test_the_page_loads_without_a_key(keys_file: Path) -> None:
     with serving(keys_file=keys_file) as client:
         page = client.get("/")
         assert page.status_code == 200
@@ -73,7 +73,7 @@ def test_the_page_loads_without_a_key_to_ask_for_it(keys_file: Path) -> None:
         assert all(client.get(f"/{file}").status_code == 200 for file in files)
 
 
-def test_the_document_of_the_api_is_read_without_a_key_and_says_how_to_show_one(
+def test_the_api_docs_load_without_a_key_and_describe_authentication(
     keys_file: Path,
 ) -> None:
     with serving(keys_file=keys_file) as client:
@@ -90,13 +90,13 @@ def test_the_document_of_the_api_is_read_without_a_key_and_says_how_to_show_one(
             assert client.get("/models", headers=headers).status_code == 200
 
 
-def test_without_keys_the_service_is_open() -> None:
+def test_without_a_keys_file_no_key_is_required() -> None:
     with serving() as client:
         assert client.get("/models").status_code == 200
         assert "security" not in client.get("/openapi.json").json()
 
 
-def test_a_websocket_without_a_key_is_refused_with_the_same_problem(keys_file: Path) -> None:
+def test_a_websocket_without_a_key_gets_the_same_401(keys_file: Path) -> None:
     with serving(keys_file=keys_file) as client:
         camera = client.websocket_connect("/live", headers={"X-Request-ID": "camera-1"})
         with pytest.raises(WebSocketDenialResponse) as refused, camera:
@@ -107,57 +107,59 @@ def test_a_websocket_without_a_key_is_refused_with_the_same_problem(keys_file: P
         assert refused.value.json()["type"] == "urn:gimefive:unauthorized"
 
 
-def test_a_browser_names_its_key_as_a_subprotocol_which_is_chosen(keys_file: Path) -> None:
+def test_a_key_in_the_websocket_subprotocol_is_accepted_and_selected(keys_file: Path) -> None:
     scope = {"headers": [], "subprotocols": ["chat", f"gimefive.key.{KEY}"]}
     assert Keys(keys_file).authenticate(scope) == "camera"
     assert subprotocol(scope) == f"gimefive.key.{KEY}"
     assert subprotocol({"subprotocols": ["chat"]}) is None
 
 
-def shows(key: str) -> dict[str, object]:
+def key_scope(key: str) -> dict[str, object]:
     return {"headers": [(b"x-api-key", key.encode())]}
 
 
-def test_a_changed_file_counts_at_once_and_a_broken_one_changes_nothing(keys_file: Path) -> None:
+def test_a_changed_keys_file_takes_effect_and_an_unreadable_one_is_ignored(keys_file: Path) -> None:
     keys = Keys(keys_file)
     keys_file.write_text(line("camera", "new key"))
-    assert keys.authenticate(shows("new key")) == "camera"
+    assert keys.authenticate(key_scope("new key")) == "camera"
     with pytest.raises(Unauthorised):
-        keys.authenticate(shows(KEY))
+        keys.authenticate(key_scope(KEY))
     keys_file.write_text("no key at all")
-    assert keys.authenticate(shows("new key")) == "camera"
+    assert keys.authenticate(key_scope("new key")) == "camera"
     keys_file.unlink()
-    assert keys.authenticate(shows("new key")) == "camera"
+    assert keys.authenticate(key_scope("new key")) == "camera"
     keys_file.write_text("")
     with pytest.raises(Unauthorised):
-        keys.authenticate(shows("new key"))
+        keys.authenticate(key_scope("new key"))
 
 
-def test_a_file_that_is_gone_is_told_of_once_and_read_when_it_is_back(
+def test_a_missing_keys_file_is_logged_once_and_read_when_it_returns(
     keys_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = Keys(keys_file)
     content = keys_file.read_text()
     keys_file.unlink()
     for _ in range(3):
-        assert keys.authenticate(shows(KEY)) == "camera"
+        assert keys.authenticate(key_scope(KEY)) == "camera"
     assert capsys.readouterr().out.count("the keys file is unusable") == 1
     keys_file.write_text(content.replace("camera", "door"))
-    assert keys.authenticate(shows(KEY)) == "door"
+    assert keys.authenticate(key_scope(KEY)) == "door"
 
 
-def test_a_file_changed_under_its_old_time_counts_too(keys_file: Path) -> None:
+def test_a_keys_file_changed_without_a_new_mtime_takes_effect(keys_file: Path) -> None:
     keys, before = Keys(keys_file), keys_file.stat()
     keys_file.write_text(
         keys_file.read_text().replace(line("camera", KEY), line("camera", "new key"))
     )
     os.utime(keys_file, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert keys_file.stat().st_size == before.st_size
-    assert keys.authenticate(shows("new key")) == "camera"
+    assert keys.authenticate(key_scope("new key")) == "camera"
 
 
 @pytest.mark.parametrize("content", ["camera", "camera:abc", "a b:" + "0" * 64, "camera=" + KEY])
-def test_a_line_that_is_none_is_named_without_its_content(tmp_path: Path, content: str) -> None:
+def test_an_invalid_keys_line_is_reported_by_number_without_its_content(
+    tmp_path: Path, content: str
+) -> None:
     path = tmp_path / "keys"
     path.write_text("# one\n" + content)
     with pytest.raises(KeysUnusable, match="line 2") as unusable:
@@ -165,12 +167,12 @@ def test_a_line_that_is_none_is_named_without_its_content(tmp_path: Path, conten
     assert KEY not in str(unusable.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_keys_file_missing_at_startup_is_named(tmp_path: Path) -> None:
     with pytest.raises(KeysUnusable, match=str(tmp_path)):
         Keys(tmp_path / "keys")
 
 
-def test_a_bucket_gives_its_burst_and_then_its_rate_to_each_name_alone() -> None:
+def test_the_rate_limiter_allows_a_burst_and_then_its_rate_per_key() -> None:
     now = 0.0
     rate = RateLimiter(2, burst=3, clock=lambda: now)
     for _ in range(3):
@@ -190,7 +192,7 @@ def test_a_bucket_gives_its_burst_and_then_its_rate_to_each_name_alone() -> None
         rate.take("camera")
 
 
-def test_a_bucket_fills_by_its_rate_to_the_moment_whoever_asks_too_early_meanwhile() -> None:
+def test_rejected_attempts_do_not_delay_the_refill_of_the_rate_limiter() -> None:
     now = 0.0
     rate = RateLimiter(2, burst=1, clock=lambda: now)
     rate.take("camera")
@@ -202,7 +204,7 @@ def test_a_bucket_fills_by_its_rate_to_the_moment_whoever_asks_too_early_meanwhi
     rate.take("camera")
 
 
-def test_a_wrong_key_is_told_so_whatever_the_rate_which_cameras_obey_too(keys_file: Path) -> None:
+def test_rate_limits_apply_to_cameras_and_wrong_keys_still_get_401(keys_file: Path) -> None:
     with serving(keys_file=keys_file, rate_limit=0.01, rate_burst=1, metrics_open=True) as client:
         wrong, camera = {"X-API-Key": "wrong"}, {"X-API-Key": KEY}
         for _ in range(3):
@@ -219,7 +221,7 @@ def test_a_wrong_key_is_told_so_whatever_the_rate_which_cameras_obey_too(keys_fi
         assert rejected(client) == {"rate_limited": 2}
 
 
-def test_the_log_tells_whose_key_asked_and_never_the_key(keys_file: Path) -> None:
+def test_the_log_has_the_name_of_the_key_and_never_the_key(keys_file: Path) -> None:
     with serving(keys_file=keys_file) as client, capture_logs() as log:
         client.get("/models", headers={"X-API-Key": KEY})
         client.get("/models", headers={"X-API-Key": "wrong"})
@@ -228,7 +230,7 @@ def test_the_log_tells_whose_key_asked_and_never_the_key(keys_file: Path) -> Non
     assert KEY not in str(log)
 
 
-def test_over_its_rate_a_key_is_told_when_to_come_back(keys_file: Path) -> None:
+def test_a_key_over_its_rate_gets_429_with_retry_after(keys_file: Path) -> None:
     with serving(keys_file=keys_file, rate_limit=0.01, rate_burst=1) as client:
         camera, nightly = {"X-API-Key": KEY}, {"X-API-Key": "other"}
         assert client.get("/models", headers=camera).status_code == 200
@@ -239,7 +241,7 @@ def test_over_its_rate_a_key_is_told_when_to_come_back(keys_file: Path) -> None:
         assert client.get("/readyz", headers=camera).status_code == 200
 
 
-def test_every_response_carries_safe_headers_and_no_banner(keys_file: Path) -> None:
+def test_every_response_has_security_headers_and_no_server_header(keys_file: Path) -> None:
     with serving() as client, serving(keys_file=keys_file) as locked:
         for response in (client.get("/models"), client.get("/nowhere"), locked.get("/models")):
             assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -247,7 +249,7 @@ def test_every_response_carries_safe_headers_and_no_banner(keys_file: Path) -> N
             assert "Server" not in response.headers
 
 
-def test_other_sites_may_ask_only_where_a_setting_names_them() -> None:
+def test_cors_headers_are_sent_only_to_configured_origins() -> None:
     preflight = {
         "Origin": "https://lab.example",
         "Access-Control-Request-Method": "POST",
@@ -266,7 +268,7 @@ def test_other_sites_may_ask_only_where_a_setting_names_them() -> None:
         assert "Access-Control-Allow-Origin" not in stranger.headers
 
 
-def test_a_draining_service_asks_its_clients_to_leave_the_connection() -> None:
+def test_a_draining_service_closes_keep_alive_connections() -> None:
     with serving() as client:
         assert "Connection" not in client.get("/models").headers
         client.app_state["engine"].draining = True
@@ -274,7 +276,7 @@ def test_a_draining_service_asks_its_clients_to_leave_the_connection() -> None:
 
 
 class Client:
-    """Sends pieces of a body, each after some seconds of a clock that only it moves."""
+    """Sends pieces of a body, each after a delay on a simulated clock."""
 
     def __init__(self, pieces: list[tuple[float, int]]) -> None:
         self.now = 0.0
@@ -284,30 +286,30 @@ class Client:
         if not self._pieces:
             await asyncio.Event().wait()
         seconds, size = self._pieces.pop(0)
-        await asyncio.sleep(0)  # a chance to lose patience
+        await asyncio.sleep(0)  # lets the guard's timeout run
         self.now += seconds
         return {"type": "http.request", "body": b"." * size, "more_body": bool(self._pieces)}
 
 
 def receive_all(client: Client, grace: float) -> int:
     async def run() -> int:
-        patience = SlowBodyGuard(client.receive, grace, lambda: client.now)
+        guard = SlowBodyGuard(client.receive, grace, lambda: client.now)
         size, more = 0, True
         while more:
-            message = await patience.receive()
+            message = await guard.receive()
             size, more = size + len(message["body"]), message["more_body"]
         return size
 
     return asyncio.run(run())
 
 
-def test_a_slow_client_is_waited_for_as_long_as_its_bytes_pay_for_it() -> None:
+def test_a_slow_upload_is_accepted_if_its_bytes_earn_the_time() -> None:
     assert receive_all(Client([(9, 1000), (0.5, 0)]), grace=10) == 1000
     fast_enough = [(1.0, 2 * LEAST_RATE)] * 20 + [(15.0, 0)]
     assert receive_all(Client(fast_enough), grace=10) == 40 * LEAST_RATE
 
 
-def test_no_body_comes_so_fast_that_it_may_pause_for_long_afterwards() -> None:
+def test_time_earned_by_a_fast_upload_is_capped() -> None:
     fast = [(0.1, 1000 * LEAST_RATE)] * 3
     assert receive_all(Client([*fast, (29.0, 0)]), grace=10) == 3000 * LEAST_RATE
     with pytest.raises(SlowClient):
@@ -315,7 +317,7 @@ def test_no_body_comes_so_fast_that_it_may_pause_for_long_afterwards() -> None:
 
 
 @pytest.mark.parametrize("pieces", [[(6, 1), (6, 1), (1, 1)], [(1.0, 100)] * 12])
-def test_a_body_that_trickles_is_given_up(pieces: list[tuple[float, int]]) -> None:
+def test_a_trickling_body_raises_slow_client(pieces: list[tuple[float, int]]) -> None:
     with pytest.raises(SlowClient):
         receive_all(Client(pieces), grace=10)
 
@@ -335,7 +337,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def secured(certificate: Path) -> Iterator[tuple[int, int]]:
-    """A server over TLS that loses patience soon: its port, and its operations port."""
+    """The port and the operations port of a TLS server with a short client timeout."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         ops_port = free.getsockname()[1]
@@ -345,7 +347,7 @@ def secured(certificate: Path) -> Iterator[tuple[int, int]]:
         yield int(server.url.rpartition(":")[2]), ops_port
 
 
-def test_tls_is_spoken_where_a_certificate_is_set(
+def test_tls_is_served_when_a_certificate_is_configured(
     secured: tuple[int, int], certificate: Path
 ) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))
@@ -355,7 +357,7 @@ def test_tls_is_spoken_where_a_certificate_is_set(
 
 
 @pytest.mark.anyio
-async def test_a_camera_comes_over_tls_where_its_service_is_at_https(
+async def test_the_client_streams_a_camera_over_tls(
     secured: tuple[int, int], certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def frames() -> AsyncIterator[bytes]:
@@ -367,7 +369,7 @@ async def test_a_camera_comes_over_tls_where_its_service_is_at_https(
     assert answer.faces
 
 
-def test_the_operations_port_serves_probes_and_metrics_and_nothing_else(
+def test_the_operations_port_serves_only_probes_and_metrics(
     secured: tuple[int, int],
 ) -> None:
     with httpx.Client(base_url=f"http://localhost:{secured[1]}") as client:
@@ -379,7 +381,7 @@ def test_the_operations_port_serves_probes_and_metrics_and_nothing_else(
 
 
 @pytest.mark.parametrize("head", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_a_client_that_never_finishes_its_head_is_dropped(
+def test_a_client_that_never_finishes_its_headers_is_disconnected(
     secured: tuple[int, int], head: bytes
 ) -> None:
     with socket.create_connection(("127.0.0.1", secured[1]), timeout=10) as connection:
@@ -394,7 +396,7 @@ def test_a_client_that_never_finishes_its_head_is_dropped(
         (b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", b"."),
     ],
 )
-def test_a_client_that_was_answered_and_never_finishes_what_it_sends_is_dropped(
+def test_an_answered_client_that_never_finishes_its_next_message_is_disconnected(
     secured: tuple[int, int], head: bytes, rest: bytes
 ) -> None:
     with socket.create_connection(("127.0.0.1", secured[1]), timeout=10) as connection:
@@ -406,7 +408,7 @@ def test_a_client_that_was_answered_and_never_finishes_what_it_sends_is_dropped(
         assert connection.recv(1) == b""
 
 
-def test_a_client_that_stops_within_its_body_is_told_and_dropped(
+def test_a_client_that_stalls_in_its_body_gets_408_and_is_disconnected(
     secured: tuple[int, int], certificate: Path
 ) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))

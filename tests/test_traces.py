@@ -1,4 +1,4 @@
-"""Requests as traces, read where an exporter would get them."""
+"""Traces of requests, read from an in-memory exporter."""
 
 import asyncio
 import os
@@ -34,14 +34,14 @@ from tests.fakes import POISON, FakeWorker, face
 from tests.served import served
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-"""The example of W3C Trace Context."""
+"""The example in W3C Trace Context."""
 UNSAMPLED = PARENT[:-1] + "0"
 STEPS = ("decode", "queue", "inference", "batch")
 
 
 @dataclass
 class Traced:
-    """A service, and the spans that it wrote."""
+    """A service and the spans that it exported."""
 
     client: TestClient
     exporter: InMemorySpanExporter
@@ -57,7 +57,7 @@ class Traced:
         return Counter(span.name for span in self.exporter.get_finished_spans())
 
 
-def written_down() -> tuple[Traces, InMemorySpanExporter]:
+def in_memory_traces() -> tuple[Traces, InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -66,7 +66,7 @@ def written_down() -> tuple[Traces, InMemorySpanExporter]:
 
 @contextmanager
 def traced(process: Callable[[], None] = processes.sound) -> Iterator[Traced]:
-    traces, exporter = written_down()
+    traces, exporter = in_memory_traces()
 
     @asynccontextmanager
     async def opened(settings: Settings) -> AsyncIterator[Engine]:
@@ -84,21 +84,21 @@ def service() -> Iterator[Traced]:
         yield service
 
 
-def place(span: ReadableSpan) -> SpanContext:
+def context_of(span: ReadableSpan) -> SpanContext:
     context = span.get_span_context()
     assert context is not None
     return context
 
 
-def linked(span: ReadableSpan) -> set[int]:
+def linked_ids(span: ReadableSpan) -> set[int]:
     return {link.context.span_id for link in span.links}
 
 
-def facts(span: ReadableSpan) -> dict[str, object]:
+def attributes_of(span: ReadableSpan) -> dict[str, object]:
     return dict(span.attributes or {})
 
 
-def test_a_request_goes_on_with_the_trace_of_who_asked(service: Traced) -> None:
+def test_a_request_continues_the_trace_of_its_client(service: Traced) -> None:
     answer = service.client.post(
         "/classify?faces=whole",
         content=png(1),
@@ -109,10 +109,10 @@ def test_a_request_goes_on_with_the_trace_of_who_asked(service: Traced) -> None:
     assert request.parent is not None
     assert f"{request.parent.trace_id:032x}" == PARENT.split("-")[1]
     assert f"{request.parent.span_id:016x}" == PARENT.split("-")[2]
-    here = place(request)
+    here = context_of(request)
     told = answer.headers["traceresponse"].split("-")
     assert told[:3] == ["00", f"{here.trace_id:032x}", f"{here.span_id:016x}"]
-    assert facts(request) == {
+    assert attributes_of(request) == {
         "http.request.method": "POST",
         "url.scheme": "http",
         "url.path": "/classify",
@@ -123,12 +123,12 @@ def test_a_request_goes_on_with_the_trace_of_who_asked(service: Traced) -> None:
     assert request.status.status_code is StatusCode.UNSET
 
 
-def test_a_request_without_a_trace_begins_one(service: Traced) -> None:
+def test_a_request_without_traceparent_starts_a_trace(service: Traced) -> None:
     post(service.client, png(1), faces="whole")
     assert service.span("POST /classify").parent is None
 
 
-def test_each_step_is_a_span_below_the_request_and_within_its_time(service: Traced) -> None:
+def test_each_stage_is_a_child_span_within_the_time_of_the_request(service: Traced) -> None:
     photograph = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
     answer = post(service.client, photograph.read_bytes(), "image/jpeg")
     assert len(answer.json()["faces"]) == 1
@@ -140,27 +140,27 @@ def test_each_step_is_a_span_below_the_request_and_within_its_time(service: Trac
     for name in ("decode", "detect", "queue", "inference"):
         step = service.span(name)
         assert step.parent is not None
-        assert step.parent.span_id == place(request).span_id
+        assert step.parent.span_id == context_of(request).span_id
         assert step.start_time is not None
         assert step.end_time is not None
         order += [step.start_time, step.end_time]
-    rounding = 1000  # nanoseconds: moments are floats
+    rounding = 1000  # nanoseconds, because times are floats
     assert all(before <= after + rounding for before, after in pairwise(order))
     assert order[-1] <= (request.end_time or 0) + rounding
 
 
-def test_an_explanation_is_drawn_in_a_span_of_its_own(service: Traced) -> None:
+def test_explain_has_a_draw_span(service: Traced) -> None:
     headers = {"Content-Type": "image/png"}
     service.client.post("/explain?faces=whole", content=png(1), headers=headers)
     assert service.names() == Counter(
         ["POST /explain", "decode", "queue", "batch", "inference", "draw"]
     )
-    assert facts(service.span("batch"))["gimefive.lane"] == "explain"
+    assert attributes_of(service.span("batch"))["gimefive.lane"] == "explain"
 
 
 @pytest.mark.anyio
-async def test_a_camera_is_followed_from_its_first_frame_to_its_last() -> None:
-    traces, exporter = written_down()
+async def test_a_camera_stream_is_one_trace_from_connect_to_close() -> None:
+    traces, exporter = in_memory_traces()
     async with served(processes.argv(processes.sound), traces) as (_, url):
         live = f"ws{url.removeprefix('http')}/live?faces=whole"
         async with connect(live, additional_headers={"traceparent": PARENT}) as camera:
@@ -172,24 +172,24 @@ async def test_a_camera_is_followed_from_its_first_frame_to_its_last() -> None:
     assert stream.name == "GET /live"
     assert stream.parent is not None
     assert f"{stream.parent.span_id:016x}" == PARENT.split("-")[2]
-    assert facts(stream)["http.response.status_code"] == 101
+    assert attributes_of(stream)["http.response.status_code"] == 101
     assert Counter(step.name for step in steps) == dict.fromkeys(STEPS, 2)
-    assert all(step.parent == place(stream) for step in steps)
+    assert all(step.parent == context_of(stream) for step in steps)
 
 
 @pytest.mark.anyio
-async def test_a_camera_that_is_refused_is_traced_with_what_it_was_answered() -> None:
-    traces, exporter = written_down()
+async def test_a_rejected_camera_is_traced_with_its_status() -> None:
+    traces, exporter = in_memory_traces()
     async with served(processes.argv(processes.sound), traces) as (_, url):
         live = f"ws{url.removeprefix('http')}/live"
         with pytest.raises(InvalidStatus):
             await connect(live, origin=Origin("https://elsewhere.example"))
-    assert facts(exporter.get_finished_spans()[-1])["http.response.status_code"] == 403
+    assert attributes_of(exporter.get_finished_spans()[-1])["http.response.status_code"] == 403
 
 
 @pytest.mark.anyio
-async def test_requests_that_share_a_batch_are_linked_by_its_span() -> None:
-    traces, exporter = written_down()
+async def test_requests_in_one_batch_are_linked_to_the_batch_span() -> None:
+    traces, exporter = in_memory_traces()
     interactive = lane()
     batcher = Batcher([FakeWorker()], [interactive], Notes(), tracer=traces)
 
@@ -203,52 +203,52 @@ async def test_requests_that_share_a_batch_are_linked_by_its_span() -> None:
 
     spans = exporter.get_finished_spans()
     (batch,) = [span for span in spans if span.name == "batch"]
-    assert facts(batch) == {"gimefive.lane": "interactive", "gimefive.faces": 3}
+    assert attributes_of(batch) == {"gimefive.lane": "interactive", "gimefive.faces": 3}
     assert [link.context for link in batch.links] == asked
     passes = [span for span in spans if span.name == "inference"]
     assert [span.parent for span in passes] == asked
-    assert all(link.context == place(batch) for span in passes for link in span.links)
-    assert len({place(batch).trace_id, *(each.trace_id for each in asked)}) == 2
+    assert all(link.context == context_of(batch) for span in passes for link in span.links)
+    assert len({context_of(batch).trace_id, *(each.trace_id for each in asked)}) == 2
 
 
-def test_a_failure_of_the_service_shows_and_a_clients_mistake_does_not() -> None:
+def test_server_failures_are_error_spans_and_client_errors_are_not() -> None:
     with traced(processes.raises) as service:
         post(service.client, png(POISON), faces="whole")
         failed = service.span("POST /classify")
         assert failed.status.status_code is StatusCode.ERROR
-        assert facts(failed)["error.type"] == "500"
+        assert attributes_of(failed)["error.type"] == "500"
         for name in ("batch", "inference"):
             step = service.span(name)
             assert step.status.status_code is StatusCode.ERROR
-            assert facts(step)["error.type"] == "ModelFailure"
+            assert attributes_of(step)["error.type"] == "ModelFailure"
         service.exporter.clear()
         post(service.client, b"hello")
     mistaken = service.span("POST /classify")
     assert mistaken.status.status_code is StatusCode.UNSET
-    assert facts(mistaken)["http.response.status_code"] == 400
+    assert attributes_of(mistaken)["http.response.status_code"] == 400
 
 
-def test_what_who_asked_does_not_sample_is_not_recorded(service: Traced) -> None:
+def test_an_unsampled_request_is_not_recorded(service: Traced) -> None:
     headers = {"Content-Type": "image/png", "traceparent": UNSAMPLED}
     answer = service.client.post("/classify?faces=whole", content=png(1), headers=headers)
     assert answer.headers["traceresponse"].startswith(UNSAMPLED[:36])
     assert service.exporter.get_finished_spans() == ()
 
 
-def test_probes_leave_no_trace(service: Traced) -> None:
+def test_probes_are_not_traced(service: Traced) -> None:
     for path in ("/livez", "/readyz", "/startupz", "/metrics"):
         assert "traceresponse" not in service.client.get(path).headers
     assert service.exporter.get_finished_spans() == ()
 
 
-def test_a_long_request_stops_writing_steps_and_says_how_many_are_missing() -> None:
-    traces, exporter = written_down()
+def test_steps_over_the_limit_are_dropped_and_counted() -> None:
+    traces, exporter = in_memory_traces()
     with traces.request("POST", {}, {}):
         for _ in range(MOST_STEPS + 5):
             traces.span("decode", 0.0, 1.0)
     request = exporter.get_finished_spans()[-1]
     assert len(exporter.get_finished_spans()) == MOST_STEPS + 1
-    assert facts(request)["gimefive.steps_left_out"] == 5
+    assert attributes_of(request)["gimefive.steps_left_out"] == 5
 
 
 @pytest.mark.parametrize("names", [["sundial"], ["otlp", "sundial"]])
@@ -257,7 +257,7 @@ def test_an_exporter_that_is_not_installed_is_named(names: Sequence[str]) -> Non
         pass
 
 
-def test_without_the_extra_a_wish_for_traces_says_what_to_install() -> None:
+def test_traces_without_the_extra_tell_what_to_install() -> None:
     script = (
         "import sys; sys.modules['opentelemetry.sdk.trace'] = None\n"
         "from service.cli import app; app(['serve'])"
@@ -273,6 +273,6 @@ def test_without_the_extra_a_wish_for_traces_says_what_to_install() -> None:
     assert ended.stderr == "gimefive: traces need: pip install 'gimefive[traces]'\n"
 
 
-def test_without_the_wish_nothing_of_the_sdk_is_loaded() -> None:
+def test_without_traces_the_opentelemetry_sdk_is_not_imported() -> None:
     script = "import sys, service.cli; print([n for n in sys.modules if 'opentelemetry.sdk' in n])"
     assert subprocess.check_output([sys.executable, "-c", script], text=True) == "[]\n"

@@ -1,4 +1,4 @@
-"""POST /classify/video: lines while the video is worked on, and nothing left behind."""
+"""POST /classify/video and /explain/video: streamed answers, limits, and temporary files."""
 
 import asyncio
 import csv
@@ -59,7 +59,7 @@ def lines(response: Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.text.splitlines()]
 
 
-def test_a_line_for_the_video_one_a_frame_and_one_for_the_summary(
+def test_the_answer_has_a_head_line_a_line_per_frame_and_a_summary(
     client: TestClient, second: bytes
 ) -> None:
     head, *moments, tail = lines(post(client, second))
@@ -93,14 +93,14 @@ def test_a_line_for_the_video_one_a_frame_and_one_for_the_summary(
     }
 
 
-def test_times_are_told_to_the_microsecond(client: TestClient) -> None:
+def test_times_are_rounded_to_microseconds(client: TestClient) -> None:
     _, *moments, tail = lines(post(client, encode(counting(3), rate=3)))
     assert [moment["time"] for moment in moments] == [0, 0.333333, 0.666667]
     (track,) = tail["summary"]["tracks"]
     assert (track["first_time"], track["last_time"]) == (0, 0.666667)
 
 
-def test_the_frames_that_are_wanted_are_answered(client: TestClient, second: bytes) -> None:
+def test_only_the_selected_frames_are_answered(client: TestClient, second: bytes) -> None:
     query: dict[str, Any] = {"start": 0.2, "end": 0.8, "every": 4, "track": False}
     _, *moments, tail = lines(post(client, second, **query))
     assert [moment["frame"] for moment in moments] == [5, 9, 13, 17]
@@ -108,14 +108,16 @@ def test_the_frames_that_are_wanted_are_answered(client: TestClient, second: byt
     assert tail["summary"] == {"frames": 4, "faces": 4, "tracks": []}
 
 
-def test_a_form_is_answered_like_a_raw_body(client: TestClient, second: bytes) -> None:
+def test_a_form_upload_gets_the_same_answer_as_a_raw_body(
+    client: TestClient, second: bytes
+) -> None:
     form = client.post(
         "/classify/video?faces=whole", files={"other": ("a", b"?"), "file": ("me.mp4", second)}
     )
     assert form.text == post(client, second).text
 
 
-def test_faces_are_found_and_followed(client: TestClient) -> None:
+def test_a_moving_face_is_detected_and_tracked(client: TestClient) -> None:
     video = encode(moving_portrait(24), "webm")
     _, *moments, tail = lines(post(client, video, "video/webm", faces="detect", every=6))
     boxes = [face["box"] for moment in moments for face in moment["faces"]]
@@ -124,7 +126,7 @@ def test_faces_are_found_and_followed(client: TestClient) -> None:
     assert len(tail["summary"]["tracks"]) == 1
 
 
-def test_csv_has_a_row_a_face(client: TestClient, second: bytes) -> None:
+def test_csv_has_one_row_per_face(client: TestClient, second: bytes) -> None:
     response = post(client, second, accept="text/csv", every=10)
     assert response.headers["Content-Type"].startswith("text/csv")
     rows = list(csv.DictReader(io.StringIO(response.text)))
@@ -138,7 +140,7 @@ def test_csv_has_a_row_a_face(client: TestClient, second: bytes) -> None:
     assert rows[0]["width"] == "64"
 
 
-def test_a_video_that_breaks_off_gives_its_frames_and_then_the_problem(client: TestClient) -> None:
+def test_a_truncated_video_gets_its_readable_frames_and_then_a_problem(client: TestClient) -> None:
     whole = encode(counting(25), "mkv")
     with capture_logs() as log:
         response = post(client, whole[: len(whole) * 7 // 10], "video/x-matroska")
@@ -154,11 +156,11 @@ def test_a_video_that_breaks_off_gives_its_frames_and_then_the_problem(client: T
 
 @pytest.fixture
 def poisoned() -> bytes:
-    """A video with a frame that some models fail for: the fourth of seven."""
+    """A video of seven frames; the fake model fails for the fourth."""
     return encode([*counting(3), next(counting(1)) * 0 + POISON, *counting(3)], "mkv")
 
 
-def test_a_frame_that_the_model_fails_for_fails_alone(poisoned: bytes) -> None:
+def test_a_model_failure_on_one_frame_fails_only_that_frame(poisoned: bytes) -> None:
     with serving(processes.raises) as client:
         _, *moments, tail = lines(post(client, poisoned, "video/x-matroska"))
         table = post(client, poisoned, "video/x-matroska", accept="text/csv")
@@ -174,7 +176,7 @@ def test_a_frame_that_the_model_fails_for_fails_alone(poisoned: bytes) -> None:
     assert set(list(rows[3].values())[2:]) == {""}
 
 
-def test_where_frames_are_damaged_a_line_says_so_and_the_others_are_classified(
+def test_damaged_frames_get_one_problem_line_and_the_others_are_classified(
     client: TestClient,
 ) -> None:
     film = damaged(encode(counting(25), independent=True), 7, 8, 9)
@@ -187,7 +189,7 @@ def test_where_frames_are_damaged_a_line_says_so_and_the_others_are_classified(
     assert tail["summary"]["faces"] == 22
 
 
-def test_a_video_is_drawn_without_its_damaged_frames(client: TestClient) -> None:
+def test_an_explained_video_omits_damaged_frames(client: TestClient) -> None:
     film = damaged(encode(counting(25), independent=True), 7, 8, 9)
     response = explain(client, film)
     assert response.headers["X-Failed-Frames"] == "1"
@@ -197,71 +199,71 @@ def test_a_video_is_drawn_without_its_damaged_frames(client: TestClient) -> None
     assert times == pytest.approx(expected, abs=0.001)
 
 
-def test_a_frame_that_the_model_fails_to_explain_is_shown_as_it_is_and_counted(
+def test_a_frame_that_fails_to_be_explained_is_left_unchanged_and_counted(
     poisoned: bytes,
 ) -> None:
     with serving(processes.raises) as client:
         response = explain(client, poisoned, "video/x-matroska")
-    pictures, *_ = played(response)
+    pictures, *_ = decoded(response)
     assert response.headers["X-Failed-Frames"] == "1"
     assert len(pictures) == 7
     assert pictures[3].min() > POISON - 8
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"\0\0\0\x20ftypisom" + b"\0" * 100])
-def test_what_is_no_video_is_refused(client: TestClient, body: bytes) -> None:
+def test_a_body_that_is_not_a_video_gets_400(client: TestClient, body: bytes) -> None:
     check_problem(post(client, body), 400, "not-a-video")
 
 
-def test_a_file_that_was_cut_short_is_told_so(client: TestClient) -> None:
+def test_a_truncated_mov_file_is_reported_as_cut_short(client: TestClient) -> None:
     whole = encode(counting(25), "mov")
     refused = post(client, whole[: len(whole) // 2], "video/quicktime")
     assert "cut short" in check_problem(refused, 400, "not-a-video")
 
 
 @pytest.mark.anyio
-async def test_the_place_of_a_client_that_left_is_free_once_its_video_is_closed(
+async def test_a_disconnect_releases_the_slot_only_after_the_video_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     events: list[str] = []
-    decoding, gone = threading.Event(), threading.Event()
+    decoding, disconnected = threading.Event(), threading.Event()
 
-    class Watched(Video):
+    class WatchedVideo(Video):
         def frames(self) -> Iterator[Frame]:
             for frame in super().frames():
                 decoding.set()
                 yield frame
-                gone.wait(60)
+                disconnected.wait(60)
 
         def close(self) -> None:
             super().close()
             events.append("closed")
 
     @asynccontextmanager
-    async def place(self: Engine) -> AsyncIterator[None]:  # noqa: ARG001  # the method's signature
+    async def reserve(self: Engine) -> AsyncIterator[None]:  # noqa: ARG001  # the method's signature
         try:
             yield
         finally:
             events.append("free")
 
-    monkeypatch.setattr(footage, "Video", Watched)
-    monkeypatch.setattr(Engine, "reserve_video", place)
+    monkeypatch.setattr(footage, "Video", WatchedVideo)
+    monkeypatch.setattr(Engine, "reserve_video", reserve)
     async with served() as (server, url), httpx.AsyncClient() as client:
         sent = client.stream(
             "POST", f"{url}/classify/video?faces=whole", content=encode(counting(20)), headers=MP4
         )
         async with sent as response:
-            lines = response.aiter_lines()  # whose end would close the response
+            lines = response.aiter_lines()  # exhausting it would close the response
             await anext(lines)
             assert await asyncio.to_thread(decoding.wait, 60)
         await until(lambda: not server.server_state.connections)
         await settle()
-        gone.set()
+        disconnected.set()
         await until(lambda: "free" in events)
     assert events == ["closed", "free"]
 
 
-def test_other_content_types_are_refused_with_the_right_ones_named(
+def test_an_unsupported_content_type_gets_415_naming_the_supported_ones(
     client: TestClient, second: bytes
 ) -> None:
     detail = check_problem(post(client, second, "image/png"), 415, "unsupported-media")
@@ -271,16 +273,16 @@ def test_other_content_types_are_refused_with_the_right_ones_named(
     assert post(client, second, "application/mp4").status_code == 200
 
 
-def test_a_video_without_bytes_is_told_so(client: TestClient) -> None:
+def test_an_empty_video_gets_400(client: TestClient) -> None:
     assert "no bytes" in check_problem(post(client, b""), 400, "not-a-video")
     form = client.post("/classify/video", files={"file": ("me.mp4", b"")})
     assert "no bytes" in check_problem(form, 400, "not-a-video")
 
 
-def test_a_view_that_no_video_has_is_refused(client: TestClient, second: bytes) -> None:
+def test_an_image_only_view_is_rejected_for_videos(client: TestClient, second: bytes) -> None:
     detail = check_problem(explain(client, second, view="panel"), 422, "bad-parameter")
     assert "overlay" in detail
-    played(explain(client, second, view="overlay", face=0, end=0.1))
+    decoded(explain(client, second, view="overlay", face=0, end=0.1))
 
 
 @pytest.mark.parametrize(
@@ -297,13 +299,13 @@ def test_a_view_that_no_video_has_is_refused(client: TestClient, second: bytes) 
     ],
     ids=str,
 )
-def test_a_parameter_out_of_range_is_refused(
+def test_an_invalid_parameter_gets_422(
     client: TestClient, second: bytes, query: dict[str, Any]
 ) -> None:
     check_problem(post(client, second, **query), 422, "bad-parameter")
 
 
-def test_over_the_limits_a_video_is_refused(second: bytes) -> None:
+def test_a_video_over_a_limit_gets_413(second: bytes) -> None:
     with serving(max_video_bytes=len(second), max_video_seconds=0.9) as client:
         check_problem(post(client, second), 413, "too-large")
         assert len(lines(post(client, second, end=0.8))) == 22
@@ -312,11 +314,11 @@ def test_over_the_limits_a_video_is_refused(second: bytes) -> None:
         check_problem(post(client, second), 413, "too-large")
 
 
-def test_more_videos_than_allowed_at_once_are_refused(second: bytes) -> None:
+def test_a_video_over_the_concurrency_limit_gets_503(second: bytes) -> None:
     with serving(max_videos=1) as client:
-        place = client.app_state["engine"].reserve_video()
+        reserve = client.app_state["engine"].reserve_video()
         assert client.portal is not None
-        with client.portal.wrap_async_context_manager(place):
+        with client.portal.wrap_async_context_manager(reserve):
             response = post(client, second)
             check_problem(response, 503, "overloaded")
             assert int(response.headers["Retry-After"]) >= 1
@@ -326,7 +328,7 @@ def test_more_videos_than_allowed_at_once_are_refused(second: bytes) -> None:
         assert post(client, second).status_code == 200
 
 
-class _Full(io.RawIOBase):
+class _FullDisk(io.RawIOBase):
     """A file on a full disk."""
 
     def readable(self) -> bool:
@@ -338,7 +340,7 @@ class _Full(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:  # noqa: ARG002  # as files have it
+    def seek(self, offset: int, whence: int = 0, /) -> int:  # noqa: ARG002  # the signature of files
         return 0
 
     def write(self, data: Any, /) -> int:  # noqa: ANN401, ARG002  # likewise
@@ -346,20 +348,16 @@ class _Full(io.RawIOBase):
 
 
 @pytest.mark.parametrize("path", ["/classify/video", "/explain/video"])
-def test_a_video_that_the_disk_has_no_room_for_is_refused(
-    path: str, second: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_gets_503(path: str, second: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving() as client:
-        monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: io.BufferedRandom(_Full()))  # noqa: A006, ARG005  # as it is called
+        monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: io.BufferedRandom(_FullDisk()))  # noqa: A006, ARG005  # the signature of TemporaryFile
         headers = {"Content-Type": "video/mp4"}
         refused = client.post(path, content=second, headers=headers)
         assert "no room" in check_problem(refused, 503, "overloaded")
 
 
 @pytest.mark.parametrize("path", ["/classify/video", "/explain/video"])
-def test_that_the_disk_is_full_is_not_said_where_something_else_is_wrong(
-    path: str, second: bytes, tmp_path: Path
-) -> None:
+def test_a_missing_temporary_folder_gets_500(path: str, second: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     with serving(temp_dir=folder) as client:
@@ -368,7 +366,7 @@ def test_that_the_disk_is_full_is_not_said_where_something_else_is_wrong(
         check_problem(client.post(path, content=second, headers=headers), 500, "internal")
 
 
-def test_a_frame_with_more_faces_than_may_wait_fails_alone() -> None:
+def test_a_frame_with_more_faces_than_the_queue_holds_fails_alone() -> None:
     crowd = np.tile(np.asarray(next(moving_portrait(1))), (1, 2, 1))
     empty = np.zeros_like(crowd)
     with serving(queue_items=1) as client:
@@ -378,7 +376,7 @@ def test_a_frame_with_more_faces_than_may_wait_fails_alone() -> None:
         assert drawn.headers["X-Failed-Frames"] == "1"
 
 
-def test_no_file_is_left_and_none_has_a_name_meanwhile(second: bytes, tmp_path: Path) -> None:
+def test_no_temporary_file_is_left_behind(second: bytes, tmp_path: Path) -> None:
     with serving(temp_dir=tmp_path) as client:
         assert post(client, second).status_code == 200
         assert post(client, b"no video").status_code == 400
@@ -391,8 +389,8 @@ def explain(client: TestClient, body: bytes, kind: str = "video/mp4", **query: A
     return client.post("/explain/video", content=body, headers=headers, params=params)
 
 
-def played(response: Response) -> tuple[list[Picture], list[float], set[str]]:
-    """The pictures, their times, and the codecs of an answer."""
+def decoded(response: Response) -> tuple[list[Picture], list[float], set[str]]:
+    """The frames, their times, and the codecs of a video response."""
     assert response.status_code == 200, response.text
     assert response.headers["Content-Type"] == "video/mp4"
     data = response.content
@@ -405,12 +403,12 @@ def played(response: Response) -> tuple[list[Picture], list[float], set[str]]:
     return pictures, [frame.time for frame in frames], codecs
 
 
-def test_an_explained_video_keeps_its_frames_and_times_and_shows_the_faces(
+def test_an_explained_video_keeps_size_and_times_and_draws_only_at_the_face(
     client: TestClient,
 ) -> None:
     times = [0, 0.04, 0.1, 0.5, 0.52]
     video = encode(moving_portrait(5, (318, 238)), times=times)
-    pictures, shown, codecs = played(explain(client, video, faces="detect"))
+    pictures, shown, codecs = decoded(explain(client, video, faces="detect"))
     assert codecs == {"h264"}
     assert shown == pytest.approx(times, abs=0.001)
     assert pictures[0].shape == (238, 318, 3)
@@ -420,23 +418,23 @@ def test_an_explained_video_keeps_its_frames_and_times_and_shows_the_faces(
         assert not changed[-6:].any(), "and nothing else"
 
 
-def test_on_frames_between_those_looked_at_what_was_seen_last_stays(client: TestClient) -> None:
+def test_skipped_frames_repeat_the_last_drawing(client: TestClient) -> None:
     wall = np.full((240, 320, 3), 110, dtype=np.uint8)
     first, *_ = moving_portrait(1)
     video = encode([first, wall, wall, wall])
-    pictures, *_ = played(explain(client, video, faces="detect", every=2, track=False))
+    pictures, *_ = decoded(explain(client, video, faces="detect", every=2, track=False))
     plain = np.abs(wall.astype(int) - 110).max()
     drawn = [np.abs(picture.astype(int) - 110).max() - plain > 60 for picture in pictures]
     assert drawn == [True, True, False, False]
 
 
 @pytest.mark.parametrize(("kind", "sound"), [("mp4", "aac"), ("mkv", "pcm_s16le")])
-def test_sound_goes_along_and_stays_with_its_part(
+def test_audio_is_kept_and_cut_to_the_selected_part(
     client: TestClient, kind: str, sound: str
 ) -> None:
     video = encode(counting(25, (320, 240)), kind, sound=sound)
     response = explain(client, video, start=0.2, end=0.8, alpha=0)
-    pictures, times, codecs = played(response)
+    pictures, times, codecs = decoded(response)
     assert codecs == {"h264", "aac"}
     assert [counted(picture[190:220, 250:300]) for picture in pictures] == pytest.approx(
         list(range(5, 20)), abs=1
@@ -447,7 +445,7 @@ def test_sound_goes_along_and_stays_with_its_part(
     assert heard[-1] == pytest.approx(0.6, abs=0.08)
 
 
-def test_a_video_that_grows_too_large_when_it_is_drawn_on_is_refused(client: TestClient) -> None:
+def test_an_explained_video_over_the_size_limit_gets_413(client: TestClient) -> None:
     video = encode(moving_portrait(25, (640, 480)), "webm")
     drawn = len(explain(client, video).content)
     assert drawn > len(video)
@@ -458,7 +456,7 @@ def test_a_video_that_grows_too_large_when_it_is_drawn_on_is_refused(client: Tes
             assert explain(narrow, video, end=0.05).status_code == 200
 
 
-def test_a_video_that_cannot_be_explained_is_a_problem_and_leaves_nothing(
+def test_a_failed_explanation_gets_a_problem_and_leaves_no_file(
     tmp_path: Path, second: bytes
 ) -> None:
     whole = encode(counting(25), "mkv")
@@ -468,5 +466,5 @@ def test_a_video_that_cannot_be_explained_is_a_problem_and_leaves_nothing(
         check_problem(explain(client, b"hello"), 400, "not-a-video")
         check_problem(explain(client, second, method="magic"), 422, "bad-parameter")
         check_problem(explain(client, second, alpha=2), 422, "bad-parameter")
-        played(explain(client, second, end=0.2))
+        decoded(explain(client, second, end=0.2))
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The API over a fake model, what is asked of it, and what every answer has to hold."""
+"""The API over a fake model: requests to it and checks of its responses."""
 
 import hashlib
 import io
@@ -54,7 +54,7 @@ def post(client: TestClient, body: bytes, kind: str = "image/png", **query: Any)
 def said(
     client: TestClient, path: str, headers: Mapping[str, str], receive: Receive
 ) -> list[Message]:
-    """What is answered to a request whose body comes from `receive`."""
+    """The ASGI messages sent in response to a request whose body comes from `receive`."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -81,7 +81,7 @@ def explain(client: TestClient, body: bytes, accept: str = "*/*", **query: Any) 
 
 
 def rejected(client: TestClient) -> dict[str, float]:
-    """How often the service refused for which reason, as its metrics say."""
+    """The number of rejections per reason, read from the metrics."""
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = [
         s for family in families for s in family.samples if s.name.endswith("rejected_total")
@@ -111,7 +111,7 @@ def check_problem(response: Response, status: int, slug: str) -> str:
 
 
 def check_counts(text: str, answers: list[int]) -> None:
-    """The metrics say what a client counted that sent nothing but single faces."""
+    """Check that the metrics match the statuses that a client got for single faces."""
     seen = Counter(answers)
     samples = [
         sample for family in text_string_to_metric_families(text) for sample in family.samples

@@ -1,4 +1,4 @@
-"""Cameras at a real server over a fake model."""
+"""Camera connections to a real server over a fake model."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -23,7 +23,7 @@ NOTHING = LiveResult(Classification(1, 1, (), Timings()))
 
 @asynccontextmanager
 async def live(**changes: object) -> AsyncIterator[tuple[DrainingServer, str]]:
-    """A server, and where its cameras go."""
+    """A server and the URL of its camera endpoint."""
     async with served(**changes) as (server, url):
         yield server, f"ws{url.removeprefix('http')}/live"
 
@@ -35,7 +35,7 @@ async def exchange(client: ClientConnection, frame: bytes | str) -> dict[str, An
 
 
 def look_with(monkeypatch: pytest.MonkeyPatch, looks: Callable[[], Look]) -> None:
-    """Give each camera an eye of its own."""
+    """Give each camera its own `look` function."""
 
     def camera(*_: object) -> nullcontext[Camera]:
         return nullcontext(Camera(looks(), Tracker()))
@@ -44,7 +44,7 @@ def look_with(monkeypatch: pytest.MonkeyPatch, looks: Callable[[], Look]) -> Non
 
 
 async def closed(client: ClientConnection) -> tuple[int, str]:
-    """The code and the words with which the server ends it."""
+    """The code and the reason with which the server closes the connection."""
     with pytest.raises(ConnectionClosed) as ended:
         await client.recv()
     assert ended.value.rcvd is not None

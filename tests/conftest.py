@@ -7,12 +7,14 @@ from fastapi.testclient import TestClient
 
 pytest.register_assert_rewrite("tests.api", "tests.cameras", "tests.servers")
 
-from tests.api import serving  # noqa: E402  # its asserts are rewritten as those of tests are
+from tests.api import serving  # noqa: E402  # after its asserts are registered for rewriting
 
-# A shell's background job ignores Ctrl-C, and so would every command that a test starts.
+# Background jobs of a shell ignore Ctrl-C, and child processes would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-hypothesis.settings.register_profile("unhurried", deadline=None)  # a busy machine fails no test
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None
+)  # a busy machine must not fail a test
 hypothesis.settings.load_profile("unhurried")
 
 
@@ -23,6 +25,6 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    """The API over a model that answers everything."""
+    """The API over a fake model that never fails."""
     with serving() as client:
         yield client

@@ -1,4 +1,4 @@
-"""What the documents say."""
+"""Tables of the documentation."""
 
 import re
 from pathlib import Path

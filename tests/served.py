@@ -1,4 +1,4 @@
-"""The server that users run, in the test's own loop, with a fake model behind it."""
+"""The production server in the test's own event loop, over a fake model."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ async def served(
     /,
     **changes: object,
 ) -> AsyncIterator[tuple[DrainingServer, str]]:
-    """A server over a model process, and its URL; `traces` are told of requests."""
+    """A server over a model process, and its URL; requests are traced with `traces`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -40,11 +40,11 @@ async def served(
 
 
 def open_files(folder: Path, process: int | str = "self") -> list[str]:
-    """Those of a process in a folder, nameless ones included; on Linux."""
+    """The open files of a process in a folder, unlinked ones included (Linux only)."""
     links = []
     for number in Path(f"/proc/{process}/fd").iterdir():
         try:
             links.append(str(number.readlink()))
-        except FileNotFoundError:  # the one that lists them
+        except FileNotFoundError:  # the descriptor of the listing itself
             continue
     return [link for link in links if link.startswith(f"{folder}{os.sep}")]

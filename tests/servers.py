@@ -1,4 +1,4 @@
-"""Servers in processes of their own, as users start them."""
+"""Servers in separate processes, started as users start them."""
 
 import os
 import socket
@@ -19,10 +19,10 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Server:
-    """A server in a process of its own.
+    """A server in a separate process.
 
     Attributes:
-        log: the lines that it has written; all of them once it has ended.
+        log: the lines written so far; complete once the process has ended.
     """
 
     process: subprocess.Popen[str]
@@ -47,7 +47,7 @@ def running_server(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    settings = {"start_timeout": 300, "port": port, **settings}  # a busy machine is slow
+    settings = {"start_timeout": 300, "port": port, **settings}  # generous, for busy machines
     changes = {f"GIMEFIVE_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
         start or command("serve"),
@@ -65,10 +65,10 @@ def running_server(
         else:
             raise AssertionError("it ended before it was ready:\n" + "".join(said))
         url = f"{scheme}://127.0.0.1:{port}"
-        # Only waits until it listens; who it is, tests of TLS look at.
+        # Only waits until the server listens; other tests verify certificates.
         with httpx.Client(transport=httpx.HTTPTransport(verify=False, retries=5)) as client:
             client.get(f"{url}/readyz").raise_for_status()
-        # A full pipe would stop the server.
+        # A full stderr pipe would block the server.
         drain = Thread(target=said.extend, args=(process.stderr,))
         drain.start()
         try:
@@ -82,10 +82,10 @@ def running_server(
 
 
 def ended(pid: int) -> bool:
-    """Whether the process is gone, or dead and only not yet collected."""
+    """Whether the process is gone or a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):  # it may go between opening and reading
+    except (FileNotFoundError, ProcessLookupError):  # it may end between opening and reading
         return True
 
 

@@ -1,4 +1,4 @@
-"""What kind of answer a client gets where there are two."""
+"""Content negotiation of /explain between JSON and PNG."""
 
 import pytest
 from fastapi.testclient import TestClient
@@ -6,7 +6,7 @@ from fastapi.testclient import TestClient
 from tests.api import png
 
 
-def kind(client: TestClient, *accepts: str) -> str:
+def negotiated_type(client: TestClient, *accepts: str) -> str:
     headers = [("Content-Type", "image/png"), *(("Accept", accept) for accept in accepts)]
     response = client.post("/explain?faces=whole", content=png(9), headers=headers)
     assert response.headers["Vary"] == "Accept"
@@ -24,8 +24,8 @@ def kind(client: TestClient, *accepts: str) -> str:
         "image/*, application/json",
     ],
 )
-def test_numbers_are_given_to_who_wants_them_most(client: TestClient, accept: str) -> None:
-    assert kind(client, accept) == "application/json"
+def test_json_is_returned_if_the_accept_header_prefers_it(client: TestClient, accept: str) -> None:
+    assert negotiated_type(client, accept) == "application/json"
 
 
 @pytest.mark.parametrize(
@@ -41,9 +41,9 @@ def test_numbers_are_given_to_who_wants_them_most(client: TestClient, accept: st
         "image/png, application/json",
     ],
 )
-def test_everybody_else_gets_the_picture(client: TestClient, accept: str) -> None:
-    assert kind(client, accept) == "image/png"
+def test_png_is_returned_otherwise(client: TestClient, accept: str) -> None:
+    assert negotiated_type(client, accept) == "image/png"
 
 
-def test_several_headers_count_as_one(client: TestClient) -> None:
-    assert kind(client, "image/png;q=0.5", "application/json") == "application/json"
+def test_several_accept_headers_are_combined(client: TestClient) -> None:
+    assert negotiated_type(client, "image/png;q=0.5", "application/json") == "application/json"

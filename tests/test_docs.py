@@ -1,4 +1,4 @@
-"""What the documents promise is there, and what is there is in the documents."""
+"""The documentation matches the code, and its links resolve."""
 
 import re
 from typing import get_args
@@ -26,7 +26,7 @@ def test_every_setting_is_documented_with_its_default_and_meaning() -> None:
             assert row[1] == str(default), name
 
 
-def test_every_kind_of_problem_is_documented() -> None:
+def test_every_problem_type_is_documented() -> None:
     assert rows("Problems") == {f"urn:gimefive:{kind.slug}" for kind in TABLE.values()}
 
 
@@ -41,15 +41,15 @@ def test_every_metric_is_documented() -> None:
     assert dict(re.findall(r"^\| `(\w+)\S*` \| (.*) \|$", section, re.MULTILINE)) == metrics
 
 
-def test_every_reason_for_which_something_is_refused_or_dropped_is_documented() -> None:
+def test_every_refusal_and_drop_reason_is_documented() -> None:
     assert rows("Reasons") == {*get_args(Refusal), *get_args(DropReason)}
 
 
-def test_the_tables_for_sizing_are_those_of_the_results() -> None:
+def test_the_sizing_tables_match_the_benchmark_results() -> None:
     assert sizing.tables_of(OPERATIONS) == [sizing.table(), sizing.memory()]
 
 
-def test_every_file_that_a_document_links_to_is_there() -> None:
+def test_every_linked_file_exists() -> None:
     folders = ("benchmarks", "docs", "examples", "model_store", "service")
     places = ("*.md", *(f"{folder}/**/*.md" for folder in folders), "training/[A-Z]*.md")
     documents = [document for place in places for document in ROOT.glob(place)]

@@ -1,4 +1,4 @@
-"""GET /openapi.json: valid, whole, and true of what is answered."""
+"""GET /openapi.json: valid, complete, and consistent with real responses."""
 
 import json
 from collections.abc import Iterator
@@ -23,28 +23,28 @@ from tests.videos import counting, encode
 Document = dict[str, Any]
 
 PROBES = {"livez", "readyz", "startupz"}
-TAKE_A_BODY = {"classify", "classify_frames", "classify_video", "explain", "explain_video"}
-GUARDED = TAKE_A_BODY | {"live", "models", "model", "model_card", "metrics"}
-OCCURS = {
-    "400": TAKE_A_BODY,
+WITH_BODY = {"classify", "classify_frames", "classify_video", "explain", "explain_video"}
+GUARDED = WITH_BODY | {"live", "models", "model", "model_card", "metrics"}
+OPERATIONS_BY_STATUS = {
+    "400": WITH_BODY,
     "401": GUARDED,
     "403": {"live"},
     "404": {"model", "model_card"},
-    "408": TAKE_A_BODY,
-    "413": TAKE_A_BODY,
-    "415": TAKE_A_BODY,
-    "422": TAKE_A_BODY | {"live"},
+    "408": WITH_BODY,
+    "413": WITH_BODY,
+    "415": WITH_BODY,
+    "422": WITH_BODY | {"live"},
     "426": {"live"},
     "429": GUARDED,
     "500": GUARDED | PROBES,
     "503": GUARDED | PROBES,
-    "504": TAKE_A_BODY,
+    "504": WITH_BODY,
 }
-OF_HTTP = {
+STANDARD_HEADERS = {
     *("connection", "content-length", "content-type", "upgrade", "www-authenticate"),
     *("referrer-policy", "vary", "x-content-type-options", "x-frame-options"),
 }
-"""Headers that say nothing of this API."""
+"""Standard headers that are not specific to this API."""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def operations(document: Document) -> dict[str, Document]:
 
 
 def contents(document: Document) -> Iterator[tuple[str, Document]]:
-    """Every answer's content, and whose it is."""
+    """Every response content, labelled with operation, status and media type."""
     for name, operation in operations(document).items():
         for status, answer in operation["responses"].items():
             for kind, content in answer["content"].items():
@@ -70,7 +70,7 @@ def contents(document: Document) -> Iterator[tuple[str, Document]]:
 
 
 def resolved(document: Document, node: Document) -> Document:
-    """What a reference refers to."""
+    """The target of a reference, or the node itself."""
     if "$ref" in node:
         _, _, group, name = node["$ref"].split("/")
         found: Document = document["components"][group][name]
@@ -83,7 +83,7 @@ def check(document: Document, schema: Document, value: object) -> None:
 
 
 def examples(document: Document, node: Document) -> list[object]:
-    """Those beside a schema, or else in it."""
+    """The examples next to a schema, or else those in it."""
     if "examples" in node:
         return [resolved(document, each)["value"] for each in node["examples"].values()]
     if "example" in node:
@@ -93,14 +93,14 @@ def examples(document: Document, node: Document) -> list[object]:
 
 
 @pytest.mark.parametrize("keys", [False, True])
-def test_it_is_valid(tmp_path: Path, *, keys: bool) -> None:
+def test_the_document_is_valid_openapi(tmp_path: Path, *, keys: bool) -> None:
     file = tmp_path / "keys"
     file.write_text(line("camera", KEY))
     with serving(keys_file=file if keys else None) as client:
         validate(client.get("/openapi.json").json())
 
 
-def test_everything_that_can_be_shown_has_an_example_which_is_what_its_schema_says(
+def test_every_schema_and_textual_response_has_an_example_that_matches(
     document: Document,
 ) -> None:
     for name, content in contents(document):
@@ -113,7 +113,7 @@ def test_everything_that_can_be_shown_has_an_example_which_is_what_its_schema_sa
             check(document, {"$ref": f"#/components/schemas/{name}"}, each)
 
 
-def test_every_parameter_and_header_has_an_example_a_default_or_a_choice(
+def test_every_parameter_and_header_has_a_description_and_an_example_or_default(
     document: Document,
 ) -> None:
     parameters = [
@@ -133,7 +133,7 @@ def test_every_parameter_and_header_has_an_example_a_default_or_a_choice(
             check(document, each["schema"], example)
 
 
-def test_the_examples_of_problems_are_those_of_the_table(document: Document) -> None:
+def test_problem_examples_match_the_problem_table(document: Document) -> None:
     shown = document["components"]["examples"]
     assert set(shown) == {kind.slug for kind in TABLE.values()}
     for kind in TABLE.values():
@@ -142,28 +142,30 @@ def test_the_examples_of_problems_are_those_of_the_table(document: Document) -> 
         assert (problem["title"], problem["status"]) == (kind.title, kind.status)
 
 
-def test_the_example_of_csv_is_that_of_json_as_a_table(document: Document) -> None:
+def test_the_csv_example_matches_the_json_example(document: Document) -> None:
     told = document["components"]["schemas"]["AnswerLine"]["examples"]
     rows = [row for each in told if "frame" in each for row in lines.rows(each)]
     (table,) = document["components"]["schemas"]["FaceTable"]["examples"]
     assert table == csv_text([lines.COLUMNS, *rows])
 
 
-def test_each_status_is_told_where_it_occurs_and_nowhere_else(document: Document) -> None:
+def test_each_status_is_documented_for_exactly_the_operations_that_return_it(
+    document: Document,
+) -> None:
     told = operations(document)
-    for status, names in OCCURS.items():
+    for status, names in OPERATIONS_BY_STATUS.items():
         assert {name for name, each in told.items() if status in each["responses"]} == names, status
     assert set(told) == GUARDED | PROBES
 
 
-def test_operations_are_described_and_stand_under_tags_that_are(document: Document) -> None:
+def test_every_operation_has_a_summary_and_described_tags(document: Document) -> None:
     described = {tag["name"] for tag in document["tags"] if tag["description"]}
     for operation in operations(document).values():
         assert operation["summary"]
         assert set(operation["tags"]) <= described
 
 
-def test_limits_of_a_batch_are_told(client: TestClient) -> None:
+def test_batch_limits_are_documented_from_the_settings(client: TestClient) -> None:
     with serving(max_frames=7) as other:
         for served, most in ((client, 256), (other, 7)):
             frames = operations(served.get("/openapi.json").json())["classify_frames"]
@@ -173,11 +175,11 @@ def test_limits_of_a_batch_are_told(client: TestClient) -> None:
 
 
 def check_documented(document: Document, path: str, response: Response) -> None:
-    """Whether status, headers and content of a response are as the document says."""
+    """Check that the status, headers and content of a response are documented."""
     operation = document["paths"][path][response.request.method.lower()]
     answer = operation["responses"][str(response.status_code)]
     headers = {name.lower(): resolved(document, each) for name, each in answer["headers"].items()}
-    assert set(response.headers) - OF_HTTP == set(headers)
+    assert set(response.headers) - STANDARD_HEADERS == set(headers)
     for name, header in headers.items():
         typed = header["schema"].get("type", "string") != "string"
         value = response.headers[name]
@@ -208,7 +210,7 @@ def check_documented(document: Document, path: str, response: Response) -> None:
         ("/explain/video", "target=joy", "*/*"),
     ],
 )
-def test_what_is_answered_to_a_body_is_documented(
+def test_responses_to_uploads_match_the_document(
     client: TestClient, document: Document, path: str, query: str, accept: str
 ) -> None:
     good = encode(counting(3)) if "video" in path else png(9)
@@ -227,14 +229,14 @@ def test_what_is_answered_to_a_body_is_documented(
         *("/models", "/models/{name}", "/models/{name}/card"),
     ],
 )
-def test_what_is_answered_without_a_body_is_documented(
+def test_responses_without_a_body_match_the_document(
     client: TestClient, document: Document, path: str
 ) -> None:
     for name in ("gimefive", "yunet", "resnet"):
         check_documented(document, path, client.get(path.format(name=name)))
 
 
-def test_a_refusal_is_documented_and_so_is_which_paths_need_no_key(tmp_path: Path) -> None:
+def test_rejections_match_the_document_and_only_open_paths_need_no_key(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(line("camera", KEY))
     with serving(keys_file=file, rate_limit=0.1, rate_burst=1, metrics_open=True) as client:
@@ -251,13 +253,13 @@ def test_a_refusal_is_documented_and_so_is_which_paths_need_no_key(tmp_path: Pat
 
 
 @pytest.mark.anyio
-async def test_what_is_told_of_a_cameras_frames_is_documented(document: Document) -> None:
+async def test_answers_to_camera_frames_match_the_document(document: Document) -> None:
     content = operations(document)["live"]["responses"]["101"]["content"]["application/json"]
     async with live() as (_, url), connect(f"{url}?faces=whole&explain=gradcam") as camera:
         for frame in (png(9), b"no picture"):
             check(document, content["schema"], await exchange(camera, frame))
 
 
-def test_every_file_of_examples_is_shown(document: Document) -> None:
+def test_every_example_file_is_shown(document: Document) -> None:
     shown = {name for name, each in document["components"]["schemas"].items() if "examples" in each}
     assert {file.stem for file in EXAMPLES.iterdir()} == shown | {"Problem"}

@@ -1,4 +1,4 @@
-"""The page as it is served; tests/e2e/test_page*.py are its use in a browser."""
+"""The page as it is served; see tests/e2e/test_page*.py for its use in a browser."""
 
 import re
 from html.parser import HTMLParser
@@ -13,7 +13,7 @@ WEB = Path(__file__).parent.parent / "service" / "web"
 
 
 class Markup(HTMLParser):
-    """What of a page could load or run something."""
+    """The links, inline scripts and inline styles of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Markup(HTMLParser):
         self.inline += [name for name in given if name == "style" or name.startswith("on")]
 
 
-def test_everything_the_page_needs_is_served_by_the_service(client: TestClient) -> None:
+def test_every_file_that_the_page_links_is_served_locally(client: TestClient) -> None:
     links = Markup(client.get("/").text).links
     assert [link for link in links if "//" in link] == []
     files = [link for link in links if link.startswith("web/")]
@@ -37,7 +37,7 @@ def test_everything_the_page_needs_is_served_by_the_service(client: TestClient) 
     assert {client.get(f"/{link}").status_code for link in files} == {200}
 
 
-def test_every_module_that_a_module_imports_is_there() -> None:
+def test_every_imported_module_exists() -> None:
     imported = {
         name
         for module in WEB.glob("*.js")
@@ -46,7 +46,9 @@ def test_every_module_that_a_module_imports_is_there() -> None:
     assert imported <= {module.name for module in WEB.glob("*.js")}
 
 
-def test_nothing_on_the_page_is_inline_and_nothing_else_may_run(client: TestClient) -> None:
+def test_the_page_has_no_inline_code_and_a_strict_content_security_policy(
+    client: TestClient,
+) -> None:
     response = client.get("/")
     assert Markup(response.text).inline == []
     policy = response.headers["Content-Security-Policy"]
@@ -56,7 +58,7 @@ def test_nothing_on_the_page_is_inline_and_nothing_else_may_run(client: TestClie
     assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_the_document_of_the_api_needs_this_service_alone(client: TestClient) -> None:
+def test_the_api_docs_page_uses_local_files_only(client: TestClient) -> None:
     response = client.get("/docs")
     page = Markup(response.text)
     assert page.inline == []
@@ -68,7 +70,7 @@ def test_the_document_of_the_api_needs_this_service_alone(client: TestClient) ->
     assert client.get("/docs/nothing.js").headers["Content-Type"] == "application/problem+json"
 
 
-def test_files_are_kept_by_browsers_until_they_change(client: TestClient) -> None:
+def test_browsers_cache_page_files_until_they_change(client: TestClient) -> None:
     page = client.get("/")
     (script,) = [link for link in Markup(page.text).links if link.endswith("main.js")]
     assert page.headers["Cache-Control"] == "no-cache"
@@ -81,13 +83,13 @@ def test_files_are_kept_by_browsers_until_they_change(client: TestClient) -> Non
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "index.html", "..%2Fcli.py", "%2Fetc%2Fpasswd"])
-def test_no_other_file_is_served(client: TestClient, name: str) -> None:
+def test_unknown_files_and_path_traversal_get_404(client: TestClient, name: str) -> None:
     response = client.get(f"/web/x/{name}")
     assert response.status_code == 404
     assert response.headers["Content-Type"] == "application/problem+json"
 
 
-def test_the_pages_colours_are_those_of_the_drawings() -> None:
+def test_the_page_uses_the_emotion_colours_of_the_drawings() -> None:
     style = (WEB / "base.css").read_text()
     for emotion, colour in EMOTION_COLOURS.items():
         assert f"--{emotion}: rgb({' '.join(map(str, colour))});" in style

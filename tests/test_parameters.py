@@ -1,4 +1,4 @@
-"""What settings and parameters change, seen by a client."""
+"""The effects of settings and parameters that a client can observe."""
 
 import json
 import shutil
@@ -19,13 +19,13 @@ from tests.videos import encode as encode_video
 
 
 @pytest.mark.parametrize(("threshold", "abstained"), [(0.0, False), (1.0, True)])
-def test_below_the_settings_threshold_answers_abstain(threshold: float, abstained: bool) -> None:
+def test_faces_below_the_threshold_setting_abstain(threshold: float, abstained: bool) -> None:
     with serving(threshold=threshold) as client:
         (face,) = post(client, png(0), faces="whole").json()["faces"]
     assert face["abstained"] is abstained
 
 
-def test_below_the_requests_threshold_frames_and_videos_abstain() -> None:
+def test_the_threshold_parameter_applies_to_batches_and_videos() -> None:
     black = encode_video([np.zeros((48, 64, 3), np.uint8)])
     with serving() as client:
         for threshold, abstained in ((0, False), (1, True)):
@@ -35,18 +35,18 @@ def test_below_the_requests_threshold_frames_and_videos_abstain() -> None:
             assert test_videos.lines(told)[1]["faces"][0]["abstained"] is abstained
 
 
-def test_what_the_detector_is_less_sure_of_is_no_face() -> None:
+def test_detections_below_the_detection_threshold_are_discarded() -> None:
     with serving(detection_threshold=0.99) as client:
         assert post(client, PORTRAIT.read_bytes(), "image/jpeg").json()["faces"] == []
 
 
-def test_no_more_faces_than_wished_are_answered() -> None:
+def test_at_most_max_faces_are_returned() -> None:
     twice = encode(np.tile(decode(PORTRAIT.read_bytes(), 10**6), (1, 2, 1)), "PNG")
     with serving(max_faces=1) as client:
         assert len(post(client, twice).json()["faces"]) == 1
 
 
-def test_the_shorter_the_half_life_the_less_scores_lag() -> None:
+def test_a_short_half_life_reduces_the_lag_of_smoothed_scores() -> None:
     with serving(half_life=0.001) as client:
         told = test_videos.post(client, encode_video(counting(25)))
         batch = test_batches.post(client, [png(0), png(10)], track=True).json()
@@ -55,7 +55,7 @@ def test_the_shorter_the_half_life_the_less_scores_lag() -> None:
     assert batch["frames"][1]["faces"][0]["smoothed"]["happiness"] == 10
 
 
-def test_an_explanation_is_calibrated_by_the_temperature_of_its_card(tmp_path: Path) -> None:
+def test_explain_applies_the_temperature_of_the_model_card(tmp_path: Path) -> None:
     embedded = Settings().model_store
     shutil.copytree(embedded / "yunet", tmp_path / "yunet")
     newest = max((embedded / "gimefive").iterdir(), key=lambda folder: int(folder.name))
@@ -68,7 +68,7 @@ def test_an_explanation_is_calibrated_by_the_temperature_of_its_card(tmp_path: P
     assert face["confidence"] == pytest.approx(1 / (1 + 5 * exp(-9 / 3)), rel=1e-4)
 
 
-def test_a_service_that_is_not_sound_is_not_live(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unhealthy_service_fails_the_liveness_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     async def sound(_: Engine) -> bool:
         return False
 

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def tool(name: str) -> str:
-    """The path of a program, this environment's first; without it the test is skipped."""
+    """The path of a program, preferably of this environment; skips the test if it is missing."""
     found = shutil.which(str(Path(sys.executable).parent / name)) or shutil.which(name)
     if found is None:
         pytest.skip(f"{name} is not installed: .ci/run says what installs it")
@@ -19,6 +19,6 @@ def tool(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The CPU image of this tree."""
+    """The CPU image, built from this checkout."""
     engine.docker("build", *engine.build_arguments(), "--tag", "gimefive:cpu", ".", timeout=3000)
     return "gimefive:cpu"

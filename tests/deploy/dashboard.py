@@ -1,4 +1,4 @@
-"""What the dashboard asks Prometheus."""
+"""The Prometheus queries of the dashboard."""
 
 import json
 
@@ -8,7 +8,7 @@ DASHBOARD = ROOT / "k8s" / "components" / "monitoring" / "gimefive.json"
 
 
 def expressions() -> list[str]:
-    """What the dashboard asks, with its variables filled in."""
+    """The queries of all panels, with dashboard variables filled in."""
     board = json.loads(DASHBOARD.read_text())
     return [
         target["expr"].replace("$job", ".+").replace("$__rate_interval", "1m")

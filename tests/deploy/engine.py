@@ -1,4 +1,4 @@
-"""A Docker Engine, driven by its command; and a load that notices every lost request."""
+"""Helpers for the Docker CLI, and a load generator that records every lost request."""
 
 import asyncio
 import json
@@ -46,33 +46,33 @@ def inspect(thing: str) -> dict[str, Any]:
 
 
 def address(container: str) -> str:
-    """The container's own address: a port that the engine publishes accepts for the dead, too."""
+    """The container's own address, because published ports accept even if it is down."""
     (network,) = inspect(container)["NetworkSettings"]["Networks"].values()
     return str(network["IPAddress"])
 
 
 def build_arguments() -> list[str]:
-    """What DEPLOY_BUILD_ARGS names, as in ``BUILD_BASE=wheels TORCH_INDEX=URL``."""
+    """The build arguments in DEPLOY_BUILD_ARGS, as in ``BUILD_BASE=wheels TORCH_INDEX=URL``."""
     given = os.environ.get("DEPLOY_BUILD_ARGS", "").split()
     return [part for argument in given for part in ("--build-arg", argument)]
 
 
 @contextmanager
 def patience(seconds: float, what: str) -> Iterator[Iterator[None]]:
-    """Yields an iterator to loop over until what is waited for has come."""
+    """Yield an iterator to poll with; it raises after `seconds`."""
 
     def tries() -> Iterator[None]:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             yield
-            time.sleep(0.5)  # other programs are waited for; they send no event
+            time.sleep(0.5)  # polling: other programs send no event
         raise AssertionError(f"waited {seconds} s for {what}")
 
     yield tries()
 
 
 def wait_healthy(container: str, seconds: float = 300) -> float:
-    """Wait until the engine calls the container healthy; how long that took."""
+    """Wait until the container is healthy; return the seconds that it took."""
     start = time.monotonic()
     with patience(seconds, f"{container} to be healthy") as tries:
         for _ in tries:
@@ -85,12 +85,12 @@ def wait_healthy(container: str, seconds: float = 300) -> float:
 
 @dataclass
 class Load:
-    """Requests that go on until told to stop.
+    """The results of a continuous load.
 
     Attributes:
-        statuses: how often each came.
-        lost: what became of requests that were sent and not answered.
-        refused: connections that were not taken, so that nothing was sent.
+        statuses: the number of responses per status.
+        lost: the errors of requests that were sent and not answered.
+        refused: the number of connection failures, where nothing was sent.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -104,7 +104,7 @@ class Load:
 
 @contextmanager
 def load(url: str, connections: int = 3, key: str = "") -> Iterator[Load]:
-    """Send photographs over so many connections until the block ends, and answers are in."""
+    """Send photographs over `connections` until the block ends and all are answered."""
     seen = Load()
     stop = threading.Event()
     headers = {**JPEG, "X-API-Key": key}
@@ -120,7 +120,7 @@ def load(url: str, connections: int = 3, key: str = "") -> Iterator[Load]:
             except httpx.HTTPError as error:
                 seen.lost.append(repr(error))
 
-    async def all_of_them() -> None:
+    async def run_connections() -> None:
         async with (
             httpx.AsyncClient(timeout=120, headers=headers) as client,
             asyncio.TaskGroup() as group,
@@ -128,7 +128,7 @@ def load(url: str, connections: int = 3, key: str = "") -> Iterator[Load]:
             for _ in range(connections):
                 group.create_task(connection(client))
 
-    thread = threading.Thread(target=asyncio.run, args=(all_of_them(),))
+    thread = threading.Thread(target=asyncio.run, args=(run_connections(),))
     thread.start()
     try:
         with patience(120, "the first answer") as tries:
@@ -142,5 +142,5 @@ def load(url: str, connections: int = 3, key: str = "") -> Iterator[Load]:
 
 
 def figure(name: str, value: object) -> None:
-    """Tell a figure that a document may quote."""
-    print(f"\nFIGURE {name}: {value}")  # noqa: T201  # what `make deploy-test` is read for
+    """Print a figure for the documentation."""
+    print(f"\nFIGURE {name}: {value}")  # noqa: T201  # part of the output of `make deploy-test`

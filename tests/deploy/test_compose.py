@@ -1,4 +1,4 @@
-"""The compose file, up: replicas behind the balancer, and Prometheus that watches them."""
+"""The running compose project: replicas behind the balancer, scraped by Prometheus."""
 
 import subprocess
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def can_pull() -> bool:
 
 
 @pytest.fixture(scope="module")
-def project(image: str) -> Iterator[Project]:  # noqa: ARG001  # it is what the services run
+def project(image: str) -> Iterator[Project]:  # noqa: ARG001  # the image that the services run
     if can_pull():
         project = Project(*FILES)
     else:
@@ -54,10 +54,10 @@ def project(image: str) -> Iterator[Project]:  # noqa: ARG001  # it is what the 
         project("down", "--volumes", "--timeout", 1)
 
 
-def asked(query: str) -> list[dict[str, object]]:
-    """What Prometheus answers to a query.
+def query_result(query: str) -> list[dict[str, object]]:
+    """The result of a Prometheus query.
 
-    It is asked from inside its network, as Grafana does.
+    The query is sent from the host to the published port.
     """
     answer = httpx.get("http://127.0.0.1:9090/api/v1/query", params={"query": query}).json()
     assert answer["status"] == "success", answer
@@ -67,11 +67,11 @@ def asked(query: str) -> list[dict[str, object]]:
 
 
 def wait_until_balanced(replicas: int) -> None:
-    """Until the balancer has seen so many replicas be ready, by what Prometheus sees of them."""
+    """Wait until Prometheus scrapes this many replicas and the balancer is ready."""
     with patience(120, f"{replicas} scraped replicas") as tries:
         for _ in tries:
             try:
-                if len(asked('up{job="gimefive"} == 1')) == replicas:
+                if len(query_result('up{job="gimefive"} == 1')) == replicas:
                     break
             except httpx.HTTPError:
                 continue
@@ -84,7 +84,7 @@ def wait_until_balanced(replicas: int) -> None:
                 continue
 
 
-def test_a_killed_replica_costs_no_answer(project: Project) -> None:
+def test_killing_a_replica_loses_no_request(project: Project) -> None:
     victim = project.container("replica")
     with load(BALANCER) as seen:
         docker("kill", "--signal", "KILL", victim)
@@ -102,7 +102,7 @@ def test_a_killed_replica_costs_no_answer(project: Project) -> None:
     wait_until_balanced(2)
 
 
-def test_replacing_the_replicas_one_by_one_loses_no_request(project: Project) -> None:
+def test_replacing_replicas_one_by_one_loses_no_request(project: Project) -> None:
     with load(BALANCER) as seen:
         for service in ("replica", "gimefive"):
             project("up", "--detach", "--no-build", "--no-deps", "--force-recreate", service)
@@ -114,7 +114,7 @@ def test_replacing_the_replicas_one_by_one_loses_no_request(project: Project) ->
 
 
 @pytest.mark.usefixtures("project")
-def test_a_video_is_worked_on_where_only_its_folder_can_be_written() -> None:
+def test_a_video_is_classified_on_a_read_only_file_system() -> None:
     answer = httpx.post(
         f"{BALANCER}/classify/video",
         params={"faces": "whole"},
@@ -127,8 +127,8 @@ def test_a_video_is_worked_on_where_only_its_folder_can_be_written() -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_every_panel_shows_something_of_that_load() -> None:
-    empty = [query for query in expressions() if not asked(query)]
+def test_every_panel_shows_data_of_the_load() -> None:
+    empty = [query for query in expressions() if not query_result(query)]
     # Nothing was refused, dropped or failed: those counters have no series yet.
     idle = ("rejected", "dropped", "failures")
     assert [query for query in empty if not any(name in query for name in idle)] == []

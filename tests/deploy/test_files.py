@@ -1,4 +1,4 @@
-"""The files that deploy the service are valid, and agree with each other and with the code."""
+"""The deployment files are valid and consistent with each other and with the code."""
 
 import json
 import re
@@ -31,35 +31,35 @@ def rendered(overlay: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(run("kubectl", "kustomize", f"k8s/overlays/{overlay}")))
 
 
-def one(resources: list[dict[str, Any]], kind: str) -> dict[str, Any]:
+def only(resources: list[dict[str, Any]], kind: str) -> dict[str, Any]:
     (found,) = [resource for resource in resources if resource["kind"] == kind]
     return found
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_an_overlay_is_what_kubernetes_takes(overlay: str, tmp_path: Path) -> None:
+def test_every_overlay_is_valid_for_kubernetes(overlay: str, tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.yaml"
     manifest.write_text(run("kubectl", "kustomize", f"k8s/overlays/{overlay}"))
     run("kubernetes-validate", "-k", "1.32", "--strict", "--no-warn", manifest)
 
 
-def test_every_selector_finds_the_pods() -> None:
+def test_every_selector_matches_the_pods() -> None:
     resources = rendered("monitoring")
-    labels = one(resources, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    labels = only(resources, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
     selectors = [
-        one(resources, "Deployment")["spec"]["selector"]["matchLabels"],
-        one(resources, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
-        one(resources, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
+        only(resources, "Deployment")["spec"]["selector"]["matchLabels"],
+        only(resources, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        only(resources, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
         *(item["spec"]["selector"] for item in resources if item["kind"] == "Service"),
     ]
     assert len(selectors) == 5
     assert all(selector and selector.items() <= labels for selector in selectors)
 
 
-def test_a_pod_gets_the_time_that_draining_takes() -> None:
+def test_the_termination_grace_period_covers_draining() -> None:
     resources = rendered("cpu")
-    settings = one(resources, "ConfigMap")["data"]
-    grace = one(resources, "Deployment")["spec"]["template"]["spec"][
+    settings = only(resources, "ConfigMap")["data"]
+    grace = only(resources, "Deployment")["spec"]["template"]["spec"][
         "terminationGracePeriodSeconds"
     ]
     assert grace > float(settings["GIMEFIVE_DRAIN_DELAY"]) + float(
@@ -67,31 +67,31 @@ def test_a_pod_gets_the_time_that_draining_takes() -> None:
     )
 
 
-def test_a_container_gets_the_time_that_draining_takes() -> None:
+def test_the_compose_stop_grace_period_covers_draining() -> None:
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["gimefive"]
     environment = service["environment"]
     took = float(environment["GIMEFIVE_DRAIN_DELAY"]) + float(environment["GIMEFIVE_DRAIN_TIMEOUT"])
     assert float(service["stop_grace_period"].removesuffix("s")) > took
 
 
-def test_every_setting_that_is_set_exists() -> None:
+def test_every_setting_in_deployment_files_exists() -> None:
     files = [ROOT / "Dockerfile", ROOT / "docker-compose.yml", *(ROOT / "k8s").rglob("*.yaml")]
     named = {name for file in files for name in re.findall("GIMEFIVE_([A-Z_]+)", file.read_text())}
     assert named
     assert named <= {field.upper() for field in Settings.model_fields}
 
 
-def test_autoscaling_by_waiting_replaces_autoscaling_by_cpu() -> None:
+def test_the_autoscale_overlay_replaces_the_cpu_autoscaler() -> None:
     kinds = {resource["kind"] for resource in rendered("autoscale")}
     assert "ScaledObject" in kinds
     assert "HorizontalPodAutoscaler" not in kinds
 
 
-def test_the_dockerfile_is_clean() -> None:
+def test_the_dockerfile_passes_hadolint() -> None:
     run("hadolint", "Dockerfile")
 
 
-def test_the_dockerfile_and_the_makefile_pin_the_same_torch() -> None:
+def test_dockerfile_makefile_and_pyproject_pin_the_same_torch() -> None:
     pins = [
         re.findall(r"torch==[\d.]+", (ROOT / name).read_text())
         for name in ("Dockerfile", "Makefile", "pyproject.toml")
@@ -101,14 +101,14 @@ def test_the_dockerfile_and_the_makefile_pin_the_same_torch() -> None:
 
 
 @pytest.mark.parametrize("profile", ["", "scale", "gpu"])
-def test_the_compose_file_is_what_compose_takes(profile: str) -> None:
+def test_the_compose_file_is_valid(profile: str) -> None:
     docker = tool("docker")
     if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("docker has no compose plugin")
     run("docker", "compose", "--profile", profile, "config", "--quiet")
 
 
-def test_the_balancers_configuration_is_valid(tmp_path: Path) -> None:
+def test_the_balancer_configuration_is_valid(tmp_path: Path) -> None:
     folder = ROOT / "deploy" / "haproxy"
     text = (folder / "haproxy.cfg").read_text()
     local = tmp_path / "haproxy.cfg"
@@ -117,7 +117,7 @@ def test_the_balancers_configuration_is_valid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "status", "again"), [("lost", 503, True), ("late", 504, False)])
-def test_what_the_balancer_says_itself_is_a_problem(name: str, status: int, again: bool) -> None:
+def test_error_responses_of_the_balancer_are_problems(name: str, status: int, again: bool) -> None:
     file = ROOT / "deploy" / "haproxy" / f"{name}.http"
     head, _, body = file.read_bytes().partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
@@ -130,40 +130,40 @@ def test_what_the_balancer_says_itself_is_a_problem(name: str, status: int, agai
     assert set(said) == set(Problem.model_fields)
 
 
-def test_prometheus_takes_its_configuration() -> None:
+def test_the_prometheus_configuration_is_valid() -> None:
     run("promtool", "check", "config", PROMETHEUS / "prometheus.yml")
 
 
-def test_each_alert_fires_when_it_should_and_only_then() -> None:
+def test_the_alert_rules_pass_their_unit_tests() -> None:
     run("promtool", "test", "rules", PROMETHEUS / "alerts.test.yml")
 
 
-def test_the_operators_rules_are_the_same_rules() -> None:
+def test_the_prometheus_rule_resource_matches_the_alert_rules() -> None:
     groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
-    assert one(rendered("monitoring"), "PrometheusRule")["spec"]["groups"] == groups
+    assert only(rendered("monitoring"), "PrometheusRule")["spec"]["groups"] == groups
 
 
-def test_every_alert_says_in_the_documents_what_to_do() -> None:
+def test_every_alert_is_documented() -> None:
     groups = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"]
     section = (ROOT / "docs/operations.md").read_text().partition("## Alerts\n")[2]
     described = set(re.findall(r"^\| `(Gimefive\w+)`", section.partition("\n## ")[0], re.MULTILINE))
     assert described == {rule["alert"] for group in groups for rule in group["rules"]}
 
 
-def test_prometheus_understands_every_panel(tmp_path: Path) -> None:
+def test_every_panel_query_is_valid(tmp_path: Path) -> None:
     rules = [{"record": f"panel_{n}", "expr": expr} for n, expr in enumerate(expressions())]
     file = tmp_path / "panels.yml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     run("promtool", "check", "rules", file)
 
 
-def test_the_dashboard_shows_every_metric_and_so_what_each_alert_is_about() -> None:
+def test_the_dashboard_shows_every_metric() -> None:
     shown = re.findall(r"gimefive_\w+", " ".join(expressions()))
     for metric in rows("Metrics") - rows("Reasons"):
         assert any(name.startswith(metric) for name in shown), metric
 
 
-def test_panels_and_alerts_ask_only_for_metrics_that_there_are() -> None:
+def test_panels_alerts_and_the_scaler_use_only_existing_metrics() -> None:
     there = {name + part for name in rows("Metrics") for part in ("", "_bucket", "_sum", "_count")}
     asked = re.findall(r"gimefive_\w+", " ".join(expressions()))
     asked += re.findall(r"gimefive_\w+", (PROMETHEUS / "alerts.yml").read_text())

@@ -1,4 +1,4 @@
-"""The image, built from the Dockerfile as it is and run as an operator should."""
+"""The image, built from the Dockerfile and run with hardening options."""
 
 import json
 import time
@@ -19,7 +19,7 @@ from tests.deploy.engine import (
 )
 
 pytestmark = pytest.mark.deployed
-HARDENED = ["--read-only", "--tmpfs", "/tmp"]  # noqa: S108  # the container's
+HARDENED = ["--read-only", "--tmpfs", "/tmp"]  # noqa: S108  # in the container
 HARDENED += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 
 
@@ -35,7 +35,7 @@ def container(image: str) -> Iterator[str]:
         docker("rm", "--force", name)
 
 
-def test_the_layers_hold_what_is_needed_and_no_more(image: str) -> None:
+def test_the_image_has_no_compiler_and_sound_models(image: str) -> None:
     figure("megabytes of the image", round(inspect(image)["Size"] / 1e6))
     for layer in docker("history", "--format", "{{json .}}", image).splitlines():
         entry = json.loads(layer)
@@ -57,7 +57,7 @@ def test_the_layers_hold_what_is_needed_and_no_more(image: str) -> None:
     assert docker("run", "--rm", image, "verify").count("sound: ") == 3
 
 
-def test_nothing_runs_as_root(container: str) -> None:
+def test_no_process_runs_as_root(container: str) -> None:
     owners = docker("top", container, "-eo", "uid,pid").splitlines()[1:]
     assert len(owners) >= 2
     assert {line.split()[0] for line in owners} == {"10001"}
@@ -72,7 +72,7 @@ def test_the_photograph_is_classified_and_explained(container: str) -> None:
         assert picture.content.startswith(b"\x89PNG")
 
 
-def test_stopping_under_load_loses_nothing(container: str) -> None:
+def test_stopping_under_load_loses_no_request(container: str) -> None:
     with load(f"http://{address(container)}:8000") as seen:
         docker("stop", "--time", 60, container)
     figure("docker stop under load", f"{seen.answered} answered, {len(seen.lost)} lost")

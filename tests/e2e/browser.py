@@ -1,4 +1,4 @@
-"""A real browser, and a page in it that is watched for what must never happen."""
+"""A real browser, and a page in it that is checked for errors and foreign requests."""
 
 import base64
 import io
@@ -27,14 +27,14 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
 )
 PATIENCE = 30_000
-"""Longest a busy machine may take for anything, in milliseconds."""
+"""The timeout of every browser operation, in milliseconds; generous, for busy machines."""
 
 expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager
-def playing() -> Iterator[Playwright]:
-    """What starts browsers; there can be one at a time."""
+def playwright_instance() -> Iterator[Playwright]:
+    """Start Playwright; only one instance can run at a time."""
     if not CHROMIUM.exists():
         pytest.skip("no Chromium here: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -54,9 +54,9 @@ def chromium(playwright: Playwright, *flags: str) -> Iterator[Browser]:
 def watched_page(
     browser: Browser, url: str, *, base: str | None = None, **options: object
 ) -> Iterator[Page]:
-    """The page, opened; at the end, nothing broke in it and nothing was asked outside `base`."""
+    """Open the page; on exit, check for no errors and no requests outside `base`."""
     base = base or url
-    context = browser.new_context(**options)  # type: ignore[arg-type]  # passed on as they are
+    context = browser.new_context(**options)  # type: ignore[arg-type]  # passed through
     page = context.new_page()
     page.set_default_timeout(PATIENCE)
     broken: list[str] = []
@@ -80,14 +80,14 @@ def open_file(page: Page, path: Path) -> None:
 
 
 def heat(page: Page) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-    """What lies over the picture, RGBA."""
+    """The pixels of the heat map canvas, in RGBA."""
     url = page.locator("#heat").evaluate("canvas => canvas.toDataURL()")
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as image:
         return np.array(image.convert("RGBA"))
 
 
 def wait_painted(page: Page, canvas: str, painted: bool = True) -> None:
-    """Wait until something is drawn there, or nothing."""
+    """Wait until the canvas is painted, or empty."""
     page.wait_for_function(
         """([selector, wanted]) => {
           const canvas = document.querySelector(selector);
@@ -104,7 +104,7 @@ def wait_painted(page: Page, canvas: str, painted: bool = True) -> None:
 def face(
     x: float, y: float, width: float, height: float, track: int | None = None
 ) -> dict[str, object]:
-    """A happy face, as the service tells of it."""
+    """A happy face in the format of the service."""
     happy = dict.fromkeys(EMOTIONS, 0.02) | {"happiness": 0.9}
     return {
         "box": {"x": x, "y": y, "width": width, "height": height},

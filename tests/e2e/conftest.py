@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Playwright
 
 from tests import videos
-from tests.e2e.browser import chromium, playing, watched_page
+from tests.e2e.browser import chromium, playwright_instance, watched_page
 from tests.servers import ROOT, Server, running_server
 
 
@@ -24,7 +24,7 @@ def photograph() -> bytes:
 
 @pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
-    with playing() as playwright:
+    with playwright_instance() as playwright:
         yield playwright
 
 
@@ -42,7 +42,7 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds of video in which the portrait wanders from left to right."""
+    """Three seconds of video in which the portrait moves from left to right."""
     path = tmp_path_factory.mktemp("video") / "walk.webm"
     path.write_bytes(videos.encode(videos.moving_portrait(24, (480, 360), 320), "webm", rate=8))
     return path

@@ -1,4 +1,4 @@
-"""Two replicas behind compose's balancer: camera streams and large uploads go through it."""
+"""The balancer of the compose file: camera streams, large uploads and timeouts."""
 
 import asyncio
 import json
@@ -29,12 +29,12 @@ UPLOAD = 200 * MB
 
 @dataclass(frozen=True)
 class Balancer:
-    """HAProxy at work.
+    """A running HAProxy.
 
     Attributes:
-        pid: of its process.
-        port: where it listens.
-        folder: where the replicas put uploads.
+        pid: its process ID.
+        port: the port that it listens on.
+        folder: the folder where the replicas store uploads.
     """
 
     pid: int
@@ -42,17 +42,17 @@ class Balancer:
     folder: Path
 
     def memory(self) -> int:
-        """Bytes that it holds."""
+        """The bytes of its resident memory."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
     def written(self) -> int:
-        """Bytes that it has written to disks."""
+        """The bytes that it has written to disk."""
         told = Path(f"/proc/{self.pid}/io").read_text()
         return int(told.partition("\nwrite_bytes:")[2].split()[0])
 
     def arrived(self) -> int:
-        """Bytes of uploads that have reached a replica, which run in this process."""
+        """The bytes of uploads that the replicas, which run in this process, have received."""
         size = 0
         for descriptor in Path("/proc/self/fd").iterdir():
             with suppress(OSError):  # it may just have been closed
@@ -61,8 +61,8 @@ class Balancer:
         return size
 
 
-def configuration(port: int, replicas: list[str], patience: str | None = None) -> str:
-    """That of the deployment, for addresses of this machine, and another patience if any."""
+def configuration(port: int, replicas: list[str], proxy_timeout: str | None = None) -> str:
+    """The deployed configuration with local addresses and, if given, another timeout."""
     folder = ROOT / "deploy" / "haproxy"
     text = (folder / "haproxy.cfg").read_text()
     servers = [f"    server {n} {url.partition('//')[2]}" for n, url in enumerate(replicas)]
@@ -74,26 +74,26 @@ def configuration(port: int, replicas: list[str], patience: str | None = None) -
     }.items():
         assert old in text
         text = text.replace(old, new)
-    if patience:
-        text, found = re.subn(r"(\n    timeout (client|server)) .*", rf"\1 {patience}", text)
+    if proxy_timeout:
+        text, found = re.subn(r"(\n    timeout (client|server)) .*", rf"\1 {proxy_timeout}", text)
         assert found == 2
     return text
 
 
 @asynccontextmanager
-async def before(
-    replicas: list[str], folder: Path, patience: str | None = None
+async def balancer_for(
+    replicas: list[str], folder: Path, proxy_timeout: str | None = None
 ) -> AsyncIterator[Balancer]:
-    """The balancer before these replicas."""
+    """A balancer in front of these replicas."""
     haproxy = tool("haproxy")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     file = folder / "haproxy.cfg"
-    file.write_text(configuration(port, replicas, patience))
+    file.write_text(configuration(port, replicas, proxy_timeout))
     process = await asyncio.create_subprocess_exec(haproxy, "-db", "-f", file, stdout=DEVNULL)
     try:
-        transport = httpx.AsyncHTTPTransport(retries=7)  # until it listens
+        transport = httpx.AsyncHTTPTransport(retries=7)  # waits until it listens
         async with httpx.AsyncClient(transport=transport) as client:
             answer = await client.get(f"http://127.0.0.1:{port}/readyz")
             assert answer.status_code == 200
@@ -107,7 +107,7 @@ async def before(
 async def balanced(folder: Path) -> AsyncIterator[Balancer]:
     async with AsyncExitStack() as stack:
         opened = [await stack.enter_async_context(served(temp_dir=folder)) for _ in range(2)]
-        yield await stack.enter_async_context(before([url for _, url in opened], folder))
+        yield await stack.enter_async_context(balancer_for([url for _, url in opened], folder))
 
 
 async def test_cameras_are_answered_through_the_balancer(tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ async def test_cameras_are_answered_through_the_balancer(tmp_path: Path) -> None
                 assert [face["emotion"] for face in answer["faces"]] == ["happiness"]
 
 
-async def pour(writer: asyncio.StreamWriter, size: int, balancer: Balancer) -> int:
-    """Send so many zeros; the most memory that the balancer had meanwhile."""
+async def send_zeros(writer: asyncio.StreamWriter, size: int, balancer: Balancer) -> int:
+    """Send `size` zeros; return the peak memory of the balancer meanwhile."""
     most = 0
     for piece in [MB] * (size // MB) + [size % MB]:
         writer.write(bytes(piece))
@@ -130,9 +130,9 @@ async def pour(writer: asyncio.StreamWriter, size: int, balancer: Balancer) -> i
     return most
 
 
-async def test_a_large_upload_reaches_a_replica_while_it_is_sent(tmp_path: Path) -> None:
+async def test_a_large_upload_is_streamed_to_a_replica_without_buffering(tmp_path: Path) -> None:
     video = encode(counting(5))
-    padding = UPLOAD - len(video)  # in a box that players pass over
+    padding = UPLOAD - len(video)  # in a box that decoders skip
     head = (
         "POST /classify/video?faces=whole HTTP/1.1\r\nHost: me\r\nContent-Type: video/mp4\r\n"
         f"Content-Length: {UPLOAD}\r\nConnection: close\r\n\r\n"
@@ -141,9 +141,9 @@ async def test_a_large_upload_reaches_a_replica_while_it_is_sent(tmp_path: Path)
         memory, written = balancer.memory(), balancer.written()
         reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
         writer.write(head.encode() + video + struct.pack(">I4s", padding, b"free"))
-        first = await pour(writer, UPLOAD // 2, balancer)
+        first = await send_zeros(writer, UPLOAD // 2, balancer)
         await until(lambda: balancer.arrived() >= UPLOAD // 4)
-        second = await pour(writer, padding - 8 - UPLOAD // 2, balancer)
+        second = await send_zeros(writer, padding - 8 - UPLOAD // 2, balancer)
         answer = await reader.read()
         writer.close()
         assert max(first, second) - memory < 16 * MB
@@ -154,10 +154,12 @@ async def test_a_large_upload_reaches_a_replica_while_it_is_sent(tmp_path: Path)
 
 @asynccontextmanager
 async def slow_replica(free: asyncio.Event) -> AsyncIterator[str]:
-    """A replica that is ready, and answers whatever else it is asked once it is free."""
+    """A replica that answers readiness probes, and other requests only once `free` is set."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):  # the balancer gave it up
+        with suppress(
+            asyncio.IncompleteReadError, ConnectionError
+        ):  # the balancer closed the connection
             head = await reader.readuntil(b"\r\n\r\n")
             if b" /readyz " not in head:
                 await free.wait()
@@ -170,11 +172,11 @@ async def slow_replica(free: asyncio.Event) -> AsyncIterator[str]:
         yield "http://{}:{}".format(*server.sockets[0].getsockname())
 
 
-async def test_a_video_may_be_drawn_for_longer_than_a_replica_may_be_silent(tmp_path: Path) -> None:
+async def test_explain_video_may_take_longer_than_the_server_timeout(tmp_path: Path) -> None:
     free = asyncio.Event()
     async with (
         slow_replica(free) as replica,
-        before([replica], tmp_path, patience="500ms") as balancer,
+        balancer_for([replica], tmp_path, proxy_timeout="500ms") as balancer,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{balancer.port}", timeout=60) as client,
         asyncio.TaskGroup() as asking,
     ):

@@ -1,4 +1,4 @@
-"""Clients that go away, over real sockets, while the model is busy as long as the test likes."""
+"""Client disconnects over real sockets, while the test keeps the model busy."""
 
 import fcntl
 import io
@@ -23,7 +23,7 @@ from tests import processes
 
 @contextmanager
 def serving(*arguments: str) -> Iterator[int]:
-    """A server in a thread, with one model process whose scores wait at a gate; gives its port."""
+    """The port of a server in a thread, whose model process is blocked by a gate file."""
 
     @asynccontextmanager
     async def opened(settings: Settings) -> AsyncIterator[Engine]:
@@ -50,7 +50,7 @@ def png(value: int) -> bytes:
 
 
 def ask(port: int, value: int, path: str = "/classify?faces=whole") -> socket.socket:
-    """Send a request, and do not wait for its answer."""
+    """Send a request without waiting for the answer."""
     body = png(value)
     client = socket.create_connection(("127.0.0.1", port))
     client.sendall(
@@ -90,15 +90,15 @@ def gate(tmp_path: Path) -> Path:
     return path
 
 
-def test_what_was_asked_by_clients_that_went_away_is_never_computed(gate: Path) -> None:
+def test_requests_of_disconnected_clients_are_dropped_from_the_queue(gate: Path) -> None:
     log = gate.with_name("gate.log")
     with gate.open() as held, serving(str(gate)) as port:
         fcntl.flock(held, fcntl.LOCK_EX)
         computing = ask(port, 1)
         until(lambda: log.read_text() == "[1]\n")
-        gone, waiting = [ask(port, 2), ask(port, 3)], ask(port, 4)
+        disconnected, waiting = [ask(port, 2), ask(port, 3)], ask(port, 4)
         until(lambda: metric(port, "queue_depth", lane="interactive") == 3)
-        for client in gone:
+        for client in disconnected:
             client.close()
         until(lambda: metric(port, "queue_depth", lane="interactive") == 1)
         fcntl.flock(held, fcntl.LOCK_UN)
@@ -108,7 +108,7 @@ def test_what_was_asked_by_clients_that_went_away_is_never_computed(gate: Path) 
     assert log.read_text() == "[1]\n[4]\n"
 
 
-def test_a_client_that_goes_in_the_middle_of_its_body_leaves_nothing_behind(gate: Path) -> None:
+def test_a_disconnect_during_an_upload_is_counted_and_the_service_continues(gate: Path) -> None:
     with serving(str(gate)) as port:
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(
@@ -119,7 +119,7 @@ def test_a_client_that_goes_in_the_middle_of_its_body_leaves_nothing_behind(gate
         assert status(ask(port, 1)) == 200
 
 
-def test_a_map_is_no_longer_measured_once_its_client_went_away(gate: Path) -> None:
+def test_a_disconnect_stops_the_faithfulness_measurement(gate: Path) -> None:
     log = gate.with_name("gate.log")
     with gate.open() as held, serving(str(gate)) as port:
         fcntl.flock(held, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The requests that the API's document shows, as a reader would send them."""
+"""The curl commands shown in the OpenAPI document."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ from tests import videos
 from tests.servers import Server
 
 
-def test_every_command_that_is_shown_gets_an_answer(
+def test_every_documented_curl_command_succeeds(
     server: Server, photograph: bytes, tmp_path: Path
 ) -> None:
     for name in ("face.jpg", "1.jpg", "2.jpg"):

@@ -1,4 +1,4 @@
-"""The page as people use it, in a real browser, with the real model behind it."""
+"""The page in a real browser, with the real model."""
 
 import csv
 import io
@@ -17,9 +17,7 @@ from tests.e2e.browser import PORTRAIT, face, heat, open_file, wait_painted, wat
 from tests.servers import Server
 
 
-def test_the_document_of_the_api_is_read_and_tried_with_no_other_host(
-    browser: Browser, server: Server
-) -> None:
+def test_the_api_docs_work_without_another_host(browser: Browser, server: Server) -> None:
     refused: list[str] = []
     with watched_page(browser, f"{server.url}/docs", base=server.url) as page:
         page.on("console", lambda said: refused.append(said.text) if said.type == "error" else None)
@@ -32,7 +30,7 @@ def test_the_document_of_the_api_is_read_and_tried_with_no_other_host(
     assert refused == []
 
 
-def test_a_photo_gets_its_faces_boxed_and_scored(
+def test_a_photo_shows_its_faces_with_boxes_and_scores(
     page: Page, server: Server, photograph: bytes
 ) -> None:
     open_file(page, PORTRAIT)
@@ -51,7 +49,7 @@ def test_a_photo_gets_its_faces_boxed_and_scored(
     expect(page.get_by_role("status")).to_have_text("One face.")
 
 
-def test_an_emotion_that_is_chosen_shows_where_it_comes_from(
+def test_choosing_an_emotion_shows_its_heat_map(
     page: Page, server: Server, photograph: bytes
 ) -> None:
     open_file(page, PORTRAIT)
@@ -72,7 +70,7 @@ def test_an_emotion_that_is_chosen_shows_where_it_comes_from(
     assert np.median(differences) <= 4
 
 
-def test_the_strength_of_the_heat_follows_the_slider_without_asking_again(page: Page) -> None:
+def test_the_opacity_slider_changes_the_heat_map_without_a_request(page: Page) -> None:
     open_file(page, PORTRAIT)
     page.locator("#bars button").first.click()
     expect(page.locator("#why-words")).not_to_be_empty()
@@ -87,9 +85,11 @@ def test_the_strength_of_the_heat_follows_the_slider_without_asking_again(page: 
     ("control", "choice"),
     [("Method", "layercam"), ("Layer", "conv3"), ("Colours", "viridis")],
 )
-def test_another_way_to_explain_gives_another_map(page: Page, control: str, choice: str) -> None:
+def test_another_explain_option_gives_another_heat_map(
+    page: Page, control: str, choice: str
+) -> None:
     open_file(page, PORTRAIT)
-    if control == "Method":  # at conv5 they agree
+    if control == "Method":  # at conv5 the methods give the same map
         page.locator("#layer").evaluate("select => { select.value = 'conv4'; }")
     page.locator("#bars button").first.click()
     expect(page.locator("#why-words")).not_to_be_empty()
@@ -100,7 +100,7 @@ def test_another_way_to_explain_gives_another_map(page: Page, control: str, choi
     assert (heat(page) != before).any()
 
 
-def test_activations_are_not_said_to_speak_for_an_emotion(page: Page) -> None:
+def test_activations_are_not_described_as_evidence_for_an_emotion(page: Page) -> None:
     open_file(page, PORTRAIT)
     page.locator("#bars button").first.click()
     expect(page.locator("#why-words")).to_contain_text("evidence for happiness")
@@ -108,12 +108,12 @@ def test_activations_are_not_said_to_speak_for_an_emotion(page: Page) -> None:
     expect(page.locator("#why-words")).to_contain_text("whatever the emotion")
 
 
-def test_while_an_answer_is_awaited_nothing_is_left_of_the_one_before(page: Page) -> None:
+def test_the_previous_heat_map_is_cleared_while_the_next_one_loads(page: Page) -> None:
     open_file(page, PORTRAIT)
     page.locator("#bars button").first.click()
     expect(page.locator("#why-words")).to_contain_text("evidence for happiness")
     wait_painted(page, "#closeup-face")
-    page.route("**/explain**", lambda _: None)  # nobody answers
+    page.route("**/explain**", lambda _: None)  # never answers
     page.locator("#bars button").nth(5).click()
     expect(page.get_by_role("heading", name="Why fear?")).to_be_visible()
     expect(page.locator("#why-words")).to_have_text("Computing the heat map.")
@@ -121,7 +121,7 @@ def test_while_an_answer_is_awaited_nothing_is_left_of_the_one_before(page: Page
         wait_painted(page, canvas, painted=False)
 
 
-def test_a_problem_goes_with_the_question_that_had_it(page: Page) -> None:
+def test_an_explain_problem_is_hidden_when_the_next_request_succeeds(page: Page) -> None:
     open_file(page, PORTRAIT)
     page.route("**/explain**", lambda route: route.fulfill(status=503, json={}))
     page.locator("#bars button").first.click()
@@ -132,7 +132,7 @@ def test_a_problem_goes_with_the_question_that_had_it(page: Page) -> None:
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_all_of_it_works_from_the_keyboard(page: Page) -> None:
+def test_the_page_can_be_used_with_the_keyboard(page: Page) -> None:
     open_file(page, PORTRAIT)
     expect(page.locator("#emotion")).to_have_text("Happiness")
     page.locator("#marks button").focus()
@@ -147,14 +147,14 @@ def test_all_of_it_works_from_the_keyboard(page: Page) -> None:
     expect(page.locator("#bars button").nth(5)).to_be_focused()
 
 
-def test_what_is_opened_has_the_focus_of_the_button_that_goes(page: Page) -> None:
+def test_opening_a_file_moves_the_focus_to_the_stage(page: Page) -> None:
     page.get_by_role("button", name="Choose a photo").focus()
     open_file(page, PORTRAIT)
     expect(page.locator("#stage")).to_be_focused()
     expect(page.get_by_role("heading", level=1)).to_have_text("GiMeFive")
 
 
-def test_scores_and_pictures_can_be_kept(page: Page, tmp_path: Path) -> None:
+def test_scores_and_images_can_be_downloaded(page: Page, tmp_path: Path) -> None:
     open_file(page, PORTRAIT)
     with page.expect_download() as scores:
         page.get_by_role("button", name="Scores as CSV").click()
@@ -170,8 +170,8 @@ def test_scores_and_pictures_can_be_kept(page: Page, tmp_path: Path) -> None:
         assert panel.width > 2 * panel.height
 
 
-def test_what_is_opened_meanwhile_has_a_progress_of_its_own(page: Page, walk: Path) -> None:
-    page.route("**/classify**", lambda _: None)  # nobody answers
+def test_each_newly_opened_file_shows_its_own_progress(page: Page, walk: Path) -> None:
+    page.route("**/classify**", lambda _: None)  # never answers
     words = page.locator("#progress-words")
     for path, doing in (
         (PORTRAIT, "Looking"),
@@ -181,14 +181,14 @@ def test_what_is_opened_meanwhile_has_a_progress_of_its_own(page: Page, walk: Pa
     ):
         open_file(page, path)
         expect(words).to_contain_text(doing)
-    page.evaluate("() => new Promise(requestAnimationFrame)")  # what was left off has ended
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # the aborted request has ended
     expect(words).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(words).to_be_hidden()
     expect(page.locator("#stage")).to_be_focused()
 
 
-def test_a_photo_that_is_decoded_late_does_not_cover_what_was_opened_meanwhile(
+def test_a_photo_that_decodes_late_does_not_cover_a_video_opened_later(
     page: Page, walk: Path
 ) -> None:
     page.evaluate(
@@ -203,10 +203,10 @@ def test_a_photo_that_is_decoded_late_does_not_cover_what_was_opened_meanwhile(
     expect(page.locator("#photo")).to_be_hidden()
 
 
-def test_what_is_cancelled_can_be_had_again_and_nothing_slides_under_a_second_click(
+def test_cancelling_by_double_click_activates_nothing_else_and_can_be_retried(
     page: Page,
 ) -> None:
-    page.route("**/classify", lambda _: None)  # nobody answers
+    page.route("**/classify", lambda _: None)  # never answers
     open_file(page, PORTRAIT)
     page.get_by_role("button", name="Cancel").dblclick()
     expect(page.locator("#source")).to_have_text(PORTRAIT.name)
@@ -217,7 +217,7 @@ def test_what_is_cancelled_can_be_had_again_and_nothing_slides_under_a_second_cl
 
 
 def visible_tags(page: Page) -> list[tuple[float, float, float, float]]:
-    """Left, top, right and bottom of each, in CSS pixels."""
+    """The left, top, right and bottom of each visible tag, in CSS pixels."""
     found: list[tuple[float, float, float, float]] = page.locator(".tag").evaluate_all(
         "tags => tags.filter(tag => getComputedStyle(tag).visibility === 'visible')"
         ".map(tag => tag.getBoundingClientRect())"
@@ -229,7 +229,7 @@ def visible_tags(page: Page) -> list[tuple[float, float, float, float]]:
 def show_faces(
     page: Page, path: Path, faces: list[dict[str, object]], size: tuple[int, int] = (640, 480)
 ) -> None:
-    """Open a grey picture in which these faces are found."""
+    """Open a grey image for which the service returns these faces."""
     Image.new("RGB", size, "grey").save(path)
     answer = {"image": {"width": size[0], "height": size[1]}, "faces": faces}
     page.route("**/classify", lambda route: route.fulfill(json=answer))
@@ -237,7 +237,7 @@ def show_faces(
     expect(page.get_by_role("status")).to_contain_text("face")
 
 
-def test_tags_stay_in_the_picture_and_cover_no_face_and_no_other_tag(
+def test_tags_stay_in_the_image_and_overlap_neither_faces_nor_each_other(
     page: Page, tmp_path: Path
 ) -> None:
     corners = [(0, 0), (520, 0), (0, 330), (520, 330), (250, 165), (390, 165)]
@@ -257,7 +257,9 @@ def test_tags_stay_in_the_picture_and_cover_no_face_and_no_other_tag(
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
-def test_in_a_crowd_only_the_face_that_is_looked_at_has_a_tag(page: Page, tmp_path: Path) -> None:
+def test_in_a_crowd_only_the_selected_and_the_hovered_face_have_tags(
+    page: Page, tmp_path: Path
+) -> None:
     crowd = [face(x, y, 40, 50) for y in range(60, 400, 90) for x in range(20, 600, 80)]
     show_faces(page, tmp_path / "crowd.png", crowd)
     (first,) = visible_tags(page)
@@ -267,14 +269,14 @@ def test_in_a_crowd_only_the_face_that_is_looked_at_has_a_tag(page: Page, tmp_pa
     assert first in hovered
 
 
-def test_it_says_what_it_does_not_know(page: Page) -> None:
+def test_the_page_states_the_limits_of_the_model(page: Page) -> None:
     limits = page.get_by_role("contentinfo")
     expect(limits).to_contain_text("Expression, not feeling")
     expect(limits).to_contain_text("No neutral face")
     expect(limits).to_contain_text("On faces it had never seen")
 
 
-def test_on_a_phone_nothing_reaches_over_the_edge(browser: Browser, server: Server) -> None:
+def test_a_narrow_screen_has_no_horizontal_overflow(browser: Browser, server: Server) -> None:
     with watched_page(browser, server.url, viewport={"width": 360, "height": 740}) as page:
         open_file(page, PORTRAIT)
         page.locator("#bars button").first.click()
@@ -282,13 +284,13 @@ def test_on_a_phone_nothing_reaches_over_the_edge(browser: Browser, server: Serv
         assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-def test_scores_can_be_saved_without_scrolling(browser: Browser, server: Server) -> None:
+def test_save_buttons_are_visible_without_scrolling(browser: Browser, server: Server) -> None:
     with watched_page(browser, server.url, viewport={"width": 1366, "height": 768}) as page:
         open_file(page, PORTRAIT)
         expect(page.get_by_role("button", name="Save PNG")).to_be_in_viewport(ratio=1)
 
 
-def test_on_a_phone_the_first_scores_are_seen_below_a_high_picture(
+def test_on_a_phone_the_first_score_is_visible_below_a_tall_image(
     browser: Browser, server: Server, tmp_path: Path
 ) -> None:
     with watched_page(browser, server.url, viewport={"width": 390, "height": 844}) as page:

@@ -14,7 +14,7 @@ from tests.servers import Server
 
 @pytest.fixture(scope="module")
 def camera(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A browser whose camera sees the portrait."""
+    """A browser whose fake camera shows the portrait."""
     path = tmp_path_factory.mktemp("camera") / "portrait.mjpeg"
     with Image.open(PORTRAIT) as portrait:
         frame = io.BytesIO()
@@ -24,7 +24,7 @@ def camera(playwright: Playwright, tmp_path_factory: pytest.TempPathFactory) -> 
         yield browser
 
 
-def test_the_camera_is_answered_live_and_can_be_paused_and_explained(
+def test_the_camera_is_classified_live_and_can_be_paused_and_explained(
     camera: Browser, server: Server
 ) -> None:
     with watched_page(camera, server.url) as page:
@@ -40,7 +40,7 @@ def test_the_camera_is_answered_live_and_can_be_paused_and_explained(
         assert (heat(page)[..., 3] > 0).any()
 
 
-def test_a_stream_that_ends_is_told_with_its_reason_and_can_be_started_again(
+def test_a_closed_stream_shows_its_reason_and_a_retry_button(
     camera: Browser, server: Server
 ) -> None:
     with watched_page(camera, server.url) as page:
@@ -60,7 +60,7 @@ def test_a_stream_that_ends_is_told_with_its_reason_and_can_be_started_again(
         ("NotFoundError", "found no camera"),
     ],
 )
-def test_a_camera_that_cannot_be_had_is_told_and_leaves_what_is_shown(
+def test_an_unavailable_camera_is_reported_and_the_current_image_stays(
     page: Page, name: str, words: str
 ) -> None:
     page.evaluate(
@@ -78,14 +78,14 @@ def test_a_camera_that_cannot_be_had_is_told_and_leaves_what_is_shown(
 
 @pytest.fixture
 def live(camera: Browser, server: Server) -> Iterator[Page]:
-    """The page with the camera on, answered at least once."""
+    """The page with the camera on and at least one frame answered."""
     with watched_page(camera, server.url) as page:
         page.get_by_role("button", name="Use the camera").click()
         page.get_by_role("button", name="Person 1: Happiness").wait_for()
         yield page
 
 
-def test_heat_goes_with_the_wish_for_it(live: Page) -> None:
+def test_the_heat_map_follows_its_checkbox(live: Page) -> None:
     wish = live.get_by_label("Show the evidence for each face")
     wish.check()
     wait_painted(live, "#heat")
@@ -93,7 +93,7 @@ def test_heat_goes_with_the_wish_for_it(live: Page) -> None:
     wait_painted(live, "#heat", painted=False)
 
 
-def test_a_question_holds_the_picture_that_it_is_about(live: Page) -> None:
+def test_choosing_an_emotion_pauses_the_camera(live: Page) -> None:
     live.locator("#bars button").first.click()
     expect(live.get_by_role("button", name="Pause")).to_have_attribute("aria-pressed", "true")
     expect(live.locator("#why-words")).to_contain_text("evidence for happiness")
@@ -101,7 +101,7 @@ def test_a_question_holds_the_picture_that_it_is_about(live: Page) -> None:
     expect(live.locator("#status")).to_have_text("Paused.")
 
 
-def test_a_camera_is_turned_off(live: Page) -> None:
+def test_turning_the_camera_off_stops_its_track(live: Page) -> None:
     track = live.locator("#camera").evaluate_handle("video => video.srcObject.getTracks()[0]")
     live.get_by_role("button", name="Turn off").click()
     expect(live.get_by_role("button", name="Use the camera")).to_be_visible()
@@ -109,7 +109,7 @@ def test_a_camera_is_turned_off(live: Page) -> None:
     assert track.evaluate("track => track.readyState") == "ended"
 
 
-def test_a_camera_that_is_disconnected_is_told(live: Page) -> None:
+def test_a_disconnected_camera_is_reported_and_can_be_restarted(live: Page) -> None:
     live.locator("#camera").evaluate(
         "video => video.srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
     )
@@ -118,7 +118,7 @@ def test_a_camera_that_is_disconnected_is_told(live: Page) -> None:
     live.get_by_role("button", name="Person 1: Happiness").wait_for()
 
 
-def test_a_second_click_on_the_camera_harms_nothing(camera: Browser, server: Server) -> None:
+def test_a_second_click_while_the_camera_starts_is_ignored(camera: Browser, server: Server) -> None:
     with watched_page(camera, server.url) as page:
         page.evaluate("""() => {
           const { play } = HTMLMediaElement.prototype;

@@ -1,4 +1,4 @@
-"""What the page says when something is wrong, or a key is wanted."""
+"""Error messages and the API key dialog of the page."""
 
 from pathlib import Path
 
@@ -9,16 +9,14 @@ from playwright.sync_api import Page, Route, expect
 from tests.e2e.browser import PORTRAIT, open_file
 
 
-def test_what_is_no_picture_is_told_in_the_services_words(page: Page, tmp_path: Path) -> None:
+def test_an_invalid_image_shows_the_message_of_the_service(page: Page, tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_text("no picture at all")
     open_file(page, tmp_path / "holiday.jpg")
     expect(page.get_by_role("alert")).to_contain_text("Not a readable image")
     expect(page.get_by_role("alert")).to_contain_text("send a JPEG")
 
 
-def test_a_picture_that_cannot_be_shown_leaves_none_of_the_one_before(
-    page: Page, tmp_path: Path
-) -> None:
+def test_an_invalid_image_clears_the_previous_one(page: Page, tmp_path: Path) -> None:
     open_file(page, PORTRAIT)
     expect(page.locator("#emotion")).to_have_text("Happiness")
     (tmp_path / "holiday.jpg").write_text("no picture at all")
@@ -28,14 +26,14 @@ def test_a_picture_that_cannot_be_shown_leaves_none_of_the_one_before(
     expect(page.get_by_role("button", name="Scores as CSV")).to_be_hidden()
 
 
-def test_a_picture_without_a_face_is_told_so(page: Page, tmp_path: Path) -> None:
+def test_an_image_without_a_face_is_reported(page: Page, tmp_path: Path) -> None:
     Image.new("RGB", (320, 240), "grey").save(tmp_path / "wall.png")
     open_file(page, tmp_path / "wall.png")
     expect(page.get_by_role("status")).to_contain_text("No face was found. Try")
     expect(page.get_by_role("button", name="Scores as CSV")).to_be_hidden()
 
 
-def test_a_service_that_is_gone_is_told_and_can_be_asked_again(page: Page) -> None:
+def test_an_unreachable_service_is_reported_and_can_be_retried(page: Page) -> None:
     page.route("**/classify", lambda route: route.abort())
     open_file(page, PORTRAIT)
     expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
@@ -45,16 +43,16 @@ def test_a_service_that_is_gone_is_told_and_can_be_asked_again(page: Page) -> No
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def guarded(route: Route) -> None:
+def require_key(route: Route) -> None:
     if route.request.headers.get("x-api-key") == "open-sesame":
         route.continue_()
     else:
         route.fulfill(status=401, json={"title": "A key is needed", "status": 401})
 
 
-def test_a_key_is_asked_for_once_where_the_service_wants_one(page: Page) -> None:
+def test_the_api_key_is_requested_once_and_not_stored(page: Page) -> None:
     for path in ("models*", "models/**", "classify"):
-        page.route(f"**/{path}", guarded)
+        page.route(f"**/{path}", require_key)
     page.reload()
     expect(page.locator("#serving")).to_be_empty()
     open_file(page, PORTRAIT)
@@ -68,8 +66,8 @@ def test_a_key_is_asked_for_once_where_the_service_wants_one(page: Page) -> None
     expect(page.locator("body")).to_contain_text("10478086")
 
 
-def test_a_wrong_key_is_told_and_can_be_given_again(page: Page) -> None:
-    page.route("**/classify", guarded)
+def test_a_wrong_api_key_is_reported_and_can_be_replaced(page: Page) -> None:
+    page.route("**/classify", require_key)
     open_file(page, PORTRAIT)
     expect(page.get_by_role("dialog")).to_contain_text("needs an API key")
     page.get_by_label("API key", exact=True).fill("open says me")
@@ -85,7 +83,7 @@ def test_a_wrong_key_is_told_and_can_be_given_again(page: Page) -> None:
     expect(page.locator("#emotion")).to_have_text("Happiness")
 
 
-def test_what_is_neither_photo_nor_video_is_told_and_leaves_the_rest(
+def test_an_unsupported_file_is_reported_and_the_current_image_stays(
     page: Page, tmp_path: Path
 ) -> None:
     open_file(page, PORTRAIT)
@@ -101,20 +99,22 @@ def test_what_is_neither_photo_nor_video_is_told_and_leaves_the_rest(
     ("status", "words"),
     [(413, "choose a smaller one"), (502, "Try again in a moment"), (504, "took too long")],
 )
-def test_a_refusal_is_told_in_words_for_people(page: Page, status: int, words: str) -> None:
+def test_an_error_of_a_proxy_is_explained_in_plain_words(
+    page: Page, status: int, words: str
+) -> None:
     page.route("**/classify", lambda route: route.fulfill(status=status, body="<h1>nginx</h1>"))
     open_file(page, PORTRAIT)
     expect(page.get_by_role("alert")).to_contain_text(words)
 
 
-def test_nothing_is_told_twice(page: Page) -> None:
+def test_an_error_status_is_shown_only_once(page: Page) -> None:
     page.route("**/classify", lambda route: route.fulfill(status=500, body="<h1>nginx</h1>"))
     open_file(page, PORTRAIT)
     expect(page.get_by_role("alert")).to_contain_text("status 500")
     assert page.get_by_role("alert").inner_text().count("500") == 1
 
 
-def test_a_connection_that_breaks_off_in_a_video_is_told(page: Page, walk: Path) -> None:
+def test_a_lost_connection_during_a_video_is_reported(page: Page, walk: Path) -> None:
     page.evaluate(
         "() => { ReadableStreamDefaultReader.prototype.read ="
         " () => Promise.reject(new TypeError('network error')); }"

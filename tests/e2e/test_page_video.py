@@ -14,7 +14,7 @@ from tests.e2e.browser import face, heat, open_file, watched_page
 from tests.servers import Server
 
 
-def test_a_video_is_followed_on_a_timeline_that_seeks(page: Page, walk: Path) -> None:
+def test_a_person_is_tracked_on_a_timeline_that_seeks(page: Page, walk: Path) -> None:
     open_file(page, walk)
     expect(page.get_by_role("status")).to_contain_text("one person")
     timeline = page.get_by_role("slider", name="Time in the video")
@@ -35,7 +35,7 @@ def test_a_video_is_followed_on_a_timeline_that_seeks(page: Page, walk: Path) ->
     assert float(rows[-1]["time"]) > 2
 
 
-def test_a_paused_video_is_explained_where_it_stands(page: Page, walk: Path) -> None:
+def test_a_video_can_be_explained_at_the_current_frame(page: Page, walk: Path) -> None:
     open_file(page, walk)
     expect(page.get_by_role("status")).to_contain_text("one person")
     page.locator("#bars button").first.click()
@@ -43,7 +43,7 @@ def test_a_paused_video_is_explained_where_it_stands(page: Page, walk: Path) -> 
     assert (heat(page)[..., 3] > 0).any()
 
 
-def test_between_two_frames_the_one_that_was_looked_at_is_shown_and_explained(
+def test_between_analysed_frames_the_previous_one_is_shown_and_explained(
     page: Page, walk: Path
 ) -> None:
     open_file(page, walk)
@@ -58,7 +58,7 @@ def test_between_two_frames_the_one_that_was_looked_at_is_shown_and_explained(
     assert (heat(page)[..., 3] > 0).any()
 
 
-def test_the_annotated_video_can_be_kept(page: Page, walk: Path) -> None:
+def test_the_annotated_video_can_be_downloaded(page: Page, walk: Path) -> None:
     open_file(page, walk)
     expect(page.get_by_role("status")).to_contain_text("one person")
     with page.expect_download() as kept:
@@ -67,7 +67,7 @@ def test_the_annotated_video_can_be_kept(page: Page, walk: Path) -> None:
     assert Path(kept.value.path()).read_bytes()[4:8] == b"ftyp"
 
 
-def test_a_video_that_the_browser_cannot_play_is_classified_all_the_same(
+def test_a_video_that_the_browser_cannot_play_is_still_classified(
     page: Page, tmp_path: Path
 ) -> None:
     path = tmp_path / "walk.avi"
@@ -89,13 +89,13 @@ def test_a_video_that_the_browser_cannot_play_is_classified_all_the_same(
     expect(page.get_by_role("alert")).to_contain_text("cannot play")
 
 
-def test_what_is_no_video_is_told(page: Page, tmp_path: Path) -> None:
+def test_an_invalid_video_is_reported(page: Page, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_text("no video at all")
     open_file(page, tmp_path / "film.mp4")
     expect(page.get_by_role("alert")).to_be_visible()
 
 
-def test_a_video_is_played_and_paused(page: Page, walk: Path) -> None:
+def test_a_video_can_be_played_paused_and_unmuted(page: Page, walk: Path) -> None:
     open_file(page, walk)
     page.get_by_role("button", name="Play", exact=True).click()
     expect(page.locator("#film")).to_have_js_property("paused", False)
@@ -106,7 +106,7 @@ def test_a_video_is_played_and_paused(page: Page, walk: Path) -> None:
 
 
 def answer_with(page: Page, *moments: tuple[float, list[dict[str, object]]]) -> None:
-    """Have the service answer for a video of three seconds what it saw at these times."""
+    """Have the service answer a video of three seconds with these faces at these times."""
     lines: list[dict[str, object]] = [
         {"video": {"width": 480, "height": 360, "duration": 3, "sampled_frames": 6}},
         *({"frame": at, "time": time, "faces": faces} for at, (time, faces) in enumerate(moments)),
@@ -120,7 +120,9 @@ def seek(page: Page, time: float) -> None:
     expect(page.locator("#film")).to_have_js_property("seeking", False)
 
 
-def test_people_keep_their_places_and_the_chosen_one_is_waited_for(page: Page, walk: Path) -> None:
+def test_people_keep_their_order_and_the_selection_survives_an_absence(
+    page: Page, walk: Path
+) -> None:
     one, two = face(20, 60, 90, 90, track=1), face(250, 60, 90, 90, track=2)
     answer_with(page, (0, [one, two]), (1, [two, one]), (2, [one]))
     open_file(page, walk)
@@ -137,7 +139,7 @@ def test_people_keep_their_places_and_the_chosen_one_is_waited_for(page: Page, w
     expect(people.nth(1)).to_have_attribute("aria-pressed", "true")
 
 
-def test_a_part_that_was_not_analysed_yet_is_told(page: Page, walk: Path) -> None:
+def test_seeking_to_an_unanalysed_part_is_reported(page: Page, walk: Path) -> None:
     answer_with(page, (0, [face(20, 60, 90, 90, track=1)]))
     open_file(page, walk)
     expect(page.locator("#emotion")).to_have_text("Happiness")
@@ -147,11 +149,11 @@ def test_a_part_that_was_not_analysed_yet_is_told(page: Page, walk: Path) -> Non
     expect(page.get_by_role("status")).to_be_empty()
 
 
-def test_on_a_phone_the_progress_of_a_drawing_comes_into_view(
+def test_on_a_phone_the_progress_of_the_video_export_scrolls_into_view(
     browser: Browser, server: Server, walk: Path
 ) -> None:
     with watched_page(browser, server.url, viewport={"width": 390, "height": 844}) as page:
-        page.route("**/explain/video**", lambda _: None)  # nobody answers
+        page.route("**/explain/video**", lambda _: None)  # never answers
         open_file(page, walk)
         page.get_by_role("button", name="Video as MP4").click()
         expect(page.locator("#progress")).to_be_in_viewport(ratio=1)

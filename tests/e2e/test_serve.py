@@ -1,4 +1,4 @@
-"""The service as its users meet it: a real server with the real model, over real HTTP."""
+"""`gimefive serve` with the real model, over real HTTP."""
 
 import asyncio
 import itertools
@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 JPEG = {"Content-Type": "image/jpeg"}
 
 
-def test_the_smiling_portrait_shows_happiness(server: Server, photograph: bytes) -> None:
+def test_the_smiling_portrait_is_classified_as_happiness(server: Server, photograph: bytes) -> None:
     response = httpx.post(f"{server.url}/classify", content=photograph, headers=JPEG)
     assert response.status_code == 200
     (face,) = response.json()["faces"]
@@ -29,7 +29,7 @@ def test_the_smiling_portrait_shows_happiness(server: Server, photograph: bytes)
     assert face["landmarks"]["right_eye"][0] < face["landmarks"]["left_eye"][0]
 
 
-def test_many_clients_at_once_all_get_the_same_answer(server: Server, photograph: bytes) -> None:
+def test_concurrent_requests_get_the_same_scores(server: Server, photograph: bytes) -> None:
     with (
         httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client,
         ThreadPoolExecutor(16) as pool,
@@ -40,7 +40,9 @@ def test_many_clients_at_once_all_get_the_same_answer(server: Server, photograph
     assert all(row == pytest.approx(scores[0], abs=0.02) for row in scores)
 
 
-def test_an_explanation_is_of_the_score_that_is_served(server: Server, photograph: bytes) -> None:
+def test_explain_reports_the_emotion_and_confidence_of_classify(
+    server: Server, photograph: bytes
+) -> None:
     with httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client:
         (face,) = client.post("/classify", content=photograph).json()["faces"]
         explained = client.post("/explain", content=photograph)
@@ -60,7 +62,7 @@ def test_a_signal_ends_the_service_cleanly(sent: signal.Signals) -> None:
         wait_for_the_end_of(workers)
 
 
-def test_what_was_accepted_before_sigterm_is_answered(photograph: bytes) -> None:
+def test_requests_accepted_before_sigterm_are_answered(photograph: bytes) -> None:
     async def load(server: Server) -> list[int]:
         async with httpx.AsyncClient(base_url=server.url, headers=JPEG, timeout=60) as client:
             requests = [
@@ -77,7 +79,7 @@ def test_what_was_accepted_before_sigterm_is_answered(photograph: bytes) -> None
 
 
 @pytest.mark.parametrize("fronts", [1, 2])
-def test_who_connects_while_it_stops_is_answered_or_refused(fronts: int) -> None:
+def test_connections_during_shutdown_are_answered_or_refused(fronts: int) -> None:
     async def client(server: Server, answered: asyncio.Barrier) -> None:
         host, port = server.url.removeprefix("http://").split(":")
         for number in itertools.count(1):
@@ -91,7 +93,7 @@ def test_who_connects_while_it_stops_is_answered_or_refused(fronts: int) -> None
             if number == 1:
                 await answered.wait()
 
-    async def crowd(server: Server) -> None:
+    async def run_clients(server: Server) -> None:
         answered = asyncio.Barrier(33)
         async with asyncio.TaskGroup() as clients:
             for _ in range(32):
@@ -100,11 +102,11 @@ def test_who_connects_while_it_stops_is_answered_or_refused(fronts: int) -> None
             server.process.send_signal(signal.SIGTERM)
 
     with running_server(workers=1, fronts=fronts) as server:
-        asyncio.run(crowd(server))
+        asyncio.run(run_clients(server))
         assert server.process.wait(20) == 0
 
 
-def test_readiness_turns_first_and_requests_are_served_until_the_delay_is_over(
+def test_readiness_fails_first_and_requests_are_served_during_the_drain_delay(
     photograph: bytes,
 ) -> None:
     with (
@@ -118,13 +120,13 @@ def test_readiness_turns_first_and_requests_are_served_until_the_delay_is_over(
         assert server.process.wait(20) == 0
 
 
-def test_a_second_signal_does_not_wait_for_what_was_accepted() -> None:
+def test_a_second_signal_ends_the_service_without_waiting_for_open_requests() -> None:
     with running_server(workers=1, client_timeout=300, drain_delay=300) as server:
         workers = server.workers()
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as unfinished:
             unfinished.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-            httpx.get(f"{server.url}/livez")  # the connection before is accepted by now
+            httpx.get(f"{server.url}/livez")  # by now the earlier connection is accepted
             server.process.send_signal(signal.SIGTERM)
             wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503)
             server.process.send_signal(signal.SIGTERM)
@@ -138,7 +140,7 @@ def wait_for_both_up(server: Server) -> None:
         wait_until(lambda: "gimefive_worker_up 2.0" in client.get("/metrics").text)
 
 
-def test_no_model_process_outlives_a_front_that_was_killed() -> None:
+def test_killing_the_front_end_process_ends_the_model_processes() -> None:
     with running_server(workers=2) as server:
         wait_for_both_up(server)
         workers = server.workers()
@@ -147,7 +149,7 @@ def test_no_model_process_outlives_a_front_that_was_killed() -> None:
         wait_for_the_end_of(workers)
 
 
-def test_a_killed_model_process_is_replaced_and_the_service_goes_on(photograph: bytes) -> None:
+def test_requests_succeed_after_a_model_process_is_killed(photograph: bytes) -> None:
     with (
         running_server(workers=2) as server,
         httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client,
@@ -160,9 +162,7 @@ def test_a_killed_model_process_is_replaced_and_the_service_goes_on(photograph: 
 
 
 @pytest.mark.parametrize("damage", ["altered", "truncated", "missing"])
-def test_a_damaged_artefact_stops_the_start_with_one_clear_line(
-    tmp_path: Path, damage: str
-) -> None:
+def test_a_damaged_model_artefact_fails_startup_with_one_line(tmp_path: Path, damage: str) -> None:
     store = tmp_path / "model_store"
     shutil.copytree(ROOT / "model_store", store)
     for artefact in store.glob("gimefive/*/model.*.pt"):
@@ -188,7 +188,7 @@ def test_a_damaged_artefact_stops_the_start_with_one_clear_line(
     assert ("No such file" if damage == "missing" else "truncated or altered") in line
 
 
-def test_a_setting_that_cannot_be_is_one_clear_line() -> None:
+def test_an_invalid_setting_fails_startup_naming_it() -> None:
     ended_start = subprocess.run(
         command("serve", "--port", "70000"), capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""Traces as a collector gets them from a running service."""
+"""Traces that a collector receives from a running service."""
 
 import gzip
 import signal
@@ -18,7 +18,7 @@ from tests.servers import running_server
 
 @contextmanager
 def collecting() -> Iterator[tuple[str, list[ResourceSpans]]]:
-    """A collector that speaks OTLP over HTTP; its URL, and what it was sent."""
+    """The URL of an OTLP/HTTP collector, and the spans that it received."""
     seen: list[ResourceSpans] = []
 
     class Collector(BaseHTTPRequestHandler):
@@ -43,7 +43,7 @@ def collecting() -> Iterator[tuple[str, list[ResourceSpans]]]:
             thread.join()
 
 
-def test_a_collector_gets_every_step_of_a_request_before_the_service_ends(
+def test_a_collector_gets_every_span_of_a_request_before_the_service_ends(
     photograph: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = {

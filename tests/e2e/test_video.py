@@ -1,4 +1,4 @@
-"""Videos through a real server and the real command: clients that go, and Ctrl-C."""
+"""Videos through a real server and the real command: disconnects, signals and Ctrl-C."""
 
 import csv
 import json
@@ -24,13 +24,13 @@ MP4 = {"Content-Type": "video/mp4"}
 
 @pytest.fixture(scope="module")
 def long_video() -> bytes:
-    """40 seconds; far more than is worked on in the tests."""
+    """A video of 40 seconds, far longer than any test processes."""
     return encode(list(moving_portrait(10)) * 100)
 
 
 @contextmanager
 def watching(port: int, video: bytes, path: str = "/classify/video") -> Iterator[socket.socket]:
-    """A client that has sent a video and reads its answer as slowly as it likes."""
+    """A client with a small receive buffer that has sent a video."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\n"
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -43,7 +43,7 @@ def status(url: str) -> int:
     return httpx.post(f"{url}/classify/video", content=b"?", headers=headers).status_code
 
 
-def test_a_client_that_goes_away_frees_its_place(long_video: bytes, tmp_path: Path) -> None:
+def test_a_disconnected_client_releases_its_video_slot(long_video: bytes, tmp_path: Path) -> None:
     with running_server(workers=1, max_videos=1, temp_dir=tmp_path) as server:
         port = int(server.url.rpartition(":")[2])
         for path in ("/classify/video", "/explain/video"):
@@ -62,9 +62,7 @@ def test_a_client_that_goes_away_frees_its_place(long_video: bytes, tmp_path: Pa
                 assert time.monotonic() < gone + 10, "the work goes on for nobody"
 
 
-def test_sigterm_ends_a_stream_with_a_last_line_that_says_so(
-    long_video: bytes, tmp_path: Path
-) -> None:
+def test_sigterm_ends_a_stream_with_a_not_ready_problem(long_video: bytes, tmp_path: Path) -> None:
     with (
         running_server(workers=1, drain_timeout=2, temp_dir=tmp_path) as server,
         httpx.stream(
@@ -79,9 +77,7 @@ def test_sigterm_ends_a_stream_with_a_last_line_that_says_so(
     assert last["problem"]["type"] == "urn:gimefive:not-ready"
 
 
-def test_sigkill_in_the_middle_of_an_upload_leaves_no_file(
-    long_video: bytes, tmp_path: Path
-) -> None:
+def test_sigkill_during_an_upload_leaves_no_file(long_video: bytes, tmp_path: Path) -> None:
     with running_server(workers=1, temp_dir=tmp_path) as server:
         port = int(server.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as client:
@@ -95,7 +91,7 @@ def test_sigkill_in_the_middle_of_an_upload_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_writes_a_video_and_a_table(tmp_path: Path) -> None:
+def test_the_video_command_writes_a_video_and_a_csv_file(tmp_path: Path) -> None:
     source = tmp_path / "in.mp4"
     source.write_bytes(encode(moving_portrait(12), sound="aac"))
     done = subprocess.run(

@@ -12,9 +12,7 @@ from tests.api import serving  # noqa: E402  # after its asserts are registered 
 # Background jobs of a shell ignore Ctrl-C, and child processes would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-hypothesis.settings.register_profile(
-    "unhurried", deadline=None
-)  # a busy machine must not fail a test
+hypothesis.settings.register_profile("unhurried", deadline=None)  # busy machines are slow
 hypothesis.settings.load_profile("unhurried")
 
 

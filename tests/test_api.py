@@ -360,9 +360,7 @@ def test_explain_returns_the_map_and_faithfulness_as_json(client: TestClient) ->
     without = explain(client, png(9), "application/json").json()
     assert without["explanation"]["faithfulness"] is None
     other = explain(client, png(9), "application/json", target="fear", faithfulness=True).json()
-    assert set(other["explanation"]["faithfulness"].values()) == {
-        0
-    }  # the fake model gives no evidence for fear
+    assert set(other["explanation"]["faithfulness"].values()) == {0}  # no evidence for fear
     empty = explain(client, png(0), "application/json", target="fear", faithfulness=True).json()
     assert empty["explanation"]["faithfulness"] is None
 

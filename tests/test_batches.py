@@ -34,7 +34,7 @@ def test_each_frame_is_answered_in_order(client: TestClient) -> None:
         assert frame.image is not None
         assert frame.image.width == 40 + value
         assert frame.faces is not None
-        assert frame.faces[0].scores.happiness == value  # the fake model's duration answer
+        assert frame.faces[0].scores.happiness == value  # the fake model's answer
     assert "track" not in response.json()["frames"][0]["faces"][0]
 
 

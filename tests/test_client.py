@@ -499,17 +499,26 @@ async def test_failed_frames_of_an_explained_video_are_counted(tmp_path: Path) -
 
 @pytest.mark.anyio
 async def test_a_csv_of_a_truncated_video_is_reported_as_incomplete(
-    cut: Path, tmp_path: Path
+    truncated_video: Path, tmp_path: Path
 ) -> None:
     table, theirs, movie = (tmp_path / name for name in ("out.csv", "theirs.csv", "out.mp4"))
     files = ("-o", str(movie), "--csv", str(table), "--faces", "whole")
     async with served() as (_, url), AsyncClient(url) as client:
-        command = [sys.executable, "-m", "service.cli", "video", str(cut), *files, "--url", url]
+        command = [
+            sys.executable,
+            "-m",
+            "service.cli",
+            "video",
+            str(truncated_video),
+            *files,
+            "--url",
+            url,
+        ]
         status, said = await _run_with_stderr(*command)
         with pytest.raises(errors.NotAVideo, match="breaks off"):
-            await client.video_csv(cut, theirs, faces="whole")
+            await client.video_csv(truncated_video, theirs, faces="whole")
         with pytest.raises(httpx.RemoteProtocolError), capture_logs() as logged:
-            await asyncio.to_thread(csv_of_service, url, cut, faces="whole")
+            await asyncio.to_thread(csv_of_service, url, truncated_video, faces="whole")
     assert [(line["event"], line["log_level"]) for line in logged if "error" in line] == [
         ("answer cut short", "warning")
     ]
@@ -543,7 +552,7 @@ async def test_ctrl_c_during_a_remote_request_leaves_no_file(tmp_path: Path) -> 
 
 
 @pytest.fixture
-def cut(tmp_path: Path) -> Path:
+def truncated_video(tmp_path: Path) -> Path:
     """A video of 25 frames that is truncated to 70 percent of its bytes."""
     whole = videos.encode(videos.counting(25), "mkv")
     film = tmp_path / "film.mkv"

@@ -49,8 +49,8 @@ LINES: list[dict[str, Any]] = [
 
 def problem(slug: str, status: int) -> dict[str, Any]:
     """A problem document."""
-    told = {"type": f"urn:gimefive:{slug}", "title": slug, "status": status, "detail": f"{slug}!"}
-    return told | {"request_id": "7"}
+    kind = {"type": f"urn:gimefive:{slug}", "title": slug, "status": status, "detail": f"{slug}!"}
+    return kind | {"request_id": "7"}
 
 
 def ndjson(lines: list[dict[str, Any]]) -> str:
@@ -73,7 +73,7 @@ async def answering(text: str, status: int = 200) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-def told() -> Console:
+def captured_console() -> Console:
     """A console that captures progress and problems."""
     return Console(file=io.StringIO(), width=200)
 
@@ -100,7 +100,7 @@ async def test_a_csv_of_a_failed_video_is_kept_unless_a_rerun_could_improve_it(
         film.write_bytes(b"film")
     jobs = [Job(film, None, film.with_suffix(".csv")) for film in films]
     lines = [*LINES, {"problem": problem(slug, status)}]
-    console = told()
+    console = captured_console()
     async with answering(ndjson(lines)) as url, remote_backend(url, None) as backend:
         assert await video.process(backend, jobs, QUERY, console, again=again) == 2
     said = output_of(console)
@@ -116,7 +116,7 @@ async def test_a_csv_of_a_failed_video_is_kept_unless_a_rerun_could_improve_it(
 async def test_a_failed_frame_fails_the_command_but_the_summary_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    film, console = tmp_path / "a.mp4", told()
+    film, console = tmp_path / "a.mp4", captured_console()
     film.write_bytes(b"film")
     seen = {"track": 1, "first_time": 0.0, "last_time": 0.5, "frames": 1, "emotion": "fear"}
     lines = [
@@ -140,7 +140,7 @@ async def test_a_failed_frame_fails_the_command_but_the_summary_is_printed(
 async def test_an_error_that_affects_every_file_aborts_the_command(
     tmp_path: Path, slug: str, status: int, error: type[errors.ServiceError]
 ) -> None:
-    file, console = tmp_path / "a", told()
+    file, console = tmp_path / "a", captured_console()
     file.write_bytes(png(1))
     async with (
         answering(json.dumps(problem(slug, status)), status) as url,
@@ -157,7 +157,7 @@ async def test_an_error_that_affects_every_file_aborts_the_command(
 async def test_an_error_of_one_file_is_reported_and_the_others_are_processed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file, console = tmp_path / "a", told()
+    file, console = tmp_path / "a", captured_console()
     file.write_bytes(png(1))
     async with (
         answering(json.dumps(problem("too-large", 413)), 413) as url,
@@ -178,7 +178,7 @@ async def test_answers_keep_the_order_of_the_files_and_problems_go_to_the_consol
     Image.effect_noise((1500, 1500), 50).save(large, "PNG")
     broken.write_bytes(b"broken")
     small.write_bytes(png(1))
-    console, order = told(), [large, missing, small, broken]
+    console, order = captured_console(), [large, missing, small, broken]
     with capture_logs():
         async with served() as (_, url), remote_backend(url, None) as backend:
             writer = report.JsonLinesWriter()
@@ -254,7 +254,7 @@ async def test_the_table_shows_uncertain_emotions_and_images_without_a_face(
     wall = tmp_path / "wall.png"
     wall.write_bytes(png(0))
     async with served(threshold=1) as (_, url), remote_backend(url, None) as backend:
-        await pictures.classify(backend, [wall], faces, report.TableWriter(), told())
+        await pictures.classify(backend, [wall], faces, report.TableWriter(), captured_console())
     assert said in capsys.readouterr().out
 
 

@@ -256,11 +256,11 @@ async def test_a_model_process_that_has_ended_closes_the_stream_with_1012(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @asynccontextmanager
-    async def gone(*_: object) -> AsyncIterator[None]:
+    async def fail_with_not_ready(*_: object) -> AsyncIterator[None]:
         raise NotReady("the process that was asked has ended: try again")
         yield
 
-    monkeypatch.setattr(Core, "reserve", gone)
+    monkeypatch.setattr(Core, "reserve", fail_with_not_ready)
     async with live() as (_, url), connect(url) as client:
         assert (await closed(client))[0] == 1012
 

@@ -118,7 +118,7 @@ def key_scope(key: str) -> dict[str, object]:
     return {"headers": [(b"x-api-key", key.encode())]}
 
 
-def test_a_changed_keys_file_takes_effect_and_an_unreadable_one_is_ignored(keys_file: Path) -> None:
+def test_a_changed_keys_file_takes_effect_and_an_invalid_one_is_ignored(keys_file: Path) -> None:
     keys = Keys(keys_file)
     keys_file.write_text(line("camera", "new key"))
     assert keys.authenticate(key_scope("new key")) == "camera"
@@ -268,7 +268,7 @@ def test_cors_headers_are_sent_only_to_configured_origins() -> None:
         assert "Access-Control-Allow-Origin" not in stranger.headers
 
 
-def test_a_draining_service_closes_keep_alive_connections() -> None:
+def test_a_draining_service_sends_connection_close() -> None:
     with serving() as client:
         assert "Connection" not in client.get("/models").headers
         client.app_state["engine"].draining = True
@@ -336,7 +336,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def secured(certificate: Path) -> Iterator[tuple[int, int]]:
+def tls_server(certificate: Path) -> Iterator[tuple[int, int]]:
     """The port and the operations port of a TLS server with a short client timeout."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -348,31 +348,31 @@ def secured(certificate: Path) -> Iterator[tuple[int, int]]:
 
 
 def test_tls_is_served_when_a_certificate_is_configured(
-    secured: tuple[int, int], certificate: Path
+    tls_server: tuple[int, int], certificate: Path
 ) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))
-    response = httpx.get(f"https://localhost:{secured[0]}/models", verify=trusting)
+    response = httpx.get(f"https://localhost:{tls_server[0]}/models", verify=trusting)
     assert response.status_code == 200
     assert "server" not in response.headers
 
 
 @pytest.mark.anyio
 async def test_the_client_streams_a_camera_over_tls(
-    secured: tuple[int, int], certificate: Path, monkeypatch: pytest.MonkeyPatch
+    tls_server: tuple[int, int], certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def frames() -> AsyncIterator[bytes]:
         yield png(1)
 
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    async with AsyncClient(f"https://localhost:{secured[0]}") as client:
+    async with AsyncClient(f"https://localhost:{tls_server[0]}") as client:
         (answer,) = [answer async for answer in client.live(frames(), faces="whole")]
     assert answer.faces
 
 
 def test_the_operations_port_serves_only_probes_and_metrics(
-    secured: tuple[int, int],
+    tls_server: tuple[int, int],
 ) -> None:
-    with httpx.Client(base_url=f"http://localhost:{secured[1]}") as client:
+    with httpx.Client(base_url=f"http://localhost:{tls_server[1]}") as client:
         for path in ("/livez", "/readyz", "/startupz"):
             assert client.get(path).status_code == 200
         assert "gimefive_worker_up 1.0" in client.get("/metrics").text
@@ -382,9 +382,9 @@ def test_the_operations_port_serves_only_probes_and_metrics(
 
 @pytest.mark.parametrize("head", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
 def test_a_client_that_never_finishes_its_headers_is_disconnected(
-    secured: tuple[int, int], head: bytes
+    tls_server: tuple[int, int], head: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", secured[1]), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", tls_server[1]), timeout=10) as connection:
         connection.sendall(head)
         assert connection.recv(1) == b""
 
@@ -397,9 +397,9 @@ def test_a_client_that_never_finishes_its_headers_is_disconnected(
     ],
 )
 def test_an_answered_client_that_never_finishes_its_next_message_is_disconnected(
-    secured: tuple[int, int], head: bytes, rest: bytes
+    tls_server: tuple[int, int], head: bytes, rest: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", secured[1]), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", tls_server[1]), timeout=10) as connection:
         connection.sendall(head)
         answer = b""
         while not answer.endswith(b"}"):
@@ -409,11 +409,11 @@ def test_an_answered_client_that_never_finishes_its_next_message_is_disconnected
 
 
 def test_a_client_that_stalls_in_its_body_gets_408_and_is_disconnected(
-    secured: tuple[int, int], certificate: Path
+    tls_server: tuple[int, int], certificate: Path
 ) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))
     with (
-        socket.create_connection(("127.0.0.1", secured[0]), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", tls_server[0]), timeout=10) as plain,
         trusting.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         connection.sendall(

@@ -37,7 +37,7 @@ MP4 = {"Content-Type": "video/mp4"}
 
 
 @pytest.fixture(scope="module")
-def second() -> bytes:
+def short_video() -> bytes:
     return encode(counting(25))
 
 
@@ -60,9 +60,9 @@ def lines(response: Response) -> list[dict[str, Any]]:
 
 
 def test_the_answer_has_a_head_line_a_line_per_frame_and_a_summary(
-    client: TestClient, second: bytes
+    client: TestClient, short_video: bytes
 ) -> None:
-    head, *moments, tail = lines(post(client, second))
+    head, *moments, tail = lines(post(client, short_video))
     assert head == {
         "video": {
             "width": 64,
@@ -100,21 +100,21 @@ def test_times_are_rounded_to_microseconds(client: TestClient) -> None:
     assert (track["first_time"], track["last_time"]) == (0, 0.666667)
 
 
-def test_only_the_selected_frames_are_answered(client: TestClient, second: bytes) -> None:
+def test_only_the_selected_frames_are_answered(client: TestClient, short_video: bytes) -> None:
     query: dict[str, Any] = {"start": 0.2, "end": 0.8, "every": 4, "track": False}
-    _, *moments, tail = lines(post(client, second, **query))
+    _, *moments, tail = lines(post(client, short_video, **query))
     assert [moment["frame"] for moment in moments] == [5, 9, 13, 17]
     assert "track" not in moments[0]["faces"][0]
     assert tail["summary"] == {"frames": 4, "faces": 4, "tracks": []}
 
 
 def test_a_form_upload_gets_the_same_answer_as_a_raw_body(
-    client: TestClient, second: bytes
+    client: TestClient, short_video: bytes
 ) -> None:
     form = client.post(
-        "/classify/video?faces=whole", files={"other": ("a", b"?"), "file": ("me.mp4", second)}
+        "/classify/video?faces=whole", files={"other": ("a", b"?"), "file": ("me.mp4", short_video)}
     )
-    assert form.text == post(client, second).text
+    assert form.text == post(client, short_video).text
 
 
 def test_a_moving_face_is_detected_and_tracked(client: TestClient) -> None:
@@ -126,8 +126,8 @@ def test_a_moving_face_is_detected_and_tracked(client: TestClient) -> None:
     assert len(tail["summary"]["tracks"]) == 1
 
 
-def test_csv_has_one_row_per_face(client: TestClient, second: bytes) -> None:
-    response = post(client, second, accept="text/csv", every=10)
+def test_csv_has_one_row_per_face(client: TestClient, short_video: bytes) -> None:
+    response = post(client, short_video, accept="text/csv", every=10)
     assert response.headers["Content-Type"].startswith("text/csv")
     rows = list(csv.DictReader(io.StringIO(response.text)))
     assert ",".join(rows[0]) == (
@@ -264,13 +264,13 @@ async def test_a_disconnect_releases_the_slot_only_after_the_video_is_closed(
 
 
 def test_an_unsupported_content_type_gets_415_naming_the_supported_ones(
-    client: TestClient, second: bytes
+    client: TestClient, short_video: bytes
 ) -> None:
-    detail = check_problem(post(client, second, "image/png"), 415, "unsupported-media")
+    detail = check_problem(post(client, short_video, "image/png"), 415, "unsupported-media")
     assert "video/mp4" in detail
-    form = client.post("/classify/video", files={"video": ("me.mp4", second)})
+    form = client.post("/classify/video", files={"video": ("me.mp4", short_video)})
     assert "'file'" in check_problem(form, 400, "bad-input")
-    assert post(client, second, "application/mp4").status_code == 200
+    assert post(client, short_video, "application/mp4").status_code == 200
 
 
 def test_an_empty_video_gets_400(client: TestClient) -> None:
@@ -279,10 +279,10 @@ def test_an_empty_video_gets_400(client: TestClient) -> None:
     assert "no bytes" in check_problem(form, 400, "not-a-video")
 
 
-def test_an_image_only_view_is_rejected_for_videos(client: TestClient, second: bytes) -> None:
-    detail = check_problem(explain(client, second, view="panel"), 422, "bad-parameter")
+def test_an_image_only_view_is_rejected_for_videos(client: TestClient, short_video: bytes) -> None:
+    detail = check_problem(explain(client, short_video, view="panel"), 422, "bad-parameter")
     assert "overlay" in detail
-    decoded(explain(client, second, view="overlay", face=0, end=0.1))
+    decoded(explain(client, short_video, view="overlay", face=0, end=0.1))
 
 
 @pytest.mark.parametrize(
@@ -300,32 +300,32 @@ def test_an_image_only_view_is_rejected_for_videos(client: TestClient, second: b
     ids=str,
 )
 def test_an_invalid_parameter_gets_422(
-    client: TestClient, second: bytes, query: dict[str, Any]
+    client: TestClient, short_video: bytes, query: dict[str, Any]
 ) -> None:
-    check_problem(post(client, second, **query), 422, "bad-parameter")
+    check_problem(post(client, short_video, **query), 422, "bad-parameter")
 
 
-def test_a_video_over_a_limit_gets_413(second: bytes) -> None:
-    with serving(max_video_bytes=len(second), max_video_seconds=0.9) as client:
-        check_problem(post(client, second), 413, "too-large")
-        assert len(lines(post(client, second, end=0.8))) == 22
-        check_problem(post(client, second + b"\0", end=0.8), 413, "too-large")
+def test_a_video_over_a_limit_gets_413(short_video: bytes) -> None:
+    with serving(max_video_bytes=len(short_video), max_video_seconds=0.9) as client:
+        check_problem(post(client, short_video), 413, "too-large")
+        assert len(lines(post(client, short_video, end=0.8))) == 22
+        check_problem(post(client, short_video + b"\0", end=0.8), 413, "too-large")
     with serving(max_pixels=64 * 47) as client:
-        check_problem(post(client, second), 413, "too-large")
+        check_problem(post(client, short_video), 413, "too-large")
 
 
-def test_a_video_over_the_concurrency_limit_gets_503(second: bytes) -> None:
+def test_a_video_over_the_concurrency_limit_gets_503(short_video: bytes) -> None:
     with serving(max_videos=1) as client:
         reserve = client.app_state["engine"].reserve_video()
         assert client.portal is not None
         with client.portal.wrap_async_context_manager(reserve):
-            response = post(client, second)
+            response = post(client, short_video)
             check_problem(response, 503, "overloaded")
             assert int(response.headers["Retry-After"]) >= 1
         assert rejected(client) == {"videos_full": 1}
-        assert post(client, second).status_code == 200
+        assert post(client, short_video).status_code == 200
         assert post(client, b"no video").status_code == 400
-        assert post(client, second).status_code == 200
+        assert post(client, short_video).status_code == 200
 
 
 class _FullDisk(io.RawIOBase):
@@ -348,22 +348,24 @@ class _FullDisk(io.RawIOBase):
 
 
 @pytest.mark.parametrize("path", ["/classify/video", "/explain/video"])
-def test_a_full_disk_gets_503(path: str, second: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_gets_503(
+    path: str, short_video: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with serving() as client:
         monkeypatch.setattr(tempfile, "TemporaryFile", lambda dir: io.BufferedRandom(_FullDisk()))  # noqa: A006, ARG005  # the signature of TemporaryFile
         headers = {"Content-Type": "video/mp4"}
-        refused = client.post(path, content=second, headers=headers)
+        refused = client.post(path, content=short_video, headers=headers)
         assert "no room" in check_problem(refused, 503, "overloaded")
 
 
 @pytest.mark.parametrize("path", ["/classify/video", "/explain/video"])
-def test_a_missing_temporary_folder_gets_500(path: str, second: bytes, tmp_path: Path) -> None:
+def test_a_missing_temporary_folder_gets_500(path: str, short_video: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     with serving(temp_dir=folder) as client:
         folder.rmdir()
         headers = {"Content-Type": "video/mp4"}
-        check_problem(client.post(path, content=second, headers=headers), 500, "internal")
+        check_problem(client.post(path, content=short_video, headers=headers), 500, "internal")
 
 
 def test_a_frame_with_more_faces_than_the_queue_holds_fails_alone() -> None:
@@ -376,9 +378,9 @@ def test_a_frame_with_more_faces_than_the_queue_holds_fails_alone() -> None:
         assert drawn.headers["X-Failed-Frames"] == "1"
 
 
-def test_no_temporary_file_is_left_behind(second: bytes, tmp_path: Path) -> None:
+def test_no_temporary_file_is_left_behind(short_video: bytes, tmp_path: Path) -> None:
     with serving(temp_dir=tmp_path) as client:
-        assert post(client, second).status_code == 200
+        assert post(client, short_video).status_code == 200
         assert post(client, b"no video").status_code == 400
     assert list(tmp_path.iterdir()) == []
 
@@ -403,7 +405,7 @@ def decoded(response: Response) -> tuple[list[Picture], list[float], set[str]]:
     return pictures, [frame.time for frame in frames], codecs
 
 
-def test_an_explained_video_keeps_size_and_times_and_draws_only_at_the_face(
+def test_an_explained_video_keeps_size_and_times_and_marks_the_face(
     client: TestClient,
 ) -> None:
     times = [0, 0.04, 0.1, 0.5, 0.52]
@@ -457,14 +459,14 @@ def test_an_explained_video_over_the_size_limit_gets_413(client: TestClient) -> 
 
 
 def test_a_failed_explanation_gets_a_problem_and_leaves_no_file(
-    tmp_path: Path, second: bytes
+    tmp_path: Path, short_video: bytes
 ) -> None:
     whole = encode(counting(25), "mkv")
     with serving(temp_dir=tmp_path, max_videos=1) as client:
         broken = explain(client, whole[: len(whole) * 7 // 10], "video/x-matroska")
         check_problem(broken, 400, "not-a-video")
         check_problem(explain(client, b"hello"), 400, "not-a-video")
-        check_problem(explain(client, second, method="magic"), 422, "bad-parameter")
-        check_problem(explain(client, second, alpha=2), 422, "bad-parameter")
-        decoded(explain(client, second, end=0.2))
+        check_problem(explain(client, short_video, method="magic"), 422, "bad-parameter")
+        check_problem(explain(client, short_video, alpha=2), 422, "bad-parameter")
+        decoded(explain(client, short_video, end=0.2))
     assert list(tmp_path.iterdir()) == []

@@ -88,7 +88,7 @@ def test_a_deleted_pod_is_replaced_without_a_failed_request(service: str) -> Non
 
 
 @pytest.mark.usefixtures("service")
-def test_a_pod_is_unready_while_its_model_process_restarts_without_a_new_container() -> None:
+def test_a_pod_is_unready_while_its_model_process_restarts_in_place() -> None:
     victim = next(iter(pods()))
     children = "open('/proc/1/task/1/children').read().split()"
     kill = f"import os; [os.kill(int(child), 9) for child in {children}]"

@@ -157,9 +157,7 @@ async def slow_replica(free: asyncio.Event) -> AsyncIterator[str]:
     """A replica that answers readiness probes, and other requests only once `free` is set."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(
-            asyncio.IncompleteReadError, ConnectionError
-        ):  # the balancer closed the connection
+        with suppress(asyncio.IncompleteReadError, ConnectionError):  # closed by the balancer
             head = await reader.readuntil(b"\r\n\r\n")
             if b" /readyz " not in head:
                 await free.wait()

@@ -92,7 +92,7 @@ def test_a_video_that_the_browser_cannot_play_is_still_classified(
 def test_an_invalid_video_is_reported(page: Page, tmp_path: Path) -> None:
     (tmp_path / "film.mp4").write_text("no video at all")
     open_file(page, tmp_path / "film.mp4")
-    expect(page.get_by_role("alert")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("no video in a known format")
 
 
 def test_a_video_can_be_played_paused_and_unmuted(page: Page, walk: Path) -> None:

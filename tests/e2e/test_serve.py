@@ -149,7 +149,7 @@ def test_killing_the_front_end_process_ends_the_model_processes() -> None:
         wait_for_the_end_of(workers)
 
 
-def test_requests_succeed_after_a_model_process_is_killed(photograph: bytes) -> None:
+def test_a_killed_model_process_is_replaced_while_requests_succeed(photograph: bytes) -> None:
     with (
         running_server(workers=2) as server,
         httpx.Client(base_url=server.url, headers=JPEG, timeout=60) as client,
@@ -159,6 +159,7 @@ def test_requests_succeed_after_a_model_process_is_killed(photograph: bytes) -> 
         for _ in range(5):
             assert client.post("/classify", content=photograph).status_code == 200
         assert client.get("/livez").status_code == 200
+        wait_for_both_up(server)
 
 
 @pytest.mark.parametrize("damage", ["altered", "truncated", "missing"])

@@ -1,18 +1,18 @@
-// The camera, live: frames go to /live as fast as answers come; the newest wins.
+// The live camera: the newest frame is sent to /live whenever an answer has arrived.
 
 import { $, snapshot } from "./dom.js";
 import { coloured } from "./crop.js";
 import { askForKey, headers, subprotocols } from "./key.js";
 import { csv, FRAME_COLUMNS, row, save } from "./saving.js";
-import { clearProblem, say, tell } from "./say.js";
-import { explained } from "./service.js";
+import { clearProblem, showStatus, showProblem } from "./say.js";
+import { explanationImage } from "./service.js";
 
-const WIDTH = 640; // of the frames that are sent
-const UNDER_WAY = 2; // frames sent and not yet answered
-const KEPT = 200_000; // rows kept for the CSV
+const WIDTH = 640; // of the frames sent
+const MAX_IN_FLIGHT = 2; // frames sent but not yet answered
+const MAX_ROWS = 200_000; // rows stored for the CSV
 const SECOND = 1000;
 
-const CLOSED = {
+const CLOSE_REASONS = {
   1008: "The service does not accept this connection.",
   1009: "The camera’s pictures are larger than the service accepts.",
   1012: "The service is shutting down.",
@@ -24,11 +24,11 @@ export class Camera {
   #socket = null;
   #seq = 0;
   #sent = new Map();
-  #fresh = false; // a frame has come that was not sent
+  #newFrame = false; // whether there is a frame that was not sent yet
   #arrivals = [];
   #dropped = 0;
-  #problem = null; // of the last answer
-  #ended = false;
+  #problem = null; // reported by the last answer
+  #stopped = false;
 
   constructor(track, view) {
     this.track = track;
@@ -40,17 +40,17 @@ export class Camera {
   async start() {
     clearProblem();
     this.video.srcObject = new MediaStream([this.track]);
-    await this.video.play().catch(tell);
-    if (this.#ended) return;
+    await this.video.play().catch(showProblem);
+    if (this.#stopped) return;
     this.view.stage.show("camera", this.video.videoWidth, this.video.videoHeight, true);
     $("pause").onclick = () => (this.video.paused ? this.#resume() : this.#pause());
     $("live-heat").onchange = () => { this.view.forget(); this.#connect(); };
     this.#connect();
-    this.#pace();
+    this.#onFrame();
   }
 
   stop() {
-    this.#ended = true;
+    this.#stopped = true;
     this.#socket?.close();
     this.track.stop();
     this.video.srcObject = null;
@@ -58,7 +58,7 @@ export class Camera {
     $("pause").setAttribute("aria-pressed", false);
   }
 
-  /** A moving picture cannot be asked about: it stops. */
+  /** Only a still image can be explained, so pause first. */
   question(index) {
     if (!this.video.paused) this.#pause();
     return { image: this.#picture(), face: index };
@@ -67,7 +67,7 @@ export class Camera {
   csv() { save(csv(FRAME_COLUMNS, this.rows), "camera.csv"); }
 
   async png(query) {
-    save(await explained(await this.#picture(), query), `camera-${query.view}.png`);
+    save(await explanationImage(await this.#picture(), query), `camera-${query.view}.png`);
   }
 
   #picture() { return snapshot(this.video, this.video.videoWidth, this.video.videoHeight); }
@@ -79,44 +79,44 @@ export class Camera {
     this.#sent.clear();
     this.#seq = 0;
     let opened = false;
-    socket.onopen = () => { opened = true; this.#announce(); this.#send(); };
+    socket.onopen = () => { opened = true; this.#showState(); this.#send(); };
     socket.onmessage = ({ data }) => {
       if (socket !== this.#socket) return;
-      this.#answered(JSON.parse(data));
+      this.#onAnswer(JSON.parse(data));
       this.#send();
     };
     socket.onclose = ({ code, reason }) => {
-      if (socket === this.#socket && !this.#ended) this.#closed(code, reason, opened);
+      if (socket === this.#socket && !this.#stopped) this.#onClose(code, reason, opened);
     };
   }
 
-  /** Note each frame as it comes. */
-  #pace() {
-    if (this.#ended) return;
-    this.#fresh = true;
+  /** Run for each new frame of the camera. */
+  #onFrame() {
+    if (this.#stopped) return;
+    this.#newFrame = true;
     this.#send();
-    const next = () => this.#pace();
+    const next = () => this.#onFrame();
     this.video.requestVideoFrameCallback ? this.video.requestVideoFrameCallback(next) : setTimeout(next, 40);
   }
 
   async #send() {
     const socket = this.#socket;
-    if (!this.#fresh || socket.readyState !== WebSocket.OPEN) return;
-    if (document.hidden || this.#sent.size >= UNDER_WAY) return;
-    this.#fresh = false;
-    this.#sent.set(this.#seq, { at: performance.now(), time: this.video.currentTime, still: this.video.paused });
+    if (!this.#newFrame || socket.readyState !== WebSocket.OPEN) return;
+    if (document.hidden || this.#sent.size >= MAX_IN_FLIGHT) return;
+    this.#newFrame = false;
+    this.#sent.set(this.#seq, { at: performance.now(), time: this.video.currentTime, paused: this.video.paused });
     this.#seq += 1;
     const height = Math.round((WIDTH * this.video.videoHeight) / this.video.videoWidth);
     socket.send(await snapshot(this.video, WIDTH, height, "image/jpeg", 0.85));
   }
 
-  #answered({ seq, dropped, image, faces, problem }) {
-    const { at, time, still } = this.#sent.get(seq) ?? {};
+  #onAnswer({ seq, dropped, image, faces, problem }) {
+    const { at, time, paused } = this.#sent.get(seq) ?? {};
     for (const each of this.#sent.keys()) if (each <= seq) this.#sent.delete(each);
     this.#dropped += dropped ?? 0;
-    if (this.video.paused && !still) return; // of a frame before the one that is seen
+    if (this.video.paused && !paused) return; // the answer is for a frame from before the pause
     if (problem) {
-      if (this.#problem !== problem.detail) tell(Object.assign(new Error(problem.detail), problem));
+      if (this.#problem !== problem.detail) showProblem(Object.assign(new Error(problem.detail), problem));
       this.#problem = problem.detail;
       return;
     }
@@ -125,15 +125,15 @@ export class Camera {
     const scale = this.video.videoWidth / image.width;
     for (const face of faces) face.box = scaled(face.box, scale);
     this.view.update(faces);
-    this.#heat(faces, scale);
-    if (this.rows.length < KEPT) {
+    this.#showHeat(faces, scale);
+    if (this.rows.length < MAX_ROWS) {
       for (const face of faces) this.rows.push(row(face, seq, time?.toFixed(3) ?? "", face.track));
     }
-    this.#figures(performance.now() - at);
+    this.#showRate(performance.now() - at);
   }
 
-  /** Where each face's evidence is. */
-  #heat(faces, scale) {
+  /** Show the heat map of each face. */
+  #showHeat(faces, scale) {
     if (!$("live-heat").checked || this.video.paused) return;
     this.view.stage.clearHeat();
     for (const face of faces) {
@@ -143,7 +143,7 @@ export class Camera {
     }
   }
 
-  #figures(latency) {
+  #showRate(latency) {
     const now = performance.now();
     this.#arrivals = [...this.#arrivals, now].filter((each) => now - each < 2 * SECOND);
     const rate = (this.#arrivals.length / 2).toFixed(1);
@@ -153,50 +153,50 @@ export class Camera {
 
   #pause() {
     this.video.pause();
-    this.#held();
-    this.#fresh = true; // the frame that stays on is one to send
+    this.#onPauseChange();
+    this.#newFrame = true; // send the frame at which the video was paused
     this.#send();
   }
 
   #resume() {
-    this.video.play().catch(tell);
-    this.#held();
+    this.video.play().catch(showProblem);
+    this.#onPauseChange();
   }
 
-  #held() {
+  #onPauseChange() {
     $("pause").setAttribute("aria-pressed", this.video.paused);
     this.view.forget();
-    this.#announce();
+    this.#showState();
   }
 
-  #announce() {
-    say(this.video.paused ? "Paused." : "Live.");
+  #showState() {
+    showStatus(this.video.paused ? "Paused." : "Live.");
   }
 
-  async #closed(code, reason, opened) {
-    if (!opened && await refused() && !this.#ended && await askForKey() && !this.#ended) return this.#connect();
-    if (this.#ended) return;
-    const detail = reason || CLOSED[code] || "The connection was lost.";
-    tell(Object.assign(new Error(detail), { title: "The live stream ended" }), () => this.#connect());
+  async #onClose(code, reason, opened) {
+    if (!opened && await keyRejected() && !this.#stopped && await askForKey() && !this.#stopped) return this.#connect();
+    if (this.#stopped) return;
+    const detail = reason || CLOSE_REASONS[code] || "The connection was lost.";
+    showProblem(Object.assign(new Error(detail), { title: "The live stream ended" }), () => this.#connect());
   }
 }
 
-/** Whether it is for want of a key, which a page is not told of a WebSocket. */
-const refused = () => fetch("models", { headers: headers() }).then(({ status }) => status === 401, () => false);
+/** Whether a missing or invalid key is the reason: the browser does not tell for a WebSocket. */
+const keyRejected = () => fetch("models", { headers: headers() }).then(({ status }) => status === 401, () => false);
 
 const scaled = ({ x, y, width, height }, by) => ({ x: x * by, y: y * by, width: width * by, height: height * by });
 
-/** A track of pictures, if people and the browser let the page have one. */
+/** Open a camera's video track, if the user and the browser allow it. */
 export async function openCamera() {
   try {
     const stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
     return stream.getVideoTracks()[0];
   } catch (error) {
-    throw refusal(error);
+    throw cameraError(error);
   }
 }
 
-function refusal(error) {
+function cameraError(error) {
   const detail = !isSecureContext
     ? "Browsers allow the camera only on pages from this device or over HTTPS."
     : error.name === "NotAllowedError"

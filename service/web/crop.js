@@ -1,17 +1,17 @@
-// The square that the network reads of a face, and where it lies in the picture.
+// The square crop of a face that the network reads, and its position in the image.
 
 import { element } from "./dom.js";
 
 export const CROP = 64; // side of the crop, in its pixels
-const FADE = 3; // width of the heat's soft edge, in the same
+const SOFT_EDGE = 3; // width of the heat map's soft edge, in crop pixels
 
-/** From the crop's corner to the picture's; `place` goes between the centres of first pixels. */
+/** Map crop coordinates to image coordinates, both from the top left corner; `place` maps between pixel centres. */
 export const toPicture = ([a, b, c, d, e, f]) =>
   new DOMMatrix([a, d, b, e, c + 0.5 - (a + b) / 2, f + 0.5 - (d + e) / 2]);
 
 /** The heat map with a soft edge, as the service draws it. */
-export function softened(image) {
-  const side = 256, rim = FADE / CROP;
+export function withSoftEdge(image) {
+  const side = 256, margin = SOFT_EDGE / CROP;
   const canvas = element("canvas", { width: side, height: side });
   const paint = canvas.getContext("2d");
   paint.imageSmoothingQuality = "high";
@@ -19,7 +19,7 @@ export function softened(image) {
   paint.globalCompositeOperation = "destination-in";
   for (const [x, y] of [[side, 0], [0, side]]) {
     const edge = paint.createLinearGradient(0, 0, x, y);
-    for (const [at, alpha] of [[0, 0], [rim, 1], [1 - rim, 1], [1, 0]]) {
+    for (const [at, alpha] of [[0, 0], [margin, 1], [1 - margin, 1], [1, 0]]) {
       edge.addColorStop(at, `rgb(0 0 0 / ${alpha})`);
     }
     paint.fillStyle = edge;
@@ -28,7 +28,7 @@ export function softened(image) {
   return canvas;
 }
 
-/** Draw the crop of a picture into a canvas, upright and large. */
+/** Draw the crop of an image into a canvas, upright and enlarged. */
 export function closeUp(canvas, picture, place, side = 480) {
   canvas.width = canvas.height = side;
   const paint = canvas.getContext("2d");
@@ -37,19 +37,19 @@ export function closeUp(canvas, picture, place, side = 480) {
   paint.drawImage(picture, 0, 0);
 }
 
-/** A raw map as an image in the paper's colours. */
+/** Colour a raw heat map with the colormap of the paper. */
 export function coloured(map) {
   const side = 64;
   const cells = element("canvas", { width: map[0].length, height: map.length });
-  const most = Math.max(...map.flat());
-  const dots = cells.getContext("2d");
+  const maximum = Math.max(...map.flat());
+  const cellContext = cells.getContext("2d");
   map.forEach((row, y) => row.forEach((value, x) => {
-    const grey = most ? (255 * value) / most : 0;
-    dots.fillStyle = `rgb(${grey} ${grey} ${grey})`;
-    dots.fillRect(x, y, 1, 1);
+    const grey = maximum ? (255 * value) / maximum : 0;
+    cellContext.fillStyle = `rgb(${grey} ${grey} ${grey})`;
+    cellContext.fillRect(x, y, 1, 1);
   }));
   const canvas = element("canvas", { width: side, height: side });
-  if (!most) return canvas; // no evidence for the emotion: no heat
+  if (!maximum) return canvas; // no evidence for the emotion: an empty heat map
   const paint = canvas.getContext("2d", { willReadFrequently: true });
   paint.imageSmoothingQuality = "high";
   paint.drawImage(cells, 0, 0, side, side);

@@ -1,8 +1,8 @@
-// Small help with the document. Text is always set as text, never as markup.
+// DOM helpers. Text is always set as text, never as markup.
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element with properties, CSS variables (names beginning with --) and children. */
+/** Create an element with properties, CSS variables (names beginning with --) and children. */
 export function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -14,26 +14,26 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
-/** Bring the children of a parent to a number; those that stay keep the focus. */
-export function keep(parent, count, make) {
+/** Add or remove children until there are `count`; the remaining ones keep the focus. */
+export function resizeChildren(parent, count, make) {
   while (parent.children.length > count) parent.lastElementChild.remove();
   while (parent.children.length < count) parent.append(make(parent.children.length));
   return [...parent.children];
 }
 
-/** Changing nothing leaves screen readers and selections alone. */
+/** Set the text only if it differs, so as not to disturb screen readers and selections. */
 export function setText(target, words) {
   if (target.textContent !== words) target.textContent = words;
 }
 
-/** Hide an element; the focus, if it is in there, goes to the next one. */
+/** Hide an element; if it contains the focus, move the focus to `next`. */
 export function hide(gone, next) {
   const focused = gone.contains(document.activeElement);
   gone.hidden = true;
   if (focused) next.focus({ preventScroll: true });
 }
 
-/** A picture of what an image, video or canvas shows now. */
+/** Encode the current content of an image, video or canvas. */
 export function snapshot(source, width, height, type = "image/jpeg", quality = 0.9) {
   const canvas = element("canvas", { width, height });
   canvas.getContext("2d").drawImage(source, 0, 0, width, height);

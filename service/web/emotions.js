@@ -9,15 +9,15 @@ export const percent = (share) =>
 
 export const colour = (emotion) => `var(--${emotion})`;
 
-/** The scores to show: smoothed where a person is followed. */
-export const shown = (face) => face.smoothed ?? face.scores;
+/** The scores to show: the smoothed ones if the face is tracked. */
+export const shownScores = (face) => face.smoothed ?? face.scores;
 
-/** The strongest emotion of the scores that are shown, and its score. */
-export function verdict(face) {
-  const scores = shown(face);
+/** The emotion with the highest shown score, and that score. */
+export function topEmotion(face) {
+  const scores = shownScores(face);
   const emotion = EMOTIONS.reduce((best, next) => (scores[next] > scores[best] ? next : best));
   return { emotion, confidence: scores[emotion] };
 }
 
-/** Who a face is among the others: a track where people are followed, else its rank. */
-export const identity = (face, index) => face.track ?? index;
+/** Identify a face: by its track if faces are tracked, else by its index. */
+export const personId = (face, index) => face.track ?? index;

@@ -1,13 +1,13 @@
-// A video: answers stream in while it can be watched, sought through and explained.
+// A video: results stream in while it can be played, sought and explained.
 
 import { $, snapshot } from "./dom.js";
 import { csv, FRAME_COLUMNS, row, save, stem } from "./saving.js";
-import { clearProblem, endProgress, progress, say, tell } from "./say.js";
-import { annotated, explained, Problem, video } from "./service.js";
+import { clearProblem, endProgress, progress, showStatus, showProblem } from "./say.js";
+import { annotatedVideo, explanationImage, Problem, classifyVideo } from "./service.js";
 import { clock, Timeline } from "./timeline.js";
 
-const NEAR = 0.6; // seconds from a frame that was looked at for which it still stands
-const UNSEEN = {
+const MAX_DISTANCE = 0.6; // seconds for which the result of an analysed frame is shown
+const UNPLAYABLE = {
   title: "This browser cannot play the video",
   detail: "This browser cannot play this type of video: the boxes mark where its faces are, and “Video as MP4” makes one that it can play.",
   status: 415,
@@ -15,10 +15,10 @@ const UNSEEN = {
 
 export class Film {
   mode = "film";
-  #looking = null;
-  #drawing = null;
+  #analysis = null;
+  #annotation = null;
   #frame = null;
-  #unseen = false; // since the browser cannot play it
+  #unplayable = false; // whether the browser cannot play the video
   #summary = "";
 
   constructor(file, view) {
@@ -33,30 +33,30 @@ export class Film {
     clearProblem();
     this.moments = [];
     this.#summary = "";
-    this.#looking?.abort();
-    const looking = (this.#looking = new AbortController());
-    this.player.onerror = () => this.#failed();
+    this.#analysis?.abort();
+    const analysis = (this.#analysis = new AbortController());
+    this.player.onerror = () => this.#onPlayerError();
     this.player.src = this.url;
-    this.player.ontimeupdate = this.player.onseeked = () => this.#follow();
-    this.player.onplay = () => { this.view.forget(); this.#controls(); this.#run(); };
-    this.player.onpause = () => this.#controls();
-    this.player.onclick = $("play").onclick = () => (this.player.paused ? this.player.play().catch(tell) : this.player.pause());
-    $("sound").onclick = () => { this.player.muted = !this.player.muted; this.#controls(); };
-    this.#controls();
+    this.player.ontimeupdate = this.player.onseeked = () => this.#showNearest();
+    this.player.onplay = () => { this.view.forget(); this.#updateControls(); this.#animate(); };
+    this.player.onpause = () => this.#updateControls();
+    this.player.onclick = $("play").onclick = () => (this.player.paused ? this.player.play().catch(showProblem) : this.player.pause());
+    $("sound").onclick = () => { this.player.muted = !this.player.muted; this.#updateControls(); };
+    this.#updateControls();
     $("rate").onchange = () => this.start();
     $("save-mp4").disabled = true;
     try {
-      await this.#look(looking);
+      await this.#analyse(analysis);
     } catch (error) {
-      tell(error, () => this.start());
-      if (looking === this.#looking && this.moments.length) this.#conclude(`${this.moments.length} frames were analysed.`);
+      showProblem(error, () => this.start());
+      if (analysis === this.#analysis && this.moments.length) this.#showSummary(`${this.moments.length} frames were analysed.`);
     }
   }
 
   stop() {
-    this.#looking?.abort();
-    this.#drawing?.abort();
-    this.#looking = null;
+    this.#analysis?.abort();
+    this.#annotation?.abort();
+    this.#analysis = null;
     this.player.pause();
     this.player.removeAttribute("src");
     this.player.onerror = this.player.ontimeupdate = this.player.onseeked = this.player.onplay = this.player.onpause =
@@ -67,7 +67,7 @@ export class Film {
 
   question(index) {
     this.player.pause();
-    return { image: this.#unseen ? Promise.reject(new Problem(UNSEEN)) : this.#still(), face: index };
+    return { image: this.#unplayable ? Promise.reject(new Problem(UNPLAYABLE)) : this.#frameImage(), face: index };
   }
 
   csv() {
@@ -76,27 +76,27 @@ export class Film {
   }
 
   async png(query) {
-    save(await explained(await this.question(0).image, query), `${stem(this.file.name)}-${query.view}.png`);
+    save(await explanationImage(await this.question(0).image, query), `${stem(this.file.name)}-${query.view}.png`);
   }
 
   async mp4() {
-    const drawing = (this.#drawing = new AbortController());
-    const received = (size) => progress(drawing, `Annotating the video: ${(size / 1e6).toFixed(1)} MB so far`);
+    const annotation = (this.#annotation = new AbortController());
+    const received = (size) => progress(annotation, `Annotating the video: ${(size / 1e6).toFixed(1)} MB so far`);
     received(0);
     try {
       const { method, layer, colormap, alpha } = this.view.why.query;
       const query = { method, layer, colormap, alpha };
-      const film = await annotated(this.file, query, drawing.signal, received);
-      save(film, `${stem(this.file.name)}-gimefive.mp4`);
-      say("The annotated video is saved.");
+      const movie = await annotatedVideo(this.file, query, annotation.signal, received);
+      save(movie, `${stem(this.file.name)}-gimefive.mp4`);
+      showStatus("The annotated video is saved.");
     } finally {
-      endProgress(drawing);
+      endProgress(annotation);
     }
   }
 
-  /** The frame that was looked at: in those after it, the faces of the boxes are elsewhere. */
-  async #still() {
-    const time = this.#frame ? this.#frame.time + 0.01 : this.player.currentTime; // times are rounded
+  /** The image of the analysed frame, at which the bounding boxes match the faces. */
+  async #frameImage() {
+    const time = this.#frame ? this.#frame.time + 0.01 : this.player.currentTime; // timestamps are rounded
     if (this.player.currentTime !== time) {
       const sought = new Promise((resolve) => this.player.addEventListener("seeked", resolve, { once: true }));
       this.player.currentTime = time;
@@ -105,49 +105,49 @@ export class Film {
     return snapshot(this.player, this.width, this.height);
   }
 
-  async #look(looking) {
+  async #analyse(analysis) {
     const started = performance.now();
-    progress(looking, "Sending the video");
+    progress(analysis, "Sending the video");
     try {
-      for await (const line of video(this.file, { fps: $("rate").value }, looking.signal)) {
-        if (line.video) this.#begin(line.video);
+      for await (const line of classifyVideo(this.file, { fps: $("rate").value }, analysis.signal)) {
+        if (line.video) this.#onVideoInfo(line.video);
         else if (line.summary) this.#summarise(line.summary);
-        else this.#add({ faces: [], ...line }, started, looking); // some could not be read or answered
+        else this.#addFrame({ faces: [], ...line }, started, analysis); // a frame that could not be read or classified has no faces
       }
     } finally {
-      endProgress(looking);
-      if (looking === this.#looking) {
+      endProgress(analysis);
+      if (analysis === this.#analysis) {
         this.timeline.draw();
         $("save-mp4").disabled = !this.moments.length;
       }
     }
   }
 
-  #begin(info) {
+  #onVideoInfo(info) {
     Object.assign(this, { width: info.width, height: info.height, sampled: info.sampled_frames, duration: info.duration });
     this.timeline.start(info.duration);
     this.#show();
   }
 
   #show() {
-    this.view.stage.show(this.#unseen ? "none" : "film", this.width, this.height);
+    this.view.stage.show(this.#unplayable ? "none" : "film", this.width, this.height);
     this.#frame = null;
-    this.#follow();
+    this.#showNearest();
   }
 
-  #controls() {
-    $("play").disabled = $("sound").disabled = this.#unseen;
+  #updateControls() {
+    $("play").disabled = $("sound").disabled = this.#unplayable;
     $("play").textContent = this.player.paused ? "Play" : "Pause";
     $("sound").setAttribute("aria-pressed", !this.player.muted);
   }
 
-  #failed() {
-    this.#unseen = this.player.error.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED;
-    this.#controls();
+  #onPlayerError() {
+    this.#unplayable = this.player.error.code === MediaError.MEDIA_ERR_SRC_NOT_SUPPORTED;
+    this.#updateControls();
     if (this.width) this.#show();
   }
 
-  #add(moment, started, looking) {
+  #addFrame(moment, started, analysis) {
     this.moments.push(moment);
     this.timeline.add(moment);
     if (moment.faces.length) $("keep").hidden = false;
@@ -155,34 +155,34 @@ export class Film {
     const share = this.sampled ? done / this.sampled : this.duration ? moment.time / this.duration : null;
     const rate = (done / (performance.now() - started)) * 1000;
     const left = share ? `, ${clock(((1 - share) / share) * done / rate)} left` : "";
-    progress(looking, `${done} frames, ${rate.toFixed(1)} per second${left}`, share && Math.min(share, 1));
-    if (done === 1 || Math.abs(moment.time - this.player.currentTime) < NEAR) this.#follow();
+    progress(analysis, `${done} frames, ${rate.toFixed(1)} per second${left}`, share && Math.min(share, 1));
+    if (done === 1 || Math.abs(moment.time - this.player.currentTime) < MAX_DISTANCE) this.#showNearest();
   }
 
   #summarise({ frames, faces, tracks }) {
     const people = tracks?.length ?? 0;
     const lost = this.moments.filter(({ problem }) => problem).length;
-    this.#conclude(`${frames} frames, ${faces || "no"} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` ${lost === 1 ? "One frame" : `${lost} frames`} could not be read or classified.` : ""}${this.#unseen ? ` ${UNSEEN.detail}` : ""}`);
+    this.#showSummary(`${frames} frames, ${faces || "no"} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` ${lost === 1 ? "One frame" : `${lost} frames`} could not be read or classified.` : ""}${this.#unplayable ? ` ${UNPLAYABLE.detail}` : ""}`);
   }
 
-  #conclude(summary) {
+  #showSummary(summary) {
     this.#summary = summary;
-    say(summary);
+    showStatus(summary);
   }
 
   #seek(time) {
     this.player.pause();
     this.player.currentTime = time;
-    this.#follow(); // a video that the browser cannot play has no event for it
+    this.#showNearest(); // a video that the browser cannot play fires no event
   }
 
-  #run() {
-    this.#follow();
-    if (!this.player.paused && !this.player.ended) requestAnimationFrame(() => this.#run());
+  #animate() {
+    this.#showNearest();
+    if (!this.player.paused && !this.player.ended) requestAnimationFrame(() => this.#animate());
   }
 
-  /** Show what the frame looked at nearest before now shows. */
-  #follow() {
+  /** Show the result of the analysed frame nearest before the current time. */
+  #showNearest() {
     const time = this.player.currentTime;
     this.timeline.at(time);
     const moment = nearest(this.moments, time);
@@ -191,7 +191,7 @@ export class Film {
     this.view.forget();
     this.view.update(moment?.faces ?? []);
     const ahead = !moment && time > this.moments.at(-1)?.time;
-    say(ahead ? "This part of the video has not been analysed." : this.#summary);
+    showStatus(ahead ? "This part of the video has not been analysed." : this.#summary);
   }
 }
 
@@ -203,5 +203,5 @@ function nearest(moments, time) {
     else high = middle;
   }
   const found = moments[low - 1] ?? moments[0];
-  return found && Math.abs(found.time - time) < NEAR ? found : null;
+  return found && Math.abs(found.time - time) < MAX_DISTANCE ? found : null;
 }

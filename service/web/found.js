@@ -1,7 +1,7 @@
-// What was found: whose face is looked at, its verdict, and its six scores.
+// The results: the list of people, and the top emotion and all scores of the current face.
 
-import { $, element, keep, setText } from "./dom.js";
-import { colour, EMOTIONS, identity, percent, shown, title, verdict } from "./emotions.js";
+import { $, element, resizeChildren, setText } from "./dom.js";
+import { colour, EMOTIONS, personId, percent, shownScores, title, topEmotion } from "./emotions.js";
 
 export class Found {
   constructor({ onSelect, onAsk }) {
@@ -9,46 +9,46 @@ export class Found {
     $("bars").append(...EMOTIONS.map((emotion) => element("li", {}, bar(emotion, () => onAsk(emotion)))));
   }
 
-  /** Show the face of rank `looked` among all; `asked` is the emotion whose heat map is shown. */
-  show(faces, looked, asked, portrait) {
+  /** Show the face with the index `current`; `askedEmotion` is the emotion whose heat map is shown. */
+  show(faces, current, askedEmotion, photo) {
     $("found").hidden = !faces.length;
     if (!faces.length) return;
-    this.#people(faces, looked, portrait);
-    const face = faces[looked];
-    this.#verdict(face);
-    const scores = shown(face);
-    const first = verdict(face).emotion;
+    this.#showPeople(faces, current, photo);
+    const face = faces[current];
+    this.#showTopEmotion(face);
+    const scores = shownScores(face);
+    const top = topEmotion(face).emotion;
     EMOTIONS.forEach((emotion, at) => {
       const button = $("bars").children[at].firstChild;
       button.style.setProperty("--share", scores[emotion]);
-      button.classList.toggle("first", emotion === first);
-      button.setAttribute("aria-pressed", emotion === asked);
+      button.classList.toggle("first", emotion === top);
+      button.setAttribute("aria-pressed", emotion === askedEmotion);
       button.lastChild.textContent = percent(scores[emotion]);
     });
   }
 
-  /** In the order in which they were met: where people are followed, ranks change with sizes. */
-  #people(faces, looked, portrait) {
+  /** List tracked people in the order of their tracks, since the index of a face changes with its size. */
+  #showPeople(faces, current, photo) {
     $("people").hidden = faces.length < 2;
     if (faces.length < 2) return;
-    const people = faces.map((face, index) => ({ face, index, who: identity(face, index) }));
-    const buttons = keep($("people"), people.length, () =>
+    const people = faces.map((face, index) => ({ face, index, who: personId(face, index) }));
+    const buttons = resizeChildren($("people"), people.length, () =>
       element("button", { type: "button", className: "person" }));
     for (const [at, { face, index, who }] of people.sort((a, b) => a.who - b.who).entries()) {
       const button = buttons[at];
-      const { emotion } = verdict(face);
+      const { emotion } = topEmotion(face);
       button.style.setProperty("--colour", colour(emotion));
-      button.setAttribute("aria-pressed", index === looked);
+      button.setAttribute("aria-pressed", index === current);
       const name = face.track == null ? `Face ${index + 1}` : `Person ${face.track}`;
       button.setAttribute("aria-label", `${name}, ${title(emotion)}`);
       button.onclick = () => this.onSelect(who);
-      if (portrait) button.replaceChildren(cut(portrait, face.box));
+      if (photo) button.replaceChildren(cropFace(photo, face.box));
       else button.textContent = face.track ?? index + 1;
     }
   }
 
-  #verdict(face) {
-    const { emotion, confidence } = verdict(face);
+  #showTopEmotion(face) {
+    const { emotion, confidence } = topEmotion(face);
     setText($("emotion"), title(emotion));
     setText($("confidence"), percent(confidence));
     $("unsure").hidden = !face.abstained;
@@ -65,8 +65,8 @@ function bar(emotion, onclick) {
   );
 }
 
-/** The face, cut out of the picture. */
-function cut(picture, { x, y, width, height }) {
+/** Crop a face out of the photo. */
+function cropFace(picture, { x, y, width, height }) {
   const side = Math.max(width, height) * 1.15;
   const canvas = element("canvas", { width: 104, height: 104 });
   canvas.getContext("2d").drawImage(

@@ -1,37 +1,37 @@
-// The API key, where the service wants one: asked for once, kept until the tab is closed.
+// The API key, if the service requires one: asked for once, kept until the tab is closed.
 
 import { $ } from "./dom.js";
 
-const NAME = "gimefive.key";
+const STORAGE_KEY = "gimefive.key";
 
-/** The event that a key was given. */
-export const KEPT = "gimefive.key";
+/** The event dispatched when a key was saved. */
+export const KEY_SAVED = "gimefive.key";
 
-export const key = () => sessionStorage.getItem(NAME);
+export const key = () => sessionStorage.getItem(STORAGE_KEY);
 
 export const headers = () => (key() ? { "X-API-Key": key() } : {});
 
-/** The subprotocols by which a WebSocket brings the key. */
-export const subprotocols = () => (key() ? [`${NAME}.${key()}`] : []);
+/** The WebSocket subprotocols that carry the key. */
+export const subprotocols = () => (key() ? [`${STORAGE_KEY}.${key()}`] : []);
 
-/** Ask for a key, since there is none or it was refused; whether one was given. */
+/** Ask for a key, because there is none or it was rejected. Returns whether one was entered. */
 export function askForKey() {
   const dialog = $("key-dialog");
   if (!dialog.open) {
     $("key-words").textContent = key()
       ? "The service does not accept this key: check it for typing errors, or ask for a new one."
       : "This service needs an API key.";
-    sessionStorage.removeItem(NAME);
+    sessionStorage.removeItem(STORAGE_KEY);
     dialog.returnValue = "";
     dialog.showModal();
   }
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
-      const given = $("key").value.trim();
+      const entered = $("key").value.trim();
       $("key").value = "";
-      if (dialog.returnValue !== "use" || !given) return resolve(false);
-      sessionStorage.setItem(NAME, given);
-      dispatchEvent(new Event(KEPT));
+      if (dialog.returnValue !== "use" || !entered) return resolve(false);
+      sessionStorage.setItem(STORAGE_KEY, entered);
+      dispatchEvent(new Event(KEY_SAVED));
       resolve(true);
     }, { once: true });
   });

@@ -1,17 +1,17 @@
-// Where the page's parts meet.
+// The entry point: connects the parts of the page.
 
 import { Camera, openCamera } from "./camera.js";
 import { $ } from "./dom.js";
 import { percent } from "./emotions.js";
 import { Film } from "./film.js";
 import { Photo } from "./photo.js";
-import { KEPT } from "./key.js";
-import { clearProblem, say, tell } from "./say.js";
-import { about, modelCard } from "./service.js";
+import { KEY_SAVED } from "./key.js";
+import { clearProblem, showStatus, showProblem } from "./say.js";
+import { modelInfo, modelCard } from "./service.js";
 import { View } from "./view.js";
 
-const PHOTOS = ["jpeg", "png", "webp", "bmp", "tiff", "gif"].map((kind) => `image/${kind}`);
-const UNKNOWN = {
+const PHOTO_TYPES = ["jpeg", "png", "webp", "bmp", "tiff", "gif"].map((kind) => `image/${kind}`);
+const UNSUPPORTED_TYPE = {
   title: "This file type is not supported",
   message: "This page takes photos (JPEG, PNG, WebP, BMP, TIFF, GIF) and videos (MP4, MOV, WebM, MKV, AVI).",
 };
@@ -19,31 +19,31 @@ const UNKNOWN = {
 let shown = null;
 const view = new View((rank) => shown.question(rank));
 
-/** Show something else; what was shown before ends. */
+/** Show another medium; the previous one is stopped. */
 function open(medium, name) {
   shown?.stop();
   view.reset();
-  say("");
+  showStatus("");
   shown = medium;
   document.body.dataset.mode = medium.mode;
   $("source").textContent = name;
   medium.start();
 }
 
-/** What is shown stays until the camera is there. */
+/** Open the camera; the current medium stays until it is ready. */
 async function turnOn() {
   const before = shown;
-  say("Waiting for the camera.");
+  showStatus("Waiting for the camera.");
   try {
     const track = await openCamera();
     if (shown !== before) return track.stop(); // something else was opened meanwhile
     track.onended = () => {
       turnOff();
-      tell({ title: "The camera was disconnected", message: "Connect it, then try again." }, turnOn);
+      showProblem({ title: "The camera was disconnected", message: "Connect it, then try again." }, turnOn);
     };
     open(new Camera(track, view), "Camera");
   } catch (error) {
-    tell(error, turnOn);
+    showProblem(error, turnOn);
   }
 }
 
@@ -51,7 +51,7 @@ function turnOff() {
   shown.stop();
   shown = null;
   view.reset();
-  say("");
+  showStatus("");
   clearProblem();
   document.body.dataset.mode = "start";
   view.stage.welcome();
@@ -60,8 +60,8 @@ function turnOff() {
 function openFile(file) {
   if (!file) return;
   if (isVideo(file)) open(new Film(file, view), file.name);
-  else if (!file.type || PHOTOS.includes(file.type)) open(new Photo(file, view), file.name);
-  else tell(UNKNOWN);
+  else if (!file.type || PHOTO_TYPES.includes(file.type)) open(new Photo(file, view), file.name);
+  else showProblem(UNSUPPORTED_TYPE);
 }
 
 const isVideo = ({ type, name }) => type.startsWith("video/") || /\.(mkv|avi)$/i.test(name);
@@ -84,14 +84,14 @@ addEventListener("drop", (event) => {
 });
 addEventListener("paste", ({ clipboardData }) => openFile(clipboardData.files[0]));
 
-/** Run what a button asks for; meanwhile it cannot be pressed again. */
+/** Run `work` when the button is clicked; meanwhile the button is disabled. */
 function busy(id, work) {
   $(id).addEventListener("click", async () => {
     $(id).disabled = true;
     try {
       await work();
     } catch (error) {
-      tell(error, () => $(id).click());
+      showProblem(error, () => $(id).click());
     } finally {
       $(id).disabled = false;
     }
@@ -103,20 +103,20 @@ busy("save-mp4", () => shown.mp4());
 busy("save-png", () => shown.png({ ...view.why.query, face: view.rank, view: $("view").value }));
 
 $("card").addEventListener("click", async (event) => {
-  event.preventDefault(); // a link could not bring the key
+  event.preventDefault(); // a plain link could not send the API key
   try {
     location.assign(URL.createObjectURL(await modelCard()));
   } catch (error) {
-    tell(error);
+    showProblem(error);
   }
 });
 
-/** Show which model serves. The page works without it; problems are shown when something is asked for. */
-const introduce = () => about().then(({ serving, card }) => {
+/** Show which model is in use. Errors are ignored here: the page works without, and later requests report them. */
+const showModel = () => modelInfo().then(({ serving, card }) => {
   $("serving").textContent = `version ${serving.version}, ${serving.precision} on ${serving.device}`;
   const measured = Object.values({ ...card.metrics.held_out, ...card.metrics.unseen }).map((set) => set[serving.precision] ?? set.fp32);
   const [least, most] = [Math.min, Math.max].map((pick) => percent(pick(...measured.map(({ accuracy }) => accuracy.value))));
   $("accuracy").textContent = `On faces it had never seen, it agreed with people’s labels ${least} to ${most} of the time, depending on the data set.`;
 }).catch(() => {});
-addEventListener(KEPT, introduce);
-introduce();
+addEventListener(KEY_SAVED, showModel);
+showModel();

@@ -1,16 +1,16 @@
-// A photo: found faces, their scores, their reasons.
+// A photo: its faces, their scores and explanations.
 
 import { $ } from "./dom.js";
 import { csv, row, save, stem } from "./saving.js";
-import { clearProblem, endProgress, progress, say, tell } from "./say.js";
-import { classify, explained } from "./service.js";
+import { clearProblem, endProgress, progress, showStatus, showProblem } from "./say.js";
+import { classify, explanationImage } from "./service.js";
 
 const COLUMNS = ["face", "x", "y", "width", "height", "detection_score", "emotion", "confidence",
   "happiness", "surprise", "sadness", "anger", "disgust", "fear"];
 
 export class Photo {
   mode = "photo";
-  #looking = new AbortController();
+  #analysis = new AbortController();
 
   constructor(file, view) {
     this.file = file;
@@ -21,36 +21,36 @@ export class Photo {
 
   async start() {
     clearProblem();
-    const looking = (this.#looking = new AbortController());
+    const analysis = (this.#analysis = new AbortController());
     try {
-      const visible = await shownAs($("photo"), this.url, this.file.name);
-      looking.signal.throwIfAborted();
+      const visible = await loadImage($("photo"), this.url, this.file.name);
+      analysis.signal.throwIfAborted();
       if (visible) this.view.stage.show("photo", $("photo").naturalWidth, $("photo").naturalHeight);
-      progress(looking, "Looking for faces");
-      const answer = await classify(this.file, looking.signal);
+      progress(analysis, "Looking for faces");
+      const answer = await classify(this.file, analysis.signal);
       if (!visible) this.view.stage.show("none", answer.image.width, answer.image.height);
       this.faces = answer.faces;
       this.view.update(this.faces, visible ? $("photo") : null);
-      say(this.#summary(visible));
+      showStatus(this.#summary(visible));
     } catch (error) {
-      tell(error, () => this.start());
+      showProblem(error, () => this.start());
     } finally {
-      endProgress(looking);
+      endProgress(analysis);
     }
   }
 
   stop() {
-    this.#looking.abort();
+    this.#analysis.abort();
     URL.revokeObjectURL(this.url);
   }
 
-  /** The picture to explain, and the face's rank in it. */
+  /** The image to explain, and the index of the face in it. */
   question(index) { return { image: this.file, face: index }; }
 
   csv() { save(csv(COLUMNS, this.faces.map((face, index) => row(face, index))), `${stem(this.file.name)}.csv`); }
 
   async png(query) {
-    save(await explained(this.file, query, this.#looking.signal), `${stem(this.file.name)}-${query.view}.png`);
+    save(await explanationImage(this.file, query, this.#analysis.signal), `${stem(this.file.name)}-${query.view}.png`);
   }
 
   #summary(visible) {
@@ -61,8 +61,8 @@ export class Photo {
   }
 }
 
-/** Whether the browser can show the picture. */
-async function shownAs(image, url, name) {
+/** Load an image. Returns whether the browser can show it. */
+async function loadImage(image, url, name) {
   image.src = url;
   image.alt = name;
   return image.decode().then(() => true, () => false);

@@ -1,17 +1,17 @@
-// Files to keep.
+// Saving results as files.
 
 import { element } from "./dom.js";
 import { EMOTIONS } from "./emotions.js";
 
-const PLACE = ["x", "y", "width", "height"];
+const BOX_FIELDS = ["x", "y", "width", "height"];
 
-/** The columns that the service itself gives for a video. */
-export const FRAME_COLUMNS = ["frame", "time", "track", ...PLACE, "detection_score", "emotion", "confidence", ...EMOTIONS];
+/** The columns of the service's own CSV of a video. */
+export const FRAME_COLUMNS = ["frame", "time", "track", ...BOX_FIELDS, "detection_score", "emotion", "confidence", ...EMOTIONS];
 
-/** One line a face; `first` are the cells before the box. */
+/** The CSV row of a face; `first` are the cells before the bounding box. */
 export const row = (face, ...first) => [
   ...first,
-  ...PLACE.map((name) => face.box[name]),
+  ...BOX_FIELDS.map((name) => face.box[name]),
   face.detection_score ?? "", face.emotion, face.confidence,
   ...EMOTIONS.map((emotion) => face.scores[emotion]),
 ];
@@ -26,5 +26,5 @@ export function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** The name without its ending. */
+/** The file name without its extension. */
 export const stem = (name) => name.replace(/\.[^.]*$/, "") || "gimefive";

@@ -1,26 +1,26 @@
-// The service's HTTP interface, and what it says when something is wrong.
+// The client of the service's HTTP API, and its error messages.
 
 import { askForKey, headers } from "./key.js";
 
 const CARD = "models/gimefive/card";
-const LARGE = 10e6; // bytes; smaller files are refused for other reasons
-const UNREACHED = "The service cannot be reached.";
-const UNSENT = "The service cannot be reached, or it refused the file because it is too large.";
-const BROKEN = "The connection was lost before the answer was complete.";
+const LARGE_FILE = 10e6; // bytes; the size of smaller files is never the reason for a rejection
+const UNREACHABLE = "The service cannot be reached.";
+const UNREACHABLE_OR_TOO_LARGE = "The service cannot be reached, or it refused the file because it is too large.";
+const CONNECTION_LOST = "The connection was lost before the answer was complete.";
 
-const AWAY = { title: "The service is not answering", detail: "Try again in a moment." };
+const UNAVAILABLE = { title: "The service is not answering", detail: "Try again in a moment." };
 
-/** For what the service, or a proxy before it, says to programmers, by its type or status. */
-const OWN_WORDS = {
+/** The page's own messages for errors of the service or a proxy, by problem type or status. */
+const PAGE_MESSAGES = {
   "urn:gimefive:no-face": { title: "No face in the picture", detail: "There is nothing to draw without a face." },
   401: { title: "API key needed", detail: "This service needs an API key." },
   413: { title: "Too large", detail: "This file is larger than the service accepts: choose a smaller one." },
   415: { title: "Not a photo or video", detail: "The service does not support this type of file." },
-  502: AWAY,
+  502: UNAVAILABLE,
   504: { title: "This took too long", detail: "The service stopped at its time limit. Try again in a moment." },
 };
 
-/** What the service, or the way to it, says is wrong. */
+/** An error reported by the service or on the way to it. */
 export class Problem extends Error {
   constructor({ type = "", title, detail = "", status = 0 }, retryAfter = 0) {
     super(detail || title);
@@ -36,7 +36,7 @@ const url = (path, query) => {
 export const classify = async (image, signal) =>
   (await post("classify", image, {}, signal)).json();
 
-/** The heat map as an image, where it lies in the picture, and what is said of it. */
+/** The heat map as an image, its position in the photo, its target emotion, and whether it is empty. */
 export async function heatmap(image, query, signal) {
   const response = await post("explain", image, { ...query, view: "heatmap" }, signal);
   const said = response.headers;
@@ -48,62 +48,62 @@ export async function heatmap(image, query, signal) {
   };
 }
 
-export const explained = async (image, query, signal) =>
+export const explanationImage = async (image, query, signal) =>
   (await post("explain", image, query, signal)).blob();
 
-/** The lines of a video's answer, as they come. */
-export async function* video(file, query, signal) {
+/** The lines of the answer for a video, as they arrive. */
+export async function* classifyVideo(file, query, signal) {
   const response = await post("classify/video", file, query, signal);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { done, value } = await received(reader.read(), signal, BROKEN);
+    const { done, value } = await networkResult(reader.read(), signal, CONNECTION_LOST);
     const lines = (rest + (value ?? "")).split("\n");
     rest = done ? "" : lines.pop();
-    for (const line of lines) if (line) yield checked(JSON.parse(line));
+    for (const line of lines) if (line) yield checkedLine(JSON.parse(line));
     if (done) return;
   }
 }
 
-/** The annotated video; `onSize` hears how many bytes have come. */
-export async function annotated(file, query, signal, onSize) {
+/** The annotated video; `onSize` is called with the number of bytes received so far. */
+export async function annotatedVideo(file, query, signal, onSize) {
   const response = await post("explain/video", file, query, signal);
   const parts = [];
   let size = 0;
   for (const reader = response.body.getReader(); ; ) {
-    const { done, value } = await received(reader.read(), signal, BROKEN);
+    const { done, value } = await networkResult(reader.read(), signal, CONNECTION_LOST);
     if (done) return new Blob(parts, { type: "video/mp4" });
     parts.push(value);
     onSize((size += value.length));
   }
 }
 
-export async function about() {
+export async function modelInfo() {
   const [models, card] = await Promise.all(["models", CARD].map(get));
   return { serving: models.models.find(({ name }) => name === "gimefive")?.serving, card };
 }
 
 /** The model card, as a file. */
-export const modelCard = async () => (await answered(() => fetched(CARD))).blob();
+export const modelCard = async () => (await sendWithKey(() => request(CARD))).blob();
 
 const get = async (path) => {
-  const response = await fetched(path);
+  const response = await request(path);
   if (!response.ok) throw await problem(response);
   return response.json();
 };
 
-function checked(line) {
+function checkedLine(line) {
   if (line.problem && !("frame" in line)) throw new Problem(line.problem);
   return line;
 }
 
-const post = (path, body, query, signal) => answered(() => {
+const post = (path, body, query, signal) => sendWithKey(() => {
   const type = body.type || "application/octet-stream";
-  return fetched(url(path, query), { method: "POST", body, signal, headers: { "Content-Type": type } });
+  return request(url(path, query), { method: "POST", body, signal, headers: { "Content-Type": type } });
 });
 
-/** Send until the service answers, asking for a key as often as it wants one. */
-async function answered(send) {
+/** Send a request, asking for an API key and repeating it as long as the service requires one. */
+async function sendWithKey(send) {
   for (;;) {
     const response = await send();
     if (response.ok) return response;
@@ -113,15 +113,15 @@ async function answered(send) {
   }
 }
 
-function fetched(path, options = {}) {
-  const coming = fetch(path, { ...options, headers: { ...options.headers, ...headers() } });
-  return received(coming, options.signal, options.body?.size > LARGE ? UNSENT : UNREACHED);
+function request(path, options = {}) {
+  const pending = fetch(path, { ...options, headers: { ...options.headers, ...headers() } });
+  return networkResult(pending, options.signal, options.body?.size > LARGE_FILE ? UNREACHABLE_OR_TOO_LARGE : UNREACHABLE);
 }
 
-/** What comes over the network; who ended it gets their own reason back. */
-async function received(coming, signal, detail) {
+/** Await a network operation; turn a failure into a Problem, or into the abort reason if it was aborted. */
+async function networkResult(pending, signal, detail) {
   try {
-    return await coming;
+    return await pending;
   } catch {
     if (signal?.aborted) throw signal.reason;
     throw new Problem({ title: "No answer", detail: navigator.onLine ? detail : "This device is offline." });
@@ -132,6 +132,6 @@ async function problem(response) {
   const retryAfter = Number(response.headers.get("Retry-After")) || 0;
   const given = await response.json().catch(() => ({}));
   const status = response.status;
-  const own = OWN_WORDS[given.type] ?? OWN_WORDS[status];
+  const own = PAGE_MESSAGES[given.type] ?? PAGE_MESSAGES[status];
   return new Problem({ title: `The service answered with status ${status}`, status, ...given, ...own }, retryAfter);
 }

@@ -1,18 +1,18 @@
-// The picture: a photo, a video or the camera, with faces marked on it and heat laid over it.
+// The stage: a photo, a video or the camera, overlaid with face marks and a heat map.
 
-import { CROP, softened, toPicture } from "./crop.js";
-import { $, element, hide, keep } from "./dom.js";
-import { colour, EMOTIONS, identity, percent, shown, title, verdict } from "./emotions.js";
-import { settle } from "./tags.js";
+import { CROP, withSoftEdge, toPicture } from "./crop.js";
+import { $, element, hide, resizeChildren } from "./dom.js";
+import { colour, EMOTIONS, personId, percent, shownScores, title, topEmotion } from "./emotions.js";
+import { placeTags } from "./tags.js";
 
 export class Stage {
   constructor({ onSelect }) {
     this.onSelect = onSelect;
     this.width = this.height = 1;
-    new ResizeObserver(() => this.#settle()).observe($("frame"));
+    new ResizeObserver(() => this.#placeTags()).observe($("frame"));
   }
 
-  /** Show one of the media, of this size in pixels; `mirrored` as people know themselves. */
+  /** Show one of the media, with its size in pixels; `mirrored` flips it horizontally. */
   show(medium, width, height, mirrored = false) {
     this.empty();
     if (medium !== "none") $(medium).hidden = false;
@@ -25,34 +25,34 @@ export class Stage {
     this.clearHeat();
   }
 
-  /** Show no picture. */
+  /** Hide all media. */
   empty() {
     for (const each of ["photo", "film", "camera"]) $(each).hidden = true;
   }
 
-  /** Show what can be opened, as at the beginning. */
+  /** Show the start screen. */
   welcome() {
     $("welcome").hidden = false;
     hide($("tools"), $("welcome").querySelector("button"));
     $("frame").hidden = true;
   }
 
-  /** Mark the faces; the one of rank `looked` stands out. */
-  mark(faces, looked) {
-    this.looked = looked;
-    const marks = keep($("marks"), faces.length, () =>
-      element("button", { type: "button", className: "mark" }, tag()));
+  /** Mark the faces, and highlight the one with the index `current`. */
+  mark(faces, current) {
+    this.current = current;
+    const marks = resizeChildren($("marks"), faces.length, () =>
+      element("button", { type: "button", className: "mark" }, createTag()));
     faces.forEach((face, index) => {
-      this.#place(marks[index], face, index, index === looked);
-      marks[index].onclick = () => this.onSelect(identity(face, index));
+      this.#updateMark(marks[index], face, index, index === current);
+      marks[index].onclick = () => this.onSelect(personId(face, index));
     });
-    this.#settle();
+    this.#placeTags();
   }
 
-  #settle() { settle([...$("marks").children], this.looked, $("marks")); }
+  #placeTags() { placeTags([...$("marks").children], this.current, $("marks")); }
 
-  #place(mark, face, index, pressed) {
-    const { emotion, confidence } = verdict(face);
+  #updateMark(mark, face, index, isCurrent) {
+    const { emotion, confidence } = topEmotion(face);
     const { x, y, width, height } = face.box;
     const left = this.mirrored ? this.width - x - width : x;
     const per = (value, whole) => `${(value / whole) * 100}%`;
@@ -61,21 +61,21 @@ export class Stage {
       width: per(width, this.width), height: per(height, this.height),
     });
     mark.style.setProperty("--colour", colour(emotion));
-    mark.setAttribute("aria-pressed", pressed);
+    mark.setAttribute("aria-pressed", isCurrent);
     const name = face.track == null ? `Face ${index + 1}` : `Person ${face.track}`;
     mark.setAttribute("aria-label", `${name}: ${title(emotion)}, ${percent(confidence)}`);
     const [label] = mark.children;
     label.firstChild.data = `${title(emotion)} ${percent(confidence)}`;
-    EMOTIONS.forEach((each, at) => label.lastChild.children[at].style.setProperty("--share", shown(face)[each]));
+    EMOTIONS.forEach((each, at) => label.lastChild.children[at].style.setProperty("--share", shownScores(face)[each]));
   }
 
-  /** Lay a coloured map over its face; `place` is where its crop lies, as in crop.js. */
+  /** Overlay a coloured heat map on its face; `place` is the position of the crop, as in crop.js. */
   addHeat(image, place) {
     const canvas = $("heat");
     const paint = canvas.getContext("2d");
     const scale = canvas.width / this.width;
     paint.setTransform(new DOMMatrix([scale, 0, 0, scale, 0, 0]).multiply(toPicture(place)));
-    paint.drawImage(softened(image), 0, 0, CROP, CROP);
+    paint.drawImage(withSoftEdge(image), 0, 0, CROP, CROP);
     paint.resetTransform();
   }
 
@@ -89,7 +89,7 @@ export class Stage {
   opacity(alpha) { $("heat").style.opacity = alpha; }
 }
 
-function tag() {
+function createTag() {
   const shares = EMOTIONS.map((emotion) => element("b", { "--colour": colour(emotion) }));
   return element("span", { className: "tag", "aria-hidden": "true" }, "", element("i", {}, ...shares));
 }

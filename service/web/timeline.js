@@ -1,10 +1,10 @@
-// Emotions over time: a band for each person, as high as each emotion is probable.
+// Emotions over time: one band per person, a stacked area chart of the scores.
 
 import { element } from "./dom.js";
-import { colour, EMOTIONS, percent, shown, title, verdict } from "./emotions.js";
+import { colour, EMOTIONS, percent, shownScores, title, topEmotion } from "./emotions.js";
 
 const HEIGHT = 56;
-const BANDS = 8; // people shown, those seen most
+const MAX_BANDS = 8; // only the people seen most often are shown
 
 export const clock = (seconds) => {
   const whole = Math.max(0, Math.floor(seconds));
@@ -14,8 +14,8 @@ export const clock = (seconds) => {
 export class Timeline {
   #bands = new Map();
   #duration = 1;
-  #due = false;
-  #sizes = new ResizeObserver(() => this.#later());
+  #drawScheduled = false;
+  #resizeObserver = new ResizeObserver(() => this.#scheduleDraw());
 
   constructor(root, { onSeek }) {
     this.root = root;
@@ -35,12 +35,12 @@ export class Timeline {
     const legend = EMOTIONS.map((each) => element("li", { textContent: title(each), "--colour": colour(each) }));
     this.root.replaceChildren(this.lanes, this.times, element("ul", { className: "legend" }, ...legend));
     this.root.hidden = false;
-    this.#sizes.observe(this.root);
+    this.#resizeObserver.observe(this.root);
     this.at(0);
   }
 
   clear() {
-    this.#sizes.disconnect();
+    this.#resizeObserver.disconnect();
     this.root.hidden = true;
   }
 
@@ -49,9 +49,9 @@ export class Timeline {
     for (const face of faces) {
       const who = face.track ?? 0;
       if (!this.#bands.has(who)) this.#bands.set(who, []);
-      this.#bands.get(who).push({ time, scores: shown(face), ...verdict(face) });
+      this.#bands.get(who).push({ time, scores: shownScores(face), ...topEmotion(face) });
     }
-    this.#later();
+    this.#scheduleDraw();
   }
 
   at(time) {
@@ -62,12 +62,12 @@ export class Timeline {
     this.times.lastChild.textContent = clock(this.#duration);
     this.lanes.setAttribute("aria-valuemax", this.#duration.toFixed(2));
     this.lanes.setAttribute("aria-valuenow", time.toFixed(2));
-    this.lanes.setAttribute("aria-valuetext", [clock(time), ...this.#words(time)].join(", "));
+    this.lanes.setAttribute("aria-valuetext", [clock(time), ...this.#describe(time)].join(", "));
   }
 
   draw() {
     if (!this.lanes) return;
-    const seen = [...this.#bands].sort(([, a], [, b]) => b.length - a.length).slice(0, BANDS);
+    const seen = [...this.#bands].sort(([, a], [, b]) => b.length - a.length).slice(0, MAX_BANDS);
     const rows = seen.sort(([a], [b]) => a - b).flatMap(([who, points]) => {
       const canvas = element("canvas", { width: Math.max(1, this.root.clientWidth) * devicePixelRatio, height: HEIGHT * devicePixelRatio });
       paint(canvas, points, this.#duration);
@@ -78,14 +78,14 @@ export class Timeline {
     this.at(this.time);
   }
 
-  #later() {
-    if (this.#due) return;
-    this.#due = true;
-    requestAnimationFrame(() => { this.#due = false; this.draw(); });
+  #scheduleDraw() {
+    if (this.#drawScheduled) return;
+    this.#drawScheduled = true;
+    requestAnimationFrame(() => { this.#drawScheduled = false; this.draw(); });
   }
 
-  #words(time) {
-    return [...this.#bands].slice(0, BANDS).flatMap(([who, points]) => {
+  #describe(time) {
+    return [...this.#bands].slice(0, MAX_BANDS).flatMap(([who, points]) => {
       const point = points.findLast((each) => each.time <= time + 0.02);
       return point && time - point.time < 1 ? [`${who ? `person ${who} ` : ""}${point.emotion} ${percent(point.confidence)}`] : [];
     });
@@ -110,29 +110,29 @@ export class Timeline {
   }
 }
 
-/** Stack the emotions; time without the person stays empty. */
+/** Paint a stacked area chart of the scores; times without the person stay empty. */
 function paint(canvas, points, duration) {
   const brush = canvas.getContext("2d");
   const style = getComputedStyle(document.documentElement);
-  const step = typical(points);
-  for (const run of runs(points, 2.5 * step)) {
+  const step = medianInterval(points);
+  for (const run of splitAtGaps(points, 2.5 * step)) {
     const ended = [...run, { ...run.at(-1), time: run.at(-1).time + step }];
     const xs = ended.map(({ time }) => (time / duration) * canvas.width);
-    let floor = ended.map(() => 0);
+    let lower = ended.map(() => 0);
     for (const emotion of EMOTIONS) {
-      const roof = ended.map(({ scores }, at) => floor[at] + scores[emotion] * canvas.height);
+      const upper = ended.map(({ scores }, at) => lower[at] + scores[emotion] * canvas.height);
       brush.fillStyle = style.getPropertyValue(`--${emotion}`);
       brush.beginPath();
-      xs.forEach((x, at) => brush.lineTo(x, floor[at]));
-      for (let at = xs.length - 1; at >= 0; at -= 1) brush.lineTo(xs[at], roof[at]);
+      xs.forEach((x, at) => brush.lineTo(x, lower[at]));
+      for (let at = xs.length - 1; at >= 0; at -= 1) brush.lineTo(xs[at], upper[at]);
       brush.fill();
-      floor = roof;
+      lower = upper;
     }
   }
 }
 
-/** The points in stretches without a longer gap. */
-function runs(points, gap) {
+/** Split the points wherever the gap is longer than `gap`. */
+function splitAtGaps(points, gap) {
   const found = [];
   points.forEach((point, at) => {
     if (at && point.time - points[at - 1].time <= gap) found.at(-1).push(point);
@@ -141,8 +141,8 @@ function runs(points, gap) {
   return found;
 }
 
-/** The usual time between two points. */
-function typical(points) {
+/** The median time between two points. */
+function medianInterval(points) {
   if (points.length < 2) return 0.2;
   const gaps = points.slice(1).map(({ time }, at) => time - points[at].time).sort((a, b) => a - b);
   return gaps[gaps.length >> 1];

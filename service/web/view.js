@@ -1,7 +1,7 @@
-// What is looked at: the faces shown now, which of them is selected, and what is asked of it.
+// The view: the current faces, which of them is selected, and which emotion is explained.
 
 import { $ } from "./dom.js";
-import { identity } from "./emotions.js";
+import { personId } from "./emotions.js";
 import { Found } from "./found.js";
 import { Stage } from "./stage.js";
 import { Why } from "./why.js";
@@ -9,10 +9,10 @@ import { Why } from "./why.js";
 export class View {
   faces = [];
   #selected = null;
-  #asked = null;
-  #portrait = null;
+  #askedEmotion = null;
+  #photo = null;
 
-  /** `question` gives, for a face's rank, what to explain: `{image, face}`. */
+  /** `question` maps the index of a face to what to explain: `{image, face}`. */
   constructor(question) {
     this.question = question;
     const onSelect = (who) => this.#select(who);
@@ -21,17 +21,17 @@ export class View {
     this.why = new Why(this.stage, { onHide: () => this.forget() });
   }
 
-  /** Show these faces; `portrait`, if given, is what their likenesses are cut from. */
-  update(faces, portrait = null) {
+  /** Show these faces; `photo`, if given, is the image from which their thumbnails are cropped. */
+  update(faces, photo = null) {
     this.faces = faces;
-    this.#portrait = portrait;
+    this.#photo = photo;
     $("keep").hidden &&= !faces.length;
     this.#show();
   }
 
-  /** Take the heat map away. */
+  /** Remove the heat map. */
   forget() {
-    this.#asked = null;
+    this.#askedEmotion = null;
     this.why.clear();
     this.#show();
   }
@@ -47,25 +47,25 @@ export class View {
   #select(who) {
     this.#selected = who;
     this.#show();
-    if (this.#asked) this.#ask(this.#asked);
+    if (this.#askedEmotion) this.#ask(this.#askedEmotion);
   }
 
   #ask(emotion) {
     const { image, face } = this.question(this.rank);
-    this.#asked = emotion;
+    this.#askedEmotion = emotion;
     this.#show();
     this.why.ask(image, face, emotion);
   }
 
-  /** Which of the faces is looked at: the selected one, while it is away the one known longest. */
+  /** The index of the current face: the selected one or, while it is absent, the one with the lowest track. */
   get rank() {
-    const known = this.faces.map(identity);
+    const known = this.faces.map(personId);
     const who = known.includes(this.#selected) ? this.#selected : Math.min(...known);
     return Math.max(0, known.indexOf(who));
   }
 
   #show() {
     this.stage.mark(this.faces, this.rank);
-    this.found.show(this.faces, this.rank, this.#asked, this.#portrait);
+    this.found.show(this.faces, this.rank, this.#askedEmotion, this.#photo);
   }
 }

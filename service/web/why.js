@@ -1,29 +1,29 @@
-// Why a face got a score: its heat map, and the ways to ask for one.
+// The explanation of a score: the heat map and its options.
 
 import { closeUp } from "./crop.js";
 import { $, hide } from "./dom.js";
 import { percent } from "./emotions.js";
-import { clearProblem, tell } from "./say.js";
+import { clearProblem, showProblem } from "./say.js";
 import { heatmap } from "./service.js";
 
 export class Why {
-  #asking = null;
+  #request = null;
   #question = null;
 
   constructor(stage, { onHide }) {
     this.stage = stage;
     $("options").addEventListener("submit", (event) => event.preventDefault());
-    for (const id of ["method", "layer", "colormap"]) $(id).addEventListener("change", () => this.#again());
-    $("alpha").addEventListener("input", () => this.#mix());
+    for (const id of ["method", "layer", "colormap"]) $(id).addEventListener("change", () => this.#repeat());
+    $("alpha").addEventListener("input", () => this.#applyAlpha());
     $("hide-heat").addEventListener("click", onHide);
-    this.#mix();
+    this.#applyAlpha();
   }
 
   get options() {
     return { method: $("method").value, layer: $("layer").value, colormap: $("colormap").value };
   }
 
-  /** The whole question, for a picture that the service draws. */
+  /** The full query for an explanation image drawn by the service. */
   get query() {
     const { face = 0, target = "" } = this.#question ?? {};
     return { ...this.options, alpha: $("alpha").value, face, target };
@@ -31,13 +31,13 @@ export class Why {
 
   get alpha() { return Number($("alpha").value); }
 
-  /** Show the evidence for an emotion in the face of this rank in the picture. */
+  /** Show the evidence for an emotion in the face with this index. */
   async ask(image, face, target) {
-    this.#asking?.abort();
-    const asking = (this.#asking = new AbortController());
+    this.#request?.abort();
+    const request = (this.#request = new AbortController());
     this.#question = { image, face, target };
     clearProblem();
-    this.#wipe("Computing the heat map.");
+    this.#clearMaps("Computing the heat map.");
     $("why").hidden = false;
     $("why-title").textContent = `Why ${target}?`;
     $("frame").setAttribute("aria-busy", true);
@@ -45,15 +45,15 @@ export class Why {
       const picture = await image;
       const query = { ...this.options, face, target };
       const [found, seen] = await Promise.all([
-        heatmap(picture, query, asking.signal), createImageBitmap(picture).catch(() => null),
+        heatmap(picture, query, request.signal), createImageBitmap(picture).catch(() => null),
       ]);
-      if (!asking.signal.aborted) this.#show(found, seen, target);
+      if (!request.signal.aborted) this.#show(found, seen, target);
     } catch (error) {
-      if (asking.signal.aborted) return;
-      this.#wipe("");
-      tell(error, () => this.#again());
+      if (request.signal.aborted) return;
+      this.#clearMaps("");
+      showProblem(error, () => this.#repeat());
     } finally {
-      if (this.#asking === asking) $("frame").removeAttribute("aria-busy");
+      if (this.#request === request) $("frame").removeAttribute("aria-busy");
     }
   }
 
@@ -68,36 +68,36 @@ export class Why {
     }
     $("why-words").textContent = empty
       ? `This layer holds no evidence for ${target} in this face.`
-      : `${meaning(this.options.method, target)} Each map’s colours are scaled to its own maximum, ` +
+      : `${meaningOf(this.options.method, target)} Each map’s colours are scaled to its own maximum, ` +
         "so colours cannot be compared between maps.";
   }
 
   clear() {
-    this.#asking?.abort();
+    this.#request?.abort();
     if (this.#question) clearProblem();
     this.#question = null;
-    this.#wipe("");
+    this.#clearMaps("");
     hide($("why"), $("bars").querySelector("[aria-pressed=true]") ?? $("stage"));
   }
 
-  /** Take away what was answered before. */
-  #wipe(words) {
+  /** Clear the previous heat map, and show a text instead. */
+  #clearMaps(text) {
     this.stage.clearHeat();
     for (const id of ["closeup-face", "closeup-heat"]) $(id).width = 0;
-    $("why-words").textContent = words;
+    $("why-words").textContent = text;
   }
 
-  #again() {
+  #repeat() {
     if (this.#question) this.ask(this.#question.image, this.#question.face, this.#question.target);
   }
 
-  #mix() {
+  #applyAlpha() {
     this.stage.opacity(this.alpha);
     $("closeup-heat").style.opacity = this.alpha;
     $("alpha-value").textContent = percent(this.alpha);
   }
 }
 
-const meaning = (method, target) => method === "activations"
+const meaningOf = (method, target) => method === "activations"
   ? "The stronger the colour, the stronger this layer’s response, whatever the emotion."
   : `The stronger the colour, the stronger the evidence for ${target}.`;

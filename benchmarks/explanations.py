@@ -53,7 +53,7 @@ def measure(port: int, seconds: int, rounds: int) -> dict[str, object]:
                 background.submit(closed_loop, port, explain, 32, seconds + 2),
                 background.submit(closed_loop, port, bulk, 4, seconds + 2),
             ]
-            time.sleep(1)
+            time.sleep(1)  # until the other connections are busy
             loaded = f"beside 32 explaining and 4 bulk connections of {BATCH} frames"
             tails[loaded].append(closed_loop(port, classify, 1, seconds).p99)
             for other in others:

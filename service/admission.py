@@ -3,12 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from service.errors import NotReady, Overloaded, TooLarge
+from service.errors import SHUTTING_DOWN, NotReady, Overloaded, TooLarge
 from service.queues import Entries, Queue, predicted_wait
 from service.records import DropReason, Refusal
 from service.worker_pool import WorkerPool
-
-SHUTTING_DOWN = "the service is shutting down: try again"
 
 
 class Observer(Protocol):

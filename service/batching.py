@@ -15,8 +15,8 @@ from typing import Any, Generic
 
 import structlog
 
-from service.admission import SHUTTING_DOWN, Admission, Observer
-from service.errors import ModelFailure, NotReady, OutOfMemory, WorkerLost
+from service.admission import Admission, Observer
+from service.errors import SHUTTING_DOWN, ModelFailure, NotReady, OutOfMemory, WorkerLost
 from service.lanes import Answer, BatchResult, ItemT, Lane, ResultT
 from service.queues import Entries, Entry, Queue
 from service.tracer import UNTRACED, Tracer

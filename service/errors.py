@@ -30,6 +30,9 @@
 These errors are independent of HTTP: ``service.contract.problems`` maps them to status codes.
 """
 
+SHUTTING_DOWN = "the service is shutting down: try again"
+"""What `NotReady` says to all who still wait when the service ends."""
+
 
 class ServiceError(Exception):
     """The base class; its message may be shown to the caller."""

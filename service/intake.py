@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from service import imaging
 from service.backlog import Backlog
-from service.errors import NotReady, Overloaded, TooLarge
+from service.errors import SHUTTING_DOWN, NotReady, Overloaded, TooLarge
 from service.faces import FRAMING, FaceDetector, cut
 from service.limits import LoadShedder
 from service.records import (
@@ -245,7 +245,7 @@ class Intake:
         self, kind: str, call: Callable[[], T], deadline: float | None = None, size: int = 1
     ) -> tuple[T, _Span]:
         if self._closed:
-            raise _closed()
+            raise NotReady(SHUTTING_DOWN)
         span = _Span()
         future = self._pool.submit(self._timed, call, span)
         leave = partial(self._leave, kind, size, span, future)
@@ -254,7 +254,7 @@ class Intake:
             return await asyncio.wrap_future(future), span
         except asyncio.CancelledError:
             if self._closed and not _cancelled_by_caller():
-                raise _closed() from None
+                raise NotReady(SHUTTING_DOWN) from None
             if future.cancel():  # it had not begun
                 late = deadline is not None and self._clock() >= deadline
                 self._dropped("expired" if late else "cancelled")
@@ -303,10 +303,6 @@ class Intake:
         detect = self._clock() - decoded
         crop_to_image = tuple(frame.matrix() for frame in frames)
         return DetectedImage(picture, faces, crop_to_image, crops, began, decoded - began, detect)
-
-
-def _closed() -> NotReady:
-    return NotReady("the service is shutting down: try again")
 
 
 def _cancelled_by_caller() -> bool:

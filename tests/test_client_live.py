@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -75,56 +76,59 @@ async def test_a_frame_of_the_wrong_type_raises_type_error() -> None:
                 pass
 
 
+@dataclass
+class GatedLook:
+    """Answers frames once its gate is open, and records them."""
+
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
+    seen: list[bytes] = field(default_factory=list)
+
+    async def __call__(self, frame: bytes) -> LiveResult:
+        self.seen.append(frame)
+        self.called.set()
+        await self.gate.wait()
+        return NOTHING
+
+
 async def test_of_waiting_frames_only_the_newest_is_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gate, looked = asyncio.Event(), asyncio.Event()
-    seen: list[bytes] = []
-
-    async def look(frame: bytes) -> LiveResult:
-        seen.append(frame)
-        looked.set()
-        await gate.wait()
-        return NOTHING
+    look = GatedLook()
 
     async def frames() -> AsyncGenerator[bytes]:
         yield b"0"
-        await looked.wait()
+        await look.called.wait()
         for frame in (b"1", b"2", b"3", b"4"):
             yield frame  # without giving the event loop a turn
-        gate.set()
+        look.gate.set()
 
     look_with(monkeypatch, lambda: look)
     async with served() as (_, url), AsyncClient(url) as client:
         answers = [answer async for answer in client.live(frames())]
-    assert seen == [b"0", b"4"]
+    assert look.seen == [b"0", b"4"]
     assert [(answer.seq, answer.dropped) for answer in answers] == [(0, 0), (4, 3)]
 
 
 async def test_one_frame_is_sent_ahead_of_the_one_being_processed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gate, looked = asyncio.Event(), asyncio.Event()
-    seen: list[bytes] = []
-
-    async def look(frame: bytes) -> LiveResult:
-        seen.append(frame)
-        looked.set()
-        await gate.wait()
-        return NOTHING
+    look = GatedLook()
 
     async def frames() -> AsyncGenerator[bytes]:
         yield b"0"
-        await looked.wait()
+        await look.called.wait()
         for frame in (b"1", b"2", b"3"):
             yield frame
             await settle()
-        gate.set()
+        look.gate.set()
 
     look_with(monkeypatch, lambda: look)
     async with served() as (_, url), AsyncClient(url) as client:
         answers = [answer async for answer in client.live(frames())]
-    assert seen == [b"0", b"1", b"3"], "the second was out already; of the others the newest goes"
+    assert look.seen == [b"0", b"1", b"3"], (
+        "the second was out already; of the others the newest goes"
+    )
     assert [(answer.seq, answer.dropped) for answer in answers] == [(0, 0), (1, 0), (3, 1)]
 
 

@@ -82,15 +82,20 @@ async def test_a_hanging_front_is_killed_and_replaced(monkeypatch: pytest.Monkey
             await keeping
 
 
-async def test_a_first_front_that_does_not_get_ready_in_time_fails_the_start(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def hanging_program(tmp_path: Path) -> str:
     program = tmp_path / "hangs"
     program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
+    return str(program)
+
+
+async def test_a_first_front_that_does_not_get_ready_in_time_fails_the_start(
+    monkeypatch: pytest.MonkeyPatch, hanging_program: str
+) -> None:
     monkeypatch.setattr("service.front_keeper.GRACE", 0)
     async with Core.open(Settings(workers=1), lambda _: processes.argv(processes.sound)) as core:
-        monkeypatch.setattr(sys, "executable", str(program))
+        monkeypatch.setattr(sys, "executable", hanging_program)
         front = FrontKeeper(
             [],
             {},
@@ -107,13 +112,10 @@ def children() -> list[str]:
 
 
 async def test_cancelling_a_start_at_any_step_leaves_no_process_behind(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, hanging_program: str
 ) -> None:
-    program = tmp_path / "hangs"
-    program.write_text("#!/bin/sh\nexec sleep 600\n")
-    program.chmod(0o755)
     async with Core.open(Settings(workers=1), lambda _: processes.argv(processes.sound)) as core:
-        monkeypatch.setattr(sys, "executable", str(program))
+        monkeypatch.setattr(sys, "executable", hanging_program)
         others = children()
         for turns in range(10):
             front = FrontKeeper(

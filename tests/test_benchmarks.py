@@ -3,11 +3,11 @@
 import mmap
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import cycle
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
 
 import pytest
@@ -26,34 +26,25 @@ REQUEST = Request("/", b"a face")
 
 @contextmanager
 def server_answering(*statuses: int) -> Iterator[int]:
-    """A server, one connection at a time, with these statuses in turn; 0 closes the connection."""
+    """A server with these statuses in turn, whatever the connection; 0 closes the connection."""
     upcoming = cycle(statuses)
 
-    def answer(connection: socket.socket) -> None:
-        with connection, suppress(ConnectionError):
-            while connection.recv(1 << 16):
-                status = next(upcoming)
-                if not status:
-                    return
-                head = f"HTTP/1.1 {status} So\r\nContent-Length: 2\r\n\r\nso"
-                connection.sendall(head.encode())
+    class Answering(BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(ConnectionError):
+                while self.request.recv(1 << 16):
+                    status = next(upcoming)
+                    if not status:
+                        return
+                    head = f"HTTP/1.1 {status} So\r\nContent-Length: 2\r\n\r\nso"
+                    self.request.sendall(head.encode())
 
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            answer(connection)
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = Thread(target=accept)
-        thread.start()
+    with ThreadingTCPServer(("127.0.0.1", 0), Answering) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         try:
-            yield server.getsockname()[1]
+            yield server.server_address[1]
         finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
+            server.shutdown()
 
 
 def test_arrivals_counts_requests_by_status_and_computes_percentiles() -> None:

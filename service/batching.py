@@ -218,7 +218,7 @@ class Batcher(Generic[WorkerT]):
         wanted = share(len(queue), self._pool.available(now), largest)
         needed = 0.0
         if len(queue) > wanted:  # what would be late makes room for what can be in time, if any can
-            seconds = queue.seconds_for(wanted)
+            seconds = queue.pace.least_seconds(wanted)
             needed = seconds if queue.has_entry_in_time(self._clock() + seconds) else 0.0
         batch: list[Entry[Any, Any]] = []
         while len(queue) and len(batch) < wanted:

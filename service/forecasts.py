@@ -29,10 +29,9 @@ class Cost:
         """The slope a and the intercept b, neither negative; both 0 before the first batch."""
         if not self._weight:
             return 0.0, 0.0
-        spread = self._weight * self._nn - self._n * self._n
-        if spread < 1e-6 * self._weight * self._nn:
+        if self._one_size:
             return self._t / self._n, 0.0
-        slope = (self._weight * self._nt - self._n * self._t) / spread
+        slope = (self._weight * self._nt - self._n * self._t) / self._spread
         slope = min(max(slope, 0.0), self._t / self._n)
         return slope, (self._t - slope * self._n) / self._weight
 
@@ -41,12 +40,30 @@ class Cost:
         slope, base = self.fit()
         return slope * items + base * ceil(items / max_batch)
 
+    def least_seconds(self, items: int) -> float:
+        """How long one batch takes at least.
+
+        Where all batches were of one size, a larger one may take no longer, and `seconds` is only
+        an upper bound.
+        """
+        slope, base = self.fit()
+        counted = min(items, self._n / self._weight) if self._one_size else items
+        return slope * counted + base
+
     def fitting(self, budget: float) -> int:
         """The largest batch that takes at most `budget` seconds; at least 1."""
         slope, base = self.fit()
         if slope:
             return max(1, int((budget - base) / slope))
         return sys.maxsize if 0 < base <= budget else 1  # size does not matter, or nothing is known
+
+    @property
+    def _spread(self) -> float:
+        return self._weight * self._nn - self._n * self._n
+
+    @property
+    def _one_size(self) -> bool:
+        return self._spread < 1e-6 * self._weight * self._nn
 
 
 class SafetyMargin:

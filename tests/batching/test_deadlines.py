@@ -170,12 +170,13 @@ async def test_a_queued_face_that_would_be_late_is_dropped_for_one_that_is_in_ti
 
 
 async def test_no_face_is_dropped_when_all_are_predicted_to_be_late() -> None:
-    worker = FakeWorker(seconds=1.0)  # for a batch of any size, but only size 1 was observed
+    worker = FakeWorker(seconds=8.0)
     notes = Notes()
     async with harness(worker, max_batch=8, notes=notes) as d:
-        await d.submit(0)
+        await d.submit(*range(8))
+        worker.seconds = 1.0  # but what was observed says 8
         assert await d.submit(*range(1, 21), deadline=7.0) == [*range(1, 21)]
-    assert [len(batch) for batch in worker.batches] == [1, 8, 8, 4]
+    assert [len(batch) for batch in worker.batches] == [8, 8, 8, 4]
     assert notes.abandoned == []
 
 
@@ -229,3 +230,13 @@ async def test_simultaneous_requests_count_in_the_predicted_wait() -> None:
         answers = await asyncio.gather(*asked, return_exceptions=True)
     assert answers[0] == [1]
     assert isinstance(answers[1], Overloaded)
+
+
+async def test_no_face_is_dropped_because_larger_batches_were_never_observed() -> None:
+    worker = FakeWorker(seconds=1.0)  # for a batch of any size, but only size 1 was observed
+    notes = Notes()
+    async with harness(worker, max_batch=4, notes=notes) as d:
+        await d.submit(0)
+        hurried, patient = d.ask(1, 2, 3, 4, 5, deadline=3.5), d.ask(6)
+        assert (await hurried, await patient) == ([1, 2, 3, 4, 5], [6])
+    assert notes.abandoned == []

@@ -65,3 +65,24 @@ def test_a_constant_batch_cost_allows_large_batches_within_the_budget() -> None:
         cost.learn(items, seconds)
     assert cost.fitting(0.01) >= 256
     assert cost.fitting(0.001) == 1
+
+
+@pytest.mark.parametrize(("items", "least"), [(1, 0.5), (2, 1.0), (8, 1.0)])
+def test_a_batch_larger_than_the_only_size_observed_may_take_no_longer(
+    items: int, least: float
+) -> None:
+    cost = Cost()
+    for _ in range(3):
+        cost.learn(2, 1.0)
+    assert cost.least_seconds(items) == pytest.approx(least)
+
+
+def test_after_batches_of_several_sizes_the_least_time_is_the_predicted_one() -> None:
+    cost = Cost()
+    for items in (1, 2):
+        cost.learn(items, 0.1 * items + 1.0)
+    assert cost.least_seconds(8) == pytest.approx(1.8)
+
+
+def test_without_observations_a_batch_may_take_no_time() -> None:
+    assert Cost().least_seconds(8) == 0

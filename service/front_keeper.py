@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+import time
 from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -34,7 +35,7 @@ class FrontKeeper:
     The sockets stay open here: connections that come meanwhile wait for the next process.
 
     Attributes:
-        failed_starts: consecutive fronts that ended before they served.
+        failed_starts: consecutive fronts that ended before they had served for `backoff.SETTLED`.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class FrontKeeper:
         session: Callable[[], Session],
         lost: Callable[[], None],
         start_timeout: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start nothing yet.
 
@@ -53,6 +55,7 @@ class FrontKeeper:
             session: makes what answers it.
             lost: called when a front ends by itself.
             start_timeout: longest that a front may take to start serving, in seconds.
+            clock: monotonic seconds.
         """
         self.failed_starts = 0
         self._sockets = sockets
@@ -60,6 +63,7 @@ class FrontKeeper:
         self._session = session
         self._lost = lost
         self._start_timeout = start_timeout
+        self._clock = clock
         self._connection: RpcConnection | None = None
         self._served = asyncio.Event()
         self._draining = False
@@ -71,6 +75,11 @@ class FrontKeeper:
     def up(self) -> bool:
         """Whether a front accepts connections now."""
         return self._connection is not None
+
+    @property
+    def healthy(self) -> bool:
+        """False once several starts in a row have failed."""
+        return self.up or self.failed_starts < backoff.FAILED_STARTS
 
     async def served(self) -> None:
         """Wait until the first front accepts connections."""
@@ -118,7 +127,7 @@ class FrontKeeper:
             log.error("front could not be made", error=str(error))
             return
         try:
-            await self._attend(connection, session)
+            served = await self._attend(connection, session)
             with suppress(TimeoutError):
                 async with asyncio.timeout(GRACE):
                     await process.wait()
@@ -131,7 +140,7 @@ class FrontKeeper:
             return
         if not self._served.is_set():
             raise ServiceError(session.fault or "a front ended before it served: see its log")
-        self.failed_starts += not session.started.is_set()
+        self.failed_starts = 0 if served >= backoff.SETTLED else self.failed_starts + 1
         self._lost()
         log.error("front ended", pid=process.pid, status=process.returncode, why=session.fault)
 
@@ -155,8 +164,8 @@ class FrontKeeper:
         connection.notify(self._configuration)
         return process, connection, session
 
-    async def _attend(self, connection: RpcConnection, session: Session) -> None:
-        """Answer a front until it has gone, or hangs."""
+    async def _attend(self, connection: RpcConnection, session: Session) -> float:
+        """Answer a front until it has gone, or hangs; returns the seconds for which it served."""
         started = asyncio.create_task(session.started.wait())
         running = asyncio.create_task(connection.run())
         tasks = [started, running]
@@ -164,22 +173,13 @@ class FrontKeeper:
             await asyncio.wait(
                 tasks, timeout=self._start_timeout, return_when=asyncio.FIRST_COMPLETED
             )
-            if not started.done() and not running.done():
-                log.error("front does not start", seconds=self._start_timeout)
-                return
             if started.done():
-                self._connection = connection
-                self.failed_starts = 0
-                self._served.set()
-                self._notify()
-                log.info("front up")
-                hanging = asyncio.create_task(_hanging(connection))
-                tasks.append(hanging)
-                await asyncio.wait([running, hanging], return_when=asyncio.FIRST_COMPLETED)
-                if not running.done():
-                    log.error("front hangs", seconds=HUNG)
-                    return
-            await running
+                return await self._serve(connection, running)
+            if running.done():
+                running.result()
+            else:
+                log.error("front does not start", seconds=self._start_timeout)
+            return 0.0
         finally:
             self._connection = None
             self._past, self._latest = merged([self._past, self._latest]), []
@@ -187,6 +187,24 @@ class FrontKeeper:
                 task.cancel()
             connection.close()
             await asyncio.wait(tasks)  # or a call still being handled could outlive the session
+
+    async def _serve(self, connection: RpcConnection, running: asyncio.Task[None]) -> float:
+        """As `_attend`, once the front has started."""
+        began = self._clock()
+        self._connection = connection
+        self._served.set()
+        self._notify()
+        log.info("front up")
+        hanging = asyncio.create_task(_hanging(connection))
+        try:
+            await asyncio.wait([running, hanging], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hanging.cancel()
+        if running.done():
+            running.result()
+        else:
+            log.error("front hangs", seconds=HUNG)
+        return self._clock() - began
 
     def _notify(self) -> None:
         if self._connection and self._draining:

@@ -9,7 +9,6 @@ from socket import socket
 
 import structlog
 
-from service import backoff
 from service.core import Core
 from service.front_keeper import GRACE, FrontKeeper
 from service.listeners import listeners
@@ -80,8 +79,7 @@ class Supervisor:
 
     async def healthy(self) -> bool:
         """False once a process cannot be restarted: only restarting the service can help."""
-        failed = max(front.failed_starts for front in self._fronts)
-        return failed < backoff.FAILED_STARTS and await self._core.healthy()
+        return all(front.healthy for front in self._fronts) and await self._core.healthy()
 
     async def render_metrics(self) -> bytes:
         """All metrics of all processes in Prometheus' text format."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.backoff import FAILED_STARTS
+from service.backoff import FAILED_STARTS, SETTLED
 from service.core import Core
 from service.errors import ServiceError
 from service.front_keeper import FrontKeeper
@@ -141,6 +141,7 @@ class QuietFronts:
     front: FrontKeeper
     folder: Path
     lost: asyncio.Event
+    now: list[float]
 
     @property
     def notes(self) -> list[str]:
@@ -178,8 +179,9 @@ async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             sessions.append(Session(core, core.healthy, nothing))
             return sessions[-1]
 
-        front = FrontKeeper([], {}, session, lost.set, start_timeout=120)
-        yield QuietFronts(front, tmp_path, lost)
+        now = [0.0]
+        front = FrontKeeper([], {}, session, lost.set, start_timeout=120, clock=lambda: now[0])
+        yield QuietFronts(front, tmp_path, lost, now)
 
 
 async def test_metrics_of_a_lost_front_are_kept_in_the_totals(quiet: QuietFronts) -> None:
@@ -199,7 +201,7 @@ async def test_places_held_by_a_lost_front_are_freed_for_its_replacement(
 ) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.lose()
-    await until(lambda: quiet.front.up or quiet.front.failed_starts)
+    await until(lambda: quiet.front.up or quiet.front.failed_starts > 1)
     assert quiet.front.up
     quiet.front.stop()
     await keeping
@@ -240,11 +242,32 @@ async def test_failed_replacements_are_counted_until_one_starts(
     await quiet.lose()
     await until(lambda: quiet.front.failed_starts >= FAILED_STARTS)
     assert not quiet.front.up
+    assert not quiet.front.healthy
     if made:
         broken.unlink()
     else:
         broken.rename(program)
     await until(lambda: quiet.front.up)
-    assert quiet.front.failed_starts == 0
+    assert quiet.front.healthy
+    quiet.front.stop()
+    await keeping
+
+
+async def test_pauses_grow_while_fronts_end_soon_after_their_start(
+    quiet: QuietFronts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed_starts: list[int] = []
+
+    def pause(failed: int) -> float:
+        failed_starts.append(failed)
+        return 0.0
+
+    monkeypatch.setattr("service.backoff.pause", pause)
+    keeping = asyncio.create_task(quiet.front.keep())
+    for served in (0.0, SETTLED - 1, SETTLED, 0.0):
+        await until(lambda: quiet.front.up)
+        quiet.now[0] += served
+        await quiet.lose()
+    assert failed_starts == [1, 2, 0, 1]
     quiet.front.stop()
     await keeping

@@ -27,8 +27,11 @@ async def test_a_front_that_cannot_start_makes_it_unhealthy_and_draining_makes_i
         supervisor = Supervisor(settings, core, [[], []])
         assert await supervisor.healthy()
         assert await supervisor.ready()
-        supervisor._fronts[1].failed_starts = FAILED_STARTS
         supervisor.draining = True
-        assert not await supervisor.healthy()
         assert not await supervisor.ready()
+        assert await supervisor.healthy()
+        monkeypatch.setattr(FrontKeeper, "up", False)
+        assert await supervisor.healthy()
+        supervisor._fronts[1].failed_starts = FAILED_STARTS
+        assert not await supervisor.healthy()
         supervisor.end()

@@ -38,6 +38,7 @@ class RpcConnection:
         self._reader = reader
         self._writer = writer
         self._handle = handle
+        self._turn = asyncio.Lock()
         self._numbers = count()
         self._pending: dict[int, asyncio.Future[Message]] = {}
         self._handling: dict[int, asyncio.Task[None]] = {}
@@ -61,12 +62,10 @@ class RpcConnection:
             ServiceError: whatever was raised there.
             NotReady: the other end has gone.
         """
-        if self._writer.is_closing():
-            raise _gone()
         number = next(self._numbers)
+        await self._send({**header, "call": number}, body)
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._pending[number] = reply
-        self.notify({**header, "call": number}, body)
         try:
             return await reply
         except asyncio.CancelledError:
@@ -76,16 +75,29 @@ class RpcConnection:
             del self._pending[number]
 
     def notify(self, header: dict[str, Any], body: bytes = b"") -> None:
-        """Send a message that gets no reply; it is lost if the other end has gone."""
+        """Send a short message that gets no reply; it is lost if the other end has gone."""
         if not self._writer.is_closing():
             self._writer.write(Message(header, body).pack())
 
     def close(self) -> None:
         """Send and receive nothing more; pending calls fail."""
-        self._writer.close()
+        self._writer.transport.abort()  # `close` would wait for an end that does not read
         for reply in self._pending.values():
             if not reply.done():
                 reply.set_exception(_gone())
+
+    async def _send(self, header: dict[str, Any], body: bytes) -> None:
+        """Send a message once the other end has read enough of those before it.
+
+        Raises:
+            NotReady: the other end has gone.
+        """
+        async with self._turn:
+            with suppress(ConnectionError):
+                await self._writer.drain()
+            if self._writer.is_closing():
+                raise _gone()
+            self.notify(header, body)
 
     def _receive(self, message: Message) -> None:
         header = message.header
@@ -111,7 +123,8 @@ class RpcConnection:
             log.exception("a call failed unexpectedly", op=message.header.get("op"))
             answer = Message(_encode_error(ServiceError("the service failed; its log says more")))
         if "call" in message.header:
-            self.notify({**answer.header, "answer": message.header["call"]}, answer.body)
+            with suppress(NotReady):
+                await self._send({**answer.header, "answer": message.header["call"]}, answer.body)
 
 
 def _settle(reply: asyncio.Future[Message], answer: Message) -> None:

@@ -18,7 +18,7 @@ from service.settings import Settings
 from service.tracer import UNTRACED
 from service.wire import Message
 from tests import processes
-from tests.waiting import settle
+from tests.waiting import settle, until
 
 pytestmark = pytest.mark.anyio
 
@@ -40,10 +40,12 @@ async def nothing(_: Message) -> Message:
 
 
 @asynccontextmanager
-async def linked(answer: Answer) -> AsyncIterator[tuple[RpcConnection, RpcConnection]]:
-    """A connected pair: the calling end and the answering end."""
+async def linked(
+    answer: Answer, back: Answer = nothing
+) -> AsyncIterator[tuple[RpcConnection, RpcConnection]]:
+    """A connected pair: the calling end, and the answering end, whose calls `back` answers."""
     ends = [await asyncio.open_connection(sock=each) for each in socket.socketpair()]
-    connections = RpcConnection(*ends[0], nothing), RpcConnection(*ends[1], answer)
+    connections = RpcConnection(*ends[0], back), RpcConnection(*ends[1], answer)
     running = [asyncio.create_task(connection.run()) for connection in connections]
     try:
         yield connections
@@ -259,3 +261,75 @@ async def test_an_unknown_operation_is_refused() -> None:
         async with linked(session.answer) as (here, _):
             with pytest.raises(ServiceError):
                 await here.call({"op": "fly"})
+
+
+LARGE = 2**20
+
+
+@asynccontextmanager
+async def unread(
+    answer: Answer,
+) -> AsyncIterator[tuple[RpcConnection, asyncio.StreamWriter, socket.socket]]:
+    """An end whose peer reads nothing by itself, its writer, and the peer's socket."""
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    here = RpcConnection(reader, writer, answer)
+    running = asyncio.create_task(here.run())
+    with theirs:
+        yield here, writer, theirs
+    await running
+
+
+async def test_calls_wait_in_order_for_a_peer_that_does_not_read_and_fill_no_memory() -> None:
+    async with unread(nothing) as (here, writer, theirs):
+        calls = [asyncio.create_task(here.call({}, bytes([n]) * LARGE)) for n in range(20)]
+        await settle()
+        assert writer.transport.get_write_buffer_size() < 2 * LARGE
+        for call in calls[1:10]:
+            call.cancel()
+        await settle()
+        asked, other = await asyncio.open_connection(sock=theirs.dup())
+        messages = [await wire.receive(asked) for _ in range(11)]
+        assert [message.body[0] for message in messages] == [0, *range(10, 20)]
+        other.close()
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(each) for each in ended] == [
+        NotReady,
+        *[asyncio.CancelledError] * 9,
+        *[NotReady] * 10,
+    ]
+
+
+async def test_answers_wait_for_a_peer_that_does_not_read_and_fill_no_memory() -> None:
+    async def answer(_: Message) -> Message:
+        return Message({}, bytes(LARGE))
+
+    async with unread(answer) as (_, writer, theirs):
+        for number in range(20):
+            theirs.sendall(Message({"call": number}).pack())
+        await until(writer.transport.get_write_buffer_size)
+        await settle()
+        assert writer.transport.get_write_buffer_size() < 2 * LARGE
+
+
+@pytest.mark.parametrize("dies", [True, False])
+async def test_calls_that_wait_for_room_get_not_ready_when_the_connection_ends(dies: bool) -> None:
+    async with unread(nothing) as (here, _, theirs):
+        calls = [asyncio.create_task(here.call({}, bytes(LARGE))) for _ in range(3)]
+        await settle()
+        if dies:
+            theirs.close()
+        else:
+            here.close()
+        answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
+        assert {type(answer) for answer in answers} == {NotReady}
+
+
+async def test_both_ends_may_send_more_than_fits_at_once() -> None:
+    async def echo(message: Message) -> Message:
+        return Message({}, message.body)
+
+    async with linked(echo, echo) as ends:
+        calls = [end.call({}, bytes([n]) * LARGE) for n in range(10) for end in ends]
+        answers = await asyncio.wait_for(asyncio.gather(*calls), 30)
+    assert [answer.body[0] for answer in answers] == [n for n in range(10) for _ in ends]

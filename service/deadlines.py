@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -34,7 +34,9 @@ async def within(seconds: float) -> AsyncIterator[float]:
 class Cutoff:
     """A moment, known only once it comes, at which guarded work ends with an error."""
 
-    def __init__(self) -> None:
+    def __init__(self, refused: Callable[[], None]) -> None:
+        """Guard nothing yet; `refused` is called for each guarded block that it ends."""
+        self._refused = refused
         self._limits: set[asyncio.Timeout] = set()
         self._reached = False
 
@@ -69,6 +71,7 @@ class Cutoff:
             if not limit.expired():
                 raise
             if self._reached:
+                self._refused()
                 raise NotReady("the service is shutting down: send the video again") from error
             raise DeadlineExceeded(
                 "the deadline has passed: send a later one, or name a part with start and end"

@@ -59,7 +59,7 @@ class Engine:
         self.metrics = core.metrics
         self.draining = False
         self.closing = asyncio.Event()
-        self.cutoff = Cutoff()
+        self.cutoff = Cutoff(partial(self.metrics.rejected, "not_ready"))
         self.memory = Quota(
             BATCHES * settings.max_frames_bytes + 3 * settings.max_pixels,
             "bytes of pictures are held",

@@ -27,6 +27,7 @@ Refusal = Literal[
     "deadline",
     "not_ready",
     "memory_full",
+    "disk_full",
     "videos_full",
     "cameras_full",
     "rate_limited",

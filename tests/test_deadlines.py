@@ -63,7 +63,8 @@ async def test_a_timeout_error_raised_inside_within_is_not_converted() -> None:
 
 @pytest.mark.anyio
 async def test_a_cutoff_reaches_all_holders_although_some_are_slow_to_end() -> None:
-    cutoff, begun = Cutoff(), 0
+    ended_early: list[None] = []
+    cutoff, begun = Cutoff(lambda: ended_early.append(None)), 0
 
     async def hold(*, slow_to_end: bool) -> None:
         nonlocal begun
@@ -85,3 +86,4 @@ async def test_a_cutoff_reaches_all_holders_although_some_are_slow_to_end() -> N
     cutoff.reach()
     ended = await asyncio.wait_for(asyncio.gather(*held, return_exceptions=True), 10)
     assert [type(each) for each in ended] == [NotReady] * 4
+    assert len(ended_early) == 4

@@ -116,7 +116,7 @@ async def test_a_connection_that_has_sent_no_request_yet_is_still_answered() -> 
 
 
 async def test_a_cutoff_passes_other_errors_through_and_raises_not_ready_once_reached() -> None:
-    cutoff = Cutoff()
+    cutoff = Cutoff(lambda: None)
     with pytest.raises(TimeoutError):
         async with cutoff.enforced():
             raise TimeoutError
@@ -131,3 +131,16 @@ async def test_a_cutoff_passes_other_errors_through_and_raises_not_ready_once_re
 async def test_a_drain_timeout_below_a_second_is_rounded_up_to_one() -> None:
     async with served(drain_timeout=0.3) as (server, _):
         assert server.config.timeout_graceful_shutdown == 1
+
+
+async def test_a_video_that_draining_ends_is_counted_as_refused(
+    server: tuple[DrainingServer, str],
+) -> None:
+    running, url = server
+    async with httpx.AsyncClient(base_url=url, headers=MP4, timeout=60) as client:
+        asking = asyncio.create_task(client.post("/explain/video?faces=whole", content=FILM))
+        await until(lambda: running.engine.metrics.text().count(b'kind="video"} 1.0'))
+        running.handle_exit(signal.SIGTERM, None)
+        assert (await asking).status_code == 503
+    counted = running.engine.metrics.text().decode()
+    assert 'gimefive_rejected_total{reason="not_ready"} 1.0' in counted

@@ -9,9 +9,9 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import httpx
@@ -470,3 +470,21 @@ def test_a_failed_explanation_gets_a_problem_and_leaves_no_file(
         check_problem(explain(client, short_video, alpha=2), 422, "bad-parameter")
         decoded(explain(client, short_video, end=0.2))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "full"), [("/classify/video", 0), ("/explain/video", 0), ("/explain/video", 1)]
+)
+def test_a_video_for_which_the_disk_has_no_room_is_counted_as_refused(
+    path: str, full: int, short_video: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary, made = tempfile.TemporaryFile, count()
+
+    def temporary_or_full(dir: Path | None) -> BinaryIO:  # noqa: A002  # its signature
+        return Path("/dev/full").open("r+b") if next(made) == full else temporary(dir=dir)
+
+    with serving() as client:
+        monkeypatch.setattr(tempfile, "TemporaryFile", temporary_or_full)
+        refused = client.post(path, content=short_video, headers=MP4, params={"faces": "whole"})
+        check_problem(refused, 503, "overloaded")
+        assert rejected(client) == {"disk_full": 1}

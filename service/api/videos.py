@@ -1,6 +1,7 @@
 """POST /classify/video and /explain/video: a whole video."""
 
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from os import SEEK_END
 from typing import Annotated, Literal
 
@@ -23,6 +24,7 @@ from service.api.parameters import (
 )
 from service.api.state import EngineOf
 from service.drawing import Style
+from service.engine import Engine
 from service.records import FrameResult
 from service.video import Sampling
 
@@ -52,6 +54,18 @@ async def _sampling(
 
 SamplingOf = Annotated[Sampling, Depends(_sampling)]
 """Which frames are sampled, as a route's argument; by default all."""
+
+
+@asynccontextmanager
+async def _place(engine: Engine) -> AsyncIterator[None]:
+    """A place for a video. Then only a full disk is a refusal: for all else a video waits."""
+    async with engine.reserve_video():
+        try:
+            yield
+        except errors.Overloaded:
+            engine.metrics.rejected("disk_full")
+            raise
+
 
 PROBLEMS = problems.responses(errors.NotAVideo, errors.DeadlineExceeded)
 
@@ -92,7 +106,7 @@ async def classify_video(
     limit = engine.threshold(threshold)
     deadline = deadline_of(deadline_ms)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(engine.reserve_video())
+        await stack.enter_async_context(_place(engine))
         file = await stack.enter_async_context(uploads.temporary(engine.settings.temp_dir))
         async with engine.cutoff.enforced(deadline):
             await uploads.save_video(request, file, engine.settings.max_video_bytes)
@@ -166,7 +180,7 @@ async def explain_video(
     folder = engine.settings.temp_dir
     deadline = deadline_of(deadline_ms)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(engine.reserve_video())
+        await stack.enter_async_context(_place(engine))
         out = await stack.enter_async_context(uploads.temporary(folder))
         async with uploads.temporary(folder) as file:
             async with engine.cutoff.enforced(deadline):

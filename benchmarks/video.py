@@ -24,9 +24,9 @@ from av.video.frame import VideoFrame
 
 from benchmarks.pictures import wandering
 from benchmarks.result_files import RESULTS, save_and_print
+from service.detection import configure_opencv
 from service.engine import Engine
 from service.faces import FaceDetector, crop
-from service.intake import configure_opencv
 from service.records import FrameResult, Picture
 from service.settings import Settings
 from service.store import ModelStore

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from service.intake import DetectedImage, Intake
+from service.detection import DetectedImage
+from service.intake import Intake
 from service.lanes import Answer
 from service.metrics import Metrics
 from service.model_lanes import ScoreLane, Submitter

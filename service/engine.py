@@ -11,13 +11,14 @@ from service.camera import Camera
 from service.classifier import Classifier
 from service.core import Core
 from service.deadlines import Cutoff, within
+from service.detection import DetectedImage, configure_opencv
 from service.drawing import Style
 from service.errors import ServiceError
 from service.explainer import Explainer
 from service.explanation import Explained, LiveResult, Question
 from service.faces import FaceDetector
 from service.footage import Footage
-from service.intake import DetectedImage, Intake, configure_opencv
+from service.intake import Intake
 from service.lanes import ItemT, Lane, ResultT
 from service.limits import Quota
 from service.records import Classification, FaceMode, Picture, WorkerCommand

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.classifier import timings
+from service.detection import DetectedImage
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import BadParameter, NoFace
 from service.explanation import (
@@ -17,7 +18,7 @@ from service.explanation import (
     Question,
 )
 from service.faithfulness import faithfulness, perturbed
-from service.intake import DetectedImage, Intake
+from service.intake import Intake
 from service.metrics import Metrics
 from service.model_lanes import ExplainLane, ScoreLane, Submitter
 from service.records import Classification, Face, FaceImage, FaceMode, Picture, Prediction

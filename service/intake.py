@@ -9,26 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-import cv2
-import cv2.utils.logging
-import numpy as np
-from numpy.typing import NDArray
-
-from service import imaging
+from service import detection, imaging
 from service.backlog import Backlog
+from service.detection import DetectedImage
 from service.errors import SHUTTING_DOWN, NotReady, Overloaded, TooLarge
-from service.faces import FRAMING, FaceDetector, cut
+from service.faces import FaceDetector
 from service.limits import LoadShedder
-from service.records import (
-    FACE_SIZE,
-    Box,
-    DropReason,
-    Face,
-    FaceImage,
-    FaceMode,
-    Picture,
-    Refusal,
-)
+from service.records import DropReason, FaceMode, Picture, Refusal
 from service.tracer import UNTRACED, Tracer
 
 SMALL_BYTES = 8 * 1024
@@ -47,36 +34,6 @@ class _Span:
 
     began: float = 0.0
     ended: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class DetectedImage:
-    """A decoded picture with its faces.
-
-    Attributes:
-        picture: upright RGB.
-        faces: those in it, largest first.
-        crop_to_image: for each face, the affine map ``[2, 3]`` from pixel centres of its 64x64 crop
-            to those of the picture.
-        crops: for each face, what the model reads.
-        began: moment when decoding began, on the monotonic clock.
-        decode: seconds that decoding took.
-        detect: seconds that detection and cropping took.
-    """
-
-    picture: Picture
-    faces: tuple[Face, ...]
-    crop_to_image: tuple[NDArray[np.float64], ...]
-    crops: tuple[FaceImage, ...]
-    began: float
-    decode: float
-    detect: float
-
-
-def configure_opencv() -> None:
-    """Have OpenCV use one thread per call, as the pool uses all cores, and log only errors."""
-    cv2.setNumThreads(1)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
 class Intake:
@@ -106,7 +63,7 @@ class Intake:
             tracer: told what was done for which request.
             clock: monotonic seconds; deadlines refer to it.
         """
-        self._detector = detector
+        self._detect = partial(detection.detect, detector, clock=clock)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="intake")
         self._threads = threads
         self._max_waiting = max_waiting
@@ -291,19 +248,6 @@ class Intake:
             self._tracer.span("detect", decoded, decoded + detected.detect)
         return detected
 
-    def _detect(self, decode: Callable[[], Picture], mode: FaceMode) -> DetectedImage:
-        began = self._clock()
-        picture = decode()
-        decoded = self._clock()
-        if mode == "whole":
-            return _whole(picture, began, decoded - began)
-        faces = self._detector.detect(picture)
-        frames = tuple(FRAMING.frame(face) for face in faces)
-        crops = tuple(cut(picture, frame) for frame in frames)
-        detect = self._clock() - decoded
-        crop_to_image = tuple(frame.matrix() for frame in frames)
-        return DetectedImage(picture, faces, crop_to_image, crops, began, decoded - began, detect)
-
 
 def _cancelled_by_caller() -> bool:
     """Whether the running task was cancelled, rather than only the call that it waits for."""
@@ -314,12 +258,3 @@ def _cancelled_by_caller() -> bool:
 def _overloaded(waiting: int, seconds: float) -> Overloaded:
     seconds = max(0.1, seconds)
     return Overloaded(f"{waiting} pictures wait already: try again in {seconds:.1f} s", seconds)
-
-
-def _whole(picture: Picture, began: float, decode: float) -> DetectedImage:
-    height, width = picture.shape[:2]
-    across, down = width / FACE_SIZE, height / FACE_SIZE
-    crop_to_image = np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2]])
-    face = Face(Box(0, 0, width, height))
-    crops = (imaging.grey_face(picture),)
-    return DetectedImage(picture, (face,), (crop_to_image,), crops, began, decode, 0.0)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from service.errors import SHUTTING_DOWN, NotReady, Overloaded, TooLarge
-from service.queues import Entries, Queue, predicted_wait
+from service.queues import Entries, Entry, Queue, predicted_wait
 from service.records import DropReason, Refusal
 from service.worker_pool import WorkerPool
 
@@ -148,6 +148,13 @@ class Admission:
                 self._observer.dropped("expired")
             else:
                 self._observer.dropped("cancelled")
+
+    def drop_unneeded(self, entries: Entries, needed: float = 0.0) -> list[Entry[Any, Any]]:
+        """Drop entries whose answer nobody needs in `needed` seconds, and return the others."""
+        now = self._clock() + needed
+        unneeded = [entry for entry in entries if entry.future.done() or entry.late(now)]
+        self.drop(unneeded, now)
+        return [entry for entry in entries if entry not in unneeded]
 
     def close(self) -> None:
         """Admit nothing more, and tell all who wait that the service is shutting down."""

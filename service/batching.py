@@ -16,8 +16,9 @@ from typing import Any, Generic
 import structlog
 
 from service.admission import Admission, Observer
-from service.errors import SHUTTING_DOWN, ModelFailure, NotReady, OutOfMemory, WorkerLost
-from service.lanes import Answer, BatchResult, ItemT, Lane, ResultT
+from service.answering import Answering
+from service.errors import SHUTTING_DOWN, NotReady
+from service.lanes import Answer, ItemT, Lane, ResultT
 from service.queues import Entries, Entry, Queue
 from service.tracer import UNTRACED, Tracer
 from service.worker_pool import RECENT, Slot, WorkerPool, WorkerT, choose, share
@@ -44,13 +45,13 @@ class Batcher(Generic[WorkerT]):
         tracer: Tracer = UNTRACED,
     ) -> None:
         self._queues = {lane: Queue(lane) for lane in lanes}
-        self._observer = observer
         self._clock = clock
         self._tracer = tracer
         self._changed = asyncio.Event()
         self._pool = WorkerPool(workers)
         queues = list(self._queues.values())
         self._admission = Admission(queues, self._pool, observer, clock, self._changed.set)
+        self._answering = Answering(self._admission, observer, clock, tracer)
         self._outage_ends = inf
         self._tasks: set[asyncio.Task[None]] = set()
         self.healthy = True
@@ -167,7 +168,7 @@ class Batcher(Generic[WorkerT]):
             return False
         if batch := self._collect(queue, now):
             slot.begin(queue, len(batch), now)
-            work = self._spawn(self._work(slot, queue, batch, now))
+            work = self._spawn(self._answering.answer(slot, queue, batch, now))
             work.add_done_callback(partial(self._on_batch_done, slot, queue, batch))
         return True
 
@@ -192,18 +193,6 @@ class Batcher(Generic[WorkerT]):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
 
-    async def _work(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
-        """Have a worker answer a batch, sent to it at the moment `sent`."""
-        try:
-            await self._answer(slot, queue, batch, sent)
-        except WorkerLost as error:
-            self._requeue(queue, batch, error)
-        except Exception:
-            log.exception("a batch failed unexpectedly")
-            self._fail(
-                queue, batch, ModelFailure("the service failed while it worked on this face")
-            )
-
     @property
     def _waiting(self) -> bool:
         return any(map(len, self._queues.values()))
@@ -222,84 +211,7 @@ class Batcher(Generic[WorkerT]):
             needed = seconds if queue.has_entry_in_time(self._clock() + seconds) else 0.0
         batch: list[Entry[Any, Any]] = []
         while len(queue) and len(batch) < wanted:
-            batch += self._drop_unneeded([queue.take()], needed)
+            batch += self._admission.drop_unneeded([queue.take()], needed)
         queue.last_served, self._pool.virtual_time = now, queue.virtual_time
         self._admission.admit_parked(queue)
         return batch
-
-    def _drop_unneeded(self, entries: Entries, needed: float = 0.0) -> list[Entry[Any, Any]]:
-        """Drop entries whose answer nobody needs in `needed` seconds, and return the others."""
-        now = self._clock() + needed
-        unneeded = [entry for entry in entries if entry.future.done() or entry.late(now)]
-        self._admission.drop(unneeded, now)
-        return [entry for entry in entries if entry not in unneeded]
-
-    def _requeue(self, queue: Queue, batch: Entries, error: WorkerLost) -> None:
-        """Put a lost worker's batch back at the front of its queue; the second time it fails."""
-        again = []
-        for entry in batch:
-            if entry.retried:
-                self._fail(queue, [entry], error)
-            elif not entry.future.done():
-                entry.retried = True
-                again.append(entry)
-        self._admission.readmit(queue, again)
-
-    async def _answer(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
-        """Run a batch; if it fails, try its halves, so that a bad item fails alone."""
-        batch = self._drop_unneeded(batch)  # a caller may just have gone
-        if not batch:
-            return
-        try:
-            await self._run(slot, queue, batch, sent)
-        except WorkerLost:
-            raise
-        except ModelFailure as error:
-            if isinstance(error, OutOfMemory):
-                queue.cap = max(1, min(queue.cap, len(batch) // 2))
-                log.warning("out of memory", lane=queue.lane.name, batch=len(batch), cap=queue.cap)
-            if len(batch) == 1:
-                self._fail(queue, batch, error)
-                return
-            middle = len(batch) // 2
-            for half in (batch[:middle], batch[middle:]):
-                await self._answer(slot, queue, half, self._clock())
-
-    async def _run(self, slot: Slot[WorkerT], queue: Queue, batch: Entries, sent: float) -> None:
-        """Have a worker answer a batch, and learn from how long it takes."""
-        failure: ModelFailure | None = None
-        try:
-            answered = await queue.lane.run(slot.worker, [entry.item for entry in batch])
-        except ModelFailure as error:
-            failure = error
-        begun = max(sent, slot.finished)  # a batch sent ahead waits for the one before it
-        slot.finished = self._clock()
-        took = slot.finished - begun
-        self._tracer.batch_span(queue.lane.name, batch, begun, slot.finished, failure)
-        if failure:
-            if not isinstance(failure, WorkerLost):  # a crash or a hang is not the lane's fault
-                queue.virtual_time += took / queue.lane.weight
-            raise failure
-        queue.virtual_time += answered.seconds / queue.lane.weight
-        queue.cost.learn(len(batch), answered.seconds)
-        queue.pace.learn(len(batch), max(answered.seconds, took))
-        self._resolve(queue, batch, answered, begun)
-
-    def _resolve(
-        self, queue: Queue, batch: Entries, answered: BatchResult[Any], begun: float
-    ) -> None:
-        waits = [begun - entry.enqueued for entry in batch]
-        now = self._clock()
-        for entry, result, waited in zip(batch, answered.results, waits, strict=True):
-            if entry.expected is not None:
-                queue.margin.learn(now - entry.expected)
-            if isinstance(result, ModelFailure):
-                self._fail(queue, [entry], result)
-            elif not entry.future.done():
-                entry.future.set_result(Answer(result, waited, answered.seconds))
-        self._observer.batch(queue.lane.name, waits, answered.seconds)
-
-    def _fail(self, queue: Queue, batch: Entries, error: ModelFailure) -> None:
-        for entry in batch:
-            entry.fail(error)
-            self._observer.failed(queue.lane.name)

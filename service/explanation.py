@@ -56,6 +56,16 @@ class Question:
             raise BadParameter(f"target is 0 to {len(EMOTIONS) - 1}, not {self.target}")
 
 
+def check_view(view: str, method: str) -> None:
+    """Refuse a view that will have nothing to show, before any work is done.
+
+    Raises:
+        BadParameter: ``grid``, which shows feature maps, with another method than ``activations``.
+    """
+    if view == "grid" and method != "activations":
+        raise BadParameter("view=grid shows feature maps: ask for method=activations")
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """The feature maps that respond most strongly to a face.

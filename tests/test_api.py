@@ -317,6 +317,14 @@ def test_the_grid_view_requires_the_activations_method(client: TestClient) -> No
     assert "activations" in detail
 
 
+def test_the_grid_view_without_activations_is_refused_before_the_image_is_read(
+    client: TestClient,
+) -> None:
+    check_problem(explain(client, b"no image", view="grid"), 422, "bad-parameter")
+    as_json = explain(client, b"no image", "application/json", view="grid")
+    check_problem(as_json, 400, "not-an-image")
+
+
 def test_a_target_without_evidence_gets_an_empty_map_and_a_plain_image(
     client: TestClient,
 ) -> None:

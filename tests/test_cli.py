@@ -117,6 +117,7 @@ def test_a_folder_without_images_is_reported_and_no_file_is_written(
         (("explain", "a.jpg", "-o", "nowhere/why.png"), "no such folder"),
         (("explain", "why.png", "-o", "why.png"), "another file"),
         (("explain", "a.jpg", "-o", "out.png", "--alpha", "2"), "Invalid value for '--alpha'"),
+        (("explain", "a.jpg", "-o", "out.png", "--view", "grid"), "method=activations"),
         (("video", "b.mp4"), "does not exist"),
         (("video", "a.mp4", "-o", "drawn.avi"), "end with .mp4"),
         (("video", "a.mp4", "--fps", "2", "--every", "3"), "not both"),

@@ -23,7 +23,7 @@ from service.api.problems import responses
 from service.api.state import EngineOf
 from service.contract import schemas
 from service.drawing import Style
-from service.explanation import View
+from service.explanation import View, check_view
 from service.records import EMOTIONS
 
 router = APIRouter(tags=["explain"], dependencies=[Depends(known_alone)])
@@ -86,6 +86,8 @@ async def explain(
     `curl -F file=@face.jpg -o why.png http://localhost:8000/explain`
     """
     as_json = prefers(request, "application/json", "image/png")
+    if not as_json:
+        check_view(view, question.method)
     limit = engine.threshold(threshold)
     async with (
         bodies.received(request, engine, deadline_ms) as (data, deadline),

@@ -18,6 +18,7 @@ from service.commands.provenance import Provenance
 from service.commands.resumable_csv import ResumableCsv
 from service.csv_text import csv_text
 from service.errors import BadInput
+from service.explanation import check_view
 from service.records import FaceMode
 
 COLUMNS = (
@@ -114,10 +115,14 @@ def explain(
         query: that of POST /explain.
 
     Raises:
-        BadParameter: the output cannot be written.
+        BadParameter: the output cannot be written, or the view has nothing to show.
         ServiceError: there is no explanation.
     """
     check_outputs(image, (output, ".png"))
+    try:
+        check_view(query["view"], query["method"])
+    except BadInput as error:
+        raise typer.BadParameter(str(error)) from error
     data = image.read_bytes()
 
     async def draw() -> bytes:

@@ -56,7 +56,7 @@ def grid(picture: Picture, subject: Subject, style: Style) -> Picture:
     """
     features = subject.explanation.features
     if features is None:
-        raise BadParameter("view=grid shows feature maps: ask for method=activations")
+        raise BadParameter("the explanation has no feature maps")
     count, step, label = len(features.channels), SMALL_TILE + SMALL_GUTTER, 22
     rows = -(-count // COLUMNS)
     top = MARGIN + 42

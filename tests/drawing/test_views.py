@@ -122,7 +122,7 @@ class TestViews:
         assert larger.neighbours == (Box(30, 60, 90, 120),)
 
     def test_grid_view_requires_feature_maps(self) -> None:
-        with pytest.raises(BadParameter, match="method=activations"):
+        with pytest.raises(BadParameter, match="no feature maps"):
             draw("grid", self.picture, self.face, Style())
 
     def test_invalid_view_or_style_is_rejected_with_the_valid_values(self) -> None:

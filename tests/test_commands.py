@@ -19,7 +19,7 @@ from service import errors
 from service.commands import pictures, report, video
 from service.commands.backends import remote_backend
 from service.commands.ending import check_folders
-from service.commands.jobs import Job
+from service.commands.jobs import Job, unfinished
 from service.records import FaceMode
 from tests.api import png
 from tests.served import served
@@ -245,6 +245,41 @@ async def test_a_missing_or_damaged_model_note_of_a_csv_file_is_handled(
     table.unlink()
     assert await classify_into(table, "1", first) == 0
     assert '"version":"1"' in note.read_text()
+
+
+async def test_a_run_does_not_list_its_own_csv_and_note_as_skipped_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture, table = tmp_path / "a.png", tmp_path / "out.csv"
+    picture.write_bytes(png(1))
+    (tmp_path / "other.csv").touch()
+    await classify_into(table, "1", tmp_path)
+    capsys.readouterr()
+    await classify_into(table, "1", tmp_path)
+    assert capsys.readouterr().err == "skipped: 1 .csv\n1 of 1 done before\n"
+    picture.unlink()
+    with pytest.raises(typer.BadParameter, match=r"only 1 \.csv$"):
+        await classify_into(table, "1", tmp_path)
+
+
+async def test_a_run_refused_for_a_foreign_note_leaves_no_csv(tmp_path: Path) -> None:
+    picture, table = tmp_path / "a.png", tmp_path / "out.csv"
+    note = tmp_path / "out.csv.json"
+    picture.write_bytes(png(1))
+    note.write_text("[]")
+    with pytest.raises(errors.BadInput, match="another kind of file"):
+        await classify_into(table, "1", picture)
+    assert not table.exists()
+    assert note.read_text() == "[]"
+
+
+def test_tables_of_an_earlier_run_over_videos_are_not_listed_as_skipped_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.mp4", "a.csv", "other.csv"):
+        (tmp_path / name).touch()
+    assert unfinished([tmp_path], None, tmp_path) == []
+    assert capsys.readouterr().err == "skipped: 1 .csv\n1 of 1 done before\n"
 
 
 @pytest.mark.parametrize(("faces", "said"), [("detect", "no face"), ("whole", "happiness?")])

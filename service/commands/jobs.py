@@ -57,7 +57,8 @@ def unfinished(videos: Sequence[Path], movies: Path | None, tables: Path | None)
         found = _in_folders(videos, movies, tables)
     except BadInput as error:
         raise typer.BadParameter(str(error)) from error
-    if others := left_out(videos, VIDEOS):
+    written = [output for job in found for output in job.outputs]
+    if others := left_out(videos, VIDEOS, written):
         typer.echo(f"skipped: {others}", err=True)
     jobs = [job for job in found if not job.done]
     if len(jobs) < len(found):

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing, closing, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, closing
 from pathlib import Path
 
 import typer
@@ -54,39 +54,57 @@ def run(
     images = [path for path in paths if path not in tables]
     if not images or len(tables) > 1:
         raise typer.BadParameter("give images, and at most one FILE.csv", param_hint="PATHS")
-    found = _found(images)
-    table = ResumableCsv(tables[0], report.COLUMNS) if tables else None
-    with closing(table) if table else nullcontext():
-        files = _not_in(table.done, found) if table else found
-        writer: report.Writer = report.JsonLinesWriter() if as_json else report.TableWriter()
-        if table:
-            made = Provenance(tables[0], faces, begun=bool(table.done))
-            if made.missing and files:
-                told = f"{tables[0]} does not say which model wrote its rows: it may be another"
-                typer.echo(told, err=True)
-            writer = report.CsvWriter(table.write, made.check)
-        elif as_csv:
-            sys.stdout.write(csv_text([report.COLUMNS]))
-            writer = report.CsvWriter(sys.stdout.write)
-
-        async def work() -> int:
-            async with backend as opened:
-                return await classify(opened, files, faces, writer, Console(stderr=True))
-
-        return asyncio.run(work()) if files else 0
+    if tables:
+        return _run_into(tables[0], backend, images, faces)
+    files = _found(images)
+    if as_csv:
+        sys.stdout.write(csv_text([report.COLUMNS]))
+        return _answer(backend, files, faces, report.CsvWriter(sys.stdout.write))
+    writer = report.JsonLinesWriter() if as_json else report.TableWriter()
+    return _answer(backend, files, faces, writer)
 
 
-def _found(images: Sequence[Path]) -> list[Path]:
-    """The pictures themselves, and those in folders; prints what is skipped.
+def _run_into(
+    path: Path,
+    backend: AbstractAsyncContextManager[Backend],
+    images: Sequence[Path],
+    faces: FaceMode,
+) -> int:
+    """As `run`, with rows for the pictures that a CSV file does not list yet."""
+    origin = Provenance(path, faces)
+    found = _found(images, (path, origin.note))
+    with closing(ResumableCsv(path, report.COLUMNS)) as table:
+        files = _not_in(table.done, found)
+        if table.done and not origin.resume() and files:
+            told = f"{path} does not say which model wrote its rows: it may be another"
+            typer.echo(told, err=True)
+        return _answer(backend, files, faces, report.CsvWriter(table.write, origin.check))
+
+
+def _answer(
+    backend: AbstractAsyncContextManager[Backend],
+    files: list[Path],
+    faces: FaceMode,
+    writer: report.Writer,
+) -> int:
+    async def work() -> int:
+        async with backend as opened:
+            return await classify(opened, files, faces, writer, Console(stderr=True))
+
+    return asyncio.run(work()) if files else 0
+
+
+def _found(images: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Path]:
+    """The pictures themselves, and those in folders; prints what is skipped but for `outputs`.
 
     Raises:
         BadParameter: a folder has none.
     """
     try:
-        found = sources.find(images, sources.PICTURES)
+        found = sources.find(images, sources.PICTURES, outputs)
     except BadInput as error:
         raise typer.BadParameter(str(error), param_hint="PATHS") from error
-    if others := sources.left_out(images, sources.PICTURES):
+    if others := sources.left_out(images, sources.PICTURES, outputs):
         typer.echo(f"skipped: {others}", err=True)
     return found
 

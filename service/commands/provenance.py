@@ -21,26 +21,35 @@ class Provenance:
     """The one origin of a CSV file's rows, in ``FILE.csv.json`` beside it.
 
     Attributes:
-        missing: whether the file has rows whose origin is not noted.
+        note: that file.
     """
 
-    def __init__(self, table: Path, faces: FaceMode, *, begun: bool) -> None:
-        """Read what was noted.
+    def __init__(self, table: Path, faces: FaceMode) -> None:
+        """The table has no rows yet, unless `resume` is called.
 
         Args:
-            table: the CSV file.
+            table: the CSV file; it need not exist.
             faces: how this run finds faces.
-            begun: whether the file has rows.
 
         Raises:
-            BadInput: the note is damaged, or another kind of file.
+            BadInput: the note is damaged, or another kind of file, which is not overwritten.
         """
+        self.note = table.with_name(f"{table.name}.json")
         self._table = table
-        self._note = table.with_name(f"{table.name}.json")
         self._faces = faces
-        noted = self._read()  # also for a new file, lest somebody else's is overwritten
-        self._origin = noted if begun else None
-        self.missing = begun and self._origin is None
+        self._origin: Origin | None = None
+        self._unknown = False
+        self._read()
+
+    def resume(self) -> bool:
+        """The table has rows: their origin is that of the note; false if there is none.
+
+        Raises:
+            BadInput: as when it was made.
+        """
+        self._origin = self._read()
+        self._unknown = self._origin is None
+        return not self._unknown
 
     def check(self, model: ModelRef) -> None:
         """Note the first model that answers, and compare the others with it.
@@ -51,8 +60,8 @@ class Provenance:
         origin = Origin(**model.model_dump(), faces=self._faces)
         if self._origin is None:
             self._origin = origin
-            if not self.missing:
-                with atomic_write(self._note) as file:
+            if not self._unknown:
+                with atomic_write(self.note) as file:
                     file.write(f"{origin.model_dump_json()}\n".encode())
         if origin != self._origin:
             raise BadInput(
@@ -62,10 +71,10 @@ class Provenance:
 
     def _read(self) -> Origin | None:
         try:
-            return Origin.model_validate_json(self._note.read_bytes())
+            return Origin.model_validate_json(self.note.read_bytes())
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise BadInput(
-                f"{self._note} is damaged or another kind of file: remove or rename it"
+                f"{self.note} is damaged or another kind of file: remove or rename it"
             ) from error

@@ -11,11 +11,13 @@ PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff",
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 
 
-def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
+def find(
+    paths: Iterable[Path], suffixes: frozenset[str], outputs: Iterable[Path] = ()
+) -> list[Path]:
     """The files themselves, and those below the folders with these suffixes, in order.
 
     Raises:
-        BadInput: a folder has none; says what it has.
+        BadInput: a folder has none; says what it has, as `left_out`.
     """
     files: list[Path] = []
     for path in paths:
@@ -24,7 +26,7 @@ def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
             continue
         found = sorted(f for f in _below(path) if f.suffix.lower() in suffixes and f.is_file())
         if not found:
-            others = left_out([path], suffixes)
+            others = left_out([path], suffixes, outputs)
             there = f", only {others}" if others else ""
             endings = ", ".join(sorted(suffixes))
             raise BadInput(f"{path} has no {endings} files{there}")
@@ -32,12 +34,16 @@ def find(paths: Iterable[Path], suffixes: frozenset[str]) -> list[Path]:
     return files
 
 
-def left_out(paths: Iterable[Path], suffixes: frozenset[str]) -> str:
-    """How many files below the folders have other suffixes: ``2 .heic, 1 .txt``."""
-    others = (f for path in paths if path.is_dir() for f in _below(path))
+def left_out(paths: Iterable[Path], suffixes: frozenset[str], outputs: Iterable[Path] = ()) -> str:
+    """How many files below the folders have other suffixes: ``2 .heic, 1 .txt``.
+
+    Those that the command itself writes, `outputs`, are not counted.
+    """
+    written = {path.resolve() for path in outputs}
+    below = (f for path in paths if path.is_dir() for f in _below(path))
+    others = (f for f in below if f.suffix.lower() not in suffixes and f.resolve() not in written)
     endings = Counter(f.suffix.lower() or "without an ending" for f in others)
-    counts = ((ending, count) for ending, count in endings.most_common() if ending not in suffixes)
-    return ", ".join(f"{count} {ending}" for ending, count in counts)
+    return ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
 
 
 def _below(folder: Path) -> Iterator[Path]:

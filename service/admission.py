@@ -198,4 +198,6 @@ class Admission:
     def _overloaded(self, reason: Refusal, queue: Queue, seconds: float) -> Overloaded:
         self._observer.rejected(reason)
         seconds = max(0.1, seconds)
-        return Overloaded(f"{len(queue)} faces wait already: try again in {seconds:.1f} s", seconds)
+        return Overloaded(
+            f"overloaded (faces waiting: {len(queue)}): try again in {seconds:.1f} s", seconds
+        )

@@ -257,4 +257,6 @@ def _cancelled_by_caller() -> bool:
 
 def _overloaded(waiting: int, seconds: float) -> Overloaded:
     seconds = max(0.1, seconds)
-    return Overloaded(f"{waiting} pictures wait already: try again in {seconds:.1f} s", seconds)
+    return Overloaded(
+        f"overloaded (pictures waiting: {waiting}): try again in {seconds:.1f} s", seconds
+    )

@@ -63,7 +63,7 @@ class Quota:
 
         Args:
             most: how many there are.
-            what: what holds them, in words that follow a number.
+            what: what holds them, in words that follow "too many".
             refused: called when somebody is refused.
             clock: monotonic seconds.
         """
@@ -102,7 +102,8 @@ class Quota:
                 self._refused()
                 seconds = max(1.0, self._seconds / max(1, self._holders - 1))
                 raise Overloaded(
-                    f"{self._held:,} {self._what} already: try again in {seconds:.0f} s", seconds
+                    f"too many {self._what} already ({self._held:,}): try again in {seconds:.0f} s",
+                    seconds,
                 )
             self._held += places
             mine += places
@@ -140,8 +141,7 @@ class RateLimiter:
             self._buckets[name] = tokens, now
             wait = (1 - tokens) / self._per_second
             raise RateLimited(
-                f"over {self._per_second:g} requests a second with this key: "
-                f"try again in {wait:.1f} s",
+                f"over this key's rate of {self._per_second:g} a second: try again in {wait:.1f} s",
                 wait,
             )
         self._buckets[name] = tokens - 1, now

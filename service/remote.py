@@ -107,7 +107,9 @@ class RemoteModel:
         message = await self._ask(Message({"op": "scores"}, np.stack(faces).tobytes()))
         rows = codec.decode_scores(message)
         if len(rows) != len(faces):
-            raise ModelFailure(f"the model answered {len(rows)} rows for {len(faces)} faces")
+            raise ModelFailure(
+                f"the model did not answer a row per face: {len(rows)} for {len(faces)}"
+            )
         return BatchResult([_finite(row, row) for row in rows], message.header["seconds"])
 
     async def explain(

@@ -433,7 +433,8 @@ def test_a_full_queue_gets_503_with_retry_after() -> None:
         engine: Engine = client.app_state["engine"]
         engine._intake._waiting = 1  # simulates a full queue
         response = post(client, png(1), faces="whole")
-        check_problem(response, 503, "overloaded")
+        detail = check_problem(response, 503, "overloaded")
+        assert detail.startswith("overloaded (pictures waiting: 1): try again in ")
         assert int(response.headers["Retry-After"]) >= 1
 
 

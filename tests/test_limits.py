@@ -1,7 +1,7 @@
 import pytest
 
-from service.errors import Overloaded
-from service.limits import Quota
+from service.errors import Overloaded, RateLimited
+from service.limits import Quota, RateLimiter
 
 
 def test_retry_after_is_the_expected_time_until_a_place_is_free() -> None:
@@ -36,3 +36,13 @@ def test_retry_after_is_at_least_a_second_and_ignores_holders_of_no_place() -> N
         with quota.hold():
             now[0] += 0.1
     assert wait() == 1
+
+
+def test_messages_are_grammatical_for_a_limit_of_one() -> None:
+    quota = Quota(1, "cameras are on", lambda: None)
+    with quota.hold(), pytest.raises(Overloaded, match=r"^too many cameras are on already \(1\):"):
+        quota.hold().__enter__()
+    limiter = RateLimiter(1, 1, lambda: 0.0)
+    limiter.take("me")
+    with pytest.raises(RateLimited, match=r"^over this key's rate of 1 a second: try again in 1"):
+        limiter.take("me")

@@ -148,7 +148,7 @@ def test_a_gpu_runs_fp16_by_default_and_refuses_int8_and_unknown_devices(
     assert (found.device, found.precision, found.artefact) == ("cuda:0", "fp16", "fp32")
     with pytest.raises(StoreError, match="int8 runs on the CPU only"):
         choose_device(card({"fp32": None, "int8": "x86"}), "cuda", "int8")
-    with pytest.raises(StoreError, match="there are 1"):
+    with pytest.raises(StoreError, match="CUDA devices found: 1"):
         choose_device(card({"fp32": None}), "cuda:3", "auto")
 
 

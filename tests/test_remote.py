@@ -257,7 +257,7 @@ async def test_an_unexpected_start_error_is_logged_and_the_start_is_retried(
 
 async def test_a_wrong_number_of_rows_fails_the_batch() -> None:
     async with started(processes.answers_too_few) as model:
-        with pytest.raises(ModelFailure, match="2 rows for 3 faces"):
+        with pytest.raises(ModelFailure, match="a row per face: 2 for 3"):
             await model.scores(GOOD)
 
 

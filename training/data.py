@@ -161,8 +161,8 @@ def check_unseen(unseen: Sequence[FaceSet], splits: Sequence[Split]) -> None:
     for faces in unseen:
         if seen := sum(sha256(face).digest() in known for face in faces.faces):
             raise DataError(
-                f"{seen} of the {len(faces)} faces of {faces.name} are also in the data sets to "
-                "train on: remove them, or do not pass this set as --unseen"
+                f"{faces.name} shares {seen} of its {len(faces)} faces with the data sets to train "
+                "on: remove them, or do not pass this set as --unseen"
             )
 
 
@@ -206,7 +206,7 @@ def _rows(text: str, origin: Path, *, header: bool) -> list[tuple[str, int]]:
                 raise DataError(f"{origin}:1: the header is {line}, not filename,label")
             continue
         if len(line) != 2:
-            raise DataError(f"{origin}:{number}: {len(line)} columns, not filename,label")
+            raise DataError(f"{origin}:{number}: the columns are {line}, not filename,label")
         if not line[1].isdecimal() or int(line[1]) >= len(EMOTIONS):
             raise DataError(f"{origin}:{number}: label {line[1]!r} is not 0 to {len(EMOTIONS) - 1}")
         first = first_lines.setdefault(line[0], number)

@@ -56,7 +56,7 @@ class Data:
             DataError: `turns` is not one positive number per training set.
         """
         if turns and (len(turns) != len(train) or min(turns) < 1):
-            raise DataError(f"{len(train)} training sets need as many turns above 0, not {turns}")
+            raise DataError(f"give a number of turns above 0 for each training set, not {turns}")
         labels = np.concatenate([s.labels for s in train])
         return cls(
             faces=_shared(np.concatenate([s.faces for s in train])),

@@ -139,7 +139,7 @@ async def read_frames(
         if field != "files":
             return None
         if len(parts) == max_frames:
-            raise TooLarge(f"there are over {max_frames} frames: split them into several requests")
+            raise TooLarge(f"too many frames: send at most {max_frames} in one request")
         parts.append(Part(name, max_frame_bytes))
         return parts[-1]
 

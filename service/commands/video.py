@@ -146,7 +146,9 @@ async def _run(
         )
         outcome = await _follow(answers, job.source.name, table, progress)
         if again and outcome.unanswered:
-            raise ModelFailure(f"the model failed on {outcome.unanswered} frames: run it again")
+            raise ModelFailure(
+                f"frames that the model failed on: {outcome.unanswered}; run it again"
+            )
         if outcome.problem and job.table:
             if again and not isinstance(outcome.problem, BadInput):
                 raise outcome.problem
@@ -207,7 +209,7 @@ def _print_summary(source: Path, summary: lines.VideoSummary) -> None:
         times = (f"{track.first_time:.2f} s", f"{track.last_time:.2f} s")
         people.add_row(f"#{track.track}", *times, str(track.frames), track.emotion)
     console = Console()
-    told = f"{source}: {summary.faces} faces in {summary.frames} frames"
+    told = f"{source}: faces {summary.faces}, frames {summary.frames}"
     console.print(told, markup=False, soft_wrap=True)
     if summary.tracks:
         console.print(people)

@@ -4,7 +4,7 @@ import { $, snapshot } from "./dom.js";
 import { coloured } from "./crop.js";
 import { askForKey, headers, subprotocols } from "./key.js";
 import { csv, FRAME_COLUMNS, row, save } from "./saving.js";
-import { clearProblem, showStatus, showProblem } from "./say.js";
+import { clearProblem, counted, showStatus, showProblem } from "./say.js";
 import { explanationImage } from "./service.js";
 
 const WIDTH = 640; // of the frames sent
@@ -148,7 +148,7 @@ export class Camera {
     this.#arrivals = [...this.#arrivals, now].filter((each) => now - each < 2 * SECOND);
     const rate = (this.#arrivals.length / 2).toFixed(1);
     $("figures").textContent =
-      `${rate} answers per second, ${Math.round(latency)} ms each, ${this.#dropped} frames skipped.`;
+      `${rate} answers per second, ${Math.round(latency)} ms each, ${counted(this.#dropped, "frame")} skipped.`;
   }
 
   #pause() {

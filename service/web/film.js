@@ -2,7 +2,7 @@
 
 import { $, snapshot } from "./dom.js";
 import { csv, FRAME_COLUMNS, row, save, stem } from "./saving.js";
-import { clearProblem, endProgress, progress, showStatus, showProblem } from "./say.js";
+import { clearProblem, counted, endProgress, progress, showStatus, showProblem } from "./say.js";
 import { annotatedVideo, explanationImage, Problem, classifyVideo } from "./service.js";
 import { clock, Timeline } from "./timeline.js";
 
@@ -49,7 +49,7 @@ export class Film {
       await this.#analyse(analysis);
     } catch (error) {
       showProblem(error, () => this.start());
-      if (analysis === this.#analysis && this.moments.length) this.#showSummary(`${this.moments.length} frames were analysed.`);
+      if (analysis === this.#analysis && this.moments.length) this.#showSummary(`${counted(this.moments.length, "frame")} analysed.`);
     }
   }
 
@@ -155,14 +155,14 @@ export class Film {
     const share = this.sampled ? done / this.sampled : this.duration ? moment.time / this.duration : null;
     const rate = (done / (performance.now() - started)) * 1000;
     const left = share ? `, ${clock(((1 - share) / share) * done / rate)} left` : "";
-    progress(analysis, `${done} frames, ${rate.toFixed(1)} per second${left}`, share && Math.min(share, 1));
+    progress(analysis, `${counted(done, "frame")}, ${rate.toFixed(1)} per second${left}`, share && Math.min(share, 1));
     if (done === 1 || Math.abs(moment.time - this.player.currentTime) < MAX_DISTANCE) this.#showNearest();
   }
 
   #summarise({ frames, faces, tracks }) {
     const people = tracks?.length ?? 0;
     const lost = this.moments.filter(({ problem }) => problem).length;
-    this.#showSummary(`${frames} frames, ${faces || "no"} faces${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` ${lost === 1 ? "One frame" : `${lost} frames`} could not be read or classified.` : ""}${this.#unplayable ? ` ${UNPLAYABLE.detail}` : ""}`);
+    this.#showSummary(`${counted(frames, "frame")}, ${counted(faces, "face")}${people ? `, ${people === 1 ? "one person" : `${people} people`}` : ""}.${lost ? ` ${lost === 1 ? "One frame" : `${lost} frames`} could not be read or classified.` : ""}${this.#unplayable ? ` ${UNPLAYABLE.detail}` : ""}`);
   }
 
   #showSummary(summary) {

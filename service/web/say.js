@@ -4,6 +4,9 @@ import { $, element, hide, setText } from "./dom.js";
 
 export const showStatus = (text) => setText($("status"), text);
 
+/** How many of a thing: no faces, 1 face, 2 faces. */
+export const counted = (count, thing) => `${count || "no"} ${thing}${count === 1 ? "" : "s"}`;
+
 export const clearProblem = () => hide($("problem"), $("stage"));
 
 /** Whether the same request may succeed later. */

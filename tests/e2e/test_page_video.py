@@ -105,12 +105,21 @@ def test_a_video_can_be_played_paused_and_unmuted(page: Page, walk: Path) -> Non
     expect(page.locator("#film")).to_have_js_property("muted", False)
 
 
-def answer_with(page: Page, *moments: tuple[float, list[dict[str, object]]]) -> None:
-    """Have the service answer a video of three seconds with these faces at these times."""
+def answer_with(
+    page: Page,
+    *moments: tuple[float, list[dict[str, object]]],
+    summary: dict[str, object] | None = None,
+) -> None:
+    """Have the service answer a video of three seconds with these faces at these times.
+
+    Without a summary, the answer breaks off.
+    """
     lines: list[dict[str, object]] = [
         {"video": {"width": 480, "height": 360, "duration": 3, "sampled_frames": 6}},
         *({"frame": at, "time": time, "faces": faces} for at, (time, faces) in enumerate(moments)),
     ]
+    if summary:
+        lines.append({"summary": summary})
     body = "".join(json.dumps(line) + "\n" for line in lines)
     page.route("**/classify/video**", lambda route: route.fulfill(body=body))
 
@@ -118,6 +127,13 @@ def answer_with(page: Page, *moments: tuple[float, list[dict[str, object]]]) -> 
 def seek(page: Page, time: float) -> None:
     page.locator("#film").evaluate("(film, time) => { film.currentTime = time; }", time)
     expect(page.locator("#film")).to_have_js_property("seeking", False)
+
+
+def test_one_frame_and_one_face_are_named_in_the_singular(page: Page, walk: Path) -> None:
+    summary: dict[str, object] = {"frames": 1, "faces": 1, "tracks": []}
+    answer_with(page, (0, [face(20, 60, 90, 90, track=1)]), summary=summary)
+    open_file(page, walk)
+    expect(page.get_by_role("status")).to_have_text("1 frame, 1 face.")
 
 
 def test_people_keep_their_order_and_the_selection_survives_an_absence(

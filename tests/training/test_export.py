@@ -243,7 +243,7 @@ def test_unseen_set_that_overlaps_the_other_data_sets_is_rejected(
         ]
     else:
         arguments = [*arguments, "--store", str(tmp_path)]
-    with pytest.raises(DataError, match="60 of the 60 faces of copy are also in the data sets"):
+    with pytest.raises(DataError, match="copy shares 60 of its 60 faces"):
         CliRunner().invoke(app, [*arguments, "--unseen", str(copy)], catch_exceptions=False)
 
 

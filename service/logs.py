@@ -43,8 +43,9 @@ def configure(settings: Settings) -> None:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """False for incomplete answers, which are intended and logged with the request's id."""
-    return not record.getMessage().startswith("ASGI callable returned without completing")
+    """False for what is logged with the request's id: incomplete answers, and invalid HTTP."""
+    known = ("ASGI callable returned without completing", "Invalid HTTP request received")
+    return not record.getMessage().startswith(known)
 
 
 def _json(event: object, default: Callable[[Any], Any]) -> str:

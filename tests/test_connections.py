@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -202,11 +203,19 @@ async def test_an_unsupported_upgrade_offer_is_ignored(offer: bytes) -> None:
 @pytest.mark.anyio
 async def test_an_invalid_http_request_gets_a_problem_response() -> None:
     async with served() as (_, url):
-        (answer,) = await responses_to(url, b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n")
+        with capture_logs() as log:
+            (answer,) = await responses_to(url, b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n")
+        async with httpx.AsyncClient() as client:
+            counted = (await client.get(f"{url}/metrics")).text
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert answer.json()["request_id"] == answer.headers["X-Request-ID"]
     assert "inference;dur=" in answer.headers["Server-Timing"]
+    (line,) = [line for line in log if line["event"] == "request"]
+    assert line["id"] == answer.headers["X-Request-ID"]
+    assert (line["route"], line["status"]) == ("unmatched", 400)
+    assert line["problem"] == "urn:gimefive:bad-input"
+    assert 'requests_total{method="unknown",route="unmatched",status="400"} 1.0' in counted
 
 
 @pytest.mark.anyio

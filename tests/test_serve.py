@@ -118,4 +118,6 @@ def test_the_log_records_a_cut_short_answer_once_and_an_invalid_request() -> Non
             assert connection.recv(12) == b"HTTP/1.1 400"
     log = [json.loads(line) for line in it.log]
     warned = [(line["event"], line.get("id")) for line in log if line["level"] != "info"]
-    assert warned == [("answer cut short", "a-7"), ("Invalid HTTP request received.", None)]
+    assert warned == [("answer cut short", "a-7")]
+    unmatched = [line for line in log if line.get("route") == "unmatched"]
+    assert [(line["status"], line["level"]) for line in unmatched] == [(400, "info")]

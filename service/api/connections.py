@@ -161,6 +161,15 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
         """Refuse what is not HTTP, with a problem document like everything else."""
         request_id = secrets.token_hex(8)
         refusal = problems.refusal(BadInput(f"{msg} Send HTTP/1.1."), request_id)
+        observe.record(
+            self.app_state["engine"],
+            "unknown",
+            observe.UNMATCHED,
+            refusal.status_code,
+            0.0,
+            observe.NOTHING,
+            {"id": request_id, **refusal.log_fields},
+        )
         headers = [
             *refusal.raw_headers,
             *observe.headers(request_id, observe.NOTHING),

@@ -3,13 +3,13 @@
 import re
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
-from service.engine import Engine
+from service.api.state import Operated
 from service.records import Timings
 
 log = structlog.get_logger(__name__)
@@ -18,6 +18,8 @@ SANE_ID = re.compile(rb"[\w.:/+=-]{1,128}")
 QUIET = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
 """Routes that machines poll: their requests are logged at debug level only."""
 
+UNMATCHED = "unmatched"
+"""What requests to no route are counted as."""
 
 NOTHING = Timings()
 
@@ -62,7 +64,7 @@ class Observe:
             request.finish()
 
     def _named(self, path: str) -> str:
-        return path if path in self._paths else "unmatched"
+        return path if path in self._paths else UNMATCHED
 
 
 class _Observed:
@@ -91,25 +93,12 @@ class _Observed:
         """Count and log the request."""
         seconds = time.perf_counter() - self._start
         state = self._scope["state"]
-        engine: Engine = state["engine"]
+        engine: Operated = state["engine"]
         route = getattr(self._scope.get("route"), "path", self._path)
         status = self.status or 499  # the client went away
-        engine.metrics.answered(route, self._method, status, seconds)
-        spent = self._timings
-        (log.debug if route in QUIET else log.info)(
-            "request",
-            id=self.id,
-            method=self._method,
-            route=route,
-            status=status,
-            ms=round(seconds * 1000, 2),
-            decode_ms=round(spent.decode * 1000, 2),
-            detect_ms=round(spent.detect * 1000, 2),
-            queue_ms=round(spent.queue * 1000, 2),
-            inference_ms=round(spent.inference * 1000, 2),
-            **{name: state[name] for name in ("key", "trace") if name in state},
-            **state.get("log_fields", {}),
-        )
+        known = {name: state[name] for name in ("key", "trace") if name in state}
+        fields = {"id": self.id, **known, **state.get("log_fields", {})}
+        record(engine, self._method, route, status, seconds, self._timings, fields)
 
     @property
     def _timings(self) -> Timings:
@@ -131,10 +120,35 @@ class _Opened:
         """Send; what opens or refuses it carries what every response does, and is counted."""
         if message["type"] in {"websocket.accept", "websocket.http.response.start"}:
             message["headers"] = [*message.get("headers", ()), *headers(self._id, NOTHING)]
-            engine: Engine = self._scope["state"]["engine"]
+            engine: Operated = self._scope["state"]["engine"]
             seconds = time.perf_counter() - self._start
             engine.metrics.answered(self._path, "GET", message.get("status", 101), seconds)
         await self._send(message)
+
+
+def record(
+    engine: Operated,
+    method: str,
+    route: str,
+    status: int,
+    seconds: float,
+    spent: Timings,
+    fields: Mapping[str, object],
+) -> None:
+    """Count and log a request; `fields` are added to its line."""
+    engine.metrics.answered(route, method, status, seconds)
+    (log.debug if route in QUIET else log.info)(
+        "request",
+        method=method,
+        route=route,
+        status=status,
+        ms=round(seconds * 1000, 2),
+        decode_ms=round(spent.decode * 1000, 2),
+        detect_ms=round(spent.detect * 1000, 2),
+        queue_ms=round(spent.queue * 1000, 2),
+        inference_ms=round(spent.inference * 1000, 2),
+        **fields,
+    )
 
 
 def headers(request_id: str, spent: Timings) -> list[tuple[bytes, bytes]]:

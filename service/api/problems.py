@@ -23,7 +23,11 @@ SCHEMA = {"$ref": "#/components/schemas/Problem"}
 
 
 class ProblemResponse(JsonResponse):
-    """A problem whose kind is logged, too, and what it says where the service failed."""
+    """A problem whose kind is logged, too, and what it says where the service failed.
+
+    Attributes:
+        log_fields: what the request's log line says of it.
+    """
 
     media_type = MEDIA_TYPE
 
@@ -36,13 +40,13 @@ class ProblemResponse(JsonResponse):
     ) -> None:
         problem = document(kind, detail, request_id)
         super().__init__(problem, kind.status, headers)
-        self._log_fields = {"problem": problem["type"]}
+        self.log_fields = {"problem": problem["type"]}
         if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._log_fields["detail"] = detail
+            self.log_fields["detail"] = detail
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, as ASGI says."""
-        scope["state"]["log_fields"] = self._log_fields
+        scope["state"]["log_fields"] = self.log_fields
         await super().__call__(scope, receive, send)
 
 
@@ -70,7 +74,7 @@ def install(app: FastAPI) -> None:
         return ProblemResponse(kind, detail, request.state.request_id, error.headers)
 
 
-def refusal(error: errors.ServiceError, request_id: str) -> JsonResponse:
+def refusal(error: errors.ServiceError, request_id: str) -> ProblemResponse:
     """The response for an error, with its headers."""
     if kind_of(error) is TABLE[errors.ServiceError]:
         log.error("the service is at fault", id=request_id, error=str(error))
@@ -94,7 +98,7 @@ def first_fault(faults: Sequence[Any]) -> str:
     return f"{name}: {fault['msg']}"
 
 
-def unexpected(request_id: str) -> JsonResponse:
+def unexpected(request_id: str) -> ProblemResponse:
     """The response for an unforeseen error."""
     detail = "unexpected error: the service's log has it under this request id"
     return ProblemResponse(TABLE[errors.ServiceError], detail, request_id)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from service.records import Picture
 
@@ -31,6 +31,15 @@ def quadrant_colours(picture: Picture) -> NDArray[np.float64]:
     rows = picture.reshape(2, height // 2, 2, width // 2, 3)
     inner = rows[:, height // 8 : -(height // 8), :, width // 8 : -(width // 8)]
     return np.asarray(inner.mean(axis=(1, 3)))
+
+
+def blurred_and_sharp() -> Picture:
+    """The portrait twice: large and blurred on the left, smaller and sharp on the right."""
+    portrait = Image.open(PORTRAIT).convert("RGB")
+    canvas = Image.new("RGB", (820, 512))
+    canvas.paste(portrait.filter(ImageFilter.GaussianBlur(8)), (0, 0))
+    canvas.paste(portrait.resize((300, 300)), (515, 0))
+    return np.asarray(canvas)
 
 
 def noise(width: int, height: int, seed: int = 0) -> Picture:

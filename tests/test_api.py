@@ -6,7 +6,7 @@ import re
 import shutil
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -198,13 +198,54 @@ def test_a_body_of_exactly_the_size_limit_is_accepted() -> None:
         assert pieces.status_code == 200
 
 
-def test_a_body_whose_content_length_is_over_the_limit_is_rejected_unread() -> None:
-    async def receive() -> Message:
-        pytest.fail("it was")
+FORM = "multipart/form-data; boundary=x"
+LIMITED = [
+    ("/classify", "image/png"),
+    ("/classify", FORM),
+    ("/classify/frames", FORM),
+    ("/classify/video", "video/mp4"),
+    ("/classify/video", FORM),
+    ("/explain", "image/png"),
+    ("/explain/video", "video/mp4"),
+]
 
-    headers = {"Content-Type": "image/png", "Content-Length": "1001"}
-    with serving(max_body_bytes=1000) as client:
-        start, _ = said(client, "/classify", headers, receive)
+
+def serving_small_bodies() -> AbstractContextManager[TestClient]:
+    """The API with a limit of 1,000 bytes for every body."""
+    return serving(max_body_bytes=1000, max_frames_bytes=1000, max_video_bytes=1000)
+
+
+@pytest.mark.parametrize(("path", "kind"), LIMITED)
+def test_a_body_whose_content_length_is_over_the_limit_is_rejected_unread(
+    path: str, kind: str
+) -> None:
+    async def receive() -> Message:
+        pytest.fail("it was read")
+
+    with serving_small_bodies() as client:
+        headers = {"Content-Type": kind, "Content-Length": "1001"}
+        start, _ = said(client, path, headers, receive)
+    assert start["status"] == 413
+
+
+@pytest.mark.parametrize(("path", "kind"), LIMITED)
+def test_a_body_of_unknown_length_is_rejected_as_soon_as_it_is_over_the_limit(
+    path: str, kind: str
+) -> None:
+    head = b'--x\r\nContent-Disposition: form-data; name="file%s"; filename="a"\r\n\r\n'
+    read = 0
+
+    async def receive() -> Message:
+        nonlocal read
+        piece = b"0" * 100
+        if kind == FORM and not read:
+            piece = head % (b"s" if path.endswith("frames") else b"")
+        assert read <= 1000, "it was read on"
+        read += len(piece)
+        return {"type": "http.request", "body": piece, "more_body": True}
+
+    with serving_small_bodies() as client:
+        start, _ = said(client, path, {"Content-Type": kind}, receive)
     assert start["status"] == 413
 
 

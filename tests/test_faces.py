@@ -18,7 +18,7 @@ from service.errors import StoreError
 from service.faces import FRAMING, CropFrame, FaceDetector, Framing, crop, cut
 from service.imaging import decode
 from service.records import Box, Face, Picture
-from tests.pictures import PORTRAIT, encode, noise, smooth
+from tests.pictures import PORTRAIT, blurred_and_sharp, encode, noise, smooth
 
 YUNET = Path(__file__).parents[1] / "model_store" / "yunet" / "1"
 
@@ -123,11 +123,13 @@ def test_partly_covered_face_is_detected(
     assert centre(before)[0] == pytest.approx(middle + apart, abs=side / 15)
 
 
-def test_number_of_faces_is_limited_to_max_faces(portrait: Picture) -> None:
-    canvas = np.full((512, 1024, 3), 120, np.uint8)
-    paste(canvas, portrait, 512, 0, 0)
-    paste(canvas, portrait, 512, 512, 0)
-    assert len(FaceDetector(YUNET / "model.onnx", max_faces=1).detect(canvas)) == 1
+def test_of_more_than_max_faces_those_with_the_highest_scores_are_kept(
+    detector: FaceDetector,
+) -> None:
+    blurred, sharp = detector.detect(blurred_and_sharp())
+    assert (blurred.detection_score or 0) < (sharp.detection_score or 0)
+    only = FaceDetector(YUNET / "model.onnx", max_faces=1).detect(blurred_and_sharp())
+    assert only == (sharp,)
 
 
 def test_24_pixel_face_is_detected_in_a_12_megapixel_photograph(
@@ -280,9 +282,23 @@ def test_crop_beyond_the_edge_repeats_the_edge_pixels() -> None:
     assert_array_equal(face[:, :32], np.full((64, 32), 30))
 
 
-def test_crop_of_a_box_outside_the_image_repeats_the_edge_pixels() -> None:
-    picture = np.full((50, 50, 3), 77, np.uint8)
-    assert_array_equal(crop(picture, Face(Box(-500, -500, 40, 40))), np.full((64, 64), 77))
+@pytest.mark.parametrize("x", [-500, 500])
+@pytest.mark.parametrize("y", [-500, 500])
+def test_crop_beyond_a_corner_repeats_the_corner_pixel(x: int, y: int) -> None:
+    picture = noise(50, 50)
+    corner = (
+        Image.fromarray(picture).convert("L").getpixel((min(max(x, 0), 49), min(max(y, 0), 49)))
+    )
+    assert_array_equal(crop(picture, Face(Box(x, y, 40, 40))), np.full((64, 64), corner))
+
+
+@pytest.mark.parametrize(("x", "column"), [(-500, 0), (500, 49)])
+def test_crop_beside_the_image_repeats_the_edge_column(x: int, column: int) -> None:
+    picture = noise(50, 50)
+    stretched = np.repeat(picture[:, [column]], 50, axis=1)
+    expected = crop(stretched, Face(Box(5, 5, 40, 40)))
+    assert expected.std() > 10
+    assert_array_equal(crop(picture, Face(Box(x, 5, 40, 40))), expected)
 
 
 @pytest.mark.parametrize("side", [200, 330, 1000])

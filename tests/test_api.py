@@ -172,6 +172,11 @@ def test_a_misspelled_parameter_gets_422_suggesting_the_right_one(
     assert "threshold" in detail.partition(":")[2]
 
 
+def test_a_misspelled_version_of_a_model_card_gets_422(client: TestClient) -> None:
+    detail = check_problem(client.get("/models/gimefive/card?vers=1"), 422, "bad-parameter")
+    assert detail == "unknown parameter 'vers': did you mean version?"
+
+
 def test_a_small_file_may_contain_a_large_image(client: TestClient) -> None:
     large = png(1, (1000, 1000))
     assert len(large) < SMALL_BYTES

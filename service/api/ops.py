@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from fastapi.responses import Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel, ConfigDict
 
 from service import errors
 from service.api.json_response import JsonResponse
+from service.api.parameters import known_alone
 from service.api.problems import responses
 from service.api.state import EngineOf, OperatedBy
 from service.contract import schemas
@@ -102,6 +103,7 @@ async def model(engine: EngineOf, name: Name) -> dict[str, Any]:
 
 @router.get(
     "/models/{name}/card",
+    dependencies=[Depends(known_alone)],
     response_model=None,
     responses={200: {"model": Card}, **responses(errors.NotFound)},
 )

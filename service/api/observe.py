@@ -135,10 +135,11 @@ def record(
     spent: Timings,
     fields: Mapping[str, object],
 ) -> None:
-    """Count and log a request; `fields` are added to its line."""
+    """Count and log a request; its line begins with `fields`."""
     engine.metrics.answered(route, method, status, seconds)
     (log.debug if route in QUIET else log.info)(
         "request",
+        **fields,
         method=method,
         route=route,
         status=status,
@@ -147,7 +148,6 @@ def record(
         detect_ms=round(spent.detect * 1000, 2),
         queue_ms=round(spent.queue * 1000, 2),
         inference_ms=round(spent.inference * 1000, 2),
-        **fields,
     )
 
 

@@ -75,7 +75,8 @@ def _run_into(
     found = _found(images, (path, origin.note))
     with closing(ResumableCsv(path, report.COLUMNS)) as table:
         files = _not_in(table.done, found)
-        if table.done and not origin.resume() and files:
+        known = not table.done or origin.resume()
+        if files and not known:
             told = f"{path} does not say which model wrote its rows: it may be another"
             typer.echo(told, err=True)
         return _answer(backend, files, faces, report.CsvWriter(table.write, origin.check))

@@ -39,7 +39,7 @@ class Provenance:
         self._faces = faces
         self._origin: Origin | None = None
         self._unknown = False
-        self._read()
+        self._read()  # a foreign note is refused before the table is created
 
     def resume(self) -> bool:
         """The table has rows: their origin is that of the note; false if there is none.

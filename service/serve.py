@@ -9,7 +9,7 @@ import signal
 import socket
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -146,7 +146,7 @@ async def _serve(settings: Settings, command: WorkerCommand) -> None:
             await loading
             from service.server import serve_alone  # noqa: PLC0415  # imported by now
 
-            _log_ready(settings, core.info)
+            _log_ready(settings, core.info, sockets, ops_sockets)
             await serve_alone(settings, core, traces, sockets, ops_sockets)
     log.info("ended")
 
@@ -154,14 +154,17 @@ async def _serve(settings: Settings, command: WorkerCommand) -> None:
 async def _serve_with_fronts(settings: Settings, command: WorkerCommand) -> None:
     end_on_sigterm()
     loading = asyncio.create_task(asyncio.to_thread(_import_server))
-    with operations_sockets(settings) as sockets:
-        async with Supervisor.open(settings, command) as supervisor:
+    with (
+        listeners(settings.host, settings.port, settings.fronts) as sockets,
+        operations_sockets(settings) as ops_sockets,
+    ):
+        async with Supervisor.open(settings, command, sockets) as supervisor:
             await loading
             from service.server import freeze_gc, operations  # noqa: PLC0415  # imported by now
 
-            _log_ready(settings, supervisor.info)
+            _log_ready(settings, supervisor.info, sockets[0], ops_sockets)
             freeze_gc()
-            async with operations(settings, supervisor, sockets):
+            async with operations(settings, supervisor, ops_sockets):
                 await supervisor.serve()
     log.info("ended")
 
@@ -171,7 +174,13 @@ def _import_server() -> None:
     import service.server  # noqa: F401, PLC0415  # while the model processes start
 
 
-def _log_ready(settings: Settings, info: ModelInfo) -> None:
+def _log_ready(
+    settings: Settings,
+    info: ModelInfo,
+    sockets: Sequence[socket.socket],
+    ops_sockets: Sequence[socket.socket],
+) -> None:
+    """Log what is served, and where; the system chooses a port that is set to 0."""
     log.info(
         "ready",
         model=f"{info.name} {info.version}",
@@ -179,5 +188,10 @@ def _log_ready(settings: Settings, info: ModelInfo) -> None:
         device=info.device,
         why=info.reason,
         fronts=settings.fronts,
-        url=f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{settings.port}",
+        url=f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{_port(sockets)}",
+        ops_port=_port(ops_sockets),
     )
+
+
+def _port(sockets: Sequence[socket.socket]) -> int | None:
+    return sockets[0].getsockname()[1] if sockets else None

@@ -11,7 +11,6 @@ import structlog
 
 from service.core import Core
 from service.front_keeper import GRACE, FrontKeeper
-from service.listeners import listeners
 from service.records import WorkerCommand
 from service.session import Session
 from service.settings import Settings
@@ -52,25 +51,27 @@ class Supervisor:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, command: WorkerCommand) -> AsyncIterator["Supervisor"]:
+    async def open(
+        cls, settings: Settings, command: WorkerCommand, sockets: list[list[socket]]
+    ) -> AsyncIterator["Supervisor"]:
         """Start the model processes, then the fronts; end all of them with the context.
 
         Args:
             settings: what to serve, and how.
             command: returns the command line of a model process.
+            sockets: what each front listens on.
 
         Raises:
-            ServiceError: the model or the address cannot be had, or a front could not start.
+            ServiceError: the model cannot be had, or a front could not start.
         """
-        with listeners(settings.host, settings.port, settings.fronts) as sockets:
-            async with Core.open(settings, command) as core:
-                supervisor = cls(settings, core, sockets)
-                try:
-                    await supervisor._start()
-                    yield supervisor
-                finally:
-                    supervisor.end()
-                    await asyncio.gather(*supervisor._keeping, return_exceptions=True)
+        async with Core.open(settings, command) as core:
+            supervisor = cls(settings, core, sockets)
+            try:
+                await supervisor._start()
+                yield supervisor
+            finally:
+                supervisor.end()
+                await asyncio.gather(*supervisor._keeping, return_exceptions=True)
 
     async def ready(self) -> bool:
         """Whether to send requests: the model and a front are up, and nothing is draining."""

@@ -2,12 +2,12 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from service.engine import Engine
+from service.listeners import listeners
 from service.server import DrainingServer
 from service.settings import Settings
 from service.tracer import UNTRACED
@@ -24,19 +24,18 @@ async def served(
     **changes: object,
 ) -> AsyncIterator[tuple[DrainingServer, str]]:
     """A server over a model process, and its URL; requests are traced with `traces`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = Settings().with_changes(**{"workers": 1, "port": port, **changes})
-    async with Engine.open(settings, lambda _: model, traces or UNTRACED) as engine:
-        server = DrainingServer(engine, traces)
-        serving = asyncio.create_task(server.serve())
-        await until(lambda: server.started or serving.done())
-        try:
-            yield server, f"http://127.0.0.1:{port}"
-        finally:
-            server.should_exit = True
-            await serving
+    settings = Settings().with_changes(**{"workers": 1, **changes})
+    with listeners("127.0.0.1", 0, 1) as (sockets,):
+        port = sockets[0].getsockname()[1]
+        async with Engine.open(settings, lambda _: model, traces or UNTRACED) as engine:
+            server = DrainingServer(engine, traces)
+            serving = asyncio.create_task(server.serve(sockets))
+            await until(lambda: server.started or serving.done())
+            try:
+                yield server, f"http://127.0.0.1:{port}"
+            finally:
+                server.should_exit = True
+                await serving
 
 
 def open_files(folder: Path, process: int | str = "self") -> list[str]:

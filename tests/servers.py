@@ -1,7 +1,7 @@
 """Servers in separate processes, started as users start them."""
 
+import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,11 +22,13 @@ class Server:
     """A server in a separate process.
 
     Attributes:
+        ops_port: where it serves probes and metrics without a key, if it does.
         log: the lines written so far; complete once the process has ended.
     """
 
     process: subprocess.Popen[str]
     url: str
+    ops_port: int | None
     log: list[str]
 
     def workers(self) -> list[int]:
@@ -44,10 +46,8 @@ def running_server(
     scheme: str = "http", start: Sequence[str] = (), **settings: object
 ) -> Iterator[Server]:
     """A server on a free port, started by `gimefive serve` or another command."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {"start_timeout": 300, "port": port, **settings}  # generous, for busy machines
+    patience = {"start_timeout": 300, "deadline_ms": 120_000}  # generous, for busy machines
+    settings = {"port": 0, **patience, **settings}
     changes = {f"GIMEFIVE_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
         start or command("serve"),
@@ -64,21 +64,29 @@ def running_server(
                 break
         else:
             raise AssertionError("it ended before it was ready:\n" + "".join(said))
-        url = f"{scheme}://127.0.0.1:{port}"
-        # Only waits until the server listens; other tests verify certificates.
-        with httpx.Client(transport=httpx.HTTPTransport(verify=False, retries=5)) as client:
-            client.get(f"{url}/readyz").raise_for_status()
+        ready = json.loads(said[-1])
+        url = f"{scheme}://127.0.0.1:{httpx.URL(ready['url']).port}"
+        wait_until(lambda: listens(url))
         # A full stderr pipe would block the server.
         drain = Thread(target=said.extend, args=(process.stderr,))
         drain.start()
         try:
-            yield Server(process, url, said)
+            yield Server(process, url, ready["ops_port"], said)
         finally:
             process.kill()
             drain.join()
     finally:
         process.kill()
         process.communicate()
+
+
+def listens(url: str) -> bool:
+    """Whether the server is ready; tests of their own verify certificates."""
+    with httpx.Client(transport=httpx.HTTPTransport(verify=False), timeout=60) as client:
+        try:
+            return client.get(f"{url}/readyz").is_success
+        except httpx.TransportError:
+            return False
 
 
 def ended(pid: int) -> bool:

@@ -338,13 +338,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tls_server(certificate: Path) -> Iterator[tuple[int, int]]:
     """The port and the operations port of a TLS server with a short client timeout."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        ops_port = free.getsockname()[1]
     with running_server(
-        "https", workers=1, ops_port=ops_port, tls_cert=certificate, client_timeout=0.5
+        "https", workers=1, ops_port=0, tls_cert=certificate, client_timeout=0.5
     ) as server:
-        yield int(server.url.rpartition(":")[2]), ops_port
+        assert server.ops_port
+        yield int(server.url.rpartition(":")[2]), server.ops_port
 
 
 def test_tls_is_served_when_a_certificate_is_configured(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from service import backoff
+from service import backoff, front_keeper
 from service.serve import serve
 from service.settings import Settings
 from tests import processes
@@ -33,5 +33,6 @@ def fronts_of(server: Server) -> list[int]:
 
 if __name__ == "__main__":
     backoff.MAX_PAUSE = 0.1
+    front_keeper.SAMPLES_TIMEOUT = 60  # metrics are exact, however slow a front is
     chosen = processes.PROCESSES[sys.argv[1]]
     serve(Settings(), lambda _: processes.argv(chosen, *sys.argv[2:]))

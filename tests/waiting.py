@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-LIMIT = 60.0
+LIMIT = 120.0
 """Seconds until a wait fails; generous, as a busy machine is slow."""
 
 

@@ -32,9 +32,11 @@ BAD = [face(POISON)]
 
 
 @asynccontextmanager
-async def started(process: Callable[[], None], *arguments: str) -> AsyncIterator[RemoteModel]:
+async def started(
+    process: Callable[[], None], *arguments: str, batch_timeout: float = 60
+) -> AsyncIterator[RemoteModel]:
     argv = processes.argv(process, *arguments)
-    model = RemoteModel(argv, start_timeout=30, batch_timeout=1)
+    model = RemoteModel(argv, start_timeout=30, batch_timeout=batch_timeout)
     try:
         assert await model.start() == processes.INFO
         yield model
@@ -285,19 +287,20 @@ async def test_a_killed_process_is_down_until_its_replacement_is_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("process", "why"),
+    ("process", "seconds", "why"),
     [
-        (processes.dies, "ended unexpectedly"),
-        (processes.hangs, "did not answer within 1 s"),
-        (processes.sends_garbage, "is no message"),
+        (processes.dies, 60, "ended unexpectedly"),
+        (processes.hangs, 0.2, "did not answer within 0.2 s"),
+        (processes.sends_garbage, 60, "is no message"),
     ],
 )
 async def test_a_process_that_dies_hangs_or_sends_garbage_is_replaced(
-    process: Callable[[], None], why: str
+    process: Callable[[], None], seconds: float, why: str
 ) -> None:
-    async with started(process) as model:
+    async with started(process, batch_timeout=seconds) as model:
         with pytest.raises(WorkerLost):
             await model.scores(BAD)
+        model._batch_timeout = 60  # the replacement does not hang, however slow it is
         assert not model.up
         with pytest.raises(WorkerLost, match="being restarted"):
             await model.scores(GOOD)

@@ -25,6 +25,7 @@ from tests import videos
 from tests.api import png
 from tests.served import open_files, served
 from tests.virtual import VirtualLoop
+from tests.waiting import until
 
 
 def test_a_slow_reader_is_kept_and_a_stalled_one_is_dropped() -> None:
@@ -109,7 +110,18 @@ def noise_video() -> bytes:
     return videos.encode(noise)
 
 
+@pytest.fixture
+def _stalls_soon_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drop stalled readers after a hundredth of the time; slow senders still have all of it."""
+
+    def soon(seconds: float, left: Callable[[], int], stalled: Callable[[], None]) -> StallWatch:
+        return StallWatch(seconds / 100, left, stalled)
+
+    monkeypatch.setattr(connections, "StallWatch", soon)
+
+
 @pytest.mark.anyio
+@pytest.mark.usefixtures("_stalls_soon_noticed")
 @pytest.mark.parametrize(
     ("path", "film"), [("/classify/video", many_frames), ("/explain/video", noise_video)]
 )
@@ -118,24 +130,24 @@ async def test_a_client_that_stops_reading_releases_its_video_slot_and_file(
 ) -> None:
     log = RecordingLog()
     monkeypatch.setattr(connections, "log", log)
-    settings: dict[str, Any] = {"max_videos": 1, "client_timeout": 0.5, "temp_dir": tmp_path}
-    async with served(**settings) as (_, url), httpx.AsyncClient(base_url=url) as other:
+    settings: dict[str, Any] = {"max_videos": 1, "client_timeout": 50, "temp_dir": tmp_path}
+    async with served(**settings) as (server, url):
 
-        async def busy() -> bool:
-            headers = {"Content-Type": "video/mp4"}
-            return (await other.post(path, content=b"?", headers=headers)).status_code == 503
+        def held() -> bool:
+            return b'gimefive_in_progress{kind="video"} 1.0' in server.engine.metrics.text()
 
-        with await asyncio.to_thread(never_reading_client, url, f"{path}?faces=whole", film()):
-            while not await busy():
-                pass
-            assert open_files(tmp_path) != []
-            while await busy():
-                pass
+        sending = asyncio.create_task(
+            asyncio.to_thread(never_reading_client, url, f"{path}?faces=whole", film())
+        )
+        await until(lambda: held() and open_files(tmp_path))
+        with await sending:
+            await until(lambda: not held())
             assert open_files(tmp_path) == []
     assert log.events == ["the client reads no longer"]
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("_stalls_soon_noticed")
 async def test_a_camera_that_sends_but_never_reads_is_disconnected(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -150,7 +162,7 @@ async def test_a_camera_that_sends_but_never_reads_is_disconnected(
         return nullcontext(Camera(look, Tracker()))
 
     monkeypatch.setattr(Engine, "camera", camera)
-    async with served(client_timeout=0.5) as (_, url):
+    async with served(client_timeout=50) as (_, url):
         live = f"ws{url.removeprefix('http')}/live"
         async with asyncio.timeout(60), connect(live, max_queue=1) as client:
 

@@ -4,15 +4,16 @@ import asyncio
 import fcntl
 import json
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.api import connections
 from service.deadlines import Cutoff
 from service.errors import NotReady
-from service.server import DrainingServer
+from service.server import ACCEPT_GRACE, DrainingServer
 from tests import processes, videos
 from tests.served import open_files, served
 from tests.waiting import until
@@ -43,8 +44,35 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 async def server(gate: Path, folder: Path) -> AsyncIterator[tuple[DrainingServer, str]]:
     argv = processes.argv(processes.gated, str(gate))
-    async with served(argv, drain_timeout=2, temp_dir=folder) as running:
+    async with served(argv, drain_timeout=300, temp_dir=folder) as running:
         yield running
+
+
+async def reach_the_cutoff(running: DrainingServer) -> None:
+    """Have the server drain until it cuts off videos, without waiting for that."""
+    running.handle_exit(signal.SIGTERM, None)
+    await until(lambda: running.should_exit)
+    running.engine.cutoff.reach()
+
+
+@pytest.mark.parametrize(("drain_timeout", "left"), [(30, 25), (4, 2)])
+async def test_videos_are_cut_off_five_seconds_or_half_of_the_time_before_the_end(
+    drain_timeout: float, left: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = []
+
+    def pass_time(seconds: float, then: Callable[[], None]) -> None:
+        passed.append(seconds)
+        then()
+
+    async with served(drain_timeout=drain_timeout) as (running, _):
+        with monkeypatch.context() as now:
+            now.setattr(asyncio.get_running_loop(), "call_later", pass_time)
+            running.stop()
+        assert passed == [ACCEPT_GRACE, left]
+        with pytest.raises(NotReady):
+            async with running.engine.cutoff.enforced():
+                await asyncio.Event().wait()
 
 
 def check(problem: dict[str, object]) -> None:
@@ -63,7 +91,7 @@ async def test_a_stream_ends_with_a_not_ready_problem_as_its_last_line(
         lines = response.aiter_lines()
         assert "video" in json.loads(await anext(lines))
         assert open_files(folder) != []
-        running.handle_exit(signal.SIGTERM, None)
+        await reach_the_cutoff(running)
         *_, last = [json.loads(line) async for line in lines]
     check(last["problem"])
     await until(lambda: open_files(folder) == [])  # the last line is sent before the file is closed
@@ -76,7 +104,7 @@ async def test_a_video_being_explained_gets_503(
     async with httpx.AsyncClient(base_url=url, headers=MP4, timeout=60) as client:
         asking = asyncio.create_task(client.post("/explain/video?faces=whole", content=FILM))
         await until(lambda: len(open_files(folder)) == 2)
-        running.handle_exit(signal.SIGTERM, None)
+        await reach_the_cutoff(running)
         response = await asking
     assert response.status_code == 503
     assert int(response.headers["Retry-After"]) >= 1
@@ -94,7 +122,7 @@ async def test_an_incomplete_upload_gets_503(
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\n"
     writer.write(f"{head}Content-Length: {len(FILM)}\r\n\r\n".encode() + FILM[:-1])
     await until(lambda: open_files(folder))
-    running.handle_exit(signal.SIGTERM, None)
+    await reach_the_cutoff(running)
     answer = await reader.read()
     writer.close()
     assert answer.startswith(b"HTTP/1.1 503 ")
@@ -102,7 +130,10 @@ async def test_an_incomplete_upload_gets_503(
     assert open_files(folder) == []
 
 
-async def test_a_connection_that_has_sent_no_request_yet_is_still_answered() -> None:
+async def test_a_connection_that_has_sent_no_request_yet_is_still_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "FIRST_REQUEST_GRACE", 60)
     async with served() as (running, url):
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))

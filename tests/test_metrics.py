@@ -16,7 +16,7 @@ def test_metrics_under_load_match_what_clients_counted(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     with (
-        serving(processes.gated, str(gate), queue_items=6) as client,
+        serving(processes.gated, str(gate), queue_items=6, deadline_ms=120_000) as client,
         ThreadPoolExecutor(7) as pool,
     ):
 

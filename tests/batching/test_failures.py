@@ -207,5 +207,5 @@ async def test_closing_at_any_step_answers_all_calls_with_not_ready(steps: int) 
         for _ in range(steps):
             await asyncio.sleep(0)
         await d.batcher.close()
-        answers = await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), 5)
+        answers = await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), 60)
     assert [type(answer) for answer in answers] == [NotReady, NotReady]

@@ -4,8 +4,8 @@ import asyncio
 import time
 from collections.abc import Callable
 
-LIMIT = 120.0
-"""Seconds until a wait fails; generous, as a busy machine is slow."""
+LIMIT = 300.0
+"""Seconds until a wait fails; a busy machine may take minutes to start a model process."""
 
 
 async def until(happened: Callable[[], object]) -> None:

@@ -61,42 +61,44 @@ class Balancer:
         return size
 
 
-def configuration(port: int, replicas: list[str], proxy_timeout: str | None = None) -> str:
+def configuration(
+    listening: socket.socket, replicas: list[str], server_timeout: str | None = None
+) -> str:
     """The deployed configuration with local addresses and, if given, another timeout."""
     folder = ROOT / "deploy" / "haproxy"
     text = (folder / "haproxy.cfg").read_text()
     servers = [f"    server {n} {url.partition('//')[2]}" for n, url in enumerate(replicas)]
     for old, new in {
         "/usr/local/etc/haproxy": str(folder),
-        "bind :8080": f"bind 127.0.0.1:{port}",
+        "bind :8080": f"bind fd@{listening.fileno()}",
         " resolvers docker init-addr none": "",
         "    server-template replica 10 replicas:8000": "\n".join(servers),
     }.items():
         assert old in text
         text = text.replace(old, new)
-    if proxy_timeout:
-        text, found = re.subn(r"(\n    timeout (client|server)) .*", rf"\1 {proxy_timeout}", text)
-        assert found == 2
+    if server_timeout:
+        text, found = re.subn(r"(\n    timeout server) .*", rf"\1 {server_timeout}", text)
+        assert found == 1
     return text
 
 
 @asynccontextmanager
 async def balancer_for(
-    replicas: list[str], folder: Path, proxy_timeout: str | None = None
+    replicas: list[str], folder: Path, server_timeout: str | None = None
 ) -> AsyncIterator[Balancer]:
     """A balancer in front of these replicas."""
     haproxy = tool("haproxy")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     file = folder / "haproxy.cfg"
-    file.write_text(configuration(port, replicas, proxy_timeout))
-    process = await asyncio.create_subprocess_exec(haproxy, "-db", "-f", file, stdout=DEVNULL)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        file.write_text(configuration(listening, replicas, server_timeout))
+        process = await asyncio.create_subprocess_exec(
+            *(haproxy, "-db", "-f", file), stdout=DEVNULL, pass_fds=[listening.fileno()]
+        )
+        port = listening.getsockname()[1]
     try:
-        transport = httpx.AsyncHTTPTransport(retries=7)  # waits until it listens
-        async with httpx.AsyncClient(transport=transport) as client:
-            answer = await client.get(f"http://127.0.0.1:{port}/readyz")
-            assert answer.status_code == 200
+        async with httpx.AsyncClient(timeout=60) as client, asyncio.timeout(60):
+            while not (await client.get(f"http://127.0.0.1:{port}/readyz")).is_success:
+                pass  # a replica, which runs in this process, may be late
         yield Balancer(process.pid, port, folder)
     finally:
         process.kill()
@@ -174,7 +176,7 @@ async def test_explain_video_may_take_longer_than_the_server_timeout(tmp_path: P
     free = asyncio.Event()
     async with (
         slow_replica(free) as replica,
-        balancer_for([replica], tmp_path, proxy_timeout="500ms") as balancer,
+        balancer_for([replica], tmp_path, server_timeout="500ms") as balancer,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{balancer.port}", timeout=60) as client,
         asyncio.TaskGroup() as asking,
     ):

@@ -110,9 +110,12 @@ def test_the_log_records_a_cut_short_answer_once_and_an_invalid_request() -> Non
     with running_server("http", [sys.executable, "-m", "tests.fronts", "sound"], workers=1) as it:
         headers = {"Content-Type": "video/x-matroska", "Accept": "text/csv", "X-Request-ID": "a-7"}
         with pytest.raises(httpx.RemoteProtocolError):
-            httpx.post(f"{it.url}/classify/video?faces=whole", content=film, headers=headers)
+            httpx.post(
+                f"{it.url}/classify/video?faces=whole", content=film, headers=headers, timeout=60
+            )
         kind = {"Content-Type": "multipart/form-data; boundary=x"}
-        assert httpx.post(f"{it.url}/classify", content=form, headers=kind).status_code == 400
+        refused = httpx.post(f"{it.url}/classify", content=form, headers=kind, timeout=60)
+        assert refused.status_code == 400
         with socket.create_connection(("127.0.0.1", httpx.URL(it.url).port or 0)) as connection:
             connection.sendall(b"no request\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 400"

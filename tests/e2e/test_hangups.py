@@ -4,8 +4,7 @@ import fcntl
 import io
 import socket
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from service.api.app import create_app
 from service.engine import Engine
 from service.settings import Settings
 from tests import processes
+from tests.waiting import wait_until
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def serving(*arguments: str) -> Iterator[int]:
         async with Engine.open(settings, lambda _: argv) as engine:
             yield engine
 
-    app = create_app(Settings().with_changes(workers=1), opened)
+    app = create_app(Settings().with_changes(workers=1, deadline_ms=120_000), opened)
     server = uvicorn.Server(uvicorn.Config(app, loop="asyncio", log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -67,19 +67,13 @@ def status(client: socket.socket) -> int:
 
 
 def metric(port: int, name: str, **labels: str) -> float:
-    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
         if sample.name == f"gimefive_{name}" and labels.items() <= sample.labels.items()
     )
-
-
-def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < limit, "it never came to be"
 
 
 @pytest.fixture
@@ -95,12 +89,12 @@ def test_requests_of_disconnected_clients_are_dropped_from_the_queue(gate: Path)
     with gate.open() as held, serving(str(gate)) as port:
         fcntl.flock(held, fcntl.LOCK_EX)
         computing = ask(port, 1)
-        until(lambda: log.read_text() == "[1]\n")
+        wait_until(lambda: log.read_text() == "[1]\n")
         disconnected, waiting = [ask(port, 2), ask(port, 3)], ask(port, 4)
-        until(lambda: metric(port, "queue_depth", lane="interactive") == 3)
+        wait_until(lambda: metric(port, "queue_depth", lane="interactive") == 3)
         for client in disconnected:
             client.close()
-        until(lambda: metric(port, "queue_depth", lane="interactive") == 1)
+        wait_until(lambda: metric(port, "queue_depth", lane="interactive") == 1)
         fcntl.flock(held, fcntl.LOCK_UN)
         assert [status(computing), status(waiting)] == [200, 200]
         assert metric(port, "dropped_total", reason="cancelled") == 2
@@ -115,7 +109,7 @@ def test_a_disconnect_during_an_upload_is_counted_and_the_service_continues(gate
                 b"POST /classify HTTP/1.1\r\nHost: me\r\nContent-Type: image/png\r\n"
                 b"Content-Length: 1000\r\n\r\nhalf"
             )
-        until(lambda: metric(port, "requests_total", status="499") == 1)
+        wait_until(lambda: metric(port, "requests_total", status="499") == 1)
         assert status(ask(port, 1)) == 200
 
 
@@ -124,9 +118,9 @@ def test_a_disconnect_stops_the_faithfulness_measurement(gate: Path) -> None:
     with gate.open() as held, serving(str(gate)) as port:
         fcntl.flock(held, fcntl.LOCK_EX)
         client = ask(port, 9, "/explain?faces=whole&faithfulness=true")
-        until(lambda: log.read_text() != "" and metric(port, "queue_depth", lane="bulk") > 0)
+        wait_until(lambda: log.read_text() != "" and metric(port, "queue_depth", lane="bulk") > 0)
         client.close()
-        until(lambda: metric(port, "queue_depth", lane="bulk") == 0)
+        wait_until(lambda: metric(port, "queue_depth", lane="bulk") == 0)
         fcntl.flock(held, fcntl.LOCK_UN)
         assert status(ask(port, 4)) == 200
         assert metric(port, "requests_total", status="499") == 1

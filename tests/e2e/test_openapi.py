@@ -17,7 +17,7 @@ def test_every_documented_curl_command_succeeds(
     for name in ("face.jpg", "1.jpg", "2.jpg"):
         (tmp_path / name).write_bytes(photograph)
     (tmp_path / "video.mp4").write_bytes(videos.encode(videos.moving_portrait(2)))
-    document = httpx.get(f"{server.url}/openapi.json").text
+    document = httpx.get(f"{server.url}/openapi.json", timeout=60).text
     commands = set(re.findall("`(curl [^`]+)`", document))
     assert len(commands) == 5
     for command in commands:

@@ -1,3 +1,4 @@
+import os
 import signal
 from collections.abc import Iterator
 
@@ -11,6 +12,9 @@ from tests.api import serving  # noqa: E402  # after its asserts are registered 
 
 # Background jobs of a shell ignore Ctrl-C, and child processes would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# On a busy machine a model process takes minutes to start; all that tests start inherits this.
+os.environ.setdefault("GIMEFIVE_START_TIMEOUT", "300")
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # busy machines are slow
 hypothesis.settings.load_profile("unhurried")

@@ -46,8 +46,7 @@ def running_server(
     scheme: str = "http", start: Sequence[str] = (), **settings: object
 ) -> Iterator[Server]:
     """A server on a free port, started by `gimefive serve` or another command."""
-    patience = {"start_timeout": 300, "deadline_ms": 120_000}  # generous, for busy machines
-    settings = {"port": 0, **patience, **settings}
+    settings = {"port": 0, "deadline_ms": 120_000, **settings}  # generous, for busy machines
     changes = {f"GIMEFIVE_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
         start or command("serve"),

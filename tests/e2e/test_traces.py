@@ -56,7 +56,7 @@ def test_a_collector_gets_every_span_of_a_request_before_the_service_ends(
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
         with running_server(traces=True, workers=1) as server:
             answer = httpx.post(
-                f"{server.url}/explain", content=photograph, headers=headers, timeout=60
+                f"{server.url}/explain", content=photograph, headers=headers, timeout=120
             )
             assert answer.status_code == 200
             server.process.send_signal(signal.SIGTERM)

@@ -44,10 +44,17 @@ class TracedRequest:
         context: the parent context of that span's children.
     """
 
-    def __init__(self, span: Span, parent: Context) -> None:
+    def __init__(self, span: Span, parent: Context, epoch: int) -> None:
+        """Begin.
+
+        Args:
+            span: the request's own.
+            parent: the context in which it was started.
+            epoch: nanoseconds of the epoch at which the monotonic clock was zero.
+        """
         self.span = span
         self.context = set_span_in_context(span, parent)
-        self._epoch = time.time_ns() - time.monotonic_ns()
+        self._epoch = epoch
         self._steps = 0
 
     @property
@@ -113,8 +120,11 @@ class Traces:
             headers: all of them, by name in lower case; they may continue a trace.
         """
         parent = propagate.extract(headers)
-        span = self._tracer.start_span(name, parent, SpanKind.SERVER, facts)
-        traced = TracedRequest(span, parent)
+        # All times of a request come from one clock, so that its steps are always within it.
+        epoch = time.time_ns() - time.monotonic_ns()
+        began = epoch + time.monotonic_ns()
+        span = self._tracer.start_span(name, parent, SpanKind.SERVER, facts, start_time=began)
+        traced = TracedRequest(span, parent, epoch)
         followed = traced if span.is_recording() else None
         token = attach(set_value(TRACED, followed, traced.context))
         try:
@@ -124,7 +134,7 @@ class Traces:
             raise
         finally:
             detach(token)
-            span.end()
+            span.end(traced.when(time.monotonic()))
 
     def current(self) -> TracedRequest | None:
         """The current request; None if it is not sampled, or there is none."""

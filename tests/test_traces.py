@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -147,6 +148,17 @@ def test_each_stage_is_a_child_span_within_the_time_of_the_request(service: Trac
     rounding = 1000  # nanoseconds, because times are floats
     assert all(before <= after + rounding for before, after in pairwise(order))
     assert order[-1] <= (request.end_time or 0) + rounding
+
+
+def test_steps_stay_within_their_request_if_the_process_stalls_at_its_start(
+    service: Traced, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: read() - 10**9)  # read a second ago
+    post(service.client, png(1), faces="whole")
+    request, step = service.span("POST /classify"), service.span("decode")
+    assert (request.start_time or 0) <= (step.start_time or 0)
+    assert (step.end_time or 0) <= (request.end_time or 0)
 
 
 def test_explain_has_a_draw_span(service: Traced) -> None:

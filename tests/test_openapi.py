@@ -239,7 +239,7 @@ def test_responses_without_a_body_match_the_document(
 def test_rejections_match_the_document_and_only_open_paths_need_no_key(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(line("camera", KEY))
-    with serving(keys_file=file, rate_limit=0.1, rate_burst=1, metrics_open=True) as client:
+    with serving(keys_file=file, rate_limit=0.01, rate_burst=1, metrics_open=True) as client:
         document = client.get("/openapi.json").json()
         headers = {"X-API-Key": KEY}
         refused = [client.get("/models"), *(client.get("/models", headers=headers) for _ in "12")]

@@ -264,6 +264,12 @@ def starts_only_once() -> None:
     dies()
 
 
+def ends_when_ready() -> None:
+    """Needs FILE, which marks the first start."""
+    start_only_once()
+    report_ready()
+
+
 def leaks_and_starts_only_once() -> None:
     """Needs FILE, which marks the first start."""
     start_only_once()
@@ -294,6 +300,7 @@ PROCESSES: dict[str, Callable[[], None]] = {
         gated,
         explains_at_once,
         starts_only_once,
+        ends_when_ready,
         leaks_and_starts_only_once,
     )
 }

@@ -1,22 +1,23 @@
 """Load generators and measurements of the benchmarks."""
 
-import mmap
 import os
 import shutil
-import time
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import cycle
+from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
 
 import pytest
 from prometheus_client import generate_latest
 
-from benchmarks.arrivals import Arrivals, open_loop
+from benchmarks.arrivals import HUNG_AFTER, Arrivals, open_loop
 from benchmarks.closed import batches
 from benchmarks.compare import median
-from benchmarks.processes import Processes
+from benchmarks.processes import MARK, Processes
 from benchmarks.wrk import LoadResult, Request, closed_loop
 from service.metrics import Metrics
 from service.records import ModelInfo
@@ -68,14 +69,14 @@ def test_open_loop_sends_all_requests_and_counts_each_status() -> None:
         result = open_loop(port, REQUEST, rate=50, seconds=1)
     assert (result.requests, result.accepted, result.refused) == (50, 10, 20)
     assert (result.failed, result.hung) == (20, 0)
-    assert 0 < result.accepted_ms[0] < 1000
+    assert 0 < result.accepted_ms[0] < 1000 * HUNG_AFTER
 
 
 @pytest.mark.skipif(not shutil.which("wrk"), reason="this machine has no wrk")
 def test_closed_loop_excludes_refusals_from_the_rate() -> None:
     with server_answering(200, 503, 503, 503) as port:
         result = closed_loop(port, REQUEST, connections=1, seconds=1)
-    assert result.refused / result.requests == pytest.approx(0.75, abs=0.1)
+    assert result.refused == result.requests * 3 // 4
     assert result.rate * result.seconds == pytest.approx(result.requests - result.refused)
     assert result.lost == 0
 
@@ -103,14 +104,23 @@ def test_median_is_taken_per_entry_and_skips_failed_rounds() -> None:
     assert median(rounds[1:2]) == {"failed": "it did not start"}
 
 
-def test_processes_reports_cpu_time_and_memory() -> None:
-    processes, pid = Processes(os.getpid(), "no mark"), [os.getpid()]
-    cpu, held = processes.cpu_seconds(pid), processes.memory(pid)
-    start = time.process_time()
-    while time.process_time() < start + 0.3:
-        pass
-    assert processes.cpu_seconds(pid) - cpu == pytest.approx(time.process_time() - start, abs=0.05)
-    with mmap.mmap(-1, 50_000_000, mmap.MAP_PRIVATE) as block:  # newly mapped, not reused
-        for page in range(0, len(block), mmap.PAGESIZE):
-            block[page] = 1
-        assert processes.memory(pid) - held == pytest.approx(len(block), rel=0.2)
+def test_processes_reports_cpu_time_and_memory(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; block = b'.' * 50_000_000\n"
+        "while time.process_time() < 0.3: pass\n"
+        "print(time.process_time(), flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, MARK: str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdin is not None
+        used = float(child.stdout.readline())
+        processes = Processes(child.pid, str(tmp_path))
+        assert processes.pids() == [child.pid]
+        assert processes.cpu_seconds() == pytest.approx(used, abs=0.05)
+        assert 50_000_000 < processes.memory() < 80_000_000
+        child.stdin.close()

@@ -18,15 +18,17 @@ import service
 from service.cli import app
 from service.commands.sources import PICTURES, find
 from service.records import EMOTIONS
-from tests import videos
-from tests.waiting import wait_until
+from tests import processes, videos
+from tests.waiting import LIMIT, wait_until
 
 PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
 
 
+ENVIRONMENT = {"GIMEFIVE_WORKERS": "1", "GIMEFIVE_START_TIMEOUT": "300", "COLUMNS": "160"}
+
+
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:
-    environment = {"GIMEFIVE_WORKERS": "1", "GIMEFIVE_START_TIMEOUT": "300", "COLUMNS": "160"}
-    result = CliRunner().invoke(app, list(arguments), env=environment)
+    result = CliRunner().invoke(app, list(arguments), env=ENVIRONMENT)
     assert result.exit_code == status, result.output
     return result.stdout, result.stderr
 
@@ -246,7 +248,7 @@ def test_stdout_has_only_answers_while_a_second_model_process_starts(folder: Pat
         capture_output=True,
         check=True,
         text=True,
-        env={**os.environ, "GIMEFIVE_WORKERS": "2"},
+        env={**os.environ, **ENVIRONMENT, "GIMEFIVE_WORKERS": "2"},
     )
     assert len([json.loads(line) for line in told.stdout.splitlines()]) == 80
 
@@ -256,13 +258,13 @@ def test_closing_stdout_early_ends_the_command_without_an_error(folder: Path) ->
         [sys.executable, "-m", "service.cli", "classify", "--json", *[str(folder)] * 4],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={**os.environ, "GIMEFIVE_WORKERS": "1"},
+        env={**os.environ, **ENVIRONMENT},
     ) as running:
         assert running.stdout is not None
         assert running.stderr is not None
         running.stdout.close()
         assert running.stderr.read() == b"skipped: 4 .txt\n"
-        assert running.wait(60) == 0
+        assert running.wait(LIMIT) == 0
 
 
 def test_modules_in_the_working_directory_are_not_imported(
@@ -289,17 +291,34 @@ def test_invalid_outputs_are_rejected_and_the_input_video_is_kept(
     assert Path("in.mp4").read_bytes() == film
 
 
+WITH_GATED_MODEL = """
+import sys
+from service.cli import app
+from service.commands.backends import Engine
+from tests import processes
+
+opened, model = Engine.open, processes.argv(processes.gated, sys.argv.pop())
+Engine.open = lambda settings: opened(settings, lambda _: model)
+app(sys.argv[1:])
+"""
+"""The command line over a fake model whose gate is the last argument."""
+
+
 def test_sigterm_leaves_no_partial_file(tmp_path: Path) -> None:
-    film = tmp_path / "film.mp4"
-    film.write_bytes(videos.encode(videos.moving_portrait(200), "mp4"))
-    with subprocess.Popen(
-        [sys.executable, "-m", "service.cli", "video", str(film), "-o", str(tmp_path / "out.mp4")],
-        env={**os.environ, "GIMEFIVE_WORKERS": "1"},
-    ) as running:
+    film, gate = tmp_path / "film.mp4", tmp_path / "gate"
+    film.write_bytes(videos.encode(videos.counting(2)))
+    arguments = ["video", str(film), "-o", str(tmp_path / "out.mp4"), "--faces", "whole", str(gate)]
+    with (
+        processes.shut(gate),
+        subprocess.Popen(
+            [sys.executable, "-c", WITH_GATED_MODEL, *arguments],
+            env={**os.environ, **ENVIRONMENT},
+        ) as running,
+    ):
         wait_until(lambda: list(tmp_path.glob(".out.mp4.*")))
         running.send_signal(signal.SIGTERM)
-        assert running.wait(60) == 130
-    assert list(tmp_path.iterdir()) == [film]
+        assert running.wait(LIMIT) == 130
+    assert {path.name for path in tmp_path.iterdir()} <= {"film.mp4", "gate", "gate.log"}
 
 
 def test_a_truncated_video_keeps_its_rows_and_reports_the_problem(tmp_path: Path) -> None:

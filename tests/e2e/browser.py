@@ -26,7 +26,7 @@ FLAGS = (
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
 )
-PATIENCE = 30_000
+PATIENCE = 120_000
 """The timeout of every browser operation, in milliseconds; generous, for busy machines."""
 
 expect.set_options(timeout=PATIENCE)
@@ -43,7 +43,9 @@ def playwright_instance() -> Iterator[Playwright]:
 
 @contextmanager
 def chromium(playwright: Playwright, *flags: str) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+    browser = playwright.chromium.launch(
+        executable_path=CHROMIUM, args=[*FLAGS, *flags], timeout=PATIENCE
+    )
     try:
         yield browser
     finally:

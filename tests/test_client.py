@@ -38,7 +38,7 @@ from tests import processes, videos
 from tests.api import png, serving
 from tests.fakes import POISON
 from tests.served import served
-from tests.waiting import until
+from tests.waiting import LIMIT, until
 
 PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
 
@@ -75,7 +75,7 @@ def csv_of_service(url: str, film: Path, **query: str | int) -> str:
     """The service's own CSV of a video."""
     headers = {"Accept": "text/csv", "Content-Type": "video/mp4"}
     asked, body = f"{url}/classify/video", film.read_bytes()
-    return httpx.post(asked, content=body, headers=headers, params=query, timeout=60).text
+    return httpx.post(asked, content=body, headers=headers, params=query, timeout=LIMIT).text
 
 
 @pytest.mark.anyio
@@ -456,7 +456,7 @@ async def test_a_video_is_uploaded_once_when_only_the_drawing_is_requested(
     film, movie = tmp_path / "film.mp4", tmp_path / "out.mp4"
     film.write_bytes(videos.encode(videos.counting(4)))
     command = [sys.executable, "-m", "service.cli", "video", str(film), "-o", str(movie)]
-    async with served() as (_, url), httpx.AsyncClient(base_url=url) as other:
+    async with served() as (_, url), httpx.AsyncClient(base_url=url, timeout=LIMIT) as other:
         assert await _run(*command, "--faces", "whole", "--url", url) == b""
         metrics = (await other.get("/metrics")).text
     assert 'requests_total{method="POST",route="/explain/video",status="200"} 1.0' in metrics

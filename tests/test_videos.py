@@ -31,7 +31,7 @@ from tests.api import check_problem, rejected, serving
 from tests.fakes import POISON
 from tests.served import served
 from tests.videos import counted, counting, damaged, encode, grey, moving_portrait
-from tests.waiting import settle, until
+from tests.waiting import LIMIT, settle, until
 
 MP4 = {"Content-Type": "video/mp4"}
 
@@ -248,7 +248,7 @@ async def test_a_disconnect_releases_the_slot_only_after_the_video_is_closed(
 
     monkeypatch.setattr(footage, "Video", WatchedVideo)
     monkeypatch.setattr(Engine, "reserve_video", reserve)
-    async with served() as (server, url), httpx.AsyncClient() as client:
+    async with served() as (server, url), httpx.AsyncClient(timeout=LIMIT) as client:
         sent = client.stream(
             "POST", f"{url}/classify/video?faces=whole", content=encode(counting(20)), headers=MP4
         )

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -390,10 +391,17 @@ def test_non_video_data_is_rejected(data: bytes) -> None:
         open_video(data)
 
 
-def test_playlists_are_rejected() -> None:
-    for text in ("#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", "ffconcat version 1.0\nfile /etc/passwd\n"):
-        with pytest.raises(NotAVideo):
-            open_video(text.encode())
+def test_playlist_does_not_open_another_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library alone would open it and read the other file's frames."""
+    monkeypatch.chdir(tmp_path)
+    Path("other.mp4").write_bytes(encode(counting(5)))
+    playlist = b"ffconcat version 1.0\nfile other.mp4\n"
+    with av.open(io.BytesIO(playlist), "r") as followed:
+        assert len(list(followed.decode(video=0))) == 5
+    with pytest.raises(NotAVideo, match="known format"):
+        open_video(playlist)
 
 
 def test_audio_only_file_is_rejected() -> None:
@@ -489,7 +497,10 @@ def test_fps_sampling_takes_exactly_one_frame_per_non_empty_period(
 
 
 def audio_of_copied_movie(data: bytes) -> list[AudioFrame]:
-    """The decoded audio of a one-second movie into which the audio of a file was copied."""
+    """The decoded audio of a one-second movie into which the audio of a file was copied.
+
+    It is checked that the movie has all of its pictures.
+    """
     with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as file:
         source.write(data)
         with closing(Sound(source, start=0, end=None)) as sound:
@@ -498,7 +509,11 @@ def audio_of_copied_movie(data: bytes) -> list[AudioFrame]:
                 movie.write(picture, index / 25)
             movie.finish()
         with av.open(file, "r") as made:
-            return list(made.decode(audio=0))
+            times = [frame.time for frame in made.decode(video=0)]
+            made.seek(0)
+            heard = list(made.decode(audio=0))
+    assert times == pytest.approx(np.arange(25) / 25, abs=0.001)
+    return heard
 
 
 @pytest.mark.parametrize(("codec", "rate"), [("pcm_s16le", 5512), ("libmp3lame", 8000)])
@@ -520,7 +535,9 @@ def test_audio_with_a_wrong_time_base_does_not_fail_the_movie() -> None:
     clock = data.rindex(b"mdhd") + 16
     assert data[clock : clock + 4] == struct.pack(">I", 48_000)
     data[clock : clock + 4] = struct.pack(">I", 4_800_000)
-    assert audio_of_copied_movie(bytes(data))
+    times = [frame.time or 0 for frame in audio_of_copied_movie(bytes(data))]
+    assert times == sorted(set(times))
+    assert len(times) > 16, "as many packets come before the first whose time goes back"
 
 
 def test_audio_ends_where_it_changes_to_mono() -> None:

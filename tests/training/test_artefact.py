@@ -1,5 +1,6 @@
 """The float file: the precision it is stored in, and its check against the network."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import torch
 
 from tests.training.generated import noise_faces, random_network
 from training import artefact
-from training.artefact import load, score, write_float
+from training.artefact import SCRIPT_BOUND, load, score, write_float
 from training.errors import ExportError
+from training.network import GiMeFive
 
 FACES = noise_faces("set", each=1)
 
@@ -35,6 +37,14 @@ def test_float32_is_stored_if_a_weight_overflows_float16(tmp_path: Path) -> None
 def test_script_with_deviating_logits_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artefact, "SCRIPT_BOUND", -1.0)
+    write_script = artefact._write_script
+
+    def write_another(network: GiMeFive, path: Path) -> None:
+        other = deepcopy(network)
+        with torch.no_grad():
+            other.fc3.bias[2] += 2 * SCRIPT_BOUND
+        write_script(other, path)
+
+    monkeypatch.setattr(artefact, "_write_script", write_another)
     with pytest.raises(ExportError, match="off by"):
         write_float(random_network(), tmp_path / "model.fp32.pt", FACES)

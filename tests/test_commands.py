@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,13 @@ async def answering(text: str, status: int = 200) -> AsyncIterator[str]:
     """The URL of a service that gives this answer to every request."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head.lower())
-        await reader.readexactly(int(length[1]) if length else 0)
-        writer.write(f"HTTP/1.1 {status} Said\r\nConnection: close\r\n\r\n{text}".encode())
-        writer.close()
-        await writer.wait_closed()
+        # A command that is aborted leaves its other requests.
+        with closing(writer), suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head.lower())
+            await reader.readexactly(int(length[1]) if length else 0)
+            writer.write(f"HTTP/1.1 {status} Said\r\nConnection: close\r\n\r\n{text}".encode())
+            await writer.drain()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -20,7 +20,7 @@ from service.pipeline import overlapped
 from service.records import FaceMode, FrameResult, Picture, Prediction, Scores
 from service.settings import Settings
 from service.tracks import Tracker
-from service.video import Frame, Movie, Sound, disk_full_as_overloaded
+from service.video import Frame, Movie, Sound, full_disk_reported
 
 MARGIN = 0.1
 """By how much a score must exceed that of the named emotion to replace it."""
@@ -199,11 +199,11 @@ async def writing(
 
     Raises:
         TooLarge: over the limit.
-        Overloaded: the disk is full.
+        DiskFull: there is no room for it.
     """
 
     def put(step: Callable[[], None]) -> None:
-        with disk_full_as_overloaded():
+        with full_disk_reported():
             step()
             out.flush()
         if os.fstat(out.fileno()).st_size > max_bytes:

@@ -18,6 +18,7 @@
     |- RetryLater                may work later, after `retry_after` seconds
     |  |- RateLimited            too many requests with this key
     |  |- Overloaded             too much is waiting or in progress
+    |  |  `- DiskFull            there is no room for a video
     |  `- NotReady               starting or draining
     |- DeadlineExceeded          there is no answer in time
     |- ModelFailure              the model failed on this item
@@ -104,6 +105,10 @@ class NotFound(ServiceError):
 
 class Overloaded(RetryLater):
     """Too much is waiting or in progress."""
+
+
+class DiskFull(Overloaded):
+    """There is no room for a video in the folder for temporary files."""
 
 
 class NotReady(RetryLater):

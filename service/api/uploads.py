@@ -11,7 +11,7 @@ from fastapi import Request
 
 from service.api import forms
 from service.errors import BadInput, NotAVideo, UnsupportedMedia
-from service.video import disk_full_as_overloaded
+from service.video import full_disk_reported
 
 _PIECE = 2**20
 """Bytes that are written at a time, in a thread."""
@@ -36,9 +36,9 @@ async def temporary(folder: Path | None) -> AsyncIterator[BinaryIO]:
     """A file without a name, which is gone once it is closed or the process ends.
 
     Raises:
-        Overloaded: none can be made there.
+        DiskFull: none can be made there.
     """
-    with disk_full_as_overloaded():
+    with full_disk_reported():
         file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closing it may fail
     try:
         yield file
@@ -54,7 +54,7 @@ async def save_video(request: Request, file: BinaryIO, max_bytes: int) -> None:
         TooLarge: more than `max_bytes`; refused before the rest is read.
         BadInput: a form without the field `file`.
         NotAVideo: there are no bytes.
-        Overloaded: the disk is full.
+        DiskFull: there is no room for it.
     """
     kind = forms.content_type(request)
     gathered = _gathered(forms.body(request, max_bytes))
@@ -68,7 +68,7 @@ async def save_video(request: Request, file: BinaryIO, max_bytes: int) -> None:
             f"content type {kind or 'missing'}: send video/mp4 or another video type, "
             "application/octet-stream, or multipart/form-data with the field file"
         )
-    with disk_full_as_overloaded():
+    with full_disk_reported():
         size = file.tell()
         file.seek(0)
     if not size:
@@ -119,5 +119,5 @@ def _close(file: BinaryIO) -> None:
 
 
 def _write(sink: forms.Sink, piece: bytes) -> None:
-    with disk_full_as_overloaded():
+    with full_disk_reported():
         sink.write(piece)

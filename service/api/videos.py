@@ -58,11 +58,11 @@ SamplingOf = Annotated[Sampling, Depends(_sampling)]
 
 @asynccontextmanager
 async def _place(engine: Engine) -> AsyncIterator[None]:
-    """A place for a video. Then only a full disk is a refusal: for all else a video waits."""
+    """A place for a video; counts a refusal because of a full disk."""
     async with engine.reserve_video():
         try:
             yield
-        except errors.Overloaded:
+        except errors.DiskFull:
             engine.metrics.rejected("disk_full")
             raise
 

@@ -1,10 +1,10 @@
 """Reading videos lazily, with exact times, and writing H.264 that browsers play."""
 
-from service.video.files import disk_full_as_overloaded
+from service.video.files import full_disk_reported
 from service.video.frame import Frame
 from service.video.reading import Video
 from service.video.sampling import Sampling
 from service.video.sound import Sound
 from service.video.writing import Movie
 
-__all__ = ["Frame", "Movie", "Sampling", "Sound", "Video", "disk_full_as_overloaded"]
+__all__ = ["Frame", "Movie", "Sampling", "Sound", "Video", "full_disk_reported"]

@@ -9,17 +9,17 @@ from typing import BinaryIO
 
 import structlog
 
-from service.errors import Overloaded
+from service.errors import DiskFull
 
 log = structlog.get_logger(__name__)
 
 
 @contextmanager
-def disk_full_as_overloaded() -> Iterator[None]:
+def full_disk_reported() -> Iterator[None]:
     """Turn "no space left" into an error for the client.
 
     Raises:
-        Overloaded: the disk is full.
+        DiskFull: there is none.
     """
     try:
         yield
@@ -27,7 +27,7 @@ def disk_full_as_overloaded() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         log.error("a video cannot be written", why=str(error))
-        raise Overloaded("there is no room for the video just now: try again later", 60) from error
+        raise DiskFull("there is no room for the video just now: try again later", 60) from error
 
 
 class FileView(io.RawIOBase):

@@ -522,6 +522,13 @@ def test_audio_at_a_sample_rate_unsupported_by_mp4_is_kept(codec: str, rate: int
     assert (frames[-1].time or 0) + frames[-1].samples / frames[-1].rate >= 0.76
 
 
+@pytest.mark.parametrize("codec", ["aac", "mp2"])  # copied, encoded again
+def test_audio_that_begins_late_keeps_its_delay(codec: str) -> None:
+    whole = encode(counting(25), "mkv", sound=codec, sound_begin=0.48)
+    heard = [f.time for f in audio_of_copied_movie(whole) if np.abs(f.to_ndarray()).max() > 0.05]
+    assert heard[0] == pytest.approx(0.48, abs=0.05)
+
+
 def test_audio_without_its_codec_header_is_kept() -> None:
     whole = encode(counting(25), "webm", sound="libopus")
     at = whole.index(b"OpusHead") - 3

@@ -81,6 +81,7 @@ def encode(
     ratio: Fraction | None = None,
     sound: str | None = None,
     sound_rate: int = 48_000,
+    sound_begin: float = 0,
     options: dict[str, str] | None = None,
     independent: bool = False,
     groups: dict[str, str] | None = None,
@@ -96,6 +97,7 @@ def encode(
         ratio: pixel aspect ratio, width over height.
         sound: codec of an audio track with a tone; no audio if None.
         sound_rate: audio samples per second.
+        sound_begin: when the tone begins, in seconds.
         options: options of the container.
         independent: whether every frame is a keyframe.
         groups: options of the codec, for example its keyframe interval.
@@ -128,7 +130,7 @@ def encode(
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
         if tone is not None:
-            for each in _tone(seconds=time, rate=sound_rate):
+            for each in _tone(sound_begin, time, sound_rate):
                 out.mux(tone.encode(each))
             out.mux(tone.encode())
         out.close()
@@ -182,15 +184,15 @@ def audio_only_file() -> bytes:
     """A file with an audio stream and no video stream."""
     with tempfile.NamedTemporaryFile() as file, av.open(file.name, "w", format="mp4") as out:
         stream: Any = out.add_stream("aac", rate=48_000)
-        for each in _tone(seconds=0.5):
+        for each in _tone(0, 0.5):
             out.mux(stream.encode(each))
         out.mux(stream.encode())
         out.close()
         return file.read()
 
 
-def _tone(seconds: float, rate: int = 48_000, size: int = 960) -> Iterator[AudioFrame]:
-    for start in range(0, round(seconds * rate), size):
+def _tone(begin: float, end: float, rate: int = 48_000, size: int = 960) -> Iterator[AudioFrame]:
+    for start in range(round(begin * rate), round(end * rate), size):
         wave = np.sin(2 * np.pi * 440 * np.arange(start, start + size) / rate)
         samples = (wave * 8000).astype(np.int16)[None]
         frame = AudioFrame.from_ndarray(samples, format="s16", layout="mono")

@@ -171,7 +171,7 @@ async def test_a_video_that_draining_ends_is_counted_as_refused(
     async with httpx.AsyncClient(base_url=url, headers=MP4, timeout=60) as client:
         asking = asyncio.create_task(client.post("/explain/video?faces=whole", content=FILM))
         await until(lambda: running.engine.metrics.text().count(b'kind="video"} 1.0'))
-        running.handle_exit(signal.SIGTERM, None)
+        await reach_the_cutoff(running)
         assert (await asking).status_code == 503
     counted = running.engine.metrics.text().decode()
     assert 'gimefive_rejected_total{reason="not_ready"} 1.0' in counted

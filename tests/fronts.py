@@ -1,8 +1,8 @@
-"""Two front processes over a fake model process: ``python -m tests.fronts PROCESS [ARGUMENT]``."""
+"""The service over a fake model process: ``python -m tests.fronts PROCESS [ARGUMENT]``."""
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from service import backoff, front_keeper
@@ -13,13 +13,20 @@ from tests.servers import Server, running_server
 
 
 @contextmanager
-def two_fronts(
+def fake_model_server(
     process: Callable[[], None], *arguments: str, **settings: object
 ) -> Iterator[Server]:
-    """Run a supervisor with two fronts and one fake model process."""
+    """Run a server with one fake model process."""
     start = [sys.executable, "-m", "tests.fronts", process.__name__, *arguments]
-    with running_server("http", start, fronts=2, workers=1, **settings) as server:
+    with running_server("http", start, workers=1, **settings) as server:
         yield server
+
+
+def two_fronts(
+    process: Callable[[], None], *arguments: str, **settings: object
+) -> AbstractContextManager[Server]:
+    """Run a supervisor with two fronts and one fake model process."""
+    return fake_model_server(process, *arguments, fronts=2, **settings)
 
 
 def fronts_of(server: Server) -> list[int]:

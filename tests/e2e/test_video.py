@@ -15,9 +15,11 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import processes
+from tests.fronts import fake_model_server
 from tests.served import open_files
 from tests.servers import command, running_server
-from tests.videos import encode, moving_portrait
+from tests.videos import counting, encode, moving_portrait
 from tests.waiting import wait_until
 
 MP4 = {"Content-Type": "video/mp4"}
@@ -72,11 +74,13 @@ def test_a_disconnected_client_releases_its_video_slot(long_video: bytes, tmp_pa
             assert computed(server.url) - before < FRAMES, "the work went on for nobody"
 
 
-def test_sigterm_ends_a_stream_with_a_not_ready_problem(long_video: bytes, tmp_path: Path) -> None:
+def test_sigterm_ends_a_stream_with_a_not_ready_problem(tmp_path: Path) -> None:
+    gate, url, video = tmp_path / "gate", "/classify/video?faces=whole", encode(counting(2))
     with (
-        running_server(workers=1, drain_timeout=6, temp_dir=tmp_path) as server,
+        processes.shut(gate),
+        fake_model_server(processes.gated, str(gate), drain_timeout=6) as server,
         httpx.stream(
-            "POST", f"{server.url}/classify/video", content=long_video, headers=MP4, timeout=120
+            "POST", f"{server.url}{url}", content=video, headers=MP4, timeout=120
         ) as response,
     ):
         lines = response.iter_lines()

@@ -92,10 +92,14 @@ def test_requests_accepted_before_sigterm_are_answered(photograph: bytes) -> Non
     assert [answer.partition(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * 16
 
 
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0))
+
+
 def refuses(server: Server) -> bool:
     """Whether the server accepts no connection any more."""
     try:
-        socket.create_connection(("127.0.0.1", httpx.URL(server.url).port or 0)).close()
+        connect(server).close()
     except ConnectionRefusedError:
         return True
     return False
@@ -104,13 +108,14 @@ def refuses(server: Server) -> bool:
 @pytest.mark.parametrize("fronts", [1, 2])
 def test_connections_during_shutdown_are_answered_or_refused(fronts: int) -> None:
     async def client(server: Server, answered: asyncio.Barrier) -> None:
-        host, port = server.url.removeprefix("http://").split(":")
+        request = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
         for number in itertools.count(1):
             try:
-                reader, writer = await asyncio.open_connection(host, int(port))
+                connection = connect(server)
             except ConnectionRefusedError:
                 return
-            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            connection.sendall(request)  # at once: the server does not wait for long
+            reader, writer = await asyncio.open_connection(sock=connection)
             assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
             writer.close()
             if number == 1:

@@ -64,7 +64,7 @@ def test_given_share_of_draws_uses_crops_from_photographs() -> None:
 
 @pytest.mark.parametrize("turns", [(1,), (1, 1, 1), (1, 0)])
 def test_invalid_turns_are_rejected(turns: tuple[int, ...]) -> None:
-    with pytest.raises(DataError, match="2 training sets"):
+    with pytest.raises(DataError, match="for each training set, not"):
         Data.of([SMALL, LARGE], [SMALL], turns)
 
 

@@ -40,10 +40,14 @@ class Answering:
 
     async def answer(self, slot: Slot[Any], queue: Queue, batch: Entries, sent: float) -> None:
         """Have a worker answer a batch, sent to it at the moment `sent`."""
+        ahead, answers = slot.batches > 1, slot.answers
         try:
             await self._attempt(slot, queue, batch, sent)
         except WorkerLost as error:
-            self._requeue(queue, batch, error)
+            if ahead and slot.answers == answers:  # it was lost over the batch before this one
+                self._admission.readmit(queue, [e for e in batch if not e.future.done()])
+            else:
+                self._requeue(queue, batch, error)
         except Exception:
             log.exception("a batch failed unexpectedly")
             self._fail(
@@ -89,12 +93,14 @@ class Answering:
         except ModelFailure as error:
             failure = error
         begun = max(sent, slot.finished)  # a batch sent ahead waits for the one before it
-        slot.finished = self._clock()
-        took = slot.finished - begun
-        self._tracer.batch_span(queue.lane.name, batch, begun, slot.finished, failure)
+        now = self._clock()
+        took = now - begun
+        self._tracer.batch_span(queue.lane.name, batch, begun, now, failure)
+        if isinstance(failure, WorkerLost):  # a crash or a hang is not the lane's fault
+            raise failure
+        slot.answered(now)
         if failure:
-            if not isinstance(failure, WorkerLost):  # a crash or a hang is not the lane's fault
-                queue.virtual_time += took / queue.lane.weight
+            queue.virtual_time += took / queue.lane.weight
             raise failure
         queue.virtual_time += answered.seconds / queue.lane.weight
         queue.cost.learn(len(batch), answered.seconds)

@@ -45,13 +45,14 @@ class Slot(Generic[WorkerT]):
         batches: how many it was sent and has not answered.
         yielding: how many of them are of lanes that make way for urgent ones.
         busy_until: moment when all of them should be answered.
+        answers: how many batches it has answered, well or with an error.
         finished: moment of its last answer.
         awaited: whether a task waits for it to come up.
     """
 
     def __init__(self, worker: WorkerT) -> None:
         self.worker = worker
-        self.batches = self.yielding = 0
+        self.batches = self.yielding = self.answers = 0
         self.busy_until = self.finished = 0.0
         self.awaited = False
 
@@ -71,6 +72,11 @@ class Slot(Generic[WorkerT]):
         self.busy_until = max(self.busy_until, now) + (
             queue.cost.seconds(items, queue.cap) or UNKNOWN
         )
+
+    def answered(self, now: float) -> None:
+        """It has answered, and begins with what it was sent ahead."""
+        self.answers += 1
+        self.finished = now
 
     def end(self, queue: Queue) -> None:
         """A batch of a lane was answered, or has failed."""

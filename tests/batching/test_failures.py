@@ -91,6 +91,36 @@ async def test_another_worker_computes_the_batch_of_a_lost_worker() -> None:
     assert sound.batches == [[1]]
 
 
+async def test_a_face_that_was_only_sent_ahead_outlives_two_workers() -> None:
+    now, workers = [0.0], [FakeWorker(seconds=2.0), FakeWorker(seconds=2.0)]
+
+    def lose(worker: FakeWorker) -> None:
+        def die(_: object) -> None:
+            worker.alive.clear()
+            raise WorkerLost("gone")
+
+        worker.answer = die  # type: ignore[assignment,method-assign]  # it dies during a batch
+        worker.gate.set()
+
+    async with harness(*workers, clock=lambda: now[0]) as d:
+        await d.submit(0)
+        for worker in workers:
+            worker.gate.clear()
+        computing = [d.ask(1), d.ask(2)]
+        await settle()
+        now[0] = 2.0
+        ahead = d.ask(3)
+        for worker in workers:
+            await settle()
+            assert worker.batches[-1] == [3]
+            lose(worker)
+        await settle()
+        for worker in workers:
+            worker.answer = scores_of  # type: ignore[method-assign]  # restarted
+            worker.alive.set()
+        assert await asyncio.gather(*computing, ahead) == [[1], [2], [3]]
+
+
 async def test_faces_of_a_lost_worker_keep_their_order_until_it_is_up_again() -> None:
     worker, notes = FakeWorker(), Notes()
 

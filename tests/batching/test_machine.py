@@ -44,7 +44,7 @@ class Item:
     number: int
     poisonous: bool
     call: Call
-    losses: int = 0
+    losses: int = 0  # of the worker that had begun with it
     sent: int = 0
 
 
@@ -79,11 +79,7 @@ class Machine:
         self._inspect(items)
         self.under_way += 1
         try:
-            await self._compute(self.pace * len(items), self.crash)
-        except WorkerLost:
-            for item in items:
-                item.losses += 1
-            raise
+            await self._compute(items, self.crash)
         finally:
             self.under_way -= 1
         if any(item.poisonous and item.number % 2 for item in items):
@@ -91,16 +87,19 @@ class Machine:
         bad = ModelFailure("an even poison fails alone")
         return BatchResult([bad if item.poisonous else item.number**2 for item in items], self.pace)
 
-    async def _compute(self, seconds: float, crash: asyncio.Event) -> None:
-        """Spend so many seconds, one batch at a time, unless the worker is killed meanwhile."""
+    async def _compute(self, items: Sequence[Item], crash: asyncio.Event) -> None:
+        """Spend time, on one batch at a time, unless the worker is killed meanwhile."""
         if not self.up:
             raise WorkerLost("down")
         async with self.turn:
-            try:
-                async with asyncio.timeout(seconds):
-                    await crash.wait()
-            except TimeoutError:
-                return
+            if not crash.is_set():
+                try:
+                    async with asyncio.timeout(self.pace * len(items)):
+                        await crash.wait()
+                except TimeoutError:
+                    return
+                for item in items:
+                    item.losses += 1
         raise WorkerLost("killed")
 
     def _inspect(self, items: Sequence[Item]) -> None:

@@ -36,6 +36,15 @@ def test_a_file_that_cannot_be_written_is_named_as_the_caller_did(tmp_path: Path
     assert error.value.filename == str(path)
 
 
+def test_a_file_that_cannot_take_its_name_is_named_as_the_caller_did(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError) as error, atomic_write(path):
+        pass
+    assert error.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_concurrent_writes_of_one_file_do_not_interfere(tmp_path: Path) -> None:
     path = tmp_path / "out"
     with atomic_write(path) as first:

@@ -357,7 +357,7 @@ def test_videos_of_a_folder_keep_its_structure_and_are_processed_once(tmp_path: 
     (films / "notes.txt").write_text("no video")
     arguments = ("--csv", str(tables), "-o", str(drawn), "--faces", "whole")
     out, err = run("video", str(films), *arguments, status=1)
-    assert f"{films / 'a.mp4'}: faces 3, frames 3" in out
+    assert f"{films / 'a.mp4'}: 3 faces in 3 frames" in out
     assert f"{films / 'zero.mov'}: this is no video" in err
     assert sorted(path.name for path in (*tables.rglob("*"), *drawn.rglob("*"))) == [
         *("a.csv", "a.mp4", "b.csv", "b.mp4", "deep", "deep")

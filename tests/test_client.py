@@ -443,7 +443,7 @@ async def test_the_command_line_explains_a_video_through_a_service(tmp_path: Pat
     async with served() as (_, url):
         told = await _run(*command, "--url", url)
         assert table.read_text() == await asyncio.to_thread(csv_of_service, url, film, every=4)
-    assert b"faces 3, frames 3" in told
+    assert b"3 faces in 3 frames" in told
     with av.open(str(movie), "r") as video:
         assert {stream.type for stream in video.streams} == {"video", "audio"}
         assert len(list(video.decode(video=0))) == 9

@@ -130,7 +130,7 @@ async def test_a_failed_frame_fails_the_command_but_the_summary_is_printed(
         assert await video.process(backend, [job], QUERY, console, again=False) == 1
     assert output_of(console) == "frame 3: model-failure!\n"
     out = capsys.readouterr().out
-    assert out.startswith(f"{film}: faces 1, frames 2\n")
+    assert out.startswith(f"{film}: 1 face in 2 frames\n")
     assert out.splitlines()[-1].split() == ["#1", *["0.00", "s", "0.50", "s", "1", "fear"]]
 
 
@@ -143,7 +143,7 @@ async def test_a_frame_that_the_model_failed_on_leaves_its_video_for_another_run
     async with answering(ndjson(lines)) as url, remote_backend(url, None) as backend:
         jobs = [Job(film, None, tmp_path / "a.csv")]
         assert await video.process(backend, jobs, QUERY, console, again=True) == 1
-    assert output_of(console).endswith("frames that the model failed on: 1; run it again\n")
+    assert output_of(console).endswith("the model failed on 1 frame: run it again\n")
     assert not (tmp_path / "a.csv").exists()
 
 

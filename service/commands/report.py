@@ -121,5 +121,10 @@ class TableWriter:
         Console().print(self._table)
 
 
+def counted(count: int, thing: str) -> str:
+    """How many of a thing: ``1 face``, ``2 faces``."""
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
+
+
 def _percent(score: float, highest: float) -> str:
     return f"[bold]{score:.1%}[/bold]" if score == highest else f"{score:.1%}"

@@ -26,6 +26,7 @@ from service.client import DrawnVideo, Unreachable
 from service.commands.backends import Backend, Query, sampling
 from service.commands.ending import reason
 from service.commands.jobs import Job, only, unfinished
+from service.commands.report import counted
 from service.contract import lines
 from service.contract.problems import TABLE
 from service.csv_text import csv_text
@@ -146,9 +147,8 @@ async def _run(
         )
         outcome = await _follow(answers, job.source.name, table, progress)
         if again and outcome.unanswered:
-            raise ModelFailure(
-                f"frames that the model failed on: {outcome.unanswered}; run it again"
-            )
+            frames = counted(outcome.unanswered, "frame")
+            raise ModelFailure(f"the model failed on {frames}: run it again")
         if outcome.problem and job.table:
             if again and not isinstance(outcome.problem, BadInput):
                 raise outcome.problem
@@ -209,7 +209,7 @@ def _print_summary(source: Path, summary: lines.VideoSummary) -> None:
         times = (f"{track.first_time:.2f} s", f"{track.last_time:.2f} s")
         people.add_row(f"#{track.track}", *times, str(track.frames), track.emotion)
     console = Console()
-    told = f"{source}: faces {summary.faces}, frames {summary.frames}"
+    told = f"{source}: {counted(summary.faces, 'face')} in {counted(summary.frames, 'frame')}"
     console.print(told, markup=False, soft_wrap=True)
     if summary.tracks:
         console.print(people)

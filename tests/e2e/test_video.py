@@ -115,7 +115,7 @@ def test_the_video_command_writes_a_video_and_a_csv_file(tmp_path: Path) -> None
         text=True,
         check=True,
     )
-    assert "faces 3, frames 3" in done.stdout
+    assert "3 faces in 3 frames" in done.stdout
     assert "happiness" in done.stdout
     with (tmp_path / "out.csv").open() as table:
         assert [row["frame"] for row in csv.DictReader(table)] == ["0", "4", "8"]

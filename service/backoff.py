@@ -3,9 +3,6 @@
 MAX_PAUSE = 30.0
 """Longest pause, in seconds."""
 
-SETTLED = 10.0
-"""Seconds that a process must have served, or its start counts as failed."""
-
 FAILED_STARTS = 3
 """Starts that may fail in a row before the service counts as unsound."""
 

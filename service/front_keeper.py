@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 GRACE = 5
 """Seconds that a front may take to end once it has closed its connection."""
 
+SETTLED = 10
+"""Seconds that a front must have served, or its start counts as failed."""
+
 HUNG = 20
 """Seconds between health checks of a front, and how long one may take."""
 
@@ -35,7 +38,7 @@ class FrontKeeper:
     The sockets stay open here: connections that come meanwhile wait for the next process.
 
     Attributes:
-        failed_starts: consecutive fronts that ended before they had served for `backoff.SETTLED`.
+        failed_starts: consecutive fronts that ended before they had served for `SETTLED`.
     """
 
     def __init__(
@@ -140,7 +143,7 @@ class FrontKeeper:
             return
         if not self._served.is_set():
             raise ServiceError(session.fault or "a front ended before it served: see its log")
-        self.failed_starts = 0 if served >= backoff.SETTLED else self.failed_starts + 1
+        self.failed_starts = 0 if served >= SETTLED else self.failed_starts + 1
         self._lost()
         log.error("front ended", pid=process.pid, status=process.returncode, why=session.fault)
 

@@ -120,7 +120,7 @@ class Traces:
             headers: all of them, by name in lower case; they may continue a trace.
         """
         parent = propagate.extract(headers)
-        # All times of a request come from one clock, so that its steps are always within it.
+        # All times of a request come from one clock, so that they are in order.
         epoch = time.time_ns() - time.monotonic_ns()
         began = epoch + time.monotonic_ns()
         span = self._tracer.start_span(name, parent, SpanKind.SERVER, facts, start_time=began)

@@ -166,8 +166,6 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
             "unknown",
             observe.UNMATCHED,
             refusal.status_code,
-            0.0,
-            observe.NOTHING,
             {"id": request_id, **refusal.log_fields},
         )
         headers = [

@@ -98,7 +98,7 @@ class _Observed:
         status = self.status or 499  # the client went away
         known = {name: state[name] for name in ("key", "trace") if name in state}
         fields = {"id": self.id, **known, **state.get("log_fields", {})}
-        record(engine, self._method, route, status, seconds, self._timings, fields)
+        record(engine, self._method, route, status, fields, seconds, self._timings)
 
     @property
     def _timings(self) -> Timings:
@@ -131,9 +131,9 @@ def record(
     method: str,
     route: str,
     status: int,
-    seconds: float,
-    spent: Timings,
     fields: Mapping[str, object],
+    seconds: float = 0.0,
+    spent: Timings = NOTHING,
 ) -> None:
     """Count and log a request; its line begins with `fields`."""
     engine.metrics.answered(route, method, status, seconds)

@@ -44,12 +44,12 @@ class Core:
         self._quotas = {
             "camera": Quota(
                 settings.max_cameras,
-                "cameras are on",
+                "cameras are connected",
                 partial(self.metrics.rejected, "cameras_full"),
             ),
             "video": Quota(
                 settings.max_videos,
-                "videos are worked on",
+                "videos are in progress",
                 partial(self.metrics.rejected, "videos_full"),
             ),
         }

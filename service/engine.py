@@ -155,7 +155,7 @@ class Engine:
         """Hold a place for a video, from before its upload.
 
         Raises:
-            Overloaded: too many are worked on.
+            Overloaded: too many are in progress.
         """
         return self._core.reserve("video")
 
@@ -264,7 +264,7 @@ class Engine:
             question: how to explain each face; None for no explanations.
 
         Raises:
-            Overloaded: too many cameras are on.
+            Overloaded: too many cameras are connected.
         """
         async with self._core.reserve("camera"):
             look = partial(self._look, faces, question)

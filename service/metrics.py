@@ -61,7 +61,9 @@ class Metrics:
         self._in_progress = self._gauge(
             "in_progress", "Cameras connected, and videos being processed.", ("kind",)
         )
-        self._rejected = self._counter("rejected", "Requests refused at admission.", ("reason",))
+        self._rejected = self._counter(
+            "rejected", "Requests refused, and videos ended by a shutdown.", ("reason",)
+        )
         self._dropped = self._counter(
             "dropped",
             "Faces, or images not yet decoded, dropped before they were processed.",

@@ -185,7 +185,7 @@ def _device(wish: str) -> str:
         raise StoreError(f"no CUDA device for GIMEFIVE_DEVICE={wish}: use cpu or auto")
     index = int(wish.partition(":")[2] or 0)
     if index >= torch.cuda.device_count():
-        raise StoreError(f"no device {wish}: CUDA devices found: {torch.cuda.device_count()}")
+        raise StoreError(f"no device {wish} (CUDA devices found: {torch.cuda.device_count()})")
     return f"cuda:{index}"
 
 

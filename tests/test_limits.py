@@ -6,7 +6,7 @@ from service.limits import Quota, RateLimiter
 
 def test_retry_after_is_the_expected_time_until_a_place_is_free() -> None:
     now = [0.0]
-    quota = Quota(2, "videos are worked on", lambda: None, lambda: now[0])
+    quota = Quota(2, "videos are in progress", lambda: None, lambda: now[0])
     with quota.hold(2), pytest.raises(Overloaded) as unknown, quota.hold():
         pass
     for _ in range(100):
@@ -21,7 +21,7 @@ def test_retry_after_is_the_expected_time_until_a_place_is_free() -> None:
 
 def test_retry_after_is_at_least_a_second_and_ignores_holders_of_no_place() -> None:
     now = [0.0]
-    quota = Quota(1, "videos are worked on", lambda: None, lambda: now[0])
+    quota = Quota(1, "videos are in progress", lambda: None, lambda: now[0])
 
     def wait() -> float:
         with quota.hold(), pytest.raises(Overloaded) as full, quota.hold():
@@ -39,8 +39,9 @@ def test_retry_after_is_at_least_a_second_and_ignores_holders_of_no_place() -> N
 
 
 def test_messages_are_grammatical_for_a_limit_of_one() -> None:
-    quota = Quota(1, "cameras are on", lambda: None)
-    with quota.hold(), pytest.raises(Overloaded, match=r"^too many cameras are on already \(1\):"):
+    quota = Quota(1, "cameras are connected", lambda: None)
+    told = r"^too many cameras are connected already \(1\):"
+    with quota.hold(), pytest.raises(Overloaded, match=told):
         quota.hold().__enter__()
     limiter = RateLimiter(1, 1, lambda: 0.0)
     limiter.take("me")

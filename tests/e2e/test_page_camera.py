@@ -44,10 +44,10 @@ def test_a_closed_stream_shows_its_reason_and_a_retry_button(
     camera: Browser, server: Server
 ) -> None:
     with watched_page(camera, server.url) as page:
-        reason = "too many cameras are on already (64)"
+        reason = "too many cameras are connected (64)"
         page.route_web_socket("**/live*", lambda socket: socket.close(code=1013, reason=reason))
         page.get_by_role("button", name="Use the camera").click()
-        expect(page.get_by_role("alert")).to_contain_text("Too many cameras are on already (64)")
+        expect(page.get_by_role("alert")).to_contain_text("Too many cameras are connected (64)")
         expect(page.get_by_role("button", name="Try again")).to_be_visible()
 
 

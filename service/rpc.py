@@ -63,7 +63,7 @@ class RpcConnection:
             NotReady: the other end has gone.
         """
         number = next(self._numbers)
-        await self._send({**header, "call": number}, body)
+        await self._send(Message({**header, "call": number}, body))
         reply: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._pending[number] = reply
         try:
@@ -74,10 +74,10 @@ class RpcConnection:
         finally:
             del self._pending[number]
 
-    def notify(self, header: dict[str, Any], body: bytes = b"") -> None:
+    def notify(self, header: dict[str, Any]) -> None:
         """Send a short message that gets no reply; it is lost if the other end has gone."""
         if not self._writer.is_closing():
-            self._writer.write(Message(header, body).pack())
+            self._writer.write(Message(header).pack())
 
     def close(self) -> None:
         """Send and receive nothing more; pending calls fail."""
@@ -86,7 +86,7 @@ class RpcConnection:
             if not reply.done():
                 reply.set_exception(_gone())
 
-    async def _send(self, header: dict[str, Any], body: bytes) -> None:
+    async def _send(self, message: Message) -> None:
         """Send a message once the other end has read enough of those before it.
 
         Raises:
@@ -97,7 +97,7 @@ class RpcConnection:
                 await self._writer.drain()
             if self._writer.is_closing():
                 raise _gone()
-            self.notify(header, body)
+            self._writer.write(message.pack())
 
     def _receive(self, message: Message) -> None:
         header = message.header
@@ -124,7 +124,9 @@ class RpcConnection:
             answer = Message(_encode_error(ServiceError("the service failed; its log says more")))
         if "call" in message.header:
             with suppress(NotReady):
-                await self._send({**answer.header, "answer": message.header["call"]}, answer.body)
+                await self._send(
+                    Message({**answer.header, "answer": message.header["call"]}, answer.body)
+                )
 
 
 def _settle(reply: asyncio.Future[Message], answer: Message) -> None:

@@ -105,7 +105,7 @@ async def model(engine: EngineOf, name: Name) -> dict[str, Any]:
     "/models/{name}/card",
     dependencies=[Depends(known_alone)],
     response_model=None,
-    responses={200: {"model": Card}, **responses(errors.NotFound)},
+    responses={200: {"model": Card}, **responses(errors.NotFound, errors.BadParameter)},
 )
 async def model_card(
     engine: EngineOf,

@@ -231,6 +231,19 @@ async def test_an_invalid_http_request_gets_a_problem_response() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_request_whose_body_is_not_http_is_refused_and_logged_once() -> None:
+    head = b"POST /classify HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\n" + IMAGE_HEADER
+    async with served() as (_, url):
+        with capture_logs() as log:
+            body = b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\nno number\r\n"
+            (answer,) = await responses_to(url, head + body)
+            await until(lambda: any(line.get("route") == "/classify" for line in log))
+    assert (answer.status_code, answer.headers["X-Request-ID"]) == (400, "mine")
+    (line,) = [line for line in log if line["event"] == "request"]
+    assert (line["id"], line["status"], line["problem"]) == ("mine", 400, "urn:gimefive:bad-input")
+
+
+@pytest.mark.anyio
 async def test_the_connection_is_reused_after_a_413() -> None:
     head = b"POST /classify?faces=whole HTTP/1.1\r\nHost: x\r\n" + IMAGE_HEADER
     chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"

@@ -6,7 +6,6 @@ to an unsupported protocol is answered in HTTP/1.1.
 
 import asyncio
 import fcntl
-import secrets
 import struct
 import sys
 import termios
@@ -159,15 +158,15 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, with a problem document like everything else."""
-        request_id = secrets.token_hex(8)
+        begun = self._in_body and not self._idle  # then `observe` records it when it ends
+        sent, state = (self.headers, self.scope["state"]) if begun else ([], {})
+        request_id = observe.request_id(sent, state)
         refusal = problems.refusal(BadInput(f"{msg} Send HTTP/1.1."), request_id)
-        observe.record(
-            self.app_state["engine"],
-            "unknown",
-            observe.UNMATCHED,
-            refusal.status_code,
-            {"id": request_id, **refusal.log_fields},
-        )
+        status, fields = refusal.status_code, refusal.log_fields
+        state |= {"status": status, "log_fields": fields}
+        if not begun:
+            named = {"id": request_id, **fields}
+            observe.record(self.app_state["engine"], "unknown", observe.UNMATCHED, status, named)
         headers = [
             *refusal.raw_headers,
             *observe.headers(request_id, observe.NOTHING),

@@ -3,7 +3,8 @@
 import re
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
+from typing import Any
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -71,7 +72,7 @@ class _Observed:
     """One request in progress."""
 
     def __init__(self, scope: Scope, method: str, path: str, send: Send) -> None:
-        self.id = _request_id(scope)
+        self.id = request_id(scope["headers"], scope["state"])
         self.status: int | None = None
         self.complete = False
         self._scope = scope
@@ -79,7 +80,6 @@ class _Observed:
         self._path = path
         self._send = send
         self._start = time.perf_counter()
-        scope["state"]["request_id"] = self.id
 
     async def send(self, message: Message) -> None:
         """Send, with the headers that every response carries."""
@@ -95,7 +95,7 @@ class _Observed:
         state = self._scope["state"]
         engine: Operated = state["engine"]
         route = getattr(self._scope.get("route"), "path", self._path)
-        status = self.status or 499  # the client went away
+        status = self.status or state.get("status", 499)  # the connection's, or the client has gone
         known = {name: state[name] for name in ("key", "trace") if name in state}
         fields = {"id": self.id, **known, **state.get("log_fields", {})}
         record(engine, self._method, route, status, fields, seconds, self._timings)
@@ -110,7 +110,7 @@ class _Opened:
     """A camera's connection, until it is open or refused."""
 
     def __init__(self, scope: Scope, path: str, send: Send) -> None:
-        self._id = scope["state"]["request_id"] = _request_id(scope)
+        self._id = request_id(scope["headers"], scope["state"])
         self._scope = scope
         self._path = path
         self._send = send
@@ -160,9 +160,11 @@ def headers(request_id: str, spent: Timings) -> list[tuple[bytes, bytes]]:
     return [(b"x-request-id", request_id.encode()), (b"server-timing", timing.encode())]
 
 
-def _request_id(scope: Scope) -> str:
-    """The client's, if it sent a sane one."""
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and SANE_ID.fullmatch(value):
-            return bytes(value).decode()
-    return secrets.token_hex(8)
+def request_id(headers: Iterable[tuple[bytes, bytes]], state: MutableMapping[str, Any]) -> str:
+    """The request's id, kept in its state: the client's, if it sent a sane one."""
+    if "request_id" not in state:
+        sent = (value for name, value in headers if name == b"x-request-id")
+        sane = next(filter(SANE_ID.fullmatch, sent), None)
+        state["request_id"] = sane.decode() if sane else secrets.token_hex(8)
+    known: str = state["request_id"]
+    return known

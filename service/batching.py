@@ -210,7 +210,9 @@ class Batcher(Generic[WorkerT]):
             seconds = queue.pace.least_seconds(wanted)
             needed = seconds if queue.has_entry_in_time(self._clock() + seconds) else 0.0
         batch: list[Entry[Any, Any]] = []
-        while len(queue) and len(batch) < wanted and not (batch and queue.first.retried):
+        while len(queue) and len(batch) < wanted:
+            if batch and (batch[0].retried or queue.first.retried):
+                break
             batch += self._admission.drop_unneeded([queue.take()], needed)
         queue.last_served, self._pool.virtual_time = now, queue.virtual_time
         self._admission.admit_parked(queue)

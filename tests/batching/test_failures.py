@@ -23,6 +23,22 @@ from tests.waiting import settle
 pytestmark = pytest.mark.anyio
 
 
+def lose(worker: FakeWorker) -> None:
+    """Have it die over what it has, or else over what it is asked next."""
+
+    def die(_: object) -> None:
+        worker.alive.clear()
+        raise WorkerLost("gone")
+
+    worker.answer = die  # type: ignore[assignment,method-assign]  # it dies during a batch
+    worker.gate.set()
+
+
+def restart(worker: FakeWorker) -> None:
+    worker.answer = scores_of  # type: ignore[method-assign]  # the class's own
+    worker.alive.set()
+
+
 async def test_a_face_that_fails_its_batch_fails_alone() -> None:
     worker = PoisonedWorker()
     async with harness(worker, max_batch=8) as d:
@@ -80,28 +96,13 @@ async def test_another_worker_computes_the_batch_of_a_lost_worker() -> None:
     async with harness(dying, sound) as d:
         request = d.ask(1)
         await settle()
-
-        def die(_: object) -> None:
-            dying.alive.clear()
-            raise WorkerLost("gone")
-
-        dying.answer = die  # type: ignore[assignment,method-assign]  # it dies during a batch
-        dying.gate.set()
+        lose(dying)
         assert await request == [1]
     assert sound.batches == [[1]]
 
 
 async def test_a_face_that_was_only_sent_ahead_outlives_two_workers() -> None:
     now, workers = [0.0], [FakeWorker(seconds=2.0), FakeWorker(seconds=2.0)]
-
-    def lose(worker: FakeWorker) -> None:
-        def die(_: object) -> None:
-            worker.alive.clear()
-            raise WorkerLost("gone")
-
-        worker.answer = die  # type: ignore[assignment,method-assign]  # it dies during a batch
-        worker.gate.set()
-
     async with harness(*workers, clock=lambda: now[0]) as d:
         await d.submit(0)
         for worker in workers:
@@ -116,25 +117,42 @@ async def test_a_face_that_was_only_sent_ahead_outlives_two_workers() -> None:
             lose(worker)
         await settle()
         for worker in workers:
-            worker.answer = scores_of  # type: ignore[method-assign]  # restarted
-            worker.alive.set()
+            restart(worker)
         assert await asyncio.gather(*computing, ahead) == [[1], [2], [3]]
+
+
+async def test_faces_of_a_lost_worker_are_retried_singly_when_those_sent_ahead_are_late() -> None:
+    now, worker = [0.0], FakeWorker(seconds=2.0)
+    async with harness(worker, clock=lambda: now[0]) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        computing = d.ask(1)
+        await settle()
+        now[0] = 2.0
+        ahead = d.ask(2, deadline=3.0)
+        await settle()
+        assert worker.batches == [[0], [1], [2]]
+        lose(worker)
+        await settle()
+        others = d.ask(3, 4, wait=True)
+        await settle()
+        now[0] = 4.0
+        restart(worker)
+        assert await computing == [1]
+        assert await others == [3, 4]
+        with pytest.raises(DeadlineExceeded):
+            await ahead
+    assert worker.batches[3:] == [[1], [3, 4]]
 
 
 async def test_faces_of_a_lost_worker_keep_their_order_until_it_is_up_again() -> None:
     worker, notes = FakeWorker(), Notes()
-
-    def die(_: object) -> None:
-        worker.alive.clear()
-        raise WorkerLost("gone")
-
-    worker.answer = die  # type: ignore[assignment,method-assign]  # it dies during a batch
+    lose(worker)
     async with harness(worker, notes=notes) as d:
         requests = [d.ask(1), d.ask(2)]
         await settle()
         assert notes.depth == 2
-        worker.answer = scores_of  # type: ignore[method-assign]  # restarted
-        worker.alive.set()
+        restart(worker)
         assert await asyncio.gather(*requests) == [[1], [2]]
     assert worker.batches == [[1, 2], [1], [2]]
     assert notes.depth == 0

@@ -200,6 +200,19 @@ async def test_a_rejected_camera_is_traced_with_its_status() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_request_whose_body_is_not_http_is_traced_with_its_status() -> None:
+    traces, exporter = in_memory_traces()
+    async with served(processes.argv(processes.sound), traces) as (_, url):
+        reader, writer = await asyncio.open_connection(*url.removeprefix("http://").split(":"))
+        writer.write(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\nno number\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    (request,) = exporter.get_finished_spans()
+    assert attributes_of(request)["http.response.status_code"] == 400
+
+
+@pytest.mark.anyio
 async def test_requests_in_one_batch_are_linked_to_the_batch_span() -> None:
     traces, exporter = in_memory_traces()
     interactive = lane()

@@ -28,7 +28,7 @@ class TraceRequests:
         if scope["type"] == "lifespan" or scope["path"] in QUIET:
             await self._app(scope, receive, send)
             return
-        status = 499  # until an answer begins: the client went away
+        status = 0  # until an answer begins
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -52,7 +52,8 @@ class TraceRequests:
                 await self._app(scope, receive, answer)
             finally:
                 route = getattr(scope.get("route"), "path", None)
-                traced.answered(method, route, status, state.get("request_id"))
+                ended = status or state.get("status", 499)  # as `observe` has it
+                traced.answered(method, route, ended, state.get("request_id"))
 
 
 def _headers(scope: Scope) -> dict[str, list[str]]:

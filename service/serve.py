@@ -181,6 +181,7 @@ def _log_ready(
     ops_sockets: Sequence[socket.socket],
 ) -> None:
     """Log what is served, and where; the system chooses a port that is set to 0."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host  # RFC 3986, IPv6
     log.info(
         "ready",
         model=f"{info.name} {info.version}",
@@ -188,7 +189,7 @@ def _log_ready(
         device=info.device,
         why=info.reason,
         fronts=settings.fronts,
-        url=f"{'https' if settings.tls_cert else 'http'}://{settings.host}:{_port(sockets)}",
+        url=f"{'https' if settings.tls_cert else 'http'}://{host}:{_port(sockets)}",
         ops_port=_port(ops_sockets),
     )
 

@@ -25,7 +25,7 @@ from tests import videos
 from tests.api import png
 from tests.served import open_files, served
 from tests.virtual import VirtualLoop
-from tests.waiting import until
+from tests.waiting import LIMIT, until
 
 
 def test_a_slow_reader_is_kept_and_a_stalled_one_is_dropped() -> None:
@@ -82,9 +82,11 @@ class RecordingLog:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.warned = asyncio.Event()
 
     def warning(self, event: str, **_: object) -> None:
         self.events.append(event)
+        self.warned.set()
 
 
 def never_reading_client(url: str, path: str, video: bytes) -> socket.socket:
@@ -141,6 +143,8 @@ async def test_a_client_that_stops_reading_releases_its_video_slot_and_file(
         )
         await until(lambda: held() and open_files(tmp_path))
         with await sending:
+            async with asyncio.timeout(LIMIT):
+                await log.warned.wait()
             await until(lambda: not held())
             assert open_files(tmp_path) == []
     assert log.events == ["the client reads no longer"]

@@ -7,7 +7,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from http.client import HTTPResponse
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -386,32 +386,31 @@ def test_the_operations_port_serves_only_probes_and_metrics(
             assert client.get(path).status_code == 404
 
 
-@pytest.mark.parametrize("head", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "])
-def test_a_client_that_never_finishes_its_headers_is_disconnected(
-    tls_server: tuple[int, int], head: bytes
+@pytest.mark.anyio
+async def test_clients_that_never_finish_a_message_are_disconnected(
+    tls_server: tuple[int, int],
 ) -> None:
-    with socket.create_connection(("127.0.0.1", tls_server[1]), timeout=LIMIT) as connection:
-        connection.sendall(head)
-        assert connection.recv(1) == b""
+    """All at the same time, as each is given five seconds."""
 
+    async def keep_waiting(finished: bytes, unfinished: bytes) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", tls_server[1])
+        with closing(writer):
+            async with asyncio.timeout(LIMIT):
+                if finished:
+                    writer.write(finished)
+                    await reader.readuntil(b'{"live":true}')
+                writer.write(unfinished)
+                assert await reader.read() == b""
 
-@pytest.mark.parametrize(
-    ("head", "rest"),
-    [
-        (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", b"\r\n"),
-        (b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n", b"."),
-    ],
-)
-def test_an_answered_client_that_never_finishes_its_next_message_is_disconnected(
-    tls_server: tuple[int, int], head: bytes, rest: bytes
-) -> None:
-    with socket.create_connection(("127.0.0.1", tls_server[1]), timeout=LIMIT) as connection:
-        connection.sendall(head)
-        answer = HTTPResponse(connection)
-        answer.begin()
-        assert answer.read() == b'{"live":true}'
-        connection.sendall(rest)
-        assert connection.recv(1) == b""
+    head = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+    async with asyncio.TaskGroup() as clients:
+        for finished, unfinished in (
+            (b"", b""),
+            (b"", head + b"X-Slow: "),
+            (head + b"\r\n", b"\r\n"),
+            (head + b"Content-Length: 1000000\r\n\r\n", b"."),
+        ):
+            clients.create_task(keep_waiting(finished, unfinished))
 
 
 def test_a_client_that_stalls_in_its_body_gets_408_and_is_disconnected(

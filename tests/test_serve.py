@@ -15,10 +15,10 @@ from service import server as serving
 from service.errors import ServiceError
 from service.serve import serve
 from service.settings import Settings
-from tests import videos
+from tests import processes, videos
+from tests.fronts import fake_model_server
 from tests.served import served
-from tests.servers import running_server
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -89,7 +89,7 @@ def test_a_signal_during_model_loading_ends_all_processes(fronts: int) -> None:
         wait_until(children.read_text)
         begun = children.read_text().split()
         running.send_signal(signal.SIGTERM)
-        assert running.wait(60) == 128 + signal.SIGTERM
+        assert running.wait(LIMIT) == 128 + signal.SIGTERM
     assert not [child for child in begun if Path(f"/proc/{child}").exists()]
 
 
@@ -107,14 +107,14 @@ async def test_a_signal_handler_defers_its_log_line(monkeypatch: pytest.MonkeyPa
 def test_the_log_records_a_cut_short_answer_once_and_an_invalid_request() -> None:
     whole = videos.encode(videos.counting(25), "mkv")
     film, form = whole[: len(whole) * 7 // 10], b"--x\r\nno header\r\n--x--"
-    with running_server("http", [sys.executable, "-m", "tests.fronts", "sound"], workers=1) as it:
+    with fake_model_server(processes.sound) as it:
         headers = {"Content-Type": "video/x-matroska", "Accept": "text/csv", "X-Request-ID": "a-7"}
         with pytest.raises(httpx.RemoteProtocolError):
             httpx.post(
-                f"{it.url}/classify/video?faces=whole", content=film, headers=headers, timeout=60
+                f"{it.url}/classify/video?faces=whole", content=film, headers=headers, timeout=LIMIT
             )
         kind = {"Content-Type": "multipart/form-data; boundary=x"}
-        refused = httpx.post(f"{it.url}/classify", content=form, headers=kind, timeout=60)
+        refused = httpx.post(f"{it.url}/classify", content=form, headers=kind, timeout=LIMIT)
         assert refused.status_code == 400
         with socket.create_connection(("127.0.0.1", httpx.URL(it.url).port or 0)) as connection:
             connection.sendall(b"no request\r\n\r\n")

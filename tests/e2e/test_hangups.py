@@ -3,44 +3,25 @@
 import fcntl
 import io
 import socket
-import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.api.app import create_app
-from service.engine import Engine
-from service.settings import Settings
 from tests import processes
-from tests.waiting import wait_until
+from tests.fronts import fake_model_server
+from tests.waiting import LIMIT, wait_until
 
 
 @contextmanager
-def serving(*arguments: str) -> Iterator[int]:
-    """The port of a server in a thread, whose model process is blocked by a gate file."""
-
-    @asynccontextmanager
-    async def opened(settings: Settings) -> AsyncIterator[Engine]:
-        argv = processes.argv(processes.explains_at_once, *arguments)
-        async with Engine.open(settings, lambda _: argv) as engine:
-            yield engine
-
-    app = create_app(Settings().with_changes(workers=1, deadline_ms=120_000), opened)
-    server = uvicorn.Server(uvicorn.Config(app, loop="asyncio", log_config=None))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
-        thread.start()
-        try:
-            yield listening.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join()
+def serving(gate: Path) -> Iterator[int]:
+    """The port of a server whose model process is blocked by a gate file."""
+    with fake_model_server(processes.explains_at_once, str(gate)) as server:
+        yield int(server.url.rpartition(":")[2])
 
 
 def png(value: int) -> bytes:
@@ -67,7 +48,7 @@ def status(client: socket.socket) -> int:
 
 
 def metric(port: int, name: str, **labels: str) -> float:
-    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=60).text
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=LIMIT).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
@@ -86,7 +67,7 @@ def gate(tmp_path: Path) -> Path:
 
 def test_requests_of_disconnected_clients_are_dropped_from_the_queue(gate: Path) -> None:
     log = gate.with_name("gate.log")
-    with gate.open() as held, serving(str(gate)) as port:
+    with gate.open() as held, serving(gate) as port:
         fcntl.flock(held, fcntl.LOCK_EX)
         computing = ask(port, 1)
         wait_until(lambda: log.read_text() == "[1]\n")
@@ -103,7 +84,7 @@ def test_requests_of_disconnected_clients_are_dropped_from_the_queue(gate: Path)
 
 
 def test_a_disconnect_during_an_upload_is_counted_and_the_service_continues(gate: Path) -> None:
-    with serving(str(gate)) as port:
+    with serving(gate) as port:
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(
                 b"POST /classify HTTP/1.1\r\nHost: me\r\nContent-Type: image/png\r\n"
@@ -115,7 +96,7 @@ def test_a_disconnect_during_an_upload_is_counted_and_the_service_continues(gate
 
 def test_a_disconnect_stops_the_faithfulness_measurement(gate: Path) -> None:
     log = gate.with_name("gate.log")
-    with gate.open() as held, serving(str(gate)) as port:
+    with gate.open() as held, serving(gate) as port:
         fcntl.flock(held, fcntl.LOCK_EX)
         client = ask(port, 9, "/explain?faces=whole&faithfulness=true")
         wait_until(lambda: log.read_text() != "" and metric(port, "queue_depth", lane="bulk") > 0)

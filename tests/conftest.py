@@ -6,6 +6,8 @@ import hypothesis
 import pytest
 from fastapi.testclient import TestClient
 
+from tests.waiting import LIMIT
+
 pytest.register_assert_rewrite("tests.api", "tests.cameras", "tests.servers")
 
 from tests.api import serving  # noqa: E402  # after its asserts are registered for rewriting
@@ -14,7 +16,7 @@ from tests.api import serving  # noqa: E402  # after its asserts are registered 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # On a busy machine a model process takes minutes to start; all that tests start inherits this.
-os.environ.setdefault("GIMEFIVE_START_TIMEOUT", "300")
+os.environ.setdefault("GIMEFIVE_START_TIMEOUT", f"{LIMIT:g}")
 
 hypothesis.settings.register_profile("unhurried", deadline=None)  # busy machines are slow
 hypothesis.settings.load_profile("unhurried")

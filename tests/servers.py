@@ -12,7 +12,7 @@ from threading import Thread
 
 import httpx
 
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,7 +46,7 @@ def running_server(
     scheme: str = "http", start: Sequence[str] = (), **settings: object
 ) -> Iterator[Server]:
     """A server on a free port, started by `gimefive serve` or another command."""
-    settings = {"port": 0, "deadline_ms": 120_000, **settings}  # generous, for busy machines
+    settings = {"port": 0, "deadline_ms": 1000 * LIMIT, **settings}
     changes = {f"GIMEFIVE_{name.upper()}": str(value) for name, value in settings.items()}
     process = subprocess.Popen(
         start or command("serve"),
@@ -81,7 +81,7 @@ def running_server(
 
 def listens(url: str) -> bool:
     """Whether the server is ready; tests of their own verify certificates."""
-    with httpx.Client(transport=httpx.HTTPTransport(verify=False), timeout=60) as client:
+    with httpx.Client(transport=httpx.HTTPTransport(verify=False), timeout=LIMIT) as client:
         try:
             return client.get(f"{url}/readyz").is_success
         except httpx.TransportError:

@@ -31,7 +31,7 @@ from tests import processes
 from tests.api import check_problem, explain, png, post, rejected, said, samples, serving
 from tests.fakes import POISON
 from tests.pictures import PORTRAIT
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 
 def test_an_aligned_face_gets_the_documented_answer(client: TestClient) -> None:
@@ -457,7 +457,7 @@ def test_drawing_that_exceeds_the_deadline_gets_504(monkeypatch: pytest.MonkeyPa
         def slow_draw(*_: object) -> Picture:
             monkeypatch.setattr(loop, "time", lambda: on_time() + 60)
             loop.call_soon_threadsafe(lambda: None)  # has it look at the time
-            told.wait(60)
+            told.wait(LIMIT)
             return np.zeros((1, 1, 3), np.uint8)
 
         monkeypatch.setattr("service.explainer.draw", slow_draw)

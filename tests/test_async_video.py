@@ -16,7 +16,7 @@ from service.errors import Overloaded
 from service.own_thread import own_thread
 from service.video import Sampling, Video
 from tests.videos import counting, encode
-from tests.waiting import settle
+from tests.waiting import LIMIT, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ async def test_cancellation_while_opening_waits_until_the_video_is_closed() -> N
 
     def slowly() -> ObservedVideo:
         begun.set()
-        free.wait(60)
+        free.wait(LIMIT)
         opened.append(observed_video())
         return opened[0]
 
@@ -93,7 +93,7 @@ async def test_resources_are_closed_even_after_a_second_cancellation() -> None:
 
     def slowly() -> None:
         begun.set()
-        free.wait(60)
+        free.wait(LIMIT)
 
     async def work() -> None:
         async with own_thread("slow") as thread:

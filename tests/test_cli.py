@@ -22,9 +22,7 @@ from tests import processes, videos
 from tests.waiting import LIMIT, wait_until
 
 PORTRAIT = Path(__file__).parent.parent / "examples" / "eileen-collins.jpg"
-
-
-ENVIRONMENT = {"GIMEFIVE_WORKERS": "1", "GIMEFIVE_START_TIMEOUT": "300", "COLUMNS": "160"}
+ENVIRONMENT = {"GIMEFIVE_WORKERS": "1", "COLUMNS": "160"}
 
 
 def run(*arguments: str, status: int = 0) -> tuple[str, str]:

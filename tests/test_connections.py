@@ -58,7 +58,7 @@ def test_a_stopped_watch_does_not_drop_the_client() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("piece", [b"x-a: " + b"b" * 10_000 + b"\r\n", b"b" * 10_000])
 async def test_endless_request_headers_close_the_connection(piece: bytes) -> None:
-    async with served(client_timeout=600) as (_, url):
+    async with served(client_timeout=2 * LIMIT) as (_, url):
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nx-b: ")
@@ -69,7 +69,7 @@ async def test_endless_request_headers_close_the_connection(piece: bytes) -> Non
                 await writer.drain()
 
         sending = asyncio.create_task(send_forever())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(LIMIT):
             with suppress(ConnectionError):
                 assert await reader.read() == b""
         sending.cancel()
@@ -168,7 +168,7 @@ async def test_a_camera_that_sends_but_never_reads_is_disconnected(
     monkeypatch.setattr(Engine, "camera", camera)
     async with served(client_timeout=50) as (_, url):
         live = f"ws{url.removeprefix('http')}/live"
-        async with asyncio.timeout(60), connect(live, max_queue=1) as client:
+        async with asyncio.timeout(LIMIT), connect(live, max_queue=1) as client:
 
             async def send_forever() -> None:
                 while True:
@@ -189,7 +189,7 @@ async def responses_to(url: str, sent: bytes, count: int = 1) -> list[httpx.Resp
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(sent)
     answers = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT):
         for _ in range(count):
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = dict(line.split(": ", 1) for line in head[1:-2])
@@ -221,7 +221,7 @@ async def test_an_invalid_http_request_gets_a_problem_response() -> None:
     async with served() as (_, url):
         with capture_logs() as log:
             (answer,) = await responses_to(url, b"BREW /pot HTTP/1.1\r\nHost: x\r\n\r\n")
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=LIMIT) as client:
             counted = (await client.get(f"{url}/metrics")).text
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/problem+json"

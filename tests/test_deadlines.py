@@ -15,6 +15,7 @@ from tests.api import check_problem, png, said, serving
 from tests.fakes import POISON
 from tests.served import served
 from tests.videos import counting, encode
+from tests.waiting import LIMIT
 
 FORM = "multipart/form-data; boundary=x"
 RAW = "application/octet-stream"
@@ -57,7 +58,7 @@ async def test_a_video_past_its_deadline_ends_with_a_deadline_exceeded_problem(
     loop = asyncio.get_running_loop()
     async with (
         served(processes.argv(processes.hangs)) as (_, url),
-        httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client,
+        httpx.AsyncClient(base_url=url, headers=headers, timeout=LIMIT) as client,
         client.stream("POST", "/classify/video?faces=whole", content=film) as answer,
     ):
         lines = answer.aiter_lines()
@@ -97,6 +98,6 @@ async def test_a_cutoff_reaches_all_holders_although_some_are_slow_to_end() -> N
     for _ in range(3):
         await asyncio.sleep(0)
     cutoff.reach()
-    ended = await asyncio.wait_for(asyncio.gather(*held, return_exceptions=True), 60)
+    ended = await asyncio.wait_for(asyncio.gather(*held, return_exceptions=True), LIMIT)
     assert [type(each) for each in ended] == [NotReady] * 4
     assert len(ended_early) == 4

@@ -16,7 +16,7 @@ from service.errors import NotReady
 from service.server import ACCEPT_GRACE, DrainingServer
 from tests import processes, videos
 from tests.served import open_files, served
-from tests.waiting import until
+from tests.waiting import LIMIT, until
 
 pytestmark = pytest.mark.anyio
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 async def server(gate: Path, folder: Path) -> AsyncIterator[tuple[DrainingServer, str]]:
     argv = processes.argv(processes.gated, str(gate))
-    async with served(argv, drain_timeout=300, temp_dir=folder) as running:
+    async with served(argv, drain_timeout=LIMIT, temp_dir=folder) as running:
         yield running
 
 
@@ -85,7 +85,7 @@ async def test_a_stream_ends_with_a_not_ready_problem_as_its_last_line(
 ) -> None:
     running, url = server
     async with (
-        httpx.AsyncClient(base_url=url, headers=MP4, timeout=60) as client,
+        httpx.AsyncClient(base_url=url, headers=MP4, timeout=LIMIT) as client,
         client.stream("POST", "/classify/video?faces=whole", content=FILM) as response,
     ):
         lines = response.aiter_lines()
@@ -101,7 +101,7 @@ async def test_a_video_being_explained_gets_503(
     server: tuple[DrainingServer, str], folder: Path
 ) -> None:
     running, url = server
-    async with httpx.AsyncClient(base_url=url, headers=MP4, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=url, headers=MP4, timeout=LIMIT) as client:
         asking = asyncio.create_task(client.post("/explain/video?faces=whole", content=FILM))
         await until(lambda: len(open_files(folder)) == 2)
         await reach_the_cutoff(running)
@@ -168,7 +168,7 @@ async def test_a_video_that_draining_ends_is_counted_as_refused(
     server: tuple[DrainingServer, str],
 ) -> None:
     running, url = server
-    async with httpx.AsyncClient(base_url=url, headers=MP4, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=url, headers=MP4, timeout=LIMIT) as client:
         asking = asyncio.create_task(client.post("/explain/video?faces=whole", content=FILM))
         await until(lambda: running.engine.metrics.text().count(b'kind="video"} 1.0'))
         await reach_the_cutoff(running)

@@ -21,7 +21,7 @@ from service.settings import Settings
 from tests import processes
 from tests.processes import shut
 from tests.quiet_front import COUNTED
-from tests.waiting import until
+from tests.waiting import LIMIT, until
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ def none_lost() -> None:
 async def test_a_first_front_that_cannot_be_spawned_fails_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    front = FrontKeeper([], {}, no_session, none_lost, start_timeout=30)
+    front = FrontKeeper([], {}, no_session, none_lost, start_timeout=LIMIT)
     monkeypatch.setattr(sys, "executable", "/no/such/program")
     with pytest.raises(ServiceError, match="could not be made"):
         await front.keep()
@@ -71,7 +71,7 @@ async def test_a_hanging_front_is_killed_and_replaced(monkeypatch: pytest.Monkey
                 configuration,
                 lambda: Session(core, core.healthy, nothing),
                 lost.set,
-                start_timeout=120,
+                start_timeout=LIMIT,
             )
             keeping = asyncio.create_task(front.keep())
             await front.served()
@@ -107,7 +107,7 @@ async def test_a_first_front_that_does_not_get_ready_in_time_fails_the_start(
             start_timeout=0.1,
         )
         with pytest.raises(ServiceError, match="before it served"):
-            await asyncio.wait_for(front.keep(), 30)
+            await asyncio.wait_for(front.keep(), LIMIT)
 
 
 def children() -> list[str]:
@@ -126,7 +126,7 @@ async def test_cancelling_a_start_at_any_step_leaves_no_process_behind(
                 {},
                 lambda: Session(core, core.healthy, nothing),
                 none_lost,
-                start_timeout=60,
+                start_timeout=LIMIT,
             )
             keeping = asyncio.create_task(front.keep())
             await until(lambda: children() != others)
@@ -184,7 +184,7 @@ async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             return sessions[-1]
 
         now = [0.0]
-        front = FrontKeeper([], {}, session, lost.set, start_timeout=120, clock=lambda: now[0])
+        front = FrontKeeper([], {}, session, lost.set, start_timeout=LIMIT, clock=lambda: now[0])
         yield QuietFronts(front, tmp_path, lost, now)
 
 
@@ -217,7 +217,7 @@ async def test_a_front_that_starts_late_is_told_to_drain_and_to_stop(quiet: Quie
         await until(lambda: quiet.notes)
         quiet.front.drain()
         quiet.front.stop()
-    await asyncio.wait_for(keeping, 30)
+    await asyncio.wait_for(keeping, LIMIT)
     assert quiet.notes[1:] == ["drain", "stop"]
 
 

@@ -22,7 +22,7 @@ from tests.fakes import POISON
 from tests.fronts import fronts_of, two_fronts
 from tests.processes import shut
 from tests.servers import Server, command, wait_for_the_end_of
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 ROOM = 32
 """Places in the queue."""
@@ -52,12 +52,12 @@ def ask(server: Server, value: int, **headers: str) -> httpx.Response:
         params={"faces": "whole"},
         content=png(value),
         headers={"Content-Type": "image/png", **headers},
-        timeout=120,
+        timeout=LIMIT,
     )
 
 
 def metric(server: Server, name: str) -> float:
-    text = httpx.get(f"{server.url}/metrics", timeout=60).text
+    text = httpx.get(f"{server.url}/metrics", timeout=LIMIT).text
     families = text_string_to_metric_families(text)
     samples = [sample for family in families for sample in family.samples]
     return sum(sample.value for sample in samples if sample.name == f"gimefive_{name}")
@@ -81,7 +81,8 @@ def test_both_fronts_serve_clients_and_each_gets_its_own_answer(gated: Server) -
     before = [files_of(pid) for pid in fronts_of(gated)]
     with ExitStack() as stack, ThreadPoolExecutor(ROOM) as pool:
         clients = [
-            stack.enter_context(httpx.Client(base_url=gated.url, timeout=60)) for _ in range(ROOM)
+            stack.enter_context(httpx.Client(base_url=gated.url, timeout=LIMIT))
+            for _ in range(ROOM)
         ]
 
         def classify(value: int) -> float:
@@ -100,7 +101,7 @@ def test_both_fronts_serve_clients_and_each_gets_its_own_answer(gated: Server) -
 def test_frames_of_a_batch_are_answered_in_order(gated: Server) -> None:
     files = [("files", (str(value), png(value), "image/png")) for value in range(16)]
     answer = httpx.post(
-        f"{gated.url}/classify/frames", params={"faces": "whole"}, files=files, timeout=60
+        f"{gated.url}/classify/frames", params={"faces": "whole"}, files=files, timeout=LIMIT
     )
     scores = [frame["faces"][0]["scores"]["happiness"] for frame in answer.json()["frames"]]
     assert scores == list(range(16))
@@ -113,7 +114,7 @@ def test_a_front_explains_and_all_processes_end_with_the_supervisor() -> None:
             params={"faces": "whole", "target": "anger", "method": "activations"},
             content=png(7),
             headers={"Content-Type": "image/png", "Accept": "application/json"},
-            timeout=60,
+            timeout=LIMIT,
         )
         explanation = answer.json()["explanation"]
         assert explanation["target"] == "anger"
@@ -188,7 +189,7 @@ def test_probes_fail_while_no_front_can_start_and_pass_once_both_are_back(
     keys = tmp_path / "keys"
     keys.write_text(hashed := "me:" + hashlib.sha256(b"key").hexdigest())
     settings = {"keys_file": keys, "ops_port": 0}
-    with two_fronts(processes.sound, **settings) as server, httpx.Client(timeout=60) as client:
+    with two_fronts(processes.sound, **settings) as server, httpx.Client(timeout=LIMIT) as client:
 
         def status(probe: str) -> int:
             return client.get(f"http://127.0.0.1:{server.ops_port}/{probe}").status_code
@@ -210,7 +211,7 @@ def test_metrics_over_both_fronts_match_what_clients_counted() -> None:
         ThreadPoolExecutor(16) as pool,
     ):
         answers = list(pool.map(lambda value: ask(server, value), values))
-        text = httpx.get(f"{server.url}/metrics", timeout=60).text
+        text = httpx.get(f"{server.url}/metrics", timeout=LIMIT).text
     check_counts(text, [answer.status_code for answer in answers])
 
 
@@ -218,7 +219,7 @@ def test_shutdown_answers_all_requests_that_both_fronts_accepted(tmp_path: Path)
     gate = tmp_path / "gate"
     gate.touch()
     with (
-        two_fronts(processes.gated, str(gate), drain_timeout=300) as server,
+        two_fronts(processes.gated, str(gate), drain_timeout=LIMIT) as server,
         ThreadPoolExecutor(16) as pool,
     ):
         children = server.workers()
@@ -228,9 +229,9 @@ def test_shutdown_answers_all_requests_that_both_fronts_accepted(tmp_path: Path)
             server.process.send_signal(signal.SIGTERM)
             with suppress(httpx.TransportError):
                 while True:  # until the port is closed
-                    httpx.get(f"{server.url}/livez", timeout=60)
+                    httpx.get(f"{server.url}/livez", timeout=LIMIT)
         assert {done.result().status_code for done in asked} == {200}
-        assert server.process.wait(60) == 0
+        assert server.process.wait(LIMIT) == 0
         wait_for_the_end_of(children)
 
 
@@ -239,11 +240,11 @@ def test_rate_limit_and_readiness_span_both_fronts_and_a_second_signal_ends_them
 ) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"camera:{hashlib.sha256(b'key').hexdigest()}\n")
-    settings = {"keys_file": keys, "rate_limit": 0.001, "rate_burst": 5, "drain_delay": 300}
+    settings = {"keys_file": keys, "rate_limit": 0.001, "rate_burst": 5, "drain_delay": 2 * LIMIT}
     with two_fronts(processes.sound, **settings) as server:
 
         def probed() -> int:
-            return httpx.get(f"{server.url}/readyz", timeout=60).status_code
+            return httpx.get(f"{server.url}/readyz", timeout=LIMIT).status_code
 
         statuses = Counter(ask(server, 1, **{"X-API-Key": "key"}).status_code for _ in range(20))
         assert statuses == {200: 5, 429: 15}
@@ -251,7 +252,7 @@ def test_rate_limit_and_readiness_span_both_fronts_and_a_second_signal_ends_them
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: {probed() for _ in range(16)} == {503})
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(60) == 0
+        assert server.process.wait(LIMIT) == 0
         wait_for_the_end_of(children)
 
 
@@ -266,7 +267,7 @@ def test_an_invalid_keys_file_stops_the_start_and_its_line_is_named(
         | {"GIMEFIVE_KEYS_FILE": str(keys)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LIMIT,
         check=False,
     )
     assert start.returncode == 1
@@ -280,7 +281,7 @@ def test_an_address_in_use_stops_the_start_with_a_one_line_error() -> None:
             command("serve", "--fronts", "2", "--port", port),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=LIMIT,
             check=False,
         )
     assert start.returncode == 1

@@ -15,7 +15,7 @@ from service.faces import FaceDetector
 from service.intake import Intake
 from service.limits import FREE_QUEUE, OVERLOAD_HOLD
 from service.records import Picture
-from tests.waiting import settle
+from tests.waiting import LIMIT, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ class GatedIntake:
     def decode(self, name: str, size: int = 1) -> Picture:
         """Take a second of the clock for each byte of `size`."""
         self.begun.set()
-        self.gate.wait(30)
+        self.gate.wait(LIMIT)
         self.now += size
         self.decoded.append(name)
         return np.zeros((64, 64, 3), dtype=np.uint8)
@@ -219,7 +219,7 @@ async def test_images_queued_before_the_first_measurement_count_with_what_was_le
         may_end = threading.Event()
 
         def take_a_second() -> Picture:
-            may_end.wait(30)
+            may_end.wait(LIMIT)
             gated.now += 1
             return np.zeros((64, 64, 3), dtype=np.uint8)
 

@@ -18,6 +18,7 @@ from service.errors import NotReady
 from service.explanation import LiveResult
 from tests.api import png
 from tests.cameras import NOTHING, Look, closed, exchange, live, look_with
+from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.anyio
 
@@ -143,7 +144,7 @@ async def test_a_slow_camera_does_not_delay_nine_others(
         return look
 
     look_with(monkeypatch, looks)
-    async with live() as (_, url), connect(url) as held, asyncio.timeout(30):
+    async with live() as (_, url), connect(url) as held, asyncio.timeout(LIMIT):
         await held.send(b"0")
 
         async def camera() -> list[int]:

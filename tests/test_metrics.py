@@ -9,14 +9,14 @@ from tests import processes
 from tests.api import check_counts, explain, png, post, samples, serving
 from tests.fakes import POISON
 from tests.processes import shut
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 
 def test_metrics_under_load_match_what_clients_counted(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     with (
-        serving(processes.gated, str(gate), queue_items=6, deadline_ms=120_000) as client,
+        serving(processes.gated, str(gate), queue_items=6, deadline_ms=1000 * LIMIT) as client,
         ThreadPoolExecutor(7) as pool,
     ):
 

@@ -23,7 +23,7 @@ from tests import processes
 from tests.fakes import POISON, face, scores_of
 from tests.processes import shut
 from tests.servers import wait_for_the_end_of
-from tests.waiting import settle, until
+from tests.waiting import LIMIT, settle, until
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +36,7 @@ async def started(
     process: Callable[[], None], *arguments: str, batch_timeout: float = 60
 ) -> AsyncIterator[RemoteModel]:
     argv = processes.argv(process, *arguments)
-    model = RemoteModel(argv, start_timeout=30, batch_timeout=batch_timeout)
+    model = RemoteModel(argv, start_timeout=LIMIT, batch_timeout=batch_timeout)
     try:
         assert await model.start() == processes.INFO
         yield model
@@ -87,7 +87,7 @@ async def test_a_process_that_exits_before_it_is_ready_is_lost() -> None:
 
 async def test_a_process_that_cannot_be_spawned_is_lost() -> None:
     with pytest.raises(WorkerLost, match="could not be made"):
-        await RemoteModel(["/no/such/program"], start_timeout=30).start()
+        await RemoteModel(["/no/such/program"], start_timeout=LIMIT).start()
 
 
 async def test_a_process_that_never_gets_ready_times_out() -> None:
@@ -98,7 +98,7 @@ async def test_a_process_that_never_gets_ready_times_out() -> None:
 
 
 async def test_a_process_started_later_answers_once_it_is_ready() -> None:
-    model = RemoteModel(processes.argv(processes.sound), start_timeout=30)
+    model = RemoteModel(processes.argv(processes.sound), start_timeout=LIMIT)
     model.start_later()
     try:
         assert not model.up
@@ -114,7 +114,7 @@ async def test_a_process_that_keeps_failing_to_start_is_unhealthy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
-    model = RemoteModel(processes.argv(processes.refuses), start_timeout=30)
+    model = RemoteModel(processes.argv(processes.refuses), start_timeout=LIMIT)
     model.start_later()
     try:
         await until(lambda: not model.healthy)
@@ -163,7 +163,7 @@ async def test_memory_of_a_batch_is_reused_by_the_next() -> None:
 
 
 async def test_a_process_over_its_memory_limit_is_replaced_without_downtime() -> None:
-    model = RemoteModel(processes.argv(processes.leaks), start_timeout=30, memory=3500)
+    model = RemoteModel(processes.argv(processes.leaks), start_timeout=LIMIT, memory=3500)
     await model.start()
     try:
         first = model.pid
@@ -183,7 +183,7 @@ async def test_a_process_over_its_memory_limit_is_replaced_without_downtime() ->
 
 async def test_a_memory_limit_below_the_models_need_causes_no_restart() -> None:
     argv = processes.argv(processes.grows_once, "1000")
-    model = RemoteModel(argv, start_timeout=30, memory=1)
+    model = RemoteModel(argv, start_timeout=LIMIT, memory=1)
     await model.start()
     try:
         await model.scores(GOOD)
@@ -198,7 +198,7 @@ async def test_a_low_memory_limit_still_allows_growth_by_a_quarter(
     grown: int, restarts: int
 ) -> None:
     argv = processes.argv(processes.grows_once, str(grown))
-    model = RemoteModel(argv, start_timeout=30, memory=1100)
+    model = RemoteModel(argv, start_timeout=LIMIT, memory=1100)
     await model.start()
     try:
         await model.scores(GOOD)
@@ -214,7 +214,7 @@ async def test_the_last_batch_of_a_replaced_process_does_not_affect_its_successo
 ) -> None:
     gate = tmp_path / "gate"
     argv = processes.argv(processes.leaks_behind_the_gate, str(gate))
-    model = RemoteModel(argv, start_timeout=30, batch_timeout=60, memory=1500)
+    model = RemoteModel(argv, start_timeout=LIMIT, batch_timeout=LIMIT, memory=1500)
     await model.start()
     try:
         first = model.pid
@@ -242,13 +242,13 @@ async def test_an_unexpected_start_error_is_logged_and_the_start_is_retried(
 ) -> None:
     monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     argv = ["a program\0"]  # no program can have that name
-    model = RemoteModel(argv, start_timeout=30)
+    model = RemoteModel(argv, start_timeout=LIMIT)
     with capture_logs() as log:
         model.start_later()
         try:
             await until(lambda: not model.healthy)
             argv[:] = processes.argv(processes.sound)
-            await asyncio.wait_for(model.ready(), 30)
+            await asyncio.wait_for(model.ready(), LIMIT)
             assert np.array_equal(await rows(model, GOOD), scores_of(GOOD))
         finally:
             await model.stop()
@@ -305,7 +305,7 @@ async def test_a_process_that_dies_hangs_or_sends_garbage_is_replaced(
         with pytest.raises(WorkerLost, match="being restarted"):
             await model.scores(GOOD)
         with capture_logs() as log:
-            await asyncio.wait_for(model.ready(), 30)
+            await asyncio.wait_for(model.ready(), LIMIT)
         assert [why in line["why"] for line in log if "why" in line] == [True]
         assert np.array_equal((await rows(model, GOOD)), scores_of(GOOD))
         assert model.restarts == 1
@@ -331,7 +331,7 @@ async def test_the_answer_to_a_cancelled_batch_is_not_given_to_the_next_call(
 ) -> None:
     gate = tmp_path / "gate"
     gate.touch()
-    model = RemoteModel(processes.argv(processes.gated, str(gate)), start_timeout=30)
+    model = RemoteModel(processes.argv(processes.gated, str(gate)), start_timeout=LIMIT)
     await model.start()
     try:
         with gate.open() as held:
@@ -342,24 +342,24 @@ async def test_the_answer_to_a_cancelled_batch_is_not_given_to_the_next_call(
             await asyncio.wait([given_up])
         with pytest.raises(WorkerLost):
             await model.scores([face(7)])
-        await asyncio.wait_for(model.ready(), 30)
+        await asyncio.wait_for(model.ready(), LIMIT)
         assert np.array_equal(await rows(model, [face(7)]), scores_of([face(7)]))
     finally:
         await model.stop()
 
 
 async def test_stopping_cancels_a_start_in_progress() -> None:
-    model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=600)
+    model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=2 * LIMIT)
     starting = asyncio.create_task(model.start())
     await asyncio.sleep(0)
     await model.stop()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(LIMIT):
         await asyncio.wait([starting])
     assert starting.cancelled()
 
 
 async def test_a_process_stopped_right_after_its_start_is_not_restarted() -> None:
-    model = RemoteModel(processes.argv(processes.sound), start_timeout=30)
+    model = RemoteModel(processes.argv(processes.sound), start_timeout=LIMIT)
     starting = asyncio.create_task(model.start())
     await until(lambda: model.up)
     assert not starting.done()
@@ -376,7 +376,7 @@ async def test_a_model_stays_healthy_if_its_overgrown_process_cannot_be_replaced
     events: list[str] = []
     monkeypatch.setattr("service.remote.log", Events(events))
     argv = processes.argv(processes.leaks_and_starts_only_once, str(tmp_path / "started"))
-    model = RemoteModel(argv, start_timeout=30, memory=1500)
+    model = RemoteModel(argv, start_timeout=LIMIT, memory=1500)
     await model.start()
     try:
         await model.scores(GOOD)
@@ -389,7 +389,10 @@ async def test_a_model_stays_healthy_if_its_overgrown_process_cannot_be_replaced
 
 async def test_a_replacement_is_supervised_while_its_predecessor_is_still_ending() -> None:
     model = RemoteModel(
-        processes.argv(processes.leaks_and_stays), start_timeout=30, batch_timeout=60, memory=3500
+        processes.argv(processes.leaks_and_stays),
+        start_timeout=LIMIT,
+        batch_timeout=LIMIT,
+        memory=3500,
     )
     await model.start()
     try:
@@ -425,7 +428,7 @@ async def test_a_successful_start_resets_the_count_of_failed_starts(
         f"n=$(($(cat {count}) + 1)); echo $n > {count}; [ $((n % 3)) = 0 ] || exit 1; "
         f"exec {sys.executable} -m tests.processes dies"
     )
-    model = RemoteModel(("sh", "-c", script), start_timeout=30)
+    model = RemoteModel(("sh", "-c", script), start_timeout=LIMIT)
     await model.start()
     try:
         for _ in range(FAILED_STARTS):  # each time two starts fail, and the third succeeds

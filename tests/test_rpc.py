@@ -18,7 +18,7 @@ from service.settings import Settings
 from service.tracer import UNTRACED
 from service.wire import Message
 from tests import processes
-from tests.waiting import settle, until
+from tests.waiting import LIMIT, settle, until
 
 pytestmark = pytest.mark.anyio
 
@@ -114,7 +114,7 @@ async def test_an_unknown_error_type_arrives_as_a_service_error_with_its_text() 
 
     async with linked(refuse) as (here, _):
         with pytest.raises(ServiceError, match="not with me"):
-            await asyncio.wait_for(here.call({}), 30)
+            await asyncio.wait_for(here.call({}), LIMIT)
 
 
 async def test_an_unexpected_error_arrives_without_its_text_and_is_logged() -> None:
@@ -150,7 +150,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_other_end() -> None:
         call = asyncio.create_task(here.call({}))
         await wait.begun.wait()
         call.cancel()
-        await asyncio.wait_for(wait.cancelled.wait(), 30)
+        await asyncio.wait_for(wait.cancelled.wait(), LIMIT)
 
 
 @asynccontextmanager
@@ -218,7 +218,7 @@ async def test_closing_one_end_cancels_its_work_and_fails_the_calls_of_the_other
         there.close()
         with pytest.raises(NotReady):
             await call
-        await asyncio.wait_for(wait.cancelled.wait(), 30)
+        await asyncio.wait_for(wait.cancelled.wait(), LIMIT)
         with pytest.raises(NotReady):
             await here.call({})
 
@@ -321,7 +321,7 @@ async def test_calls_that_wait_for_room_get_not_ready_when_the_connection_ends(d
             theirs.close()
         else:
             here.close()
-        answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
+        answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), LIMIT)
         assert {type(answer) for answer in answers} == {NotReady}
 
 
@@ -331,5 +331,5 @@ async def test_both_ends_may_send_more_than_fits_at_once() -> None:
 
     async with linked(echo, echo) as ends:
         calls = [end.call({}, bytes([n]) * LARGE) for n in range(10) for end in ends]
-        answers = await asyncio.wait_for(asyncio.gather(*calls), 30)
+        answers = await asyncio.wait_for(asyncio.gather(*calls), LIMIT)
     assert [answer.body[0] for answer in answers] == [n for n in range(10) for _ in ends]

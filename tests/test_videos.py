@@ -233,7 +233,7 @@ async def test_a_disconnect_releases_the_slot_only_after_the_video_is_closed(
             for frame in super().frames():
                 decoding.set()
                 yield frame
-                disconnected.wait(60)
+                disconnected.wait(LIMIT)
 
         def close(self) -> None:
             super().close()

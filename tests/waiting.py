@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 LIMIT = 300.0
-"""Seconds until a wait fails; a busy machine may take minutes to start a model process."""
+"""Seconds until any wait in a test fails; a busy machine may take minutes to start a process."""
 
 
 async def until(happened: Callable[[], object]) -> None:

@@ -18,7 +18,7 @@ from tests.fakes import (
     scores_of,
 )
 from tests.virtual import VirtualLoop
-from tests.waiting import settle
+from tests.waiting import LIMIT, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -255,5 +255,5 @@ async def test_closing_at_any_step_answers_all_calls_with_not_ready(steps: int) 
         for _ in range(steps):
             await asyncio.sleep(0)
         await d.batcher.close()
-        answers = await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), 60)
+        answers = await asyncio.wait_for(asyncio.gather(*requests, return_exceptions=True), LIMIT)
     assert [type(answer) for answer in answers] == [NotReady, NotReady]

@@ -12,7 +12,7 @@ from tests.servers import ROOT, Server, running_server
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """The service as `gimefive serve` starts it, with the embedded model."""
-    with running_server(deadline_ms=300_000) as running:  # generous, for busy machines
+    with running_server() as running:
         yield running
 
 

@@ -19,7 +19,7 @@ from tests.api import png
 from tests.deploy.conftest import ROOT, tool
 from tests.served import served
 from tests.videos import counting, encode
-from tests.waiting import until
+from tests.waiting import LIMIT, until
 
 pytestmark = pytest.mark.anyio
 
@@ -96,7 +96,7 @@ async def balancer_for(
         )
         port = listening.getsockname()[1]
     try:
-        async with httpx.AsyncClient(timeout=60) as client, asyncio.timeout(60):
+        async with httpx.AsyncClient(timeout=LIMIT) as client, asyncio.timeout(LIMIT):
             while not (await client.get(f"http://127.0.0.1:{port}/readyz")).is_success:
                 pass  # a replica, which runs in this process, may be late
         yield Balancer(process.pid, port, folder)
@@ -177,7 +177,7 @@ async def test_explain_video_may_take_longer_than_the_server_timeout(tmp_path: P
     async with (
         slow_replica(free) as replica,
         balancer_for([replica], tmp_path, server_timeout="500ms") as balancer,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{balancer.port}", timeout=60) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{balancer.port}", timeout=LIMIT) as client,
         asyncio.TaskGroup() as asking,
     ):
         drawn = asking.create_task(client.post("/explain/video", content=b"a video"))

@@ -9,6 +9,7 @@ import httpx
 
 from tests import videos
 from tests.servers import Server
+from tests.waiting import LIMIT
 
 
 def test_every_documented_curl_command_succeeds(
@@ -17,7 +18,7 @@ def test_every_documented_curl_command_succeeds(
     for name in ("face.jpg", "1.jpg", "2.jpg"):
         (tmp_path / name).write_bytes(photograph)
     (tmp_path / "video.mp4").write_bytes(videos.encode(videos.moving_portrait(2)))
-    document = httpx.get(f"{server.url}/openapi.json", timeout=60).text
+    document = httpx.get(f"{server.url}/openapi.json", timeout=LIMIT).text
     commands = set(re.findall("`(curl [^`]+)`", document))
     assert len(commands) == 5
     for command in commands:

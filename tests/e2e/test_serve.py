@@ -14,13 +14,13 @@ import httpx
 import pytest
 
 from tests.servers import ROOT, Server, command, running_server, wait_for_the_end_of
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 JPEG = {"Content-Type": "image/jpeg"}
 
 
 def test_the_smiling_portrait_is_classified_as_happiness(server: Server, photograph: bytes) -> None:
-    response = httpx.post(f"{server.url}/classify", content=photograph, headers=JPEG, timeout=120)
+    response = httpx.post(f"{server.url}/classify", content=photograph, headers=JPEG, timeout=LIMIT)
     assert response.status_code == 200
     (face,) = response.json()["faces"]
     assert face["emotion"] == "happiness"
@@ -31,7 +31,7 @@ def test_the_smiling_portrait_is_classified_as_happiness(server: Server, photogr
 
 def test_concurrent_requests_get_the_same_scores(server: Server, photograph: bytes) -> None:
     with (
-        httpx.Client(base_url=server.url, headers=JPEG, timeout=120) as client,
+        httpx.Client(base_url=server.url, headers=JPEG, timeout=LIMIT) as client,
         ThreadPoolExecutor(16) as pool,
     ):
         answers = list(pool.map(lambda _: client.post("/classify", content=photograph), range(64)))
@@ -43,7 +43,7 @@ def test_concurrent_requests_get_the_same_scores(server: Server, photograph: byt
 def test_explain_reports_the_emotion_and_confidence_of_classify(
     server: Server, photograph: bytes
 ) -> None:
-    with httpx.Client(base_url=server.url, headers=JPEG, timeout=120) as client:
+    with httpx.Client(base_url=server.url, headers=JPEG, timeout=LIMIT) as client:
         (face,) = client.post("/classify", content=photograph).json()["faces"]
         explained = client.post("/explain", content=photograph)
     assert explained.headers["Content-Type"] == "image/png"
@@ -58,7 +58,7 @@ def test_a_signal_ends_the_service_cleanly(sent: signal.Signals) -> None:
         workers = server.workers()
         assert workers
         server.process.send_signal(sent)
-        assert server.process.wait(60) == 0
+        assert server.process.wait(LIMIT) == 0
         wait_for_the_end_of(workers)
 
 
@@ -86,9 +86,9 @@ def test_requests_accepted_before_sigterm_are_answered(photograph: bytes) -> Non
         stopped.set()
         return await asyncio.gather(*asking)
 
-    with running_server(workers=1, client_timeout=300, drain_timeout=300) as server:
+    with running_server(workers=1, client_timeout=LIMIT, drain_timeout=LIMIT) as server:
         answers = asyncio.run(load(server))
-        assert server.process.wait(60) == 0
+        assert server.process.wait(LIMIT) == 0
     assert [answer.partition(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * 16
 
 
@@ -131,15 +131,15 @@ def test_connections_during_shutdown_are_answered_or_refused(fronts: int) -> Non
 
     with running_server(workers=1, fronts=fronts) as server:
         asyncio.run(run_clients(server))
-        assert server.process.wait(60) == 0
+        assert server.process.wait(LIMIT) == 0
 
 
 def test_readiness_fails_first_and_requests_are_served_during_the_drain_delay(
     photograph: bytes,
 ) -> None:
     with (
-        running_server(workers=1, drain_delay=300) as server,
-        httpx.Client(base_url=server.url, headers=JPEG, timeout=120) as client,
+        running_server(workers=1, drain_delay=2 * LIMIT) as server,
+        httpx.Client(base_url=server.url, headers=JPEG, timeout=LIMIT) as client,
     ):
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: client.get("/readyz").status_code == 503)
@@ -148,22 +148,22 @@ def test_readiness_fails_first_and_requests_are_served_during_the_drain_delay(
 
 
 def test_a_second_signal_ends_the_service_without_waiting_for_open_requests() -> None:
-    with running_server(workers=1, client_timeout=300, drain_delay=300) as server:
+    with running_server(workers=1, client_timeout=2 * LIMIT, drain_delay=2 * LIMIT) as server:
         workers = server.workers()
         host, port = server.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as unfinished:
             unfinished.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-            httpx.get(f"{server.url}/livez", timeout=120)  # by now the other one is accepted
+            httpx.get(f"{server.url}/livez", timeout=LIMIT)  # by now the other one is accepted
             server.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: httpx.get(f"{server.url}/readyz", timeout=120).status_code == 503)
+            wait_until(lambda: httpx.get(f"{server.url}/readyz", timeout=LIMIT).status_code == 503)
             server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(60) == 0
+            assert server.process.wait(LIMIT) == 0
         wait_for_the_end_of(workers)
 
 
 def wait_for_both_up(server: Server) -> None:
     """The second model process starts when the service is ready."""
-    with httpx.Client(base_url=server.url, timeout=120) as client:
+    with httpx.Client(base_url=server.url, timeout=LIMIT) as client:
         wait_until(lambda: "gimefive_worker_up 2.0" in client.get("/metrics").text)
 
 
@@ -179,7 +179,7 @@ def test_killing_the_front_end_process_ends_the_model_processes() -> None:
 def test_a_killed_model_process_is_replaced_while_requests_succeed(photograph: bytes) -> None:
     with (
         running_server(workers=2) as server,
-        httpx.Client(base_url=server.url, headers=JPEG, timeout=120) as client,
+        httpx.Client(base_url=server.url, headers=JPEG, timeout=LIMIT) as client,
     ):
         wait_for_both_up(server)
         os.kill(server.workers()[0], signal.SIGKILL)
@@ -207,7 +207,7 @@ def test_a_damaged_model_artefact_fails_startup_with_one_line(tmp_path: Path, da
         env={**os.environ, "GIMEFIVE_MODEL_STORE": str(store)},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT,
         check=False,
     )
     assert ended_start.returncode == 1

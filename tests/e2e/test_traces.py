@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
 import service
 from tests.servers import running_server
+from tests.waiting import LIMIT
 
 
 @contextmanager
@@ -56,11 +57,11 @@ def test_a_collector_gets_every_span_of_a_request_before_the_service_ends(
         monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
         with running_server(traces=True, workers=1) as server:
             answer = httpx.post(
-                f"{server.url}/explain", content=photograph, headers=headers, timeout=120
+                f"{server.url}/explain", content=photograph, headers=headers, timeout=LIMIT
             )
             assert answer.status_code == 200
             server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(60) == 0
+            assert server.process.wait(LIMIT) == 0
     resources = {
         tuple(sorted((fact.key, fact.value.string_value) for fact in sent.resource.attributes))
         for sent in seen

@@ -20,7 +20,7 @@ from tests.fronts import fake_model_server
 from tests.served import open_files
 from tests.servers import command, running_server
 from tests.videos import counting, encode, moving_portrait
-from tests.waiting import wait_until
+from tests.waiting import LIMIT, wait_until
 
 MP4 = {"Content-Type": "video/mp4"}
 FRAMES = 1000
@@ -45,13 +45,13 @@ def watching(port: int, video: bytes, path: str = "/classify/video") -> Iterator
 
 def busy(url: str) -> bool:
     """Whether no other video is accepted."""
-    answer = httpx.post(f"{url}/classify/video", content=b"?", headers=MP4, timeout=120)
+    answer = httpx.post(f"{url}/classify/video", content=b"?", headers=MP4, timeout=LIMIT)
     return answer.status_code == 503
 
 
 def computed(url: str) -> float:
     """How many faces the model has classified or explained."""
-    text = httpx.get(f"{url}/metrics", timeout=120).text
+    text = httpx.get(f"{url}/metrics", timeout=LIMIT).text
     samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
     return sum(each.value for each in samples if each.name == "gimefive_batch_size_sum")
 
@@ -80,14 +80,14 @@ def test_sigterm_ends_a_stream_with_a_not_ready_problem(tmp_path: Path) -> None:
         processes.shut(gate),
         fake_model_server(processes.gated, str(gate), drain_timeout=6) as server,
         httpx.stream(
-            "POST", f"{server.url}{url}", content=video, headers=MP4, timeout=120
+            "POST", f"{server.url}{url}", content=video, headers=MP4, timeout=LIMIT
         ) as response,
     ):
         lines = response.iter_lines()
         next(lines)
         server.process.send_signal(signal.SIGTERM)
         *_, last = [json.loads(line) for line in lines]
-        assert server.process.wait(60) == 0
+        assert server.process.wait(LIMIT) == 0
     assert last["problem"]["type"] == "urn:gimefive:not-ready"
 
 
@@ -137,5 +137,5 @@ def test_ctrl_c_leaves_no_file(tmp_path: Path, long_video: bytes) -> None:
     while not any(path.suffix == ".part" and path.stat().st_size for path in tmp_path.iterdir()):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    assert process.wait(LIMIT) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

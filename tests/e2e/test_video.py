@@ -125,17 +125,21 @@ def test_the_video_command_writes_a_video_and_a_csv_file(tmp_path: Path) -> None
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.csv", "out.mp4"]
 
 
+def begun(folder: Path) -> bool:
+    """Whether an output there has its first bytes."""
+    return any(path.suffix == ".part" and path.stat().st_size for path in folder.iterdir())
+
+
 def test_ctrl_c_leaves_no_file(tmp_path: Path, long_video: bytes) -> None:
     source = tmp_path / "in.mp4"
     source.write_bytes(long_video)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command("video", str(source), "-o", "out.mp4", "--csv", "out.csv"),
         cwd=tmp_path,
         env={**os.environ, "GIMEFIVE_WORKERS": "1", "PYTHONPATH": str(Path.cwd())},
         stderr=subprocess.DEVNULL,
-    )
-    while not any(path.suffix == ".part" and path.stat().st_size for path in tmp_path.iterdir()):
-        assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    assert process.wait(LIMIT) == 130
+    ) as process:
+        wait_until(lambda: process.poll() is not None or begun(tmp_path))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(LIMIT) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]

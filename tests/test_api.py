@@ -174,9 +174,12 @@ def test_a_misspelled_parameter_gets_422_suggesting_the_right_one(
     assert "threshold" in detail.partition(":")[2]
 
 
-def test_a_misspelled_version_of_a_model_card_gets_422(client: TestClient) -> None:
+def test_unknown_parameters_of_models_get_422(client: TestClient) -> None:
     detail = check_problem(client.get("/models/gimefive/card?vers=1"), 422, "bad-parameter")
     assert detail == "unknown parameter 'vers': did you mean version?"
+    for path in ("/models", "/models/gimefive"):
+        detail = check_problem(client.get(f"{path}?version=1"), 422, "bad-parameter")
+        assert detail == "unknown parameter 'version': this address takes none"
 
 
 def test_a_small_file_may_contain_a_large_image(client: TestClient) -> None:
@@ -567,11 +570,13 @@ def test_requests_are_counted_by_route_even_when_rejected_before_routing(tmp_pat
     with serving(keys_file=keys, metrics_open=True) as client:
         post(client, png(1))
         client.get("/openapi.json")
+        client.get("/models/gimefive/card")
         client.get("/nowhere")
         seen = samples(client)
     for method, route, status in (
         ("POST", "/classify", "401"),
         ("GET", "/openapi.json", "200"),
+        ("GET", "/models/{name}/card", "401"),
         ("GET", "unmatched", "401"),
     ):
         labels = {"method": method, "route": route, "status": status}

@@ -33,7 +33,7 @@ OPERATIONS_BY_STATUS = {
     "408": WITH_BODY,
     "413": WITH_BODY,
     "415": WITH_BODY,
-    "422": WITH_BODY | {"live", "model_card"},
+    "422": GUARDED - {"metrics"},
     "426": {"live"},
     "429": GUARDED,
     "500": GUARDED | PROBES,

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
@@ -38,6 +39,7 @@ class Observe:
         """
         self._app = app
         self._paths = paths
+        self._patterns = [(compile_path(path)[0], path) for path in paths if "{" in path]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection, as ASGI says."""
@@ -65,7 +67,9 @@ class Observe:
             request.finish()
 
     def _named(self, path: str) -> str:
-        return path if path in self._paths else UNMATCHED
+        if path in self._paths:
+            return path
+        return next((route for pattern, route in self._patterns if pattern.match(path)), UNMATCHED)
 
 
 class _Observed:

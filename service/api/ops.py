@@ -19,7 +19,7 @@ from service.engine import Engine
 from service.errors import NotReady
 
 probes = APIRouter(tags=["operations"])
-router = APIRouter(tags=["models"])
+router = APIRouter(tags=["models"], dependencies=[Depends(known_alone)])
 
 Name = Annotated[str, Path(examples=["gimefive"], description="One of those listed by /models.")]
 
@@ -87,14 +87,16 @@ async def metrics(service: OperatedBy) -> Response:
     return Response(await service.render_metrics(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/models", response_model=schemas.ModelList)
+@router.get("/models", response_model=schemas.ModelList, responses=responses(errors.BadParameter))
 async def models(engine: EngineOf) -> dict[str, list[dict[str, Any]]]:
     """The models in the store, and which of them is served."""
     return {"models": [_entry(engine, name) for name in engine.store.names()]}
 
 
 @router.get(
-    "/models/{name}", response_model=schemas.ModelEntry, responses=responses(errors.NotFound)
+    "/models/{name}",
+    response_model=schemas.ModelEntry,
+    responses=responses(errors.NotFound, errors.BadParameter),
 )
 async def model(engine: EngineOf, name: Name) -> dict[str, Any]:
     """One model in the store."""
@@ -103,7 +105,6 @@ async def model(engine: EngineOf, name: Name) -> dict[str, Any]:
 
 @router.get(
     "/models/{name}/card",
-    dependencies=[Depends(known_alone)],
     response_model=None,
     responses={200: {"model": Card}, **responses(errors.NotFound, errors.BadParameter)},
 )

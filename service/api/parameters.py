@@ -80,7 +80,8 @@ async def known_alone(connection: HTTPConnection) -> None:
     for name in connection.query_params:
         if name not in known:
             near = get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"use {', '.join(sorted(known))}"
+            choices = f"use {', '.join(sorted(known))}" if known else "this address takes none"
+            hint = f"did you mean {near[0]}?" if near else choices
             raise BadParameter(f"unknown parameter {name!r}: {hint}")
 
 

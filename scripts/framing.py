@@ -166,7 +166,7 @@ def main(
     tilt: Annotated[float, typer.Option(help="largest rotation of a face, in degrees")] = TILT,
 ) -> None:
     """Print a table that compares the ways to frame a detected face."""
-    judge = Judge(origin.network(network), pixels)
+    judge = Judge(origin.gimefive(network), pixels)
     seed = origin.lineage(Path(network))[0][-1].seed
     trials = []
     for path in data:

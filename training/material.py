@@ -91,7 +91,7 @@ class Material:
             recipes, history = origin.lineage(order.run)
             seeds = {recipe.seed for f in folders for recipe in origin.lineage(f)[0]}
             trained_on = {folder: origin.learned(folder) for folder in folders}
-            networks = [with_folded_norms(origin.network(str(f)).eval()) for f in folders]
+            networks = [with_folded_norms(origin.gimefive(str(f)).eval()) for f in folders]
         except FileNotFoundError as error:
             raise RunError(f"{error.filename} is missing: is the run finished?") from error
         if len(seeds) > 1:

@@ -112,7 +112,8 @@ class GiMeFive(nn.Module):
         return logits
 
     def _pool(self, maps: Tensor) -> Tensor:
-        return functional.max_pool2d(functional.relu(maps, inplace=True), kernel_size=2)
+        # in this order a quarter of the values is rectified, with the same result
+        return functional.relu(functional.max_pool2d(maps, kernel_size=2), inplace=True)
 
 
 def with_folded_norms(network: GiMeFive) -> GiMeFive:

@@ -11,6 +11,7 @@ from training.data import Digests
 from training.errors import RunError
 from training.network import GiMeFive
 from training.recipe import Recipe
+from training.residual import Residual
 
 DATA = "data.json"
 """The file in a run's folder with the digests of its data sets."""
@@ -25,12 +26,15 @@ def is_version(start: str) -> bool:
 
 
 def check(recipe: Recipe) -> None:
-    """Make sure that a run's start and teachers exist and were not trained on its other faces.
+    """Make sure that a run's start and teachers exist and were not trained on faces held out here.
+
+    The teachers of a run that leaves out a fold may know that fold: they are not asked about it,
+    so what they remember of its labels does not reach the run.
 
     Raises:
         RunError: a folder contains no weights; they were trained on data split by another seed, so
-            possibly on faces held out here; they may have been trained on the fold to leave out; or
-            teachers left out folds, and some fold has no teacher.
+            possibly on faces held out here; the start may have been trained on the fold to leave
+            out, or is another network; or teachers left out folds, and some fold has no teacher.
     """
     folders = [folder for folder in (recipe.start, *recipe.teachers) if folder]
     for folder in folders:
@@ -42,8 +46,10 @@ def check(recipe: Recipe) -> None:
             )
     if recipe.left_out is None:
         _check_cross_fitted(recipe)
-    elif unfit := [f for f in folders if left_out(f) != (recipe.left_out, recipe.folds)]:
-        raise RunError(f"{unfit[0]} may have been trained on the fold that this run leaves out")
+    elif recipe.start and left_out(recipe.start) != (recipe.left_out, recipe.folds):
+        raise RunError(f"{recipe.start} may have been trained on the fold that this run leaves out")
+    if recipe.start and (kind := _recipes(recipe.start)[-1].network) != recipe.network:
+        raise RunError(f"{recipe.start} is a {kind}: say so in the recipe (`network`)")
 
 
 def check_data(recipe: Recipe, own: Digests) -> None:
@@ -112,32 +118,53 @@ def _recipes(folder: str) -> tuple[Recipe, ...]:
     return (Recipe.load(Path(folder) / "recipe.json"),)
 
 
-def initial_network(recipe: Recipe) -> GiMeFive:
+def initial_network(recipe: Recipe) -> GiMeFive | Residual:
     """The network that a run of `recipe` starts with; seeds torch's global generator.
 
     Raises:
         FileNotFoundError: as `network` says.
     """
     torch.manual_seed(recipe.seed)
-    return network(recipe.start)
+    return network(recipe.start) if recipe.start else _untrained(recipe)
 
 
-def network(start: str) -> GiMeFive:
-    """The network of a finished run or of a version, whose norms are folded.
+def network(start: str) -> GiMeFive | Residual:
+    """The network of a finished run, or of a version, whose norms are folded.
 
     Args:
-        start: folder of the run or version; if empty, the weights are random.
+        start: folder of the run or version.
 
     Raises:
         FileNotFoundError: the folder contains no weights.
     """
-    loaded, folder = GiMeFive(), Path(start)
+    folder = Path(start)
     if is_version(start):
+        version = GiMeFive()
         file = folder / card.read(folder)["precisions"]["fp32"]["file"]
-        loaded.load_state_dict(load(file).state_dict())
-    elif start:
-        loaded.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu"))
-    return loaded
+        version.load_state_dict(load(file).state_dict())
+        return version
+    trained = _untrained(Recipe.load(folder / "recipe.json"))
+    trained.load_state_dict(torch.load(folder / "weights.pt", map_location="cpu"))
+    return trained
+
+
+def gimefive(folder: str) -> GiMeFive:
+    """The network of a finished run or of a version, which can become a version.
+
+    Raises:
+        FileNotFoundError: as `network` says.
+        RunError: it is another network than the published one.
+    """
+    trained = network(folder)
+    if isinstance(trained, GiMeFive):
+        return trained
+    raise RunError(
+        f"{folder} is a {type(trained).__name__}, which can only teach: give its student"
+    )
+
+
+def _untrained(recipe: Recipe) -> GiMeFive | Residual:
+    return Residual() if recipe.network == "Residual" else GiMeFive()
 
 
 def lineage(folder: Path) -> Lineage:

@@ -38,6 +38,7 @@ class Recipe:
     """All choices of a training run.
 
     Attributes:
+        network: ``GiMeFive``, or ``Residual``, a deeper one that can only teach.
         images: image passes in total.
         batch: images per step, over all processes.
         optimizer: ``AdamW``, or ``SGD`` with a Nesterov momentum of 0.9.
@@ -79,6 +80,7 @@ class Recipe:
         seed: of the split, the order, the augmentation, the initial weights and the dropout.
     """
 
+    network: Literal["GiMeFive", "Residual"] = "GiMeFive"
     images: PositiveInt = 450_000
     batch: PositiveInt = 128
     optimizer: Literal["AdamW", "SGD"] = "AdamW"

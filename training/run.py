@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training import origin
 from training.augment import resize
 from training.feed import Data
-from training.network import EMOTIONS, logits_of, with_measured_norms
+from training.network import EMOTIONS, GiMeFive, logits_of, with_measured_norms
 from training.objective import Objective
 from training.photographs import photographed
 from training.recipe import Recipe
@@ -98,7 +98,7 @@ class Run:
         self.rank = rank
         self.execution = job.execution
         network = origin.initial_network(recipe)
-        if origin.is_version(recipe.start):
+        if isinstance(network, GiMeFive) and origin.is_version(recipe.start):
             some, _ = job.data.batch(range(NORM_FACES), recipe.seed)
             network = with_measured_norms(network, some).train()
         network.dropout.p *= recipe.dropout

@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training import origin
 from training.feed import Data
-from training.network import EMOTIONS, GiMeFive, logits_of
+from training.network import EMOTIONS, logits_of
 from training.recipe import Recipe
 from training.sharing import shared_out
 
@@ -44,7 +44,7 @@ class Lesson:
     """
 
     data: Data
-    teachers: tuple[GiMeFive, ...]
+    teachers: tuple[nn.Module, ...]
 
 
 def lessons(data: Data, recipe: Recipe, device: torch.device) -> tuple[Lesson, ...]:
@@ -85,7 +85,7 @@ def _mean_answer(recipe: Recipe, device: torch.device, faces: Tensor) -> Tensor:
     return mean / (len(recipe.teachers) * len(views))
 
 
-def _ready(teachers: Sequence[str], device: torch.device) -> tuple[GiMeFive, ...]:
+def _ready(teachers: Sequence[str], device: torch.device) -> tuple[nn.Module, ...]:
     networks = [origin.network(teacher).eval() for teacher in teachers]
     return tuple(
         network.requires_grad_(requires_grad=False).to(  # type: ignore[call-overload]  # torch's stubs lack this pair

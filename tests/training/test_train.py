@@ -399,7 +399,7 @@ def test_each_lesson_is_one_fold_taught_by_the_run_that_left_it_out(
     assert not set(losses_by_teachers[0]) & set(losses_by_teachers[1])
 
 
-def test_teachers_and_start_that_may_have_seen_a_fold_are_rejected(
+def test_teachers_and_start_that_know_labels_they_should_not_are_rejected(
     fold_runs: tuple[Path, Path], exported: Exported
 ) -> None:
     one, whole = fold_runs[0], exported.run
@@ -412,10 +412,6 @@ def test_teachers_and_start_that_may_have_seen_a_fold_are_rejected(
             "answer `inputs` or `mirrored`, not",
         ),
         (
-            cross_fitted_recipe(one, left_out=1),
-            "trained on the fold that this run leaves out",
-        ),
-        (
             cross_fitted_recipe(left_out=1, start=str(whole)),
             "trained on the fold that this run leaves out",
         ),
@@ -424,6 +420,37 @@ def test_teachers_and_start_that_may_have_seen_a_fold_are_rejected(
             origin.check(recipe)
     origin.check(cross_fitted_recipe(*fold_runs))
     origin.check(cross_fitted_recipe(one, left_out=0, start=str(one)))
+
+
+def test_a_teacher_that_knows_the_left_out_fold_is_asked_about_other_faces_only(
+    fold_runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    recipe = cross_fitted_recipe(fold_runs[0], left_out=1, images=8)
+    train_in_process(recipe, make_data(FoldCheckingData), tmp_path / "taught")
+
+
+def test_a_residual_network_continues_and_teaches_but_is_no_version(tmp_path: Path) -> None:
+    deeper = replace(RECIPE, images=8, network="Residual")
+    folder = train_in_process(deeper, make_data(), tmp_path / "first").parent
+    frozen = replace(deeper, learning_rate=0.0, start=str(folder))
+    again = train_in_process(frozen, make_data(), tmp_path / "again").parent
+    one, two = (dict(origin.network(str(f)).named_parameters()) for f in (folder, again))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+    losses = []
+    for teaching in (0.0, 1.0):
+        recipe = replace(
+            RECIPE, images=8, teachers=(str(folder),), teachers_see="inputs", teaching=teaching
+        )
+        student = train_in_process(recipe, make_data(), tmp_path / str(teaching)).parent
+        losses.append(json.loads((student / "history.json").read_text())[0]["train_loss"])
+        assert isinstance(origin.gimefive(str(student)), GiMeFive)
+    assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+    with pytest.raises(RunError, match="is a Residual, which can only teach: give its student"):
+        origin.gimefive(str(folder))
+    with pytest.raises(RunError, match="is a Residual: say so in the recipe"):
+        origin.check(replace(RECIPE, start=str(folder)))
 
 
 @pytest.mark.parametrize("what", ["start", "teachers"])

@@ -8,7 +8,8 @@ from tests.api import png
 
 def negotiated_type(client: TestClient, *accepts: str) -> str:
     headers = [("Content-Type", "image/png"), *(("Accept", accept) for accept in accepts)]
-    response = client.post("/explain?faces=whole", content=png(9), headers=headers)
+    sent = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+    response = client.post("/explain?faces=whole", content=png(9), headers=sent)
     assert response.headers["Vary"] == "Accept"
     return response.headers["Content-Type"]
 
@@ -22,6 +23,7 @@ def negotiated_type(client: TestClient, *accepts: str) -> str:
         "image/*;q=0.8, application/json;q=0.9",
         "application/json, image/png",
         "image/*, application/json",
+        "text/\xff, application/json",
     ],
 )
 def test_json_is_returned_if_the_accept_header_prefers_it(client: TestClient, accept: str) -> None:

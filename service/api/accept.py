@@ -29,6 +29,7 @@ def _range(text: str) -> tuple[str, float]:
     """A media range and how much it is wanted; what is no number counts as not at all."""
     kind, options = parse_options_header(text)
     try:
-        return kind.decode(), float(options.get(b"q", 1))
+        weight = float(options.get(b"q", 1))
     except ValueError:
-        return kind.decode(), 0.0
+        weight = 0.0
+    return kind.decode("latin-1"), weight

@@ -121,6 +121,12 @@ def key_scope(key: str) -> dict[str, object]:
     return {"headers": [(b"x-api-key", key.encode())]}
 
 
+def test_a_key_may_have_characters_outside_ascii(tmp_path: Path) -> None:
+    keys_file = tmp_path / "keys"
+    keys_file.write_text(line("kamera", "Schlüssel €"))
+    assert Keys(keys_file).authenticate(key_scope("Schlüssel €")) == "kamera"
+
+
 def test_a_changed_keys_file_takes_effect_and_an_invalid_one_is_ignored(keys_file: Path) -> None:
     keys = Keys(keys_file)
     keys_file.write_text(line("camera", "new key"))

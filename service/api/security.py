@@ -52,7 +52,7 @@ class Keys:
                 "an API key is required: send it as Authorization: Bearer KEY or X-API-Key: KEY"
             )
         self._refresh()
-        given = hashlib.sha256(key.encode()).digest()
+        given = hashlib.sha256(key.encode("latin-1")).digest()  # the bytes that came
         # Every key is compared, however early one fits: the time tells nothing.
         names = [name for name, known in self._keys if hmac.compare_digest(known, given)]
         if not names:

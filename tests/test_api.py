@@ -174,6 +174,18 @@ def test_a_misspelled_parameter_gets_422_suggesting_the_right_one(
     assert "threshold" in detail.partition(":")[2]
 
 
+def test_the_deadline_is_not_a_query_parameter(client: TestClient) -> None:
+    response = client.post("/classify?deadline_ms=1", content=png(1))
+    assert "'deadline_ms'" in check_problem(response, 422, "bad-parameter")
+
+
+@pytest.mark.parametrize("path", ["/classify", "/explain"])
+def test_the_first_of_several_deadlines_counts(client: TestClient, path: str) -> None:
+    headers = [("Content-Type", "image/png"), *(("X-Deadline-Ms", ms) for ms in ("0.001", "60000"))]
+    response = client.post(f"{path}?faces=whole", content=png(1), headers=headers)
+    check_problem(response, 504, "deadline-exceeded")
+
+
 def test_unknown_parameters_of_models_get_422(client: TestClient) -> None:
     detail = check_problem(client.get("/models/gimefive/card?vers=1"), 422, "bad-parameter")
     assert detail == "unknown parameter 'vers': did you mean version?"

@@ -42,12 +42,14 @@ def _plain(scope: Scope) -> Parameters | None:
     if scope["type"] != "http" or scope["path"] != "/classify" or scope["method"] != "POST":
         return None
     deadlines = [value for name, value in scope["headers"] if name == b"x-deadline-ms"]
-    return _parameters(scope["query_string"], *deadlines[-1:])
+    return _parameters(scope["query_string"], *deadlines[:1])
 
 
 @lru_cache(maxsize=256)
 def _parameters(query: bytes, deadline: bytes | None = None) -> Parameters | None:
     given = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+    if "deadline_ms" in given:  # a header sets it, and no parameter
+        return None
     try:
         return Parameters.model_validate({**given, "deadline_ms": deadline})
     except ValidationError:

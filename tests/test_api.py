@@ -135,7 +135,8 @@ def test_a_form_with_too_many_unknown_fields_gets_413(
 
 
 def test_a_malformed_form_gets_400(client: TestClient) -> None:
-    check_problem(post(client, b"?", "multipart/form-data; boundary=x"), 400, "bad-input")
+    unreadable = post(client, b"?", "multipart/form-data; boundary=x")
+    assert "let your HTTP client write it" in check_problem(unreadable, 400, "bad-input")
     assert "no boundary" in check_problem(
         post(client, png(), "multipart/form-data"), 400, "bad-input"
     )
@@ -313,7 +314,9 @@ def test_an_image_with_too_many_pixels_gets_413() -> None:
 def test_unknown_paths_methods_and_models_get_problem_responses(client: TestClient) -> None:
     check_problem(client.get("/nowhere"), 404, "not-found")
     check_problem(client.get("/livez/"), 404, "not-found")
-    check_problem(client.get("/classify"), 405, "method-not-allowed")
+    wrong_method = client.get("/classify")
+    assert "use POST" in check_problem(wrong_method, 405, "method-not-allowed")
+    assert wrong_method.headers["Allow"] == "POST"
     check_problem(client.get("/models/resnet"), 404, "not-found")
     check_problem(client.get("/models/gimefive/card?version=99"), 404, "not-found")
 

@@ -189,4 +189,4 @@ class Form:
 
 
 def _unreadable(error: Exception) -> BadInput:
-    return BadInput(f"the form cannot be read: {error}")
+    return BadInput(f"the form cannot be read ({error}): let your HTTP client write it")

@@ -70,7 +70,9 @@ def install(app: FastAPI) -> None:
     async def http_error(request: Request, error: HTTPException) -> JsonResponse:
         title = HTTPStatus(error.status_code).phrase
         kind = ProblemKind(error.status_code, title.lower().replace(" ", "-"), title)
-        detail = f"{request.method} {request.url.path}: {error.detail}; see /docs for the API"
+        allowed = (error.headers or {}).get("Allow")
+        hint = f"use {allowed}" if allowed else "see /docs for the API"
+        detail = f"{request.method} {request.url.path}: {error.detail}; {hint}"
         return ProblemResponse(kind, detail, request.state.request_id, error.headers)
 
 

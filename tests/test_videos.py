@@ -94,10 +94,11 @@ def test_the_answer_has_a_head_line_a_line_per_frame_and_a_summary(
 
 
 def test_times_are_rounded_to_microseconds(client: TestClient) -> None:
-    _, *moments, tail = lines(post(client, encode(counting(3), rate=3)))
-    assert [moment["time"] for moment in moments] == [0, 0.333333, 0.666667]
+    head, *moments, tail = lines(post(client, encode(counting(3), rate=7)))
+    assert head["video"]["duration"] == 0.428571
+    assert [moment["time"] for moment in moments] == [0, 0.142857, 0.285714]
     (track,) = tail["summary"]["tracks"]
-    assert (track["first_time"], track["last_time"]) == (0, 0.666667)
+    assert (track["first_time"], track["last_time"]) == (0, 0.285714)
 
 
 def test_only_the_selected_frames_are_answered(client: TestClient, short_video: bytes) -> None:

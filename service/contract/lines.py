@@ -108,8 +108,9 @@ class Table:
 def content(answer: Answer, threshold: float = 0.0, request_id: str = "") -> dict[str, Any]:
     """A line of the answer to a video, as a dictionary."""
     match answer:
-        case VideoInfo():
-            return {"video": asdict(answer)}
+        case VideoInfo(duration=duration):
+            seconds = None if duration is None else round(duration, 6)
+            return {"video": {**asdict(answer), "duration": seconds}}
         case FrameResult(frame, time, _, ServiceError() as error):
             problem = problem_of(error, request_id)
             return {"frame": frame, "time": round(time, 6), "problem": problem}

@@ -55,7 +55,7 @@ def router() -> APIRouter:
     @routes.get("/")
     async def index(request: Request) -> Response:
         headers = {**HEADERS, "Cache-Control": ASK_AGAIN, "ETag": etag}
-        if request.headers.get("If-None-Match") == etag:
+        if etag in request.headers.get("If-None-Match", ""):
             return Response(status_code=304, headers=headers)
         return Response(page, media_type="text/html", headers=headers)
 

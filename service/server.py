@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from math import ceil
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import structlog
@@ -75,20 +74,30 @@ class DrainingServer(uvicorn.Server):
         self.engine = engine
         self.servers = []  # uvicorn sets this when it listens, but a signal may come earlier
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # a signal handler's signature
-        """Drain, or end at once if already draining.
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Drain on signals, without a moment in which one could be lost.
 
-        This is left to the event loop: the signal may have interrupted the log, which holds a lock.
+        uvicorn's handlers run wherever a signal interrupts, even in the log, which holds a lock.
         """
-        asyncio.get_running_loop().call_soon_threadsafe(self._drain_or_end, sig)
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        for sign in signals:
+            loop.add_signal_handler(sign, self.drain_or_end, sign)
+        try:
+            yield
+        finally:
+            for sign in signals:
+                loop.remove_signal_handler(sign)
 
-    def _drain_or_end(self, sig: int) -> None:
+    def drain_or_end(self, sign: signal.Signals) -> None:
+        """Drain, or end at once if already draining."""
         if self.engine.draining:
             self.end()
             return
         self.engine.draining = True
         delay = self.engine.settings.drain_delay
-        log.info("draining", signal=signal.Signals(sig).name, delay=delay)
+        log.info("draining", signal=sign.name, delay=delay)
         asyncio.get_running_loop().call_later(delay, self.stop)
 
     def end(self) -> None:
@@ -166,7 +175,4 @@ async def serve_alone(
         server = DrainingServer(engine, traces)
         freeze_gc()
         async with operations(settings, engine, ops_sockets):
-            asyncio.get_running_loop().remove_signal_handler(
-                signal.SIGTERM
-            )  # the server installs its own
             await server.serve(sockets)

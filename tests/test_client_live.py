@@ -209,7 +209,7 @@ async def test_close_codes_raise_the_matching_error_and_unknown_options_type_err
             assert (await anext(first)).seq == 0
             with pytest.raises(errors.Overloaded, match="try again"):
                 await answers_to(client, png(1))
-            server.handle_exit(signal.SIGTERM, None)
+            server.drain_or_end(signal.SIGTERM)
             with pytest.raises(errors.NotReady, match="connect again"):
                 await anext(first)
 

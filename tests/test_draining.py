@@ -50,7 +50,7 @@ async def server(gate: Path, folder: Path) -> AsyncIterator[tuple[DrainingServer
 
 async def reach_the_cutoff(running: DrainingServer) -> None:
     """Have the server drain until it cuts off videos, without waiting for that."""
-    running.handle_exit(signal.SIGTERM, None)
+    running.drain_or_end(signal.SIGTERM)
     await until(lambda: running.should_exit)
     running.engine.cutoff.reach()
 
@@ -137,7 +137,7 @@ async def test_a_connection_that_has_sent_no_request_yet_is_still_answered(
     async with served() as (running, url):
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        running.handle_exit(signal.SIGTERM, None)
+        running.drain_or_end(signal.SIGTERM)
         await until(lambda: not running.servers[0].is_serving())
         writer.write(b"GET /models HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = await reader.read()

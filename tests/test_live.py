@@ -235,7 +235,7 @@ async def test_handshake_responses_carry_the_common_headers_and_are_counted() ->
 async def test_shutdown_closes_the_stream_with_1012() -> None:
     async with live() as (server, url), connect(f"{url}?faces=whole") as client:
         await exchange(client, png(1))
-        server.handle_exit(signal.SIGTERM, None)
+        server.drain_or_end(signal.SIGTERM)
         assert await closed(client) == (1012, "the service is shutting down: connect again")
 
 

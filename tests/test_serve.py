@@ -1,6 +1,5 @@
 """The server around the app: start-up checks, signals and the log."""
 
-import asyncio
 import json
 import signal
 import socket
@@ -18,7 +17,7 @@ from service.settings import Settings
 from tests import processes, videos
 from tests.fronts import fake_model_server
 from tests.served import served
-from tests.waiting import LIMIT, wait_until
+from tests.waiting import LIMIT, until, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -93,14 +92,31 @@ def test_a_signal_during_model_loading_ends_all_processes(fronts: int) -> None:
     assert not [child for child in begun if Path(f"/proc/{child}").exists()]
 
 
+STOPPED_EARLY = [
+    sys.executable,
+    "-c",
+    "import os, signal; from service import server; from service.serve import serve;"
+    "from service.settings import Settings; from tests import processes;"
+    "made = server.create_app;"
+    "server.create_app = lambda *given: os.kill(os.getpid(), signal.SIGTERM) or made(*given);"
+    "settings = Settings().with_changes(workers=1, port=0);"
+    "serve(settings, lambda _: processes.argv(processes.sound))",
+]
+"""A service that gets SIGTERM while its application is made."""
+
+
+def test_a_signal_while_the_application_is_made_ends_the_service() -> None:
+    subprocess.run(STOPPED_EARLY, timeout=LIMIT, check=True)
+
+
 async def test_a_signal_handler_defers_its_log_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal may interrupt the writing of a line, and logging would then deadlock."""
     log = EventLog()
     monkeypatch.setattr(serving, "log", log)
     async with served() as (server, _):
-        server.handle_exit(signal.SIGTERM, None)
+        signal.raise_signal(signal.SIGTERM)
         assert not log.events
-        await asyncio.sleep(0)
+        await until(lambda: server.engine.draining)
         assert log.events == ["draining"]
 
 

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -30,7 +31,7 @@ def configure(settings: Settings) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Log(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -40,6 +41,16 @@ def configure(settings: Settings) -> None:
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)  # clients are told instead
+
+
+class _Log(structlog.WriteLogger):
+    """Loses a line that cannot be written, since its disk is full or its reader has gone."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):  # the log itself is where it would be told
+            super().msg(message)
+
+    debug = info = warning = error = critical = msg
 
 
 def _is_news(record: logging.LogRecord) -> bool:

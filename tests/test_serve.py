@@ -109,6 +109,11 @@ def test_a_signal_while_the_application_is_made_ends_the_service() -> None:
     subprocess.run(STOPPED_EARLY, timeout=LIMIT, check=True)
 
 
+def test_the_service_runs_on_when_its_log_cannot_be_written() -> None:
+    with Path("/dev/full").open("w") as full:
+        subprocess.run(STOPPED_EARLY, stderr=full, timeout=LIMIT, check=True)
+
+
 async def test_a_signal_handler_defers_its_log_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal may interrupt the writing of a line, and logging would then deadlock."""
     log = EventLog()

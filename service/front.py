@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -35,18 +36,12 @@ class FrontServer(DrainingServer):
     """A server that obeys its supervisor; it leaves signals to the supervisor."""
 
     def __init__(self, engine: Engine, supervisor: RpcConnection, traces: "Traces | None") -> None:
-        super().__init__(engine, traces)
-        self._supervisor = supervisor
+        super().__init__(engine, traces, partial(supervisor.notify, {"op": "started"}))
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections, and tell the supervisor."""
-        await super().startup(sockets)
-        self._supervisor.notify({"op": "started"})
 
     async def handle(self, message: Message) -> Message:
         """Answer the supervisor."""

@@ -11,6 +11,7 @@ import ssl
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -146,8 +147,8 @@ async def _serve(settings: Settings, command: WorkerCommand) -> None:
             await loading
             from service.server import serve_alone  # noqa: PLC0415  # imported by now
 
-            _log_ready(settings, core.info, sockets, ops_sockets)
-            await serve_alone(settings, core, traces, sockets, ops_sockets)
+            started = partial(_log_ready, settings, core.info, sockets, ops_sockets)
+            await serve_alone(settings, core, traces, sockets, ops_sockets, started)
     log.info("ended")
 
 

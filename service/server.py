@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from math import ceil
 from typing import TYPE_CHECKING
@@ -43,7 +43,22 @@ class DrainingServer(uvicorn.Server):
         engine: what answers.
     """
 
-    def __init__(self, engine: Engine, traces: "Traces | None" = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        traces: "Traces | None" = None,
+        started: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Listen on nothing yet.
+
+        Args:
+            engine: what answers.
+            traces: follows requests.
+            started: called when connections are accepted.
+
+        Raises:
+            KeysUnusable: the file of API keys cannot be read.
+        """
         settings = engine.settings
 
         @asynccontextmanager
@@ -72,7 +87,13 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self.engine = engine
+        self._started = started
         self.servers = []  # uvicorn sets this when it listens, but a signal may come earlier
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, and tell so."""
+        await super().startup(sockets)
+        self._started()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -165,14 +186,17 @@ async def serve_alone(
     traces: "Traces | None",
     sockets: list[socket.socket],
     ops_sockets: list[socket.socket],
+    started: Callable[[], None],
 ) -> None:
     """Serve on bound `sockets` in this process, over `core`, until a signal ends it.
+
+    `started` is called when connections are accepted.
 
     Raises:
         ServiceError: a model or the keys cannot be read.
     """
     async with Engine.around(core, settings, traces or UNTRACED) as engine:
-        server = DrainingServer(engine, traces)
+        server = DrainingServer(engine, traces, started)
         freeze_gc()
         async with operations(settings, engine, ops_sockets):
             await server.serve(sockets)

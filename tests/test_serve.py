@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from service import server as serving
 from service.errors import ServiceError
@@ -71,6 +72,14 @@ def test_an_invalid_certificate_is_reported_before_a_model_is_loaded(tmp_path: P
     settings = Settings().with_changes(workers=1, port=0, tls_cert=tmp_path / "tls.pem")
     with pytest.raises(ServiceError, match="cannot be used"):
         serve(settings, lambda _: pytest.fail("it was"))
+
+
+def test_a_service_with_invalid_keys_never_says_that_it_is_ready(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("no key")
+    settings = Settings().with_changes(workers=1, port=0, keys_file=tmp_path / "keys")
+    with capture_logs() as log, pytest.raises(ServiceError, match="line 1: not name:sha256"):
+        serve(settings, lambda _: processes.argv(processes.sound))
+    assert log == []
 
 
 @pytest.mark.parametrize("fronts", [1, 2])

@@ -95,6 +95,15 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         self._started()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End connections and the application.
+
+        uvicorn alone would not end the application if forced to exit, but log it as an error.
+        """
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Drain on signals, without a moment in which one could be lost.

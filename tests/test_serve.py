@@ -118,6 +118,15 @@ def test_a_signal_while_the_application_is_made_ends_the_service() -> None:
     subprocess.run(STOPPED_EARLY, timeout=LIMIT, check=True)
 
 
+def test_ending_at_a_second_signal_is_not_logged_as_an_error() -> None:
+    with fake_model_server(processes.sound, drain_delay=LIMIT) as it:
+        it.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: httpx.get(f"{it.url}/readyz", timeout=LIMIT).status_code == 503)
+        it.process.send_signal(signal.SIGTERM)
+        assert it.process.wait(LIMIT) == 0
+    assert {json.loads(line)["level"] for line in it.log} == {"info"}
+
+
 def test_the_service_runs_on_when_its_log_cannot_be_written() -> None:
     with Path("/dev/full").open("w") as full:
         subprocess.run(STOPPED_EARLY, stderr=full, timeout=LIMIT, check=True)

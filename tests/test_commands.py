@@ -16,10 +16,12 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from service import errors
+from service.client import Unreachable
 from service.commands import pictures, report, video
 from service.commands.backends import remote_backend
 from service.commands.ending import check_folders
 from service.commands.jobs import Job, unfinished
+from service.contract.schemas import ClassifyResponse
 from service.records import FaceMode
 from tests.api import png
 from tests.served import served
@@ -183,6 +185,51 @@ async def test_an_error_of_one_file_is_reported_and_the_others_are_processed(
         assert await video.process(backend, jobs, QUERY, console, again=True) == 3
     assert output_of(console) == f"{file}: too-large!\n" * 6
     assert capsys.readouterr().out.count("problem") == 3
+
+
+@pytest.mark.parametrize("kind", ["json", "csv"])
+async def test_rows_go_to_standard_output_while_progress_is_shown_on_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(png(1))
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80)
+    writer = report.JsonLinesWriter() if kind == "json" else report.CsvWriter(report.printed)
+    async with answering(classified("1")) as url, remote_backend(url, None) as backend:
+        assert await pictures.classify(backend, [file] * 2, "whole", writer, terminal) == 0
+    assert [str(file) in line for line in capsys.readouterr().out.splitlines()] == [True, True]
+    assert "classifying" in output_of(terminal)
+    assert str(file) not in output_of(terminal)
+
+
+async def test_the_table_has_the_answers_that_came_before_the_service_went_away(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / name for name in ("a.png", "b.png")]
+    for file in files:
+        file.write_bytes(png(1))
+
+    class Leaving:
+        """A service that answers the first picture only."""
+
+        at_once = 1
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        async def classify(self, data: bytes, faces: FaceMode) -> Any:  # noqa: ANN401, ARG002
+            self.asked += 1
+            if self.asked > 1:
+                raise Unreachable("gone")
+            return ClassifyResponse.model_validate_json(classified("1"))
+
+    leaving: Any = Leaving()
+    with pytest.raises(Unreachable):
+        await pictures.classify(leaving, files, "whole", report.TableWriter(), captured_console())
+    assert "fear" in capsys.readouterr().out
+    with pytest.raises(Unreachable):
+        await pictures.classify(leaving, files, "whole", report.TableWriter(), captured_console())
+    assert capsys.readouterr().out == "", "no table without a row"
 
 
 async def test_answers_keep_the_order_of_the_files_and_problems_go_to_the_console(

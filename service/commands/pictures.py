@@ -58,8 +58,8 @@ def run(
         return _run_into(tables[0], backend, images, faces)
     files = _found(images)
     if as_csv:
-        sys.stdout.write(csv_text([report.COLUMNS]))
-        return _answer(backend, files, faces, report.CsvWriter(sys.stdout.write))
+        report.printed(csv_text([report.COLUMNS]))
+        return _answer(backend, files, faces, report.CsvWriter(report.printed))
     writer = report.JsonLinesWriter() if as_json else report.TableWriter()
     return _answer(backend, files, faces, writer)
 
@@ -161,9 +161,14 @@ async def classify(
 ) -> int:
     """Classify files concurrently, write the results in order; returns how many failed."""
     failed = 0
-    with Progress(
-        *COLUMNS, console=progress_on, transient=True, disable=not progress_on.is_terminal
-    ) as progress:
+    progress = Progress(
+        *COLUMNS,
+        console=progress_on,
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # else rows would end up on the terminal
+        disable=not progress_on.is_terminal,
+    )
+    with closing(writer), progress:
         bar = progress.add_task("classifying", total=len(files))
         async with aclosing(backends.rows(backend, files, faces)) as rows:
             async for row in rows:
@@ -174,5 +179,4 @@ async def classify(
                     )
                 writer.write(row)
                 progress.advance(bar)
-    writer.close()
     return failed

@@ -30,6 +30,11 @@ class Row:
     problem: str | None = None
 
 
+def printed(text: str) -> None:
+    """Print text that has its own line ends."""
+    print(text, end="", flush=True)  # noqa: T201  # the command's output
+
+
 class Writer(Protocol):
     """Somewhere to write rows to, in order."""
 
@@ -84,7 +89,7 @@ class JsonLinesWriter:
     def write(self, row: Row) -> None:
         """Write the file's line."""
         content = row.answer.model_dump() if row.answer else {"problem": row.problem}
-        print(json.dumps({"path": str(row.path), **content}), flush=True)  # noqa: T201  # the command's output
+        printed(f"{json.dumps({'path': str(row.path), **content})}\n")
 
     def close(self) -> None:
         """Nothing follows."""
@@ -117,8 +122,9 @@ class TableWriter:
             )
 
     def close(self) -> None:
-        """Print the table."""
-        Console().print(self._table)
+        """Print the table, if it has rows."""
+        if self._table.rows:
+            Console().print(self._table)
 
 
 def counted(count: int, thing: str) -> str:

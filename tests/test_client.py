@@ -5,7 +5,7 @@ import fcntl
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from service.client.queries import (
     NumbersQuery,
     VideoQuery,
 )
+from service.contract.schemas import ClassifyResponse
 from tests import processes, videos
 from tests.api import png, serving
 from tests.fakes import POISON
@@ -576,6 +577,60 @@ async def _run_with_stderr(*command: str) -> tuple[int | None, bytes]:
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
     return process.returncode, said
+
+
+@pytest.mark.parametrize("url", ["http://", "http://localhost:port", "http://localhost:99999"])
+def test_a_url_without_a_host_or_with_an_impossible_port_is_rejected(url: str) -> None:
+    with pytest.raises(errors.BadParameter, match="is not a URL"):
+        Client(url)
+    with pytest.raises(errors.BadParameter, match="is not a URL"):
+        AsyncClient(url)
+
+
+def change_when_opened(file: Path, content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the file hold this content from the moment that it is opened."""
+    opened = Path.open
+
+    def changed(path: Path, mode: str) -> Any:  # noqa: ANN401  # as Path.open
+        monkeypatch.setattr(Path, "open", opened)
+        file.write_bytes(content)
+        return opened(path, mode)
+
+    monkeypatch.setattr(Path, "open", changed)
+
+
+def classifying(
+    client: AsyncClient, plain: Client
+) -> tuple[Callable[[Path], Awaitable[ClassifyResponse]], ...]:
+    """How either client classifies a file."""
+    return client.classify, lambda file: asyncio.to_thread(plain.classify, file)
+
+
+@pytest.mark.anyio
+async def test_a_file_that_grows_is_sent_as_long_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.png"
+    async with served() as (_, url), AsyncClient(url) as client:
+        with Client(url) as plain:
+            for ask in classifying(client, plain):
+                file.write_bytes(png(1))
+                change_when_opened(file, png(1) + b"more", monkeypatch)
+                assert (await ask(file)).image.width == 64
+
+
+@pytest.mark.anyio
+async def test_a_file_that_becomes_shorter_while_it_is_sent_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.png"
+    async with served() as (_, url), AsyncClient(url) as client:
+        with Client(url) as plain:
+            for ask in classifying(client, plain):
+                file.write_bytes(png(1))
+                change_when_opened(file, png(1)[:-1], monkeypatch)
+                with pytest.raises(OSError, match=r"became shorter.*a\.png"):
+                    await ask(file)
 
 
 def test_a_url_without_scheme_and_an_empty_batch_are_rejected() -> None:

@@ -7,6 +7,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Mapping,
     Sequence,
 )
 from contextlib import aclosing, asynccontextmanager
@@ -19,7 +20,7 @@ import httpx
 from service.atomic import atomic_write
 from service.client import calls, live
 from service.client.answers import DrawnVideo, ExplainedPicture, video_line
-from service.client.calls import CHUNK, Call, Source
+from service.client.calls import Call, Source
 from service.client.queries import (
     DrawnVideoQuery,
     ExplainQuery,
@@ -175,9 +176,9 @@ class AsyncClient:
     async def _once(self, call: Call[T]) -> httpx.Response:
         arguments = await asyncio.to_thread(call.arguments, self._deadline)  # which reads files
         if call.source is not None:
-            arguments["content"] = _content(call.source)
+            arguments["content"] = _content(call.source, arguments["headers"])
         try:
-            request = self._http.build_request("POST", call.path, **arguments)  # type: ignore[arg-type]  # as httpx has them
+            request = self._http.build_request("POST", call.path, **arguments)
             response = await self._http.send(request, stream=True)
             if response.is_success:
                 return response
@@ -190,12 +191,16 @@ class AsyncClient:
         raise calls.failure(response)
 
 
-def _content(source: Source) -> bytes | AsyncIterator[bytes]:
-    return source if isinstance(source, bytes) else _pieces(source)
+def _content(source: Source, headers: Mapping[str, str]) -> bytes | AsyncIterator[bytes]:
+    if isinstance(source, bytes):
+        return source
+    return _pieces(source, int(headers["Content-Length"]))
 
 
-async def _pieces(path: Path) -> AsyncIterator[bytes]:
+async def _pieces(path: Path, left: int) -> AsyncIterator[bytes]:
     file = await asyncio.to_thread(path.open, "rb")
     with file:
-        while piece := await asyncio.to_thread(file.read, CHUNK):
+        while left:
+            piece = await asyncio.to_thread(calls.piece, file, left)
+            left -= len(piece)
             yield piece

@@ -1,11 +1,12 @@
 """Requests and how to read their answers, without any I/O: shared by both clients."""
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 import httpx
 from pydantic import BaseModel
@@ -64,7 +65,7 @@ class Call(Generic[T]):
         with reading():
             return self.parse(response)
 
-    def arguments(self, deadline: float | None) -> dict[str, object]:
+    def arguments(self, deadline: float | None) -> dict[str, Any]:
         """Arguments for httpx, without the body if it is a single file.
 
         Args:
@@ -76,7 +77,7 @@ class Call(Generic[T]):
             timeout = httpx.Timeout(READ_TIMEOUT, connect=10.0, read=None)
         elif deadline is not None:
             headers["X-Deadline-Ms"] = str(deadline * 1000)
-        given: dict[str, object] = {
+        given: dict[str, Any] = {
             "params": plain(self.query),
             "headers": headers,
             "timeout": timeout,
@@ -92,6 +93,18 @@ class Call(Generic[T]):
             name = frame.name if isinstance(frame, Path) else f"{index:06}"
             content = frame.read_bytes() if isinstance(frame, Path) else frame
             yield "files", (name, content)
+
+
+def piece(file: BinaryIO, left: int) -> bytes:
+    """The next piece of a file of which `left` bytes, at least one, are yet to be sent.
+
+    Raises:
+        OSError: the file has become shorter.
+    """
+    read = file.read(min(CHUNK, left))
+    if not read:
+        raise OSError(errno.EIO, "the file became shorter while it was sent", file.name)
+    return read
 
 
 def checked_deadline(seconds: float | None) -> float | None:
@@ -111,8 +124,14 @@ def checked(url: str) -> str:
     Raises:
         BadParameter: it is not one.
     """
-    if not url.startswith(("http://", "https://")):
-        raise BadParameter(f"{url!r} is not a URL: use http://{url or 'localhost:8000'}")
+    try:
+        parsed = httpx.URL(url)
+        sound = parsed.host and 0 <= (parsed.port or 0) < 2**16
+    except httpx.InvalidURL:
+        sound = False
+    if not sound or not url.startswith(("http://", "https://")):
+        likely = f"http://{url}" if url and "://" not in url else "http://localhost:8000"
+        raise BadParameter(f"{url!r} is not a URL of a service: use {likely}, for instance")
     return url
 
 

@@ -1,7 +1,7 @@
 """The blocking client."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TypeVar, Unpack
@@ -11,7 +11,7 @@ import httpx
 from service.atomic import atomic_write
 from service.client import calls
 from service.client.answers import DrawnVideo, ExplainedPicture, video_line
-from service.client.calls import CHUNK, Call, Source
+from service.client.calls import Call, Source
 from service.client.queries import DrawnVideoQuery, ExplainQuery, NumbersQuery, VideoQuery
 from service.client.retries import Retries
 from service.contract.lines import Table, VideoLine
@@ -25,8 +25,9 @@ T = TypeVar("T")
 class Client:
     """A client of a running service.
 
-    Every method raises `ServiceError`: the service's error, or `Unreachable`. If the service says
-    when to retry, the client does, as `retries` allows.
+    Every method raises `ServiceError`: the service's error, or `Unreachable`; and `OSError` if a
+    file cannot be read, or becomes shorter while it is sent. If the service says when to retry, the
+    client does, as `retries` allows.
     """
 
     def __init__(
@@ -150,9 +151,9 @@ class Client:
     def _once(self, call: Call[T]) -> httpx.Response:
         arguments = call.arguments(self._deadline)
         if call.source is not None:
-            arguments["content"] = _content(call.source)
+            arguments["content"] = _content(call.source, arguments["headers"])
         try:
-            request = self._http.build_request("POST", call.path, **arguments)  # type: ignore[arg-type]  # as httpx has them
+            request = self._http.build_request("POST", call.path, **arguments)
             response = self._http.send(request, stream=True)
             if response.is_success:
                 return response
@@ -165,11 +166,15 @@ class Client:
         raise calls.failure(response)
 
 
-def _content(source: Source) -> bytes | Iterator[bytes]:
-    return source if isinstance(source, bytes) else _pieces(source)
+def _content(source: Source, headers: Mapping[str, str]) -> bytes | Iterator[bytes]:
+    if isinstance(source, bytes):
+        return source
+    return _pieces(source, int(headers["Content-Length"]))
 
 
-def _pieces(path: Path) -> Iterator[bytes]:
+def _pieces(path: Path, left: int) -> Iterator[bytes]:
     with path.open("rb") as file:
-        while piece := file.read(CHUNK):
+        while left:
+            piece = calls.piece(file, left)
+            left -= len(piece)
             yield piece

@@ -1,6 +1,7 @@
 """The command line, run in process with the real model."""
 
 import csv
+import errno
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -115,6 +117,8 @@ def test_a_folder_without_images_is_reported_and_no_file_is_written(
         (("explain", "b.jpg", "-o", "why.png"), "does not exist"),
         (("explain", "a.jpg", "-o", "why.jpg"), "end with .png"),
         (("explain", "a.jpg", "-o", "nowhere/why.png"), "no such folder"),
+        (("video", "a.mp4", "--csv", "/dev/null"), "not a file that"),
+        (("classify", "a.jpg", "--url", "http://x", "--key-file", "key"), "holds no API key"),
         (("explain", "why.png", "-o", "why.png"), "another file"),
         (("explain", "a.jpg", "-o", "out.png", "--alpha", "2"), "Invalid value for '--alpha'"),
         (("explain", "a.jpg", "-o", "out.png", "--view", "grid"), "method=activations"),
@@ -131,6 +135,7 @@ def test_invalid_arguments_are_rejected_before_a_model_starts(
     monkeypatch.setattr("service.commands.backends.Engine", None)
     for name in ("a.jpg", "why.png", "a.mp4"):
         Path(name).touch()
+    Path("key").write_bytes(b"\xff\xd8")
     _, err = run(*arguments, status=2)
     assert told in " ".join(err.replace("│", " ").split())
 
@@ -237,6 +242,63 @@ def test_symlinked_folders_are_searched_once(folder: Path, tmp_path: Path) -> No
     (tmp_path / "circle").symlink_to(tmp_path)
     found = find([tmp_path], PICTURES)
     assert found == [tmp_path / "link" / "a.jpg", tmp_path / "link" / "deep" / "b.JPG"]
+
+
+def test_links_that_lead_nowhere_are_reported_and_circles_are_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(PORTRAIT.read_bytes())
+    for name, target in (("gone.jpg", "moved"), ("circle.jpg", "circle.jpg"), ("c.txt", "c.txt")):
+        (tmp_path / name).symlink_to(target)
+    table = tmp_path / "out.csv"
+    for _ in range(2):
+        _, err = run("classify", str(tmp_path), "--csv", str(table), status=1)
+        assert "skipped: 1 .txt\n" in err
+        assert f"{tmp_path / 'gone.jpg'}: No such file or directory\n" in err
+        assert f"{tmp_path / 'circle.jpg'}: Too many levels of symbolic links\n" in err
+        assert len(table.read_text().splitlines()) == 2
+
+
+def test_video_links_that_lead_nowhere_are_reported(tmp_path: Path) -> None:
+    films, tables = tmp_path / "films", tmp_path / "tables"
+    films.mkdir()
+    for name, target in (("gone.mp4", "moved"), ("circle.mp4", "circle.mp4")):
+        (films / name).symlink_to(target)
+    _, err = run("video", str(films), "--csv", str(tables), status=1)
+    assert err.splitlines() == [
+        f"{films / 'circle.mp4'}: Too many levels of symbolic links",
+        f"{films / 'gone.mp4'}: No such file or directory",
+    ]
+    assert list(tables.iterdir()) == []
+
+
+def test_folders_that_cannot_be_read_are_named_as_skipped(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def scandir(path: Any = ".") -> Any:  # noqa: ANN401  # root may read every folder
+        if str(path).endswith("deep"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    said = f"{folder / 'deep'} (Permission denied)"
+    out, err = run("classify", str(folder), "--csv")
+    assert len(out.splitlines()) == 2
+    assert f"skipped: 1 .txt, {said}\n" in err
+    _, err = run("classify", str(folder / "deep"), status=2)
+    assert f"only {said}" in " ".join(err.replace("│", "").split())
+
+
+def test_a_name_that_is_not_utf8_is_printed_as_it_is(tmp_path: Path) -> None:
+    picture = Path(os.fsdecode(os.fsencode(tmp_path / "a") + b"\xff.jpg"))
+    picture.write_bytes(PORTRAIT.read_bytes())
+    told = subprocess.run(
+        [sys.executable, "-m", "service.cli", "classify", "--csv", str(tmp_path)],
+        capture_output=True,
+        check=True,
+        env={**os.environ, **ENVIRONMENT, "PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert told.stdout.splitlines()[1].startswith(os.fsencode(picture) + b",")
 
 
 def test_stdout_has_only_answers_while_a_second_model_process_starts(folder: Path) -> None:
@@ -402,9 +464,10 @@ def test_invalid_arguments_for_several_videos_are_rejected_and_files_kept(
     assert Path("a.mp4").read_bytes() == b"kept"
 
 
-def test_an_invalid_video_leaves_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("content", "told"), [(b"hello", "no video"), (b"", "no bytes")])
+def test_an_invalid_video_leaves_no_file(tmp_path: Path, content: bytes, told: str) -> None:
     film = tmp_path / "film.mp4"
-    film.write_bytes(b"hello")
+    film.write_bytes(content)
     _, err = run("video", str(film), "--csv", str(tmp_path / "out.csv"), status=1)
-    assert "no video" in err
+    assert told in err
     assert {path.name for path in tmp_path.iterdir()} == {"film.mp4"}

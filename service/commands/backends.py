@@ -158,7 +158,7 @@ def chosen(
         **changes: to the engine's other settings.
 
     Raises:
-        BadParameter: the options contradict each other.
+        BadParameter: the options contradict each other, or the key's file holds none.
         OSError: the key's file cannot be read.
     """
     if url and (device or precision):
@@ -167,7 +167,7 @@ def chosen(
     if url is None:
         logs.configure(settings.with_changes(log_level="error"))
         return local_backend(settings)
-    return remote_backend(url, None if key_file is None else key_file.read_text().strip())
+    return remote_backend(url, None if key_file is None else _key(key_file))
 
 
 @asynccontextmanager
@@ -216,6 +216,13 @@ def sampling(query: Query) -> Sampling:
         BadParameter: the options contradict each other, or one is out of range.
     """
     return Sampling(*(query[name] for name in SAMPLING))
+
+
+def _key(file: Path) -> str:
+    key = file.read_bytes().strip().decode("ascii", "replace")
+    if not (key and key.isascii() and key.isprintable()):
+        raise typer.BadParameter(f"{file} holds no API key: it is one line of ASCII")
+    return key
 
 
 def _question(query: Query) -> Question:

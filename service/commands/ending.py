@@ -1,5 +1,6 @@
 """How a command begins and ends: its settings, its output files, its exit status."""
 
+import io
 import os
 import signal
 import sys
@@ -34,7 +35,12 @@ def settings_with(**changes: object) -> Settings:
 
 @contextmanager
 def ending() -> Iterator[None]:
-    """Errors end the command with one line on stderr; Ctrl-C and signals with none."""
+    """Errors end the command with one line on stderr; Ctrl-C and signals with none.
+
+    Names of files are printed as they are, whether they are UTF-8 or not.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     usual = {
         sign: signal.signal(sign, signal.default_int_handler)
         for sign in (signal.SIGTERM, signal.SIGHUP)
@@ -73,19 +79,21 @@ def check_outputs(source: Path, *outputs: tuple[Path | None, str]) -> None:
         source: the input, which must not be overwritten.
         outputs: files to write, None for none, with the suffix that they need, "" for any.
     """
-    taken = {source.resolve()}
+    taken = {os.path.realpath(source)}
     for output, suffix in outputs:
         if output is None:
             continue
         if output.is_dir():
             raise typer.BadParameter(f"{output} is a folder: name a file")
-        if output.resolve() in taken:
+        if output.exists() and not output.is_file():  # /dev/null would be replaced
+            raise typer.BadParameter(f"{output} is not a file that can be replaced: name another")
+        if os.path.realpath(output) in taken:
             raise typer.BadParameter(f"{output} is read or written already: name another file")
         if not output.parent.is_dir():
             raise typer.BadParameter(f"{output} cannot be written: there is no such folder")
         if suffix and output.suffix.lower() != suffix:
             raise typer.BadParameter(f"{output} has to end with {suffix}")
-        taken.add(output.resolve())
+        taken.add(os.path.realpath(output))
 
 
 def check_folders(*outputs: tuple[Path | None, str]) -> None:

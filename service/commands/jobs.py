@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from service.commands.ending import check_folders, check_outputs
-from service.commands.sources import VIDEOS, find, left_out
+from service.commands.sources import VIDEOS, find, left_out, real
 from service.errors import BadInput
 
 
@@ -83,11 +83,11 @@ def _in_folders(sources: Sequence[Path], movies: Path | None, tables: Path | Non
         movie = movies and movies / name.with_suffix(".mp4")
         table = tables and tables / name.with_suffix(".csv")
         jobs.append(Job(video, movie, table))
-    taken = {job.source.resolve(): job.source for job in jobs}
+    taken = {real(job.source): job.source for job in jobs}
     for job in jobs:
         for output in job.outputs:
-            other = taken.setdefault(output.resolve(), job.source)
-            if other is not job.source or output.resolve() == job.source.resolve():
+            other = taken.setdefault(real(output), job.source)
+            if other is not job.source or real(output) == real(job.source):
                 raise BadInput(
                     f"{output} for {job.source} would overwrite what {other} needs: "
                     "name another folder, or process them one by one"
@@ -104,10 +104,10 @@ def _named(sources: Sequence[Path], made: Sequence[Path]) -> Iterator[tuple[Path
     """
     seen = set()
     for source in sources:
-        below = {folder.resolve() for folder in made} - {source.resolve()}
+        below = {real(folder) for folder in made} - {real(source)}
         for video in find([source], VIDEOS):
-            real = video.resolve()
-            if real in seen or below & set(real.parents):
+            place = real(video)
+            if place in seen or below & set(place.parents):
                 continue
-            seen.add(real)
+            seen.add(place)
             yield video, video.relative_to(source) if source.is_dir() else Path(video.name)

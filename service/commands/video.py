@@ -117,7 +117,9 @@ async def process(
         if outcome.summary:
             _print_summary(job.source, outcome.summary)
         if outcome.problem:
-            told = f"{job.source}: {reason(outcome.problem)}"
+            told = reason(outcome.problem)
+            if not told.startswith(f"{job.source}: "):
+                told = f"{job.source}: {told}"
             progress_on.print(told, style="red", markup=False, soft_wrap=True)
         failed += bool(outcome.problem or outcome.failed)
     return failed

@@ -20,8 +20,11 @@ def open_container(file: BinaryIO | FileView) -> InputContainer:
     """Open a file in one of the known formats.
 
     Raises:
-        NotAVideo: it is in none of them, or its index is missing.
+        NotAVideo: it is empty, in none of them, or its index is missing.
     """
+    if not file.read(1):
+        raise NotAVideo(f"there are no bytes; send {_FORMATS}")
+    file.seek(0)
     try:
         return av.open(
             file, "r", options={"format_whitelist": _DEMUXERS}, buffer_size=2**18, io_open=_refuse

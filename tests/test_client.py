@@ -406,8 +406,10 @@ async def test_leaving_a_video_early_closes_the_response() -> None:
 def test_a_failed_frame_is_returned_with_its_problem() -> None:
     problem = {"type": "urn:gimefive:model-failure", "title": "", "status": 500, "detail": "no"}
     line = {"frame": 1, "time": 0.5, "problem": {**problem, "request_id": "7"}}
-    with client_of(httpx.Response(200, text=json.dumps(line))) as client:
-        (frame,) = client.video(b"film")
+    last = {"summary": {"frames": 1, "faces": 0, "tracks": []}}
+    text = f"{json.dumps(line)}\n{json.dumps(last)}\n"
+    with client_of(httpx.Response(200, text=text)) as client:
+        frame, _ = client.video(b"film")
     assert isinstance(frame, VideoFrame)
     assert frame.faces == []
     assert frame.problem is not None

@@ -16,7 +16,7 @@ from rich.console import Console
 from structlog.testing import capture_logs
 
 from service import errors
-from service.client import Unreachable
+from service.client import Client, Unreachable
 from service.commands import pictures, report, video
 from service.commands.backends import remote_backend
 from service.commands.ending import check_folders
@@ -116,6 +116,21 @@ async def test_a_csv_of_a_failed_video_is_kept_unless_a_rerun_could_improve_it(
             assert len(job.table.read_text().splitlines()) == 2
 
 
+async def test_rows_that_end_without_a_summary_fail_the_video_and_leave_no_table(
+    tmp_path: Path,
+) -> None:
+    film, console = tmp_path / "a.mp4", captured_console()
+    film.write_bytes(b"film")
+    jobs = [Job(film, None, tmp_path / "a.csv")]
+    async with answering(ndjson(LINES)) as url, remote_backend(url, None) as backend:
+        with pytest.raises(Unreachable, match="ended early"):
+            await video.process(backend, jobs, QUERY, console, again=True)
+        with Client(url) as client, pytest.raises(Unreachable, match="ended early"):
+            await asyncio.to_thread(client.video_csv, film, tmp_path / "b.csv")
+    assert not (tmp_path / "a.csv").exists()
+    assert not (tmp_path / "b.csv").exists()
+
+
 async def test_a_failed_frame_fails_the_command_but_the_summary_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +156,11 @@ async def test_a_frame_that_the_model_failed_on_leaves_its_video_for_another_run
 ) -> None:
     film, console = tmp_path / "a.mp4", captured_console()
     film.write_bytes(b"film")
-    lines = [*LINES, {"frame": 3, "time": 0.5, "problem": problem("model-failure", 500)}]
+    lines = [
+        *LINES,
+        {"frame": 3, "time": 0.5, "problem": problem("model-failure", 500)},
+        {"summary": {"frames": 2, "faces": 1, "tracks": []}},
+    ]
     async with answering(ndjson(lines)) as url, remote_backend(url, None) as backend:
         jobs = [Job(film, None, tmp_path / "a.csv")]
         assert await video.process(backend, jobs, QUERY, console, again=True) == 1

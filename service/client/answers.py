@@ -57,6 +57,16 @@ def video_line(line: str) -> lines.VideoLine:
         return lines.typed(content)
 
 
+def check_whole(last: lines.VideoLine | None) -> None:
+    """Check the last line of a video's answer, which a proxy may have cut without a trace.
+
+    Raises:
+        Unreachable: it is not the summary.
+    """
+    if not isinstance(last, lines.VideoSummary):
+        raise Unreachable("the answer ended early: the service or a proxy closed the connection")
+
+
 @contextmanager
 def reading() -> Iterator[None]:
     """Within this, a successful answer is parsed.

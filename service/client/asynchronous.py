@@ -19,7 +19,7 @@ import httpx
 
 from service.atomic import atomic_write
 from service.client import calls, live
-from service.client.answers import DrawnVideo, ExplainedPicture, video_line
+from service.client.answers import DrawnVideo, ExplainedPicture, check_whole, video_line
 from service.client.calls import Call, Source
 from service.client.queries import (
     DrawnVideoQuery,
@@ -101,8 +101,11 @@ class AsyncClient:
     async def video(self, source: Source, **query: Unpack[VideoQuery]) -> AsyncGenerator[VideoLine]:
         """As `Client.video`."""
         async with self._stream(calls.video(source, query)) as response:
-            async for line in response.aiter_lines():
-                yield video_line(line)
+            line = None
+            async for text in response.aiter_lines():
+                line = video_line(text)
+                yield line
+            check_whole(line)
 
     async def video_csv(self, source: Source, output: Path, **query: Unpack[VideoQuery]) -> None:
         """As `Client.video_csv`."""

@@ -10,7 +10,7 @@ import httpx
 
 from service.atomic import atomic_write
 from service.client import calls
-from service.client.answers import DrawnVideo, ExplainedPicture, video_line
+from service.client.answers import DrawnVideo, ExplainedPicture, check_whole, video_line
 from service.client.calls import Call, Source
 from service.client.queries import DrawnVideoQuery, ExplainQuery, NumbersQuery, VideoQuery
 from service.client.retries import Retries
@@ -98,8 +98,11 @@ class Client:
         First a `VideoHead`, then a `VideoFrame` per sampled frame, last the `VideoSummary`.
         """
         with self._stream(calls.video(source, query)) as response:
-            for line in response.iter_lines():
-                yield video_line(line)
+            line = None
+            for text in response.iter_lines():
+                line = video_line(text)
+                yield line
+            check_whole(line)
 
     def video_csv(self, source: Source, output: Path, **query: Unpack[VideoQuery]) -> None:
         """Classify a video into a CSV file, which exists only once it is complete."""

@@ -87,6 +87,7 @@ def test_plan_with_random_start_is_compared_with_its_initial_weights(
         torch.manual_seed(recipe.seed)
         out.mkdir(parents=True)
         torch.save(GiMeFive().state_dict(), out / "weights.pt")
+        (out / "recipe.json").write_text(recipe.to_json())
         return out / "weights.pt"
 
     monkeypatch.setattr(ablation, "train", untrained)

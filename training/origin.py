@@ -28,8 +28,8 @@ def is_version(start: str) -> bool:
 def check(recipe: Recipe) -> None:
     """Make sure that a run's start and teachers exist and were not trained on faces held out here.
 
-    The teachers of a run that leaves out a fold may know that fold: they are not asked about it,
-    so what they remember of its labels does not reach the run.
+    The teachers of a run that leaves out a fold may know that fold: they are not asked about its
+    faces, so the run learns no label that they have memorised for one of them.
 
     Raises:
         RunError: a folder contains no weights; they were trained on data split by another seed, so

@@ -10,6 +10,7 @@ Transparent pixels are blended with white, as on a web page. Colour profiles are
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
+from math import prod
 
 import cv2
 import numpy as np
@@ -106,7 +107,8 @@ def _check_size(image: ImageFile, max_pixels: int) -> None:
     width, height = image.size
     pixels = width * height
     if isinstance(image, TiffImageFile):  # even a small picture may have tiles of any size
-        pixels = max(pixels, image.tag_v2.get(TILEWIDTH, 0) * image.tag_v2.get(TILELENGTH, 0))
+        tile = (int(image.tag_v2.get(tag, 0)) for tag in (TILEWIDTH, TILELENGTH))  # may be text
+        pixels = max(pixels, prod(tile))
     if pixels > max_pixels:
         raise TooLarge(
             f"a picture of {width} x {height} needs {pixels:,} pixels, of which {max_pixels:,} "

@@ -1,6 +1,7 @@
 """Decoding images: formats, colour modes, orientation, limits, corrupt files."""
 
 import struct
+import tracemalloc
 from io import BytesIO
 
 import cv2
@@ -305,6 +306,21 @@ def test_small_tiff_with_huge_tiles_is_rejected() -> None:
     data = tiff_header({256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1} | tiles)
     with pytest.raises(TooLarge):
         decode(data, 50_000_000)
+
+
+@pytest.mark.parametrize("kind", [1, 2], ids=["bytes", "text"])
+def test_a_tiff_whose_tile_width_is_no_number_is_rejected_and_takes_no_memory(kind: int) -> None:
+    tiles = {322: ord("9"), 323: 100_000_000, 324: 8, 325: 100}
+    data = tiff_header({256: 8, 257: 8, 258: 8, 259: 8, 262: 1, 277: 1} | tiles)
+    data = data.replace(struct.pack("<HH", 322, 4), struct.pack("<HH", 322, kind))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadInput):
+            decode(data, 50_000_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_run_length_encoded_bmp_is_decoded() -> None:

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from service.serve import serve
 from service.settings import Settings
 from tests import processes, videos
 from tests.fronts import fake_model_server
+from tests.pictures import encode, quadrants
 from tests.served import served
 from tests.waiting import LIMIT, until, wait_until
 
@@ -130,6 +132,16 @@ def test_ending_at_a_second_signal_is_not_logged_as_an_error() -> None:
 def test_the_service_runs_on_when_its_log_cannot_be_written() -> None:
     with Path("/dev/full").open("w") as full:
         subprocess.run(STOPPED_EARLY, stderr=full, timeout=LIMIT, check=True)
+
+
+def test_a_picture_with_corrupt_exif_data_writes_no_line_of_its_own_to_the_log() -> None:
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIII", 8, 1, 0x010E, 2, 1000, 1000, 0)
+    picture = encode(quadrants(), "JPEG", exif=exif)
+    with fake_model_server(processes.sound) as it:
+        url, headers = f"{it.url}/classify?faces=whole", {"Content-Type": "image/jpeg"}
+        assert httpx.post(url, content=picture, headers=headers, timeout=LIMIT).is_success
+        wait_until(lambda: len(it.log) > 1)
+    assert [json.loads(line)["event"] for line in it.log] == ["ready", "request"]
 
 
 async def test_a_signal_handler_defers_its_log_line(monkeypatch: pytest.MonkeyPatch) -> None:

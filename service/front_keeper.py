@@ -48,6 +48,7 @@ class FrontKeeper:
         session: Callable[[], Session],
         lost: Callable[[], None],
         start_timeout: float,
+        pause: Callable[[int], float] = backoff.pause,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start nothing yet.
@@ -58,6 +59,7 @@ class FrontKeeper:
             session: makes what answers it.
             lost: called when a front ends by itself.
             start_timeout: longest that a front may take to start serving, in seconds.
+            pause: seconds to wait before a start after so many that failed.
             clock: monotonic seconds.
         """
         self.failed_starts = 0
@@ -66,6 +68,7 @@ class FrontKeeper:
         self._session = session
         self._lost = lost
         self._start_timeout = start_timeout
+        self._pause = pause
         self._clock = clock
         self._connection: RpcConnection | None = None
         self._served = asyncio.Event()
@@ -116,7 +119,7 @@ class FrontKeeper:
         while not self._ending.is_set():
             await self._run_one()
             with suppress(TimeoutError):
-                async with asyncio.timeout(backoff.pause(self.failed_starts)):
+                async with asyncio.timeout(self._pause(self.failed_starts)):
                     await self._ending.wait()
 
     async def _run_one(self) -> None:

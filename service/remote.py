@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -41,6 +41,7 @@ class RemoteModel:
         start_timeout: float,
         batch_timeout: float = 30.0,
         memory: int | None = None,
+        pause: Callable[[int], float] = backoff.pause,
     ) -> None:
         """Start nothing yet.
 
@@ -49,11 +50,13 @@ class RemoteModel:
             start_timeout: longest that loading and warming up may take, in seconds.
             batch_timeout: seconds for a batch after which the process counts as hung.
             memory: bytes above which a process is replaced; None for no limit.
+            pause: seconds to wait before a start after so many that failed.
         """
         self._argv = argv
         self._start_timeout = start_timeout
         self._batch_timeout = batch_timeout
         self._memory = memory
+        self._pause = pause
         self._process: WorkerProcess | None = None
         self._up = asyncio.Event()
         self._grown = asyncio.Event()
@@ -206,7 +209,7 @@ class RemoteModel:
     async def _relaunch(self) -> WorkerProcess:
         """Start processes, with growing pauses between them, until one is up."""
         while True:
-            await asyncio.sleep(backoff.pause(self._failed_starts))
+            await asyncio.sleep(self._pause(self._failed_starts))
             try:
                 process = await self._launch()
             except (StoreError, WorkerLost) as error:

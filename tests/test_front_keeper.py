@@ -139,12 +139,13 @@ async def test_cancelling_a_start_at_any_step_leaves_no_process_behind(
 
 @dataclass
 class QuietFronts:
-    """The keeper of quiet fronts, and what they logged."""
+    """The keeper of quiet fronts, what they logged, and after how many failed starts it paused."""
 
     front: FrontKeeper
     folder: Path
     lost: asyncio.Event
     now: list[float]
+    failed_starts: list[int]
 
     @property
     def notes(self) -> list[str]:
@@ -168,7 +169,6 @@ class QuietFronts:
 @pytest.fixture
 async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[QuietFronts]:
     """Fronts, not started yet, each of which takes the only place for a video."""
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     monkeypatch.setattr(front_keeper, "SAMPLES_TIMEOUT", 60)
     settings, lost = Settings(workers=1, max_videos=1), asyncio.Event()
     argv, python = processes.argv(processes.sound), sys.executable
@@ -184,8 +184,14 @@ async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             return sessions[-1]
 
         now = [0.0]
-        front = FrontKeeper([], {}, session, lost.set, start_timeout=LIMIT, clock=lambda: now[0])
-        yield QuietFronts(front, tmp_path, lost, now)
+        failed_starts: list[int] = []
+
+        def pause(failed: int) -> float:
+            failed_starts.append(failed)
+            return 0.0
+
+        front = FrontKeeper([], {}, session, lost.set, LIMIT, pause, clock=lambda: now[0])
+        yield QuietFronts(front, tmp_path, lost, now, failed_starts)
 
 
 async def test_metrics_of_a_lost_front_are_kept_in_the_totals(quiet: QuietFronts) -> None:
@@ -257,21 +263,12 @@ async def test_failed_replacements_are_counted_until_one_starts(
     await keeping
 
 
-async def test_pauses_grow_while_fronts_end_soon_after_their_start(
-    quiet: QuietFronts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failed_starts: list[int] = []
-
-    def pause(failed: int) -> float:
-        failed_starts.append(failed)
-        return 0.0
-
-    monkeypatch.setattr("service.backoff.pause", pause)
+async def test_pauses_grow_while_fronts_end_soon_after_their_start(quiet: QuietFronts) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     for served in (0.0, SETTLED - 1, SETTLED, 0.0):
         await until(lambda: quiet.front.up)
         quiet.now[0] += served
         await quiet.lose()
-    assert failed_starts == [1, 2, 0, 1]
+    assert quiet.failed_starts == [1, 2, 0, 1]
     quiet.front.stop()
     await keeping

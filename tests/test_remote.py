@@ -1,5 +1,4 @@
 import asyncio
-import fcntl
 import os
 import resource
 import signal
@@ -7,10 +6,12 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from service.backoff import FAILED_STARTS
 from service.errors import ModelFailure, OutOfMemory, StoreError, WorkerLost
@@ -31,33 +32,40 @@ GOOD = [face(1), face(2), face(3)]
 BAD = [face(POISON)]
 
 
+class Limits(TypedDict, total=False):
+    """What a test may set of a `RemoteModel`."""
+
+    start_timeout: float
+    batch_timeout: float
+    memory: int
+
+
 @asynccontextmanager
-async def started(
-    process: Callable[[], None], *arguments: str, batch_timeout: float = 60
-) -> AsyncIterator[RemoteModel]:
-    argv = processes.argv(process, *arguments)
-    model = RemoteModel(argv, start_timeout=LIMIT, batch_timeout=batch_timeout)
+async def model_of(argv: Sequence[str], **limits: Unpack[Limits]) -> AsyncIterator[RemoteModel]:
+    """A model that is not started yet; it does not pause between starts."""
+    patient: Limits = {"start_timeout": LIMIT, "batch_timeout": LIMIT, **limits}
+    model = RemoteModel(argv, pause=lambda _: 0.0, **patient)
     try:
-        assert await model.start() == processes.INFO
         yield model
     finally:
         await model.stop()
+
+
+@asynccontextmanager
+async def started(
+    process: Callable[[], None], *arguments: str, **limits: Unpack[Limits]
+) -> AsyncIterator[RemoteModel]:
+    async with model_of(processes.argv(process, *arguments), **limits) as model:
+        assert await model.start() == processes.INFO
+        yield model
 
 
 async def rows(model: RemoteModel, faces: Sequence[FaceImage]) -> Scores:
     return np.array((await model.scores(faces)).results, dtype=np.float32)
 
 
-class Events:
-    """A log that records its events."""
-
-    def __init__(self, events: list[str]) -> None:
-        self._events = events
-
-    def warning(self, event: str, **_: object) -> None:
-        self._events.append(event)
-
-    error = info = warning
+def failed_starts(log: Sequence[EventDict]) -> list[EventDict]:
+    return [line for line in log if line["event"] == "model process did not start"]
 
 
 async def test_a_batch_returns_its_scores_and_duration() -> None:
@@ -86,41 +94,32 @@ async def test_a_process_that_exits_before_it_is_ready_is_lost() -> None:
 
 
 async def test_a_process_that_cannot_be_spawned_is_lost() -> None:
-    with pytest.raises(WorkerLost, match="could not be made"):
-        await RemoteModel(["/no/such/program"], start_timeout=LIMIT).start()
+    async with model_of(["/no/such/program"]) as model:
+        with pytest.raises(WorkerLost, match="could not be made"):
+            await model.start()
 
 
 async def test_a_process_that_never_gets_ready_times_out() -> None:
-    model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=0.2)
     with pytest.raises(WorkerLost, match=r"did not answer within 0\.2 s"):
-        await model.start()
-    await model.stop()
+        async with started(processes.never_gets_ready, start_timeout=0.2):
+            pass
 
 
 async def test_a_process_started_later_answers_once_it_is_ready() -> None:
-    model = RemoteModel(processes.argv(processes.sound), start_timeout=LIMIT)
-    model.start_later()
-    try:
+    async with model_of(processes.argv(processes.sound)) as model:
+        model.start_later()
         assert not model.up
         with pytest.raises(WorkerLost):
             await model.scores(GOOD)
         await model.ready()
         assert np.array_equal((await rows(model, GOOD)), scores_of(GOOD))
-    finally:
-        await model.stop()
 
 
-async def test_a_process_that_keeps_failing_to_start_is_unhealthy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
-    model = RemoteModel(processes.argv(processes.refuses), start_timeout=LIMIT)
-    model.start_later()
-    try:
+async def test_a_process_that_keeps_failing_to_start_is_unhealthy() -> None:
+    async with model_of(processes.argv(processes.refuses)) as model:
+        model.start_later()
         await until(lambda: not model.healthy)
         assert not model.up
-    finally:
-        await model.stop()
 
 
 async def test_startup_does_not_wait_for_the_last_worker() -> None:
@@ -163,9 +162,7 @@ async def test_memory_of_a_batch_is_reused_by_the_next() -> None:
 
 
 async def test_a_process_over_its_memory_limit_is_replaced_without_downtime() -> None:
-    model = RemoteModel(processes.argv(processes.leaks), start_timeout=LIMIT, memory=3500)
-    await model.start()
-    try:
+    async with started(processes.leaks, memory=3500) as model:
         first = model.pid
         assert first is not None
         generations = [int((await rows(model, GOOD))[0, 0]) for _ in range(3)]
@@ -177,35 +174,23 @@ async def test_a_process_over_its_memory_limit_is_replaced_without_downtime() ->
         await asyncio.to_thread(wait_for_the_end_of, [first])
         await model.scores(GOOD)
         assert model.restarts == 1
-    finally:
-        await model.stop()
 
 
 async def test_a_memory_limit_below_the_models_need_causes_no_restart() -> None:
-    argv = processes.argv(processes.grows_once, "1000")
-    model = RemoteModel(argv, start_timeout=LIMIT, memory=1)
-    await model.start()
-    try:
+    async with started(processes.grows_once, "1000", memory=1) as model:
         await model.scores(GOOD)
         await settle()
         assert model.restarts == 0
-    finally:
-        await model.stop()
 
 
 @pytest.mark.parametrize(("grown", "restarts"), [(1250, 0), (1251, 1)])
 async def test_a_low_memory_limit_still_allows_growth_by_a_quarter(
     grown: int, restarts: int
 ) -> None:
-    argv = processes.argv(processes.grows_once, str(grown))
-    model = RemoteModel(argv, start_timeout=LIMIT, memory=1100)
-    await model.start()
-    try:
+    async with started(processes.grows_once, str(grown), memory=1100) as model:
         await model.scores(GOOD)
         await settle()
         assert model.restarts == restarts
-    finally:
-        await model.stop()
 
 
 @pytest.mark.parametrize("lost", [True, False])
@@ -213,10 +198,7 @@ async def test_the_last_batch_of_a_replaced_process_does_not_affect_its_successo
     tmp_path: Path, lost: bool
 ) -> None:
     gate = tmp_path / "gate"
-    argv = processes.argv(processes.leaks_behind_the_gate, str(gate))
-    model = RemoteModel(argv, start_timeout=LIMIT, batch_timeout=LIMIT, memory=1500)
-    await model.start()
-    try:
+    async with started(processes.leaks_behind_the_gate, str(gate), memory=1500) as model:
         first = model.pid
         assert first is not None
         with shut(gate):
@@ -233,28 +215,19 @@ async def test_the_last_batch_of_a_replaced_process_does_not_affect_its_successo
         assert model.up
         assert model.restarts == 1
         assert np.array_equal(await rows(model, GOOD), scores_of(GOOD))
-    finally:
-        await model.stop()
 
 
-async def test_an_unexpected_start_error_is_logged_and_the_start_is_retried(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
+async def test_an_unexpected_start_error_is_logged_and_the_start_is_retried() -> None:
     argv = ["a program\0"]  # no program can have that name
-    model = RemoteModel(argv, start_timeout=LIMIT)
     with capture_logs() as log:
-        model.start_later()
-        try:
+        async with model_of(argv) as model:
+            model.start_later()
             await until(lambda: not model.healthy)
             argv[:] = processes.argv(processes.sound)
             await asyncio.wait_for(model.ready(), LIMIT)
             assert np.array_equal(await rows(model, GOOD), scores_of(GOOD))
-        finally:
-            await model.stop()
-    failed = [line for line in log if line["event"] == "model process did not start"]
-    assert len(failed) >= FAILED_STARTS
-    assert all(line["exc_info"] for line in failed)
+    assert len(failed_starts(log)) >= FAILED_STARTS
+    assert all(line["exc_info"] for line in failed_starts(log))
 
 
 async def test_a_wrong_number_of_rows_fails_the_batch() -> None:
@@ -287,27 +260,25 @@ async def test_a_killed_process_is_down_until_its_replacement_is_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("process", "seconds", "why"),
+    ("process", "limits", "why"),
     [
-        (processes.dies, 60, "ended unexpectedly"),
-        (processes.hangs, 0.2, "did not answer within 0.2 s"),
-        (processes.sends_garbage, 60, "is no message"),
+        (processes.dies, {}, "ended unexpectedly"),
+        (processes.hangs, {"batch_timeout": 0.2}, "did not answer within 0.2 s"),
+        (processes.sends_garbage, {}, "is no message"),
     ],
 )
 async def test_a_process_that_dies_hangs_or_sends_garbage_is_replaced(
-    process: Callable[[], None], seconds: float, why: str
+    process: Callable[[], None], limits: Limits, why: str
 ) -> None:
-    async with started(process, batch_timeout=seconds) as model:
+    async with started(process, **limits) as model:
         with pytest.raises(WorkerLost):
             await model.scores(BAD)
-        model._batch_timeout = 60  # the replacement does not hang, however slow it is
         assert not model.up
         with pytest.raises(WorkerLost, match="being restarted"):
             await model.scores(GOOD)
         with capture_logs() as log:
             await asyncio.wait_for(model.ready(), LIMIT)
         assert [why in line["why"] for line in log if "why" in line] == [True]
-        assert np.array_equal((await rows(model, GOOD)), scores_of(GOOD))
         assert model.restarts == 1
 
 
@@ -315,9 +286,8 @@ async def test_a_process_that_dies_hangs_or_sends_garbage_is_replaced(
     "process", [processes.starts_only_once, processes.restarts_as_another_version]
 )
 async def test_a_model_that_cannot_be_restarted_is_unhealthy(
-    process: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    process: Callable[[], None], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     async with started(process, str(tmp_path / "started")) as model:
         assert model.healthy
         with pytest.raises(WorkerLost):
@@ -331,11 +301,8 @@ async def test_the_answer_to_a_cancelled_batch_is_not_given_to_the_next_call(
 ) -> None:
     gate = tmp_path / "gate"
     gate.touch()
-    model = RemoteModel(processes.argv(processes.gated, str(gate)), start_timeout=LIMIT)
-    await model.start()
-    try:
-        with gate.open() as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+    async with started(processes.gated, str(gate)) as model:
+        with shut(gate):
             given_up = asyncio.create_task(model.scores(GOOD))
             await until((tmp_path / "gate.log").exists)
             given_up.cancel()
@@ -344,58 +311,41 @@ async def test_the_answer_to_a_cancelled_batch_is_not_given_to_the_next_call(
             await model.scores([face(7)])
         await asyncio.wait_for(model.ready(), LIMIT)
         assert np.array_equal(await rows(model, [face(7)]), scores_of([face(7)]))
-    finally:
-        await model.stop()
 
 
 async def test_stopping_cancels_a_start_in_progress() -> None:
-    model = RemoteModel(processes.argv(processes.never_gets_ready), start_timeout=2 * LIMIT)
-    starting = asyncio.create_task(model.start())
-    await asyncio.sleep(0)
-    await model.stop()
+    async with model_of(processes.argv(processes.never_gets_ready), start_timeout=2 * LIMIT) as it:
+        starting = asyncio.create_task(it.start())
+        await asyncio.sleep(0)
     async with asyncio.timeout(LIMIT):
         await asyncio.wait([starting])
     assert starting.cancelled()
 
 
 async def test_a_process_stopped_right_after_its_start_is_not_restarted() -> None:
-    model = RemoteModel(processes.argv(processes.sound), start_timeout=LIMIT)
-    starting = asyncio.create_task(model.start())
-    await until(lambda: model.up)
-    assert not starting.done()
-    await model.stop()
+    async with model_of(processes.argv(processes.sound)) as model:
+        starting = asyncio.create_task(model.start())
+        await until(lambda: model.up)
+        assert not starting.done()
     await asyncio.wait([starting])
     await settle()
     assert model.restarts == 0
 
 
 async def test_a_model_stays_healthy_if_its_overgrown_process_cannot_be_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
-    events: list[str] = []
-    monkeypatch.setattr("service.remote.log", Events(events))
-    argv = processes.argv(processes.leaks_and_starts_only_once, str(tmp_path / "started"))
-    model = RemoteModel(argv, start_timeout=LIMIT, memory=1500)
-    await model.start()
-    try:
-        await model.scores(GOOD)
-        await until(lambda: events.count("model process did not start") >= FAILED_STARTS)
-        assert (await rows(model, GOOD)).shape == (3, 6)
-        assert model.healthy
-    finally:
-        await model.stop()
+    place = str(tmp_path / "started")
+    with capture_logs() as log:
+        async with started(processes.leaks_and_starts_only_once, place, memory=1500) as model:
+            await model.scores(GOOD)
+            await until(lambda: len(failed_starts(log)) >= FAILED_STARTS)
+            assert (await rows(model, GOOD)).shape == (3, 6)
+            assert model.healthy
 
 
 async def test_a_replacement_is_supervised_while_its_predecessor_is_still_ending() -> None:
-    model = RemoteModel(
-        processes.argv(processes.leaks_and_stays),
-        start_timeout=LIMIT,
-        batch_timeout=LIMIT,
-        memory=3500,
-    )
-    await model.start()
-    try:
+    async with started(processes.leaks_and_stays, memory=3500) as model:
         first = model.pid
         while model.pid == first:
             await model.scores(GOOD)
@@ -403,8 +353,6 @@ async def test_a_replacement_is_supervised_while_its_predecessor_is_still_ending
         assert second is not None
         os.kill(second, signal.SIGKILL)
         await until(lambda: model.pid != second)
-    finally:
-        await model.stop()
     assert first is not None
     await asyncio.to_thread(wait_for_the_end_of, [first])
 
@@ -418,23 +366,19 @@ async def test_stopping_leaves_no_process_behind() -> None:
 
 
 async def test_a_successful_start_resets_the_count_of_failed_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """Otherwise rare failures would add up over weeks until the process is given up."""
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     count = tmp_path / "starts"
     count.write_text("-1")
     script = (
         f"n=$(($(cat {count}) + 1)); echo $n > {count}; [ $((n % 3)) = 0 ] || exit 1; "
         f"exec {sys.executable} -m tests.processes dies"
     )
-    model = RemoteModel(("sh", "-c", script), start_timeout=LIMIT)
-    await model.start()
-    try:
+    async with model_of(("sh", "-c", script)) as model:
+        await model.start()
         for _ in range(FAILED_STARTS):  # each time two starts fail, and the third succeeds
             with pytest.raises(WorkerLost):
                 await model.scores(BAD)
             await until(lambda: model.up or not model.healthy)
             assert model.up
-    finally:
-        await model.stop()

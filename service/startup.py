@@ -27,7 +27,7 @@ async def running_workers(
     Raises:
         StoreError: the model cannot be loaded.
     """
-    count, threads = _worker_plan(settings)
+    count, threads = worker_plan(settings, available_cpus())
     config = WorkerConfig(
         store=str(settings.model_store.resolve()),
         version=settings.model_version,
@@ -58,8 +58,8 @@ async def _start(workers: Sequence[RemoteModel]) -> ModelInfo:
     return min(infos, key=lambda info: info.max_batch)
 
 
-def _worker_plan(settings: Settings) -> tuple[int, int]:
+def worker_plan(settings: Settings, cores: int) -> tuple[int, int]:
     """How many model processes, one on a GPU or one per core, and torch threads in each."""
     on_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and NVIDIA.exists())
-    count = settings.workers or (1 if on_gpu else min(available_cpus(), MAX_CPU_WORKERS))
-    return count, settings.worker_threads or max(1, available_cpus() // count)
+    count = settings.workers or (1 if on_gpu else min(cores, MAX_CPU_WORKERS))
+    return count, settings.worker_threads or max(1, cores // count)

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -77,16 +78,14 @@ async def test_endless_request_headers_close_the_connection(piece: bytes) -> Non
         writer.close()
 
 
-class RecordingLog:
-    """A log that records event names."""
+@pytest.fixture
+def log() -> Iterator[list[EventDict]]:
+    with capture_logs() as lines:
+        yield lines
 
-    def __init__(self) -> None:
-        self.events: list[str] = []
-        self.warned = asyncio.Event()
 
-    def warning(self, event: str, **_: object) -> None:
-        self.events.append(event)
-        self.warned.set()
+def warnings_in(log: Sequence[EventDict]) -> list[str]:
+    return [line["event"] for line in log if line["log_level"] == "warning"]
 
 
 def never_reading_client(url: str, path: str, video: bytes) -> socket.socket:
@@ -128,10 +127,8 @@ def _stalls_soon_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     ("path", "film"), [("/classify/video", many_frames), ("/explain/video", noise_video)]
 )
 async def test_a_client_that_stops_reading_releases_its_video_slot_and_file(
-    path: str, film: Callable[[], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: str, film: Callable[[], bytes], tmp_path: Path, log: list[EventDict]
 ) -> None:
-    log = RecordingLog()
-    monkeypatch.setattr(connections, "log", log)
     settings: dict[str, Any] = {"max_videos": 1, "client_timeout": 50, "temp_dir": tmp_path}
     async with served(**settings) as (server, url):
 
@@ -143,20 +140,16 @@ async def test_a_client_that_stops_reading_releases_its_video_slot_and_file(
         )
         await until(lambda: held() and open_files(tmp_path))
         with await sending:
-            async with asyncio.timeout(LIMIT):
-                await log.warned.wait()
-            await until(lambda: not held())
+            await until(lambda: warnings_in(log) and not held())
             assert open_files(tmp_path) == []
-    assert log.events == ["the client reads no longer"]
+    assert warnings_in(log) == ["the client reads no longer"]
 
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("_stalls_soon_noticed")
 async def test_a_camera_that_sends_but_never_reads_is_disconnected(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, log: list[EventDict]
 ) -> None:
-    log = RecordingLog()
-    monkeypatch.setattr(connections, "log", log)
     long = BadInput("x" * 100_000)
 
     async def look(_: bytes) -> LiveResult:
@@ -177,7 +170,7 @@ async def test_a_camera_that_sends_but_never_reads_is_disconnected(
 
             with pytest.raises(ConnectionClosed):
                 await send_forever()
-    assert log.events == ["the client reads no longer"]
+    assert warnings_in(log) == ["the client reads no longer"]
 
 
 IMAGE_HEADER = b"Content-Type: image/png\r\n"

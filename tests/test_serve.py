@@ -12,7 +12,6 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from service import server as serving
 from service.errors import ServiceError
 from service.serve import serve
 from service.settings import Settings
@@ -29,16 +28,6 @@ pytestmark = pytest.mark.anyio
 def _no_log_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Configure no log, as later tests in this process would inherit the configuration."""
     monkeypatch.setattr("service.logs.configure", lambda _: None)
-
-
-class EventLog:
-    """A log that records its events."""
-
-    def __init__(self) -> None:
-        self.events: list[str] = []
-
-    def info(self, event: str, **_: object) -> None:
-        self.events.append(event)
 
 
 def test_an_address_in_use_is_reported_before_a_model_is_loaded() -> None:
@@ -144,15 +133,14 @@ def test_a_picture_with_corrupt_exif_data_writes_no_line_of_its_own_to_the_log()
     assert [json.loads(line)["event"] for line in it.log] == ["ready", "request"]
 
 
-async def test_a_signal_handler_defers_its_log_line(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_signal_handler_defers_its_log_line() -> None:
     """The signal may interrupt the writing of a line, and logging would then deadlock."""
-    log = EventLog()
-    monkeypatch.setattr(serving, "log", log)
     async with served() as (server, _):
-        signal.raise_signal(signal.SIGTERM)
-        assert not log.events
-        await until(lambda: server.engine.draining)
-        assert log.events == ["draining"]
+        with capture_logs() as log:
+            signal.raise_signal(signal.SIGTERM)
+            assert log == []
+            await until(lambda: server.engine.draining)
+            assert [line["event"] for line in log] == ["draining"]
 
 
 def test_the_log_records_a_cut_short_answer_once_and_an_invalid_request() -> None:

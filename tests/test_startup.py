@@ -2,16 +2,23 @@
 
 import pytest
 
-from service import startup
 from service.settings import Settings
+from service.startup import worker_plan
 
 
 @pytest.mark.parametrize(
-    ("cores", "workers", "plan"),
-    [(8, None, (8, 1)), (8, 2, (2, 4)), (32, None, (8, 4)), (2, 4, (4, 1))],
+    ("cores", "changes", "plan"),
+    [
+        (8, {}, (8, 1)),
+        (8, {"workers": 2}, (2, 4)),
+        (32, {}, (8, 4)),
+        (2, {"workers": 4}, (4, 1)),
+        (8, {"worker_threads": 3}, (8, 3)),
+        (8, {"device": "cuda:1"}, (1, 8)),
+    ],
 )
-def test_cores_are_divided_evenly_among_workers(
-    cores: int, workers: int | None, plan: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+def test_cores_are_divided_evenly_among_workers_of_which_a_gpu_has_one(
+    cores: int, changes: dict[str, object], plan: tuple[int, int]
 ) -> None:
-    monkeypatch.setattr(startup, "available_cpus", lambda: cores)
-    assert startup._worker_plan(Settings(device="cpu", workers=workers)) == plan
+    settings = Settings().with_changes(**{"device": "cpu", **changes})
+    assert worker_plan(settings, cores) == plan

@@ -7,6 +7,7 @@ for photographs and in a third for small faces.
 Transparent pixels are blended with white, as on a web page. Colour profiles are not applied.
 """
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
@@ -43,6 +44,10 @@ _READERS: tuple[tuple[tuple[bytes, ...], type[ImageFile]], ...] = (
     ((b"GIF87a", b"GIF89a"), GifImageFile),
 )
 
+_MOST_SCANS = 100  # Of a JPEG; encoders write about ten, and libtiff has the same limit.
+_SEGMENT = re.compile(rb"\xff[^\0\x01\xd0-\xd8\xff]")  # What begins a segment of a JPEG.
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
+
 _ORIENTATION = 0x0112
 _UPRIGHT: dict[int, Callable[[Picture], MatLike]] = {
     2: lambda picture: cv2.flip(picture, 1),
@@ -67,11 +72,13 @@ def decode(data: bytes, max_pixels: int) -> Picture:
 
     Raises:
         NotAnImage: not a file of these formats, broken, or truncated.
-        TooLarge: the header states more than `max_pixels`.
+        TooLarge: the header states more than `max_pixels`, or a JPEG has too many scans.
     """
     try:
         image = _open(data)
         _check_size(image, max_pixels)
+        if isinstance(image, JpegImageFile):
+            _check_scans(data)
         picture = _pixels(image, data)
     except (NotAnImage, TooLarge, MemoryError):
         raise
@@ -114,6 +121,16 @@ def _check_size(image: ImageFile, max_pixels: int) -> None:
             f"a picture of {width} x {height} needs {pixels:,} pixels, of which {max_pixels:,} "
             "are allowed; send it scaled down"
         )
+
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a JPEG with many scans: each is a pass over all pixels, however few bytes it has."""
+    place = scans = 0
+    while (segment := _SEGMENT.search(data, place)) and segment[0] != _END:
+        scans += segment[0] == _SCAN
+        if scans > _MOST_SCANS:
+            raise TooLarge(f"the picture has over {_MOST_SCANS} scans; save it again")
+        place = segment.end() + int.from_bytes(data[segment.end() : segment.end() + 2])
 
 
 def _pixels(image: ImageFile, data: bytes) -> Picture:

@@ -323,6 +323,26 @@ def test_a_tiff_whose_tile_width_is_no_number_is_rejected_and_takes_no_memory(ki
     assert peak < 1_000_000
 
 
+def jpeg_with_scans(count: int, **options: object) -> bytes:
+    """A progressive JPEG with so many copies of its last scan."""
+    data = encode(quadrants(), "JPEG", progressive=True, **options)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * count + data[-2:]
+
+
+@pytest.mark.parametrize("options", [{}, {"comment": b"\xff\xd9"}], ids=["", "an end in a comment"])
+def test_jpeg_with_more_scans_than_encoders_write_is_rejected(options: dict[str, bytes]) -> None:
+    """Thousands, which fit into a small file, would keep a decoder busy for hours."""
+    with pytest.raises(TooLarge, match="over 100 scans"):
+        decode(jpeg_with_scans(1000, **options), LIMIT)
+
+
+def test_what_follows_a_jpeg_or_is_embedded_in_it_is_not_counted_as_its_scans() -> None:
+    others = b"\xff\xda" * 1000
+    data = jpeg_with_scans(1, comment=others) + others
+    assert_allclose(quadrant_colours(decode(data, LIMIT)), QUADRANT_COLOURS, atol=6)
+
+
 def test_run_length_encoded_bmp_is_decoded() -> None:
     picture = decode(run_length_encoded_bmp(400, 300, (10, 200, 90)), LIMIT)
     assert_array_equal(picture, np.full((300, 400, 3), (10, 200, 90)))

@@ -8,8 +8,8 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,15 +33,10 @@ if TYPE_CHECKING:
 
 
 class FrontServer(DrainingServer):
-    """A server that obeys its supervisor; it leaves signals to the supervisor."""
+    """A server that obeys its supervisor."""
 
     def __init__(self, engine: Engine, supervisor: RpcConnection, traces: "Traces | None") -> None:
         super().__init__(engine, traces, partial(supervisor.notify, {"op": "started"}))
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
     async def handle(self, message: Message) -> Message:
         """Answer the supervisor."""

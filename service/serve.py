@@ -24,6 +24,7 @@ from service.listeners import listeners
 from service.records import ModelInfo, WorkerCommand
 from service.remote import worker_argv
 from service.settings import Settings, trace_exporters
+from service.signals import end_on_sigterm
 from service.store import ModelStore
 from service.supervisor import Supervisor
 from service.tracer import UNTRACED
@@ -53,15 +54,6 @@ def serve(settings: Settings, command: WorkerCommand = worker_argv) -> None:
             runner.run((_serve if settings.fronts == 1 else _serve_with_fronts)(settings, command))
         except asyncio.CancelledError:
             raise SystemExit(128 + signal.SIGTERM) from None
-
-
-def end_on_sigterm() -> None:
-    """Have SIGTERM cancel the running task, which ends everything it has started.
-
-    As the first process of a container, this one would otherwise ignore the signal.
-    """
-    if task := asyncio.current_task():
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
 
 
 def raise_descriptor_limit() -> None:

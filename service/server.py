@@ -19,6 +19,7 @@ from service.core import Core
 from service.engine import Engine
 from service.listeners import drop_new_connections
 from service.settings import Settings
+from service.signals import drain_on_signals
 from service.tracer import UNTRACED
 
 if TYPE_CHECKING:
@@ -34,7 +35,15 @@ CUTOFF_LEAD = 5.0
 and the end of draining: time to tell its clients."""
 
 
-class DrainingServer(uvicorn.Server):
+class _Server(uvicorn.Server):
+    """A server that leaves signals to what runs it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class DrainingServer(_Server):
     """A server that drains on the first signal, and ends at once on the second.
 
     uvicorn alone would close its listeners on the first signal, before load balancers could know.
@@ -104,22 +113,6 @@ class DrainingServer(uvicorn.Server):
         if self.force_exit:
             await self.lifespan.shutdown()
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Drain on signals, without a moment in which one could be lost.
-
-        uvicorn's handlers run wherever a signal interrupts, even in the log, which holds a lock.
-        """
-        loop = asyncio.get_running_loop()
-        signals = (signal.SIGTERM, signal.SIGINT)
-        for sign in signals:
-            loop.add_signal_handler(sign, self.drain_or_end, sign)
-        try:
-            yield
-        finally:
-            for sign in signals:
-                loop.remove_signal_handler(sign)
-
     def drain_or_end(self, sign: signal.Signals) -> None:
         """Drain, or end at once if already draining."""
         if self.engine.draining:
@@ -149,14 +142,6 @@ class DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(left, self.engine.cutoff.reach)
 
 
-class _OpsServer(uvicorn.Server):
-    """Serves probes and metrics; leaves signals to the main server."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @asynccontextmanager
 async def operations(
     settings: Settings, operated: Operated, sockets: list[socket.socket]
@@ -165,7 +150,7 @@ async def operations(
     if not sockets:
         yield
         return
-    server = _OpsServer(
+    server = _Server(
         uvicorn.Config(
             create_ops_app(operated),
             http=http_protocol(settings.client_timeout),
@@ -208,4 +193,5 @@ async def serve_alone(
         server = DrainingServer(engine, traces, started)
         freeze_gc()
         async with operations(settings, engine, ops_sockets):
+            drain_on_signals(server.drain_or_end)
             await server.serve(sockets)

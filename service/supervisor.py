@@ -14,6 +14,7 @@ from service.front_keeper import GRACE, FrontKeeper
 from service.records import WorkerCommand
 from service.session import Session
 from service.settings import Settings
+from service.signals import drain_on_signals
 
 log = structlog.get_logger(__name__)
 
@@ -88,9 +89,7 @@ class Supervisor:
 
     async def serve(self) -> None:
         """Wait until the fronts have ended; the first signal drains them, the second kills them."""
-        loop = asyncio.get_running_loop()
-        for sign in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(sign, self.drain_or_end, sign)
+        drain_on_signals(self.drain_or_end)
         done, _ = await asyncio.wait(self._keeping, return_when=asyncio.FIRST_EXCEPTION)
         for ended in done:
             if not ended.cancelled():

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 from service.errors import ServiceError
 from service.serve import serve
 from service.settings import Settings
+from service.signals import drain_on_signals
 from tests import processes, videos
 from tests.fronts import fake_model_server
 from tests.pictures import encode, quadrants
@@ -136,6 +137,7 @@ def test_a_picture_with_corrupt_exif_data_writes_no_line_of_its_own_to_the_log()
 async def test_a_signal_handler_defers_its_log_line() -> None:
     """The signal may interrupt the writing of a line, and logging would then deadlock."""
     async with served() as (server, _):
+        drain_on_signals(server.drain_or_end)
         with capture_logs() as log:
             signal.raise_signal(signal.SIGTERM)
             assert log == []

@@ -181,14 +181,17 @@ async def test_an_unexpected_error_is_logged_and_fails_only_its_batch() -> None:
         assert await d.submit(2) == [2]
 
 
-async def test_a_failed_batcher_is_unhealthy_and_answers_all_calls() -> None:
-    class Broken(Notes):
-        def dropped(self, reason: str) -> None:
-            raise RuntimeError(reason)
+class BrokenNotes(Notes):
+    """An observer that breaks the batcher's own task."""
 
+    def dropped(self, reason: str) -> None:
+        raise RuntimeError(reason)
+
+
+async def test_a_failed_batcher_is_unhealthy_and_answers_all_calls() -> None:
     worker, now = FakeWorker(), [0.0]
     worker.gate.clear()
-    async with harness(worker, max_batch=1, notes=Broken(), clock=lambda: now[0]) as d:
+    async with harness(worker, max_batch=1, notes=BrokenNotes(), clock=lambda: now[0]) as d:
         busy = [d.ask(1), d.ask(2)]
         await settle()
         assert d.batcher.healthy
@@ -206,14 +209,10 @@ async def test_a_failed_batcher_is_unhealthy_and_answers_all_calls() -> None:
 
 
 async def test_a_failed_batcher_does_not_requeue_the_batch_of_a_lost_worker() -> None:
-    class Broken(Notes):
-        def dropped(self, reason: str) -> None:
-            raise RuntimeError(reason)
-
     dying, busy, now = DyingWorker(), FakeWorker(), [0.0]
     for worker in (dying, busy):
         worker.gate.clear()
-    async with harness(dying, busy, max_batch=1, notes=Broken(), clock=lambda: now[0]) as d:
+    async with harness(dying, busy, max_batch=1, notes=BrokenNotes(), clock=lambda: now[0]) as d:
         lost, answered = d.ask(POISON), d.ask(1)
         await settle()
         late = d.ask(2, deadline=1.0)

@@ -190,7 +190,7 @@ def leaks_behind_the_gate() -> None:
     send(Message({"ready": asdict(INFO), "memory": 1000}))
     for faces in batches():
         if (faces == POISON).any():
-            with Path(sys.argv[2]).open() as gate:
+            with Path(sys.argv[2]).open("a") as gate:
                 fcntl.flock(gate, fcntl.LOCK_SH)
         send(Message({"seconds": 0.25, "memory": 2000}, scores_of(faces).tobytes()))
 
@@ -234,7 +234,7 @@ def explains_at_once() -> None:
 def answer_behind_the_gate(faces: NDArray[np.uint8]) -> None:
     with Path(f"{sys.argv[2]}.log").open("a") as log:
         print([int(face[0, 0]) for face in faces], file=log)
-    with Path(sys.argv[2]).open() as gate:
+    with Path(sys.argv[2]).open("a") as gate:
         fcntl.flock(gate, fcntl.LOCK_SH)
     if (faces == POISON).any():
         send(Message({"error": "cannot compute this"}))

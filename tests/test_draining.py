@@ -1,7 +1,6 @@
 """Videos that outlast the draining: their clients get the problem, and no file is left."""
 
 import asyncio
-import fcntl
 import json
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,6 +14,7 @@ from service.deadlines import Cutoff
 from service.errors import NotReady
 from service.server import ACCEPT_GRACE, DrainingServer
 from tests import processes, videos
+from tests.processes import shut
 from tests.served import open_files, served
 from tests.waiting import LIMIT, until
 
@@ -28,9 +28,7 @@ MP4 = {"Content-Type": "video/mp4"}
 def gate(tmp_path: Path) -> Iterator[Path]:
     """A gate that stays shut, so that the model does not answer before the test ends."""
     path = tmp_path / "gate"
-    path.touch()
-    with path.open() as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
+    with shut(path):
         yield path
 
 

@@ -30,9 +30,7 @@ ROOM = 32
 
 @pytest.fixture
 def gate(tmp_path: Path) -> Path:
-    path = tmp_path / "gate"
-    path.touch()
-    return path
+    return tmp_path / "gate"
 
 
 @pytest.fixture
@@ -217,7 +215,6 @@ def test_metrics_over_both_fronts_match_what_clients_counted() -> None:
 
 def test_shutdown_answers_all_requests_that_both_fronts_accepted(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    gate.touch()
     with (
         two_fronts(processes.gated, str(gate), drain_timeout=LIMIT) as server,
         ThreadPoolExecutor(16) as pool,

@@ -300,7 +300,6 @@ async def test_the_answer_to_a_cancelled_batch_is_not_given_to_the_next_call(
     tmp_path: Path,
 ) -> None:
     gate = tmp_path / "gate"
-    gate.touch()
     async with started(processes.gated, str(gate)) as model:
         with shut(gate):
             given_up = asyncio.create_task(model.scores(GOOD))

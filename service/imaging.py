@@ -8,7 +8,7 @@ Transparent pixels are blended with white, as on a web page. Colour profiles are
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from math import prod
@@ -47,6 +47,8 @@ _READERS: tuple[tuple[tuple[bytes, ...], type[ImageFile]], ...] = (
 _MOST_SCANS = 100  # Of a JPEG; encoders write about ten, and libtiff has the same limit.
 _SEGMENT = re.compile(rb"\xff[^\0\x01\xd0-\xd8\xff]")  # What begins a segment of a JPEG.
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
+
+_BAND = 2**20  # Pixels that are converted at a time.
 
 _ORIENTATION = 0x0112
 _UPRIGHT: dict[int, Callable[[Picture], MatLike]] = {
@@ -141,14 +143,27 @@ def _pixels(image: ImageFile, data: bytes) -> Picture:
         if decoded is None:
             raise NotAnImage(_BROKEN)
         return np.asarray(decoded, dtype=np.uint8).reshape(image.height, image.width, 3)
-    if image.mode.startswith(("I", "F")):
-        grey = _to_8_bits(np.asarray(image))
-        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
-    if image.has_transparency_data:
-        colour = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return np.asarray(Image.alpha_composite(white, colour).convert("RGB"))
-    return np.asarray(image.convert("RGB"))
+    image.load()
+    to_rgb = _grey_to_rgb(image) if image.mode.startswith(("I", "F")) else _to_rgb
+    picture = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for rows, band in _bands(image):
+        picture[rows] = to_rgb(band)
+    return picture
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """The picture in bands: conversions make several copies, which must not be of all of it."""
+    height = max(1, _BAND // image.width)
+    for top in range(0, image.height, height):
+        bottom = min(top + height, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
+
+
+def _to_rgb(band: Image.Image) -> Picture:
+    if band.has_transparency_data:
+        white = Image.new("RGBA", band.size, "white")
+        band = Image.alpha_composite(white, band.convert("RGBA"))
+    return np.asarray(band.convert("RGB"))
 
 
 def _is_for_opencv(image: ImageFile) -> bool:
@@ -158,21 +173,30 @@ def _is_for_opencv(image: ImageFile) -> bool:
     return isinstance(image, BmpImageFile) and image.tile[0].codec_name == "bmp_rle"
 
 
-def _to_8_bits(values: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Grey values of a wider type, scaled so that its full range becomes 0 to 255.
+def _grey_to_rgb(image: Image.Image) -> Callable[[Image.Image], NDArray[np.uint8]]:
+    """How bands with grey values of a wider type become RGB: its full range becomes 0 to 255.
 
     16-bit values use the range of their type. That of 32-bit integers and floats is unknown: it is
     assumed to be the smallest of 8, 16 and 32 bits, for floats also 0 to 1, that contains them.
     """
-    grey = np.nan_to_num(values.astype(np.float32), posinf=0)
     ranges = [2.0**8 - 1, 2.0**16 - 1, 2.0**32 - 1]
-    if values.dtype.itemsize == 2:
+    if image.mode.startswith("I;16"):
         ranges = ranges[1:2]
-    elif np.issubdtype(values.dtype, np.floating):
+    elif image.mode == "F":
         ranges = [1.0, *ranges]
     overshoot = 1.5  # resampling may push some values beyond the range
-    full = next((r for r in ranges if grey.max() <= overshoot * r), ranges[-1])
-    return np.rint(grey.clip(0, full) * (255 / full)).astype(np.uint8)
+    highest = max(_grey(band).max() for _, band in _bands(image))
+    full = next((r for r in ranges if highest <= overshoot * r), ranges[-1])
+
+    def to_rgb(band: Image.Image) -> NDArray[np.uint8]:
+        grey = np.rint(_grey(band).clip(0, full) * (255 / full)).astype(np.uint8)
+        return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+
+    return to_rgb
+
+
+def _grey(band: Image.Image) -> NDArray[np.float32]:
+    return np.nan_to_num(np.asarray(band).astype(np.float32), posinf=0)
 
 
 def _orientation(image: ImageFile) -> int:

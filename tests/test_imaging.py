@@ -1,8 +1,11 @@
 """Decoding images: formats, colour modes, orientation, limits, corrupt files."""
 
 import struct
+import subprocess
+import sys
 import tracemalloc
 from io import BytesIO
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -321,6 +324,45 @@ def test_a_tiff_whose_tile_width_is_no_number_is_rejected_and_takes_no_memory(ki
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from service.imaging import decode
+
+def peak():
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+data, before = sys.stdin.buffer.read(), peak()
+height, width, _ = decode(data, 10**7).shape
+print((peak() - before) / (height * width))
+"""
+"""How many bytes of memory the decoding of a picture takes for each of its pixels."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc: not Linux")
+@pytest.mark.parametrize(
+    ("most", "mode", "file_format", "options"),
+    [
+        (12, "P", "PNG", {"transparency": 0}),
+        (12, "RGBA", "PNG", {}),
+        (12, "I;16", "PNG", {}),
+        (12, "F", "TIFF", {"compression": "tiff_lzw"}),
+        (20, "RGBA", "WebP", {}),
+    ],
+)
+def test_decoding_takes_few_bytes_a_pixel(
+    most: float, mode: str, file_format: str, options: dict[str, object]
+) -> None:
+    image = Image.new(mode, (3000, 3000))
+    told = subprocess.run(
+        [sys.executable, "-c", PEAK],
+        input=encode(image, file_format, **options),
+        capture_output=True,
+        check=True,
+    )
+    assert float(told.stdout) < most
 
 
 def jpeg_with_scans(count: int, **options: object) -> bytes:

@@ -163,7 +163,7 @@ def _to_rgb(band: Image.Image) -> Picture:
     if band.has_transparency_data:
         white = Image.new("RGBA", band.size, "white")
         band = Image.alpha_composite(white, band.convert("RGBA"))
-    return np.asarray(band.convert("RGB"))
+    return np.asarray(band if band.mode == "RGB" else band.convert("RGB"))
 
 
 def _is_for_opencv(image: ImageFile) -> bool:

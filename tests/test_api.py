@@ -6,7 +6,7 @@ import io
 import re
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 from starlette.types import Message
+from structlog.testing import capture_logs
 
 from service.api.app import create_app
 from service.api.forms import MOST_OTHERS
@@ -343,6 +344,26 @@ def test_server_timing_lists_the_duration_of_each_stage(client: TestClient) -> N
     assert list(stages) == ["decode", "detect", "queue", "inference"]
     assert float(stages["inference"]) == 250
     assert float(stages["decode"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("ask", "status"),
+    [
+        (lambda client: post(client, png(POISON), faces="whole"), 500),
+        (lambda client: explain(client, png(POISON)), 500),
+        (lambda client: explain(client, png(1), face=1), 422),
+    ],
+)
+def test_the_durations_of_completed_stages_are_known_of_a_request_that_fails(
+    ask: Callable[[TestClient], Response], status: int
+) -> None:
+    with serving(processes.raises) as client, capture_logs() as log:
+        response = ask(client)
+    assert response.status_code == status
+    stages = dict(part.split(";dur=") for part in response.headers["Server-Timing"].split(", "))
+    assert float(stages["decode"]) > 0
+    (line,) = [line for line in log if line["event"] == "request"]
+    assert line["decode_ms"] == float(stages["decode"])
 
 
 def opened(response: Response) -> Image.Image:

@@ -98,9 +98,9 @@ async def explain(
             face=face,
             measured=faithfulness and as_json,
             deadline=deadline,
+            timings=request.state.timings,
         ) as explained,
     ):
-        request.state.timings = explained.timings
         headers = {**schemas.explanation_headers(explained), "Vary": "Accept"}
         if as_json:
             document = schemas.explanation(explained, engine.info, limit)

@@ -169,6 +169,7 @@ async def operations(
         uvicorn.Config(
             create_ops_app(operated),
             http=http_protocol(settings.client_timeout),
+            ws="none",
             access_log=False,
             log_config=None,
             server_header=False,

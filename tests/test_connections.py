@@ -216,6 +216,43 @@ async def test_an_unsupported_upgrade_offer_is_ignored(offer: bytes) -> None:
     assert second.json() == {"live": True}
 
 
+HANDSHAKE = {
+    "Host": "x",
+    "X-Request-ID": "camera-1",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Sec-WebSocket-Key": "abc"},
+        {"Sec-WebSocket-Version": "8"},
+        {"Cookie": "x" * 10_000},
+        {f"X-{number}": "x" for number in range(200)},
+    ],
+    ids=["key", "version", "long header", "many headers"],
+)
+async def test_an_invalid_websocket_handshake_gets_a_problem_response(
+    wrong: dict[str, str],
+) -> None:
+    lines = [f"{name}: {value}\r\n" for name, value in {**HANDSHAKE, **wrong}.items()]
+    request = "".join(["GET /live HTTP/1.1\r\n", *lines, "\r\n"]).encode()
+    async with served() as (_, url):
+        with capture_logs() as log:
+            (answer,) = await responses_to(url, request)
+    assert answer.status_code == 426
+    assert answer.json()["type"] == "urn:gimefive:no-websocket"
+    assert answer.headers["X-Request-ID"] == answer.json()["request_id"] == "camera-1"
+    assert answer.headers["Sec-WebSocket-Version"] == "13"
+    (line,) = [line for line in log if line["event"] == "request"]
+    assert (line["route"], line["status"]) == ("/live", 426)
+
+
 @pytest.mark.anyio
 async def test_an_invalid_http_request_gets_a_problem_response() -> None:
     async with served() as (_, url):

@@ -87,7 +87,7 @@ def refusal(error: errors.ServiceError, request_id: str) -> ProblemResponse:
     if isinstance(error, errors.Unauthorised):
         headers["WWW-Authenticate"] = 'Bearer realm="gimefive"'
     if isinstance(error, errors.NoWebSocket):
-        headers |= {"Connection": "Upgrade", "Upgrade": "websocket"}
+        headers |= {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     if isinstance(error, errors.SlowClient):
         headers["Connection"] = "close"  # the rest of the body is not waited for
     return ProblemResponse(kind_of(error), str(error), request_id, headers)

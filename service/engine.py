@@ -219,7 +219,6 @@ class Engine:
             For each frame its classification, or why it has none.
 
         Raises:
-            TooLarge: more frames than may ever wait.
             Overloaded: too much waits already.
             NotReady: the service is shutting down.
             DeadlineExceeded: it took too long.

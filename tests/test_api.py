@@ -459,7 +459,7 @@ def test_faithfulness_is_the_same_with_a_queue_shorter_than_its_batch(
         answer = explain(client, png(9), "application/json", faithfulness=True).json()
         return answer["explanation"]["faithfulness"]
 
-    with serving(queue_items=40) as narrow:
+    with serving(queue_items=40, max_frames=40) as narrow:
         assert measured(narrow) == measured(client)
 
 
@@ -518,7 +518,7 @@ def test_explaining_an_image_without_a_face_gets_422(client: TestClient) -> None
 
 
 def test_a_full_queue_gets_503_with_retry_after() -> None:
-    with serving(max_faces=100, queue_items=1) as client:
+    with serving(max_faces=100, queue_items=1, max_frames=1) as client:
         engine: Engine = client.app_state["engine"]
         engine._intake._waiting = 1  # simulates a full queue
         response = post(client, png(1), faces="whole")

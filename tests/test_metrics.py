@@ -16,7 +16,9 @@ def test_metrics_under_load_match_what_clients_counted(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     gate.touch()
     with (
-        serving(processes.gated, str(gate), queue_items=6, deadline_ms=1000 * LIMIT) as client,
+        serving(
+            processes.gated, str(gate), queue_items=6, max_frames=6, deadline_ms=1000 * LIMIT
+        ) as client,
         ThreadPoolExecutor(7) as pool,
     ):
 

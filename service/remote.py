@@ -3,7 +3,8 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -41,6 +42,7 @@ class RemoteModel:
         start_timeout: float,
         batch_timeout: float = 30.0,
         memory: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start nothing yet.
 
@@ -49,11 +51,13 @@ class RemoteModel:
             start_timeout: longest that loading and warming up may take, in seconds.
             batch_timeout: seconds for a batch after which the process counts as hung.
             memory: bytes above which a process is replaced; None for no limit.
+            clock: monotonic seconds.
         """
         self._argv = argv
         self._start_timeout = start_timeout
         self._batch_timeout = batch_timeout
         self._memory = memory
+        self._clock = clock
         self._process: WorkerProcess | None = None
         self._up = asyncio.Event()
         self._grown = asyncio.Event()
@@ -173,8 +177,10 @@ class RemoteModel:
 
     async def _supervise(self, process: WorkerProcess) -> None:
         while True:
+            began = self._clock()
             lost = await self._ended_or_grown(process)
             self.restarts += 1
+            self._failed_starts = backoff.failed_starts(self._failed_starts, self._clock() - began)
             if lost:
                 self._up.clear()
                 log.error(
@@ -204,7 +210,7 @@ class RemoteModel:
             grown.cancel()
 
     async def _relaunch(self) -> WorkerProcess:
-        """Start processes, with growing pauses between them, until one is up."""
+        """Start processes, with growing pauses before them, until one is up."""
         while True:
             await asyncio.sleep(backoff.pause(self._failed_starts))
             try:
@@ -216,7 +222,6 @@ class RemoteModel:
                 self._failed_starts += 1
                 log.exception("model process did not start")
             else:
-                self._failed_starts = 0
                 log.info("model process up", pid=process.pid, restarts=self.restarts)
                 return process
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from service.backoff import FAILED_STARTS
+from service.backoff import FAILED_STARTS, SETTLED
 from service.errors import ModelFailure, OutOfMemory, StoreError, WorkerLost
 from service.explanation import Question
 from service.records import FaceImage, Scores
@@ -29,6 +29,11 @@ pytestmark = pytest.mark.anyio
 
 GOOD = [face(1), face(2), face(3)]
 BAD = [face(POISON)]
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
 
 
 @asynccontextmanager
@@ -110,10 +115,7 @@ async def test_a_process_started_later_answers_once_it_is_ready() -> None:
         await model.stop()
 
 
-async def test_a_process_that_keeps_failing_to_start_is_unhealthy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
+async def test_a_process_that_keeps_failing_to_start_is_unhealthy() -> None:
     model = RemoteModel(processes.argv(processes.refuses), start_timeout=LIMIT)
     model.start_later()
     try:
@@ -237,10 +239,7 @@ async def test_the_last_batch_of_a_replaced_process_does_not_affect_its_successo
         await model.stop()
 
 
-async def test_an_unexpected_start_error_is_logged_and_the_start_is_retried(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
+async def test_an_unexpected_start_error_is_logged_and_the_start_is_retried() -> None:
     argv = ["a program\0"]  # no program can have that name
     model = RemoteModel(argv, start_timeout=LIMIT)
     with capture_logs() as log:
@@ -315,9 +314,8 @@ async def test_a_process_that_dies_hangs_or_sends_garbage_is_replaced(
     "process", [processes.starts_only_once, processes.restarts_as_another_version]
 )
 async def test_a_model_that_cannot_be_restarted_is_unhealthy(
-    process: Callable[[], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    process: Callable[[], None], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     async with started(process, str(tmp_path / "started")) as model:
         assert model.healthy
         with pytest.raises(WorkerLost):
@@ -372,7 +370,6 @@ async def test_a_process_stopped_right_after_its_start_is_not_restarted() -> Non
 async def test_a_model_stays_healthy_if_its_overgrown_process_cannot_be_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
     events: list[str] = []
     monkeypatch.setattr("service.remote.log", Events(events))
     argv = processes.argv(processes.leaks_and_starts_only_once, str(tmp_path / "started"))
@@ -417,24 +414,51 @@ async def test_stopping_leaves_no_process_behind() -> None:
         os.kill(pid, 0)
 
 
-async def test_a_successful_start_resets_the_count_of_failed_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_failed_starts_are_forgotten_once_a_process_has_been_up_for_long(
+    tmp_path: Path,
 ) -> None:
     """Otherwise rare failures would add up over weeks until the process is given up."""
-    monkeypatch.setattr("service.backoff.MAX_PAUSE", 0)
-    count = tmp_path / "starts"
+    count, now = tmp_path / "starts", [0.0]
     count.write_text("-1")
     script = (
         f"n=$(($(cat {count}) + 1)); echo $n > {count}; [ $((n % 3)) = 0 ] || exit 1; "
         f"exec {sys.executable} -m tests.processes dies"
     )
-    model = RemoteModel(("sh", "-c", script), start_timeout=LIMIT)
+    model = RemoteModel(("sh", "-c", script), start_timeout=LIMIT, clock=lambda: now[0])
     await model.start()
     try:
         for _ in range(FAILED_STARTS):  # each time two starts fail, and the third succeeds
+            await settle()
+            now[0] += SETTLED
             with pytest.raises(WorkerLost):
                 await model.scores(BAD)
             await until(lambda: model.up or not model.healthy)
             assert model.up
+    finally:
+        await model.stop()
+
+
+async def test_pauses_grow_while_a_process_ends_soon_after_its_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failed_starts: list[int] = []
+    now = [0.0]
+
+    def pause(failed: int) -> float:
+        failed_starts.append(failed)
+        return 0.0
+
+    monkeypatch.setattr("service.backoff.pause", pause)
+    argv = processes.argv(processes.dies)
+    model = RemoteModel(argv, start_timeout=LIMIT, clock=lambda: now[0])
+    await model.start()
+    try:
+        for seconds in (0.0, SETTLED - 1, SETTLED, 0.0):
+            await settle()
+            now[0] += seconds
+            with pytest.raises(WorkerLost):
+                await model.scores(BAD)
+            await model.ready()
+        assert failed_starts == [1, 2, 0, 1]
     finally:
         await model.stop()

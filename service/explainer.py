@@ -158,4 +158,4 @@ def _check_face(face: int, found: int) -> None:
     if not found:
         raise NoFace("no face was found: send a picture that shows one, or use faces=whole")
     if not 0 <= face < found:
-        raise BadParameter(f"face is 0 to {found - 1} in this picture, not {face}")
+        raise BadParameter(f"face {face}: this picture has {found}, of which the largest is face 0")

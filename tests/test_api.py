@@ -149,12 +149,29 @@ def test_a_compressed_body_gets_415(client: TestClient) -> None:
     assert "gzip" in check_problem(response, 415, "unsupported-media")
 
 
+def test_a_body_may_have_no_content_encoding_in_so_many_words(client: TestClient) -> None:
+    headers = {"Content-Type": "image/png", "Content-Encoding": ""}
+    assert client.post("/classify", content=png(), headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("faces", "some"), ("threshold", 2), ("threshold", "high")]
+    ("name", "value", "why"),
+    [
+        ("faces", "some", "'detect' or 'whole'"),
+        ("threshold", 2, "less than or equal to 1"),
+        ("threshold", "high", "valid number"),
+        ("threshold", "nan", "finite number"),
+    ],
 )
-def test_an_invalid_parameter_gets_422_naming_it(client: TestClient, name: str, value: Any) -> None:  # noqa: ANN401  # any value of a query
+def test_an_invalid_parameter_gets_422_with_the_reason(
+    client: TestClient,
+    name: str,
+    value: Any,  # noqa: ANN401  # any value of a query
+    why: str,
+) -> None:
     detail = check_problem(post(client, png(), **{name: value}), 422, "bad-parameter")
-    assert detail.startswith(name)
+    assert detail.startswith(f"{name}: ")
+    assert why in detail
 
 
 def test_an_invalid_deadline_gets_422_with_the_reason(client: TestClient) -> None:
@@ -472,7 +489,7 @@ def test_faithfulness_is_the_same_with_a_queue_shorter_than_its_batch(
         ("view", "hologram", "panel"),
         ("colormap", "rainbow", "viridis"),
         ("alpha", 2, "less than or equal to 1"),
-        ("face", 1, "face is 0 to 0"),
+        ("face", 1, "this picture has 1,"),
         ("face", -1, "greater than or equal to 0"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from service.camera import Camera
 from service.engine import Engine
 from service.errors import BadInput
 from service.explanation import LiveResult
+from service.listeners import listeners
+from service.server import operations
 from service.tracks import Tracker
 from tests import videos
 from tests.api import png
@@ -226,6 +228,11 @@ HANDSHAKE = {
 }
 
 
+def handshake(changes: Mapping[str, str]) -> bytes:
+    lines = [f"{name}: {value}\r\n" for name, value in {**HANDSHAKE, **changes}.items()]
+    return "".join(["GET /live HTTP/1.1\r\n", *lines, "\r\n"]).encode()
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     "wrong",
@@ -240,17 +247,27 @@ HANDSHAKE = {
 async def test_an_invalid_websocket_handshake_gets_a_problem_response(
     wrong: dict[str, str],
 ) -> None:
-    lines = [f"{name}: {value}\r\n" for name, value in {**HANDSHAKE, **wrong}.items()]
-    request = "".join(["GET /live HTTP/1.1\r\n", *lines, "\r\n"]).encode()
     async with served() as (_, url):
         with capture_logs() as log:
-            (answer,) = await responses_to(url, request)
+            (answer,) = await responses_to(url, handshake(wrong))
     assert answer.status_code == 426
     assert answer.json()["type"] == "urn:gimefive:no-websocket"
     assert answer.headers["X-Request-ID"] == answer.json()["request_id"] == "camera-1"
     assert answer.headers["Sec-WebSocket-Version"] == "13"
     (line,) = [line for line in log if line["event"] == "request"]
     assert (line["route"], line["status"]) == ("/live", 426)
+
+
+@pytest.mark.anyio
+async def test_the_operations_port_has_no_websocket_and_says_what_it_has() -> None:
+    async with served() as (server, _):
+        with listeners("127.0.0.1", 0, 1) as (sockets,):
+            sockets[0].listen()  # the server does so only once its task runs
+            url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+            async with operations(server.engine.settings, server.engine, sockets):
+                (answer,) = await responses_to(url, handshake({}))
+    assert answer.status_code == 404
+    assert "has only /livez, /metrics, /readyz, /startupz" in answer.json()["detail"]
 
 
 @pytest.mark.anyio

@@ -83,6 +83,8 @@ async def explain(
 ) -> Response:
     """Explain the score of one face by a heat map of the evidence for it.
 
+    `view`, `alpha` and `colormap` say how an image is drawn; a JSON answer has the raw map.
+
     `curl -F file=@face.jpg -o why.png http://localhost:8000/explain`
     """
     as_json = prefers(request, "application/json", "image/png")

@@ -108,6 +108,7 @@ def test_a_websocket_without_a_key_gets_the_same_401(keys_file: Path) -> None:
         assert refused.value.headers["X-Request-ID"] == "camera-1"
         assert refused.value.json()["request_id"] == "camera-1"
         assert refused.value.json()["type"] == "urn:gimefive:unauthorized"
+        assert refused.value.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_key_in_the_websocket_subprotocol_is_accepted_and_selected(keys_file: Path) -> None:

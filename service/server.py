@@ -152,6 +152,14 @@ class DrainingServer(uvicorn.Server):
 class _OpsServer(uvicorn.Server):
     """Serves probes and metrics; leaves signals to the main server."""
 
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -161,7 +169,10 @@ class _OpsServer(uvicorn.Server):
 async def operations(
     settings: Settings, operated: Operated, sockets: list[socket.socket]
 ) -> AsyncIterator[None]:
-    """Serve the operations port for as long as the context, if there are sockets for it."""
+    """Serve the operations port for as long as the context, if there are sockets for it.
+
+    Connections are accepted when the context begins.
+    """
     if not sockets:
         yield
         return
@@ -177,9 +188,12 @@ async def operations(
         )
     )
     serving = asyncio.create_task(server.serve(sockets))
+    listening = asyncio.create_task(server.listening.wait())
     try:
+        await asyncio.wait([serving, listening], return_when=asyncio.FIRST_COMPLETED)
         yield
     finally:
+        listening.cancel()
         server.should_exit = True
         await serving
 

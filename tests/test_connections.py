@@ -262,7 +262,6 @@ async def test_an_invalid_websocket_handshake_gets_a_problem_response(
 async def test_the_operations_port_has_no_websocket_and_says_what_it_has() -> None:
     async with served() as (server, _):
         with listeners("127.0.0.1", 0, 1) as (sockets,):
-            sockets[0].listen()  # the server does so only once its task runs
             url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
             async with operations(server.engine.settings, server.engine, sockets):
                 (answer,) = await responses_to(url, handshake({}))

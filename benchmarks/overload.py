@@ -51,7 +51,10 @@ def memory_by_queue(
     """Peak memory in bytes by queue size, at three times the capacity."""
     peaks = {}
     for items in QUEUES:
-        with ours.serving(precision, port, patience, queue_items=items) as (processes, _):
+        with ours.serving(precision, port, patience, queue_items=items, max_frames=QUEUES[0]) as (
+            processes,
+            _,
+        ):
             rate = closed_loop(port, ours.request, 32, seconds).rate
             with memory_samples(processes) as memory:
                 open_loop(port, ours.request, 3 * rate, seconds)

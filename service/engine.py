@@ -26,6 +26,7 @@ from service.remote import RemoteModel, worker_argv
 from service.remote_core import RemoteCore
 from service.settings import Settings
 from service.store import ModelStore
+from service.timings import Timings
 from service.tracer import UNTRACED, Tracer
 from service.tracks import Tracker
 
@@ -165,7 +166,11 @@ class Engine:
         return next(each for each in choices if each is not None)
 
     async def classify(
-        self, data: bytes, faces: FaceMode = "detect", deadline: float | None = None
+        self,
+        data: bytes,
+        faces: FaceMode = "detect",
+        deadline: float | None = None,
+        timings: Timings | None = None,
     ) -> Classification:
         """Classify the faces of an encoded picture.
 
@@ -174,6 +179,7 @@ class Engine:
             faces: find faces, or take the whole picture as one aligned face crop.
             deadline: moment, in monotonic seconds, at which the caller gives up; if None, the
                 settings' time from now.
+            timings: told what each step took, also if a later one fails.
 
         Raises:
             BadInput: it is not a picture, broken, or over a limit.
@@ -186,6 +192,7 @@ class Engine:
             return await self._classifier.score(
                 await self._detect(data, faces, self._interactive, limit),
                 self._interactive,
+                timings or Timings(),
                 deadline=limit,
             )
 
@@ -196,6 +203,7 @@ class Engine:
         *,
         track: bool = False,
         deadline: float | None = None,
+        timings: Timings | None = None,
     ) -> list[Classification | ServiceError]:
         """Classify a batch of encoded video frames; all are admitted or none.
 
@@ -205,19 +213,19 @@ class Engine:
             track: whether people are followed from frame to frame.
             deadline: moment, in monotonic seconds, at which the caller gives up; if None, the
                 settings' time from now.
+            timings: as for `classify`; of each step, the longest.
 
         Returns:
             For each frame its classification, or why it has none.
 
         Raises:
-            TooLarge: more frames than may ever wait.
             Overloaded: too much waits already.
             NotReady: the service is shutting down.
             DeadlineExceeded: it took too long.
         """
         async with self._deadline_or_default(deadline) as limit:
             pictures = [partial(self._decode, frame) for frame in frames]
-            return await self.footage.frames(pictures, faces, track, limit)
+            return await self.footage.frames(pictures, faces, track, timings or Timings(), limit)
 
     @asynccontextmanager
     async def explained(
@@ -229,6 +237,7 @@ class Engine:
         face: int = 0,
         measured: bool = False,
         deadline: float | None = None,
+        timings: Timings | None = None,
     ) -> AsyncIterator[Explained]:
         """Explain one face of an encoded picture, whose memory is reserved for the context.
 
@@ -240,6 +249,7 @@ class Engine:
             measured: whether to measure the map's faithfulness, on the scores that are served.
             deadline: moment, in monotonic seconds, at which the caller gives up; if None, the
                 settings' time from now, which then limits the context.
+            timings: as for `classify`.
 
         Raises:
             NoFace: there is none.
@@ -250,7 +260,12 @@ class Engine:
             detected = await self._detect(data, faces, self._explaining, limit)
             with self.memory.hold(detected.picture.nbytes):
                 yield await self._explainer.explain(
-                    detected, question, face, measured=measured, deadline=limit
+                    detected,
+                    question,
+                    face,
+                    timings or Timings(),
+                    measured=measured,
+                    deadline=limit,
                 )
 
     @asynccontextmanager

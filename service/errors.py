@@ -13,7 +13,7 @@
     |  `- SlowClient             the body came too slowly
     |- Unauthorised              an API key is required, and missing or wrong
     |- ForeignOrigin             a page of another site, which is not allowed
-    |- NoWebSocket               a plain HTTP request to a WebSocket
+    |- NoWebSocket               a request to a WebSocket that does not open it
     |- NotFound                  no such model, version or path
     |- RetryLater                may work later, after `retry_after` seconds
     |  |- RateLimited            too many requests with this key
@@ -80,7 +80,7 @@ class ForeignOrigin(ServiceError):
 
 
 class NoWebSocket(ServiceError):
-    """A plain HTTP request to a WebSocket route."""
+    """A request to a WebSocket route that does not open a WebSocket."""
 
 
 class RetryLater(ServiceError):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from service.classifier import timings
 from service.detection import DetectedImage
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import BadParameter, NoFace
@@ -22,6 +21,7 @@ from service.intake import Intake
 from service.metrics import Metrics
 from service.model_lanes import ExplainLane, ScoreLane, Submitter
 from service.records import Classification, Face, FaceImage, FaceMode, Picture, Prediction
+from service.timings import Timings
 
 
 class Explainer:
@@ -58,23 +58,25 @@ class Explainer:
         detected: DetectedImage,
         question: Question,
         face: int,
+        timings: Timings,
         *,
         measured: bool,
         deadline: float,
     ) -> Explained:
         """Explain one of the faces found in a picture, as `Engine.explained` says."""
+        timings.note(decode=detected.decode, detect=detected.detect)
         _check_face(face, len(detected.faces))
         crop = detected.crops[face]
         (answer,) = await self._submitter.submit(
             self._explaining, [(crop, question)], deadline=deadline
         )
+        timings.note(queue=answer.queue, inference=answer.seconds)
         faithful = await self._measure(crop, answer.result, deadline) if measured else None
         return Explained(
             detected.picture,
             self._explained_face(detected.faces[face], detected.crop_to_image[face], answer.result),
             tuple(other.box for other in detected.faces if other is not detected.faces[face]),
             faithful,
-            timings(detected.decode, detected.detect, [answer]),
         )
 
     async def draw(self, explained: Explained, view: str, style: Style) -> bytes:
@@ -106,9 +108,8 @@ class Explainer:
             )
         )
         height, width = detected.picture.shape[:2]
-        took = timings(detected.decode, detected.detect, answers)
         predictions = tuple(each.prediction for each in explained)
-        return LiveResult(Classification(width, height, predictions, took), explained)
+        return LiveResult(Classification(width, height, predictions), explained)
 
     async def explain_all(
         self, decode: Callable[[], Picture], question: Question, faces: FaceMode
@@ -157,4 +158,4 @@ def _check_face(face: int, found: int) -> None:
     if not found:
         raise NoFace("no face was found: send a picture that shows one, or use faces=whole")
     if not 0 <= face < found:
-        raise BadParameter(f"face is 0 to {found - 1} in this picture, not {face}")
+        raise BadParameter(f"face {face}: this picture has {found}, of which the largest is face 0")

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import BadParameter
-from service.records import EMOTIONS, Box, Classification, Picture, Prediction, Timings
+from service.records import EMOTIONS, Box, Classification, Picture, Prediction
 
 Method = Literal["gradcam", "gradcam++", "layercam", "hirescam", "activations"]
 Layer = Literal["conv1", "conv2", "conv3", "conv4", "conv5"]
@@ -158,14 +158,12 @@ class Explained:
         face: the explained face.
         neighbours: the boxes of the other faces.
         faithfulness: of the map; None if the map is empty or this was not asked for.
-        timings: time per step.
     """
 
     picture: Picture
     face: ExplainedFace
     neighbours: tuple[Box, ...]
     faithfulness: Faithfulness | None
-    timings: Timings
 
 
 @dataclass(frozen=True, slots=True)

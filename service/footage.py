@@ -17,6 +17,7 @@ from service.model_lanes import ScoreLane
 from service.pipeline import overlapped
 from service.records import Classification, FaceMode, FrameResult, Picture, Summary, VideoInfo
 from service.settings import Settings
+from service.timings import Timings
 from service.tracks import Summariser, Tracker
 from service.video import Frame, Sampling, Video
 
@@ -52,13 +53,16 @@ class Footage:
         frames: Sequence[Callable[[], Picture]],
         faces: FaceMode,
         track: bool,
+        timings: Timings,
         deadline: float,
     ) -> list[Classification | ServiceError]:
         """The result for each frame of a batch, in order; see `Engine.classify_frames`."""
 
         async def one(decode: Callable[[], Picture]) -> Classification | ServiceError:
             try:
-                return await self._classifier.classify_in_turn(decode, faces, self._bulk, deadline)
+                return await self._classifier.classify_in_turn(
+                    decode, faces, self._bulk, timings, deadline
+                )
             except (BadInput, ModelFailure) as error:
                 return error
 
@@ -95,7 +99,9 @@ class Footage:
 
         async def look(frame: Frame) -> FrameResult:
             try:
-                answer = await self._classifier.classify_in_turn(frame.picture, faces, self._bulk)
+                answer = await self._classifier.classify_in_turn(
+                    frame.picture, faces, self._bulk, Timings()
+                )
             except (BadInput, ModelFailure) as error:
                 return FrameResult(frame.index, frame.time, (), error)
             return FrameResult(frame.index, frame.time, answer.predictions)

@@ -22,9 +22,6 @@ log = structlog.get_logger(__name__)
 GRACE = 5
 """Seconds that a front may take to end once it has closed its connection."""
 
-SETTLED = 10
-"""Seconds that a front must have served, or its start counts as failed."""
-
 HUNG = 20
 """Seconds between health checks of a front, and how long one may take."""
 
@@ -38,7 +35,7 @@ class FrontKeeper:
     The sockets stay open here: connections that come meanwhile wait for the next process.
 
     Attributes:
-        failed_starts: consecutive fronts that ended before they had served for `SETTLED`.
+        failed_starts: consecutive fronts that ended soon after their start.
     """
 
     def __init__(
@@ -146,7 +143,7 @@ class FrontKeeper:
             return
         if not self._served.is_set():
             raise ServiceError(session.fault or "a front ended before it served: see its log")
-        self.failed_starts = 0 if served >= SETTLED else self.failed_starts + 1
+        self.failed_starts = backoff.failed_starts(self.failed_starts, served)
         self._lost()
         log.error("front ended", pid=process.pid, status=process.returncode, why=session.fault)
 
@@ -181,9 +178,7 @@ class FrontKeeper:
             )
             if started.done():
                 return await self._serve(connection, running)
-            if running.done():
-                running.result()
-            else:
+            if not running.done():
                 log.error("front does not start", seconds=self._start_timeout)
             return 0.0
         finally:
@@ -206,9 +201,7 @@ class FrontKeeper:
             await asyncio.wait([running, hanging], return_when=asyncio.FIRST_COMPLETED)
         finally:
             hanging.cancel()
-        if running.done():
-            running.result()
-        else:
+        if not running.done():
             log.error("front hangs", seconds=HUNG)
         return self._clock() - began
 

@@ -164,11 +164,8 @@ class Intake:
         """Hold places for so many pictures, all or none.
 
         Raises:
-            TooLarge: they are more than may ever wait.
             Overloaded: too many pictures wait.
         """
-        if count > self._max_waiting:
-            raise TooLarge(f"{count} pictures at once: send at most {self._max_waiting}")
         if self._waiting + count > self._max_waiting:
             self._refused("intake_full")
             turns = max(0, self._waiting - len(self._backlog)) * self._backlog.expected("frame")

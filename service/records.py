@@ -1,7 +1,7 @@
 """Immutable values shared by the parts of the service."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -108,22 +108,6 @@ class Prediction:
 
 
 @dataclass(frozen=True, slots=True)
-class Timings:
-    """The time that each step of a request took, in seconds."""
-
-    decode: float = 0.0
-    detect: float = 0.0
-    queue: float = 0.0
-    inference: float = 0.0
-
-    @classmethod
-    def longest(cls, each: Iterable["Timings"]) -> "Timings":
-        """The timings of parallel requests together: the longest of each step."""
-        rows = [astuple(timings) for timings in each]
-        return cls(*map(max, zip(*rows, strict=True)))
-
-
-@dataclass(frozen=True, slots=True)
 class Classification:
     """The answer for one picture.
 
@@ -131,13 +115,11 @@ class Classification:
         width: of the upright picture, in pixels.
         height: likewise.
         predictions: one per face, largest face first.
-        timings: time per step.
     """
 
     width: int
     height: int
     predictions: tuple[Prediction, ...]
-    timings: Timings
 
 
 @dataclass(frozen=True, slots=True)

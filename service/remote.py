@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -42,6 +43,7 @@ class RemoteModel:
         batch_timeout: float = 30.0,
         memory: int | None = None,
         pause: Callable[[int], float] = backoff.pause,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start nothing yet.
 
@@ -51,12 +53,14 @@ class RemoteModel:
             batch_timeout: seconds for a batch after which the process counts as hung.
             memory: bytes above which a process is replaced; None for no limit.
             pause: seconds to wait before a start after so many that failed.
+            clock: monotonic seconds.
         """
         self._argv = argv
         self._start_timeout = start_timeout
         self._batch_timeout = batch_timeout
         self._memory = memory
         self._pause = pause
+        self._clock = clock
         self._process: WorkerProcess | None = None
         self._up = asyncio.Event()
         self._grown = asyncio.Event()
@@ -176,8 +180,10 @@ class RemoteModel:
 
     async def _supervise(self, process: WorkerProcess) -> None:
         while True:
+            began = self._clock()
             lost = await self._ended_or_grown(process)
             self.restarts += 1
+            self._failed_starts = backoff.failed_starts(self._failed_starts, self._clock() - began)
             if lost:
                 self._up.clear()
                 log.error(
@@ -207,7 +213,7 @@ class RemoteModel:
             grown.cancel()
 
     async def _relaunch(self) -> WorkerProcess:
-        """Start processes, with growing pauses between them, until one is up."""
+        """Start processes, with growing pauses before them, until one is up."""
         while True:
             await asyncio.sleep(self._pause(self._failed_starts))
             try:
@@ -219,7 +225,6 @@ class RemoteModel:
                 self._failed_starts += 1
                 log.exception("model process did not start")
             else:
-                self._failed_starts = 0
                 log.info("model process up", pid=process.pid, restarts=self.restarts)
                 return process
 

@@ -44,11 +44,16 @@ class RpcConnection:
         self._handling: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Handle messages until the other end has gone, then cancel what it had asked for."""
+        """Handle messages until the other end has gone, then cancel what it had asked for.
+
+        An end that sends what is no message has gone, too.
+        """
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
                 while True:
                     self._receive(await wire.receive(self._reader))
+        except Exception:
+            log.exception("the other end sent what is no message: the connection ends")
         finally:
             self.close()
             for task in [*self._handling.values()]:

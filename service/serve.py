@@ -155,9 +155,9 @@ async def _serve_with_fronts(settings: Settings, command: WorkerCommand) -> None
             await loading
             from service.server import freeze_gc, operations  # noqa: PLC0415  # imported by now
 
-            _log_ready(settings, supervisor.info, sockets[0], ops_sockets)
             freeze_gc()
             async with operations(settings, supervisor, ops_sockets):
+                _log_ready(settings, supervisor.info, sockets[0], ops_sockets)
                 await supervisor.serve()
     log.info("ended")
 

@@ -36,7 +36,15 @@ and the end of draining: time to tell its clients."""
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves signals to what runs it."""
+    """A server that says when it accepts connections, and leaves signals to what runs it."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._started()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -93,16 +101,11 @@ class DrainingServer(_Server):
                 log_config=None,
                 server_header=False,
                 timeout_graceful_shutdown=ceil(settings.drain_timeout),
-            )
+            ),
+            started,
         )
         self.engine = engine
-        self._started = started
         self.servers = []  # uvicorn sets this when it listens, but a signal may come earlier
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept connections, and tell so."""
-        await super().startup(sockets)
-        self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End connections and the application.
@@ -146,24 +149,33 @@ class DrainingServer(_Server):
 async def operations(
     settings: Settings, operated: Operated, sockets: list[socket.socket]
 ) -> AsyncIterator[None]:
-    """Serve the operations port for as long as the context, if there are sockets for it."""
+    """Serve the operations port for as long as the context, if there are sockets for it.
+
+    Connections are accepted when the context begins.
+    """
     if not sockets:
         yield
         return
+    started = asyncio.Event()
     server = _Server(
         uvicorn.Config(
             create_ops_app(operated),
             http=http_protocol(settings.client_timeout),
+            ws="none",
             access_log=False,
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=1,
-        )
+        ),
+        started.set,
     )
     serving = asyncio.create_task(server.serve(sockets))
+    listening = asyncio.create_task(started.wait())
     try:
+        await asyncio.wait([serving, listening], return_when=asyncio.FIRST_COMPLETED)
         yield
     finally:
+        listening.cancel()
         server.should_exit = True
         await serving
 

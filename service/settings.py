@@ -10,8 +10,8 @@ from pydantic import (
     DirectoryPath,
     Field,
     FilePath,
-    PositiveFloat,
     PositiveInt,
+    ValidationError,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -23,7 +23,8 @@ ORIGIN = re.compile(r"https?://[^/\s]+")
 """A page's origin, as browsers send it (RFC 6454)."""
 
 Precision = Literal["auto", "fp32", "int8", "fp16"]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _device(value: str) -> str:
@@ -80,13 +81,17 @@ class Settings(BaseSettings):
         None,
         description="Memory, in MiB, above which a model process is replaced; if unset, never.",
     )
-    max_batch: PositiveInt | None = Field(
-        None, description="Most faces in one pass of the model; if unset, determined at startup."
+    max_batch: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None,
+        description="Most faces in one pass of the model, up to 1024; if unset, determined at "
+        "startup.",
     )
     queue_items: PositiveInt = Field(
-        1024, description="Most faces that may wait; more are refused with 503 and Retry-After."
+        1024,
+        description="Most faces that may wait, at least GIMEFIVE_MAX_FRAMES times GIMEFIVE_FRONTS; "
+        "more are refused with 503 and Retry-After.",
     )
-    queue_seconds: PositiveFloat = Field(
+    queue_seconds: Positive = Field(
         0.05,
         description="Under overload, longest predicted wait, in seconds, at which a single image "
         "is still admitted. Overload means that more than 128 are waiting, and lasts until a "
@@ -103,7 +108,7 @@ class Settings(BaseSettings):
     max_video_bytes: PositiveInt = Field(
         2 * 2**30, description="Largest video, uploaded or annotated, in bytes."
     )
-    max_video_seconds: PositiveFloat = Field(
+    max_video_seconds: Positive = Field(
         14_400, description="Longest part of a video that is processed, in seconds."
     )
     temp_dir: DirectoryPath | None = Field(
@@ -121,7 +126,7 @@ class Settings(BaseSettings):
     threshold: Fraction | None = Field(
         None, description="Confidence below which an answer abstains; if unset, the model card's."
     )
-    half_life: PositiveFloat = Field(
+    half_life: Positive = Field(
         0.5, description="Half-life, in seconds, of a score in a person's smoothed scores."
     )
     max_cameras: PositiveInt = Field(
@@ -130,15 +135,15 @@ class Settings(BaseSettings):
     max_live_bytes: PositiveInt = Field(
         4 * 2**20, description="Largest frame that a camera may send, in bytes."
     )
-    ping_seconds: PositiveFloat = Field(
+    ping_seconds: Positive = Field(
         20,
         description="Seconds between pings to a camera, and how long a ping may stay unanswered.",
     )
-    deadline_ms: PositiveFloat = Field(
+    deadline_ms: Positive = Field(
         10_000,
         description="Longest a request may take unless it sets its own deadline, in milliseconds.",
     )
-    start_timeout: PositiveFloat = Field(
+    start_timeout: Positive = Field(
         60,
         description="Longest a model process, or a front-end process, may take to start, "
         "in seconds.",
@@ -148,7 +153,7 @@ class Settings(BaseSettings):
         description="Seconds from SIGTERM, when /readyz turns to 503, until new connections are "
         "refused.",
     )
-    drain_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+    drain_timeout: Positive = Field(
         30, description="Longest that accepted requests may take to finish after that, in seconds."
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -156,7 +161,7 @@ class Settings(BaseSettings):
     keys_file: FilePath | None = Field(
         None, description="File of API keys, one name:sha256 per line; if unset, no key is needed."
     )
-    rate_limit: PositiveFloat | None = Field(
+    rate_limit: Positive | None = Field(
         None, description="Requests per second that each key may make; if unset, no limit."
     )
     rate_burst: PositiveInt = Field(
@@ -166,7 +171,7 @@ class Settings(BaseSettings):
     ops_port: Annotated[int, Field(ge=0, le=65535)] | None = Field(
         None, description="Additional port that serves probes and /metrics without a key."
     )
-    client_timeout: PositiveFloat = Field(
+    client_timeout: Positive = Field(
         20,
         description="Seconds that a client may keep the service waiting while it sends or reads.",
     )
@@ -198,18 +203,20 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.rate_limit and not self.keys_file:
-            raise ValueError("rate_limit counts by key: set keys_file, too")
+            raise ValueError("GIMEFIVE_RATE_LIMIT counts by key: set GIMEFIVE_KEYS_FILE, too")
         if self.tls_key and not self.tls_cert:
-            raise ValueError("tls_key needs tls_cert")
+            raise ValueError("GIMEFIVE_TLS_KEY needs a certificate: set GIMEFIVE_TLS_CERT, too")
         if self.ops_port and self.ops_port == self.port:
-            raise ValueError("ops_port is the port of the service itself: choose another")
+            raise ValueError("GIMEFIVE_OPS_PORT is GIMEFIVE_PORT: choose another")
         for origin in self.origins:
             if origin != "*" and not ORIGIN.fullmatch(origin):
-                raise ValueError(f"cors_origins: {origin} is none: write https://example.org or *")
-        if self.fronts > 1 and self.queue_items < self.fronts * self.max_frames:
+                raise ValueError(
+                    f"GIMEFIVE_CORS_ORIGINS: {origin} is no origin: write https://example.org or *"
+                )
+        if self.queue_items < self.fronts * self.max_frames:
             raise ValueError(
-                "each front has its share of queue_items, which must hold max_frames: "
-                f"set queue_items to {self.fronts * self.max_frames} or more"
+                "GIMEFIVE_QUEUE_ITEMS must hold GIMEFIVE_MAX_FRAMES for each of GIMEFIVE_FRONTS: "
+                f"set it to {self.fronts * self.max_frames} or more, or one of the others lower"
             )
         return self
 
@@ -251,6 +258,13 @@ def variables() -> set[str]:
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return f"GIMEFIVE_{name.upper()}"
+
+
+def first_fault(error: ValidationError) -> str:
+    """What is wrong with the first of the invalid settings, in words that name its variable."""
+    fault = error.errors()[0]
+    words = str(fault.get("ctx", {}).get("error", fault["msg"]))
+    return f"{variable(str(fault['loc'][0]))}: {words}" if fault["loc"] else words
 
 
 def trace_exporters() -> list[str]:

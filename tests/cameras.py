@@ -12,13 +12,13 @@ from websockets.exceptions import ConnectionClosed
 from service.camera import Camera
 from service.engine import Engine
 from service.explanation import LiveResult
-from service.records import Classification, Timings
+from service.records import Classification
 from service.server import DrainingServer
 from service.tracks import Tracker
 from tests.served import served
 
 Look = Callable[[bytes], Any]
-NOTHING = LiveResult(Classification(1, 1, (), Timings()))
+NOTHING = LiveResult(Classification(1, 1, ()))
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import io
 import re
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from fastapi.testclient import TestClient
 from httpx2 import Response
 from PIL import Image
 from starlette.types import Message
+from structlog.testing import capture_logs
 
 from service.api.app import create_app
 from service.api.forms import MOST_OTHERS
@@ -148,12 +149,29 @@ def test_a_compressed_body_gets_415(client: TestClient) -> None:
     assert "gzip" in check_problem(response, 415, "unsupported-media")
 
 
+def test_a_body_may_have_no_content_encoding_in_so_many_words(client: TestClient) -> None:
+    headers = {"Content-Type": "image/png", "Content-Encoding": ""}
+    assert client.post("/classify", content=png(), headers=headers).status_code == 200
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("faces", "some"), ("threshold", 2), ("threshold", "high")]
+    ("name", "value", "why"),
+    [
+        ("faces", "some", "'detect' or 'whole'"),
+        ("threshold", 2, "less than or equal to 1"),
+        ("threshold", "high", "valid number"),
+        ("threshold", "nan", "finite number"),
+    ],
 )
-def test_an_invalid_parameter_gets_422_naming_it(client: TestClient, name: str, value: Any) -> None:  # noqa: ANN401  # any value of a query
+def test_an_invalid_parameter_gets_422_with_the_reason(
+    client: TestClient,
+    name: str,
+    value: Any,  # noqa: ANN401  # any value of a query
+    why: str,
+) -> None:
     detail = check_problem(post(client, png(), **{name: value}), 422, "bad-parameter")
-    assert detail.startswith(name)
+    assert detail.startswith(f"{name}: ")
+    assert why in detail
 
 
 def test_an_invalid_deadline_gets_422_with_the_reason(client: TestClient) -> None:
@@ -345,6 +363,26 @@ def test_server_timing_lists_the_duration_of_each_stage(client: TestClient) -> N
     assert float(stages["decode"]) > 0
 
 
+@pytest.mark.parametrize(
+    ("ask", "status"),
+    [
+        (lambda client: post(client, png(POISON), faces="whole"), 500),
+        (lambda client: explain(client, png(POISON)), 500),
+        (lambda client: explain(client, png(1), face=1), 422),
+    ],
+)
+def test_the_durations_of_completed_stages_are_known_of_a_request_that_fails(
+    ask: Callable[[TestClient], Response], status: int
+) -> None:
+    with serving(processes.raises) as client, capture_logs() as log:
+        response = ask(client)
+    assert response.status_code == status
+    stages = dict(part.split(";dur=") for part in response.headers["Server-Timing"].split(", "))
+    assert float(stages["decode"]) > 0
+    (line,) = [line for line in log if line["event"] == "request"]
+    assert line["decode_ms"] == float(stages["decode"])
+
+
 def opened(response: Response) -> Image.Image:
     assert response.status_code == 200, response.text
     assert response.headers["Content-Type"] == "image/png"
@@ -438,7 +476,7 @@ def test_faithfulness_is_the_same_with_a_queue_shorter_than_its_batch(
         answer = explain(client, png(9), "application/json", faithfulness=True).json()
         return answer["explanation"]["faithfulness"]
 
-    with serving(queue_items=40) as narrow:
+    with serving(queue_items=40, max_frames=40) as narrow:
         assert measured(narrow) == measured(client)
 
 
@@ -451,7 +489,7 @@ def test_faithfulness_is_the_same_with_a_queue_shorter_than_its_batch(
         ("view", "hologram", "panel"),
         ("colormap", "rainbow", "viridis"),
         ("alpha", 2, "less than or equal to 1"),
-        ("face", 1, "face is 0 to 0"),
+        ("face", 1, "this picture has 1,"),
         ("face", -1, "greater than or equal to 0"),
     ],
 )
@@ -497,7 +535,7 @@ def test_explaining_an_image_without_a_face_gets_422(client: TestClient) -> None
 
 
 def test_a_full_queue_gets_503_with_retry_after() -> None:
-    with serving(max_faces=100, queue_items=1) as client:
+    with serving(max_faces=100, queue_items=1, max_frames=1) as client:
         engine: Engine = client.app_state["engine"]
         engine._intake._waiting = 1  # simulates a full queue
         response = post(client, png(1), faces="whole")

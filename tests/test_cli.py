@@ -151,11 +151,22 @@ def test_a_failed_explanation_prints_one_line_and_leaves_no_file(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [wall]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("QUEUE_ITEMS", "many", "GIMEFIVE_QUEUE_ITEMS: Input should be a valid integer"),
+        ("DEVICE", "gpu", "GIMEFIVE_DEVICE: use auto, cpu, cuda or cuda:N"),
+        ("OPS_PORT", "8000", "GIMEFIVE_OPS_PORT is GIMEFIVE_PORT: choose another"),
+    ],
+)
 def test_an_invalid_setting_is_named_by_its_environment_variable(
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("GIMEFIVE_QUEUE_ITEMS", "many")
-    assert run("verify", status=2)[1].startswith("gimefive: GIMEFIVE_QUEUE_ITEMS: ")
+    monkeypatch.setenv(f"GIMEFIVE_{name}", value)
+    assert run("verify", status=2)[1].startswith(f"gimefive: {told}")
+
+
+def test_a_misspelled_setting_is_named_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIMEFIVE_WORKRS", "2")
     assert "did you mean GIMEFIVE_WORKERS?" in run("verify", status=2)[1]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from service.camera import Camera
 from service.engine import Engine
 from service.errors import BadInput
 from service.explanation import LiveResult
+from service.listeners import listeners
+from service.server import operations
 from service.tracks import Tracker
 from tests import videos
 from tests.api import png
@@ -207,6 +209,57 @@ async def test_an_unsupported_upgrade_offer_is_ignored(offer: bytes) -> None:
         first, second = await responses_to(url, whole, 2)
     assert len(first.json()["faces"]) == 1
     assert second.json() == {"live": True}
+
+
+HANDSHAKE = {
+    "Host": "x",
+    "X-Request-ID": "camera-1",
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
+
+def handshake(changes: Mapping[str, str]) -> bytes:
+    lines = [f"{name}: {value}\r\n" for name, value in {**HANDSHAKE, **changes}.items()]
+    return "".join(["GET /live HTTP/1.1\r\n", *lines, "\r\n"]).encode()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"Sec-WebSocket-Key": "abc"},
+        {"Sec-WebSocket-Version": "8"},
+        {"Cookie": "x" * 10_000},
+        {f"X-{number}": "x" for number in range(200)},
+    ],
+    ids=["key", "version", "long header", "many headers"],
+)
+async def test_an_invalid_websocket_handshake_gets_a_problem_response(
+    wrong: dict[str, str],
+) -> None:
+    async with served() as (_, url):
+        with capture_logs() as log:
+            (answer,) = await responses_to(url, handshake(wrong))
+    assert answer.status_code == 426
+    assert answer.json()["type"] == "urn:gimefive:no-websocket"
+    assert answer.headers["X-Request-ID"] == answer.json()["request_id"] == "camera-1"
+    assert answer.headers["Sec-WebSocket-Version"] == "13"
+    (line,) = [line for line in log if line["event"] == "request"]
+    assert (line["route"], line["status"]) == ("/live", 426)
+
+
+@pytest.mark.anyio
+async def test_the_operations_port_has_no_websocket_and_says_what_it_has() -> None:
+    async with served() as (server, _):
+        with listeners("127.0.0.1", 0, 1) as (sockets,):
+            url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+            async with operations(server.engine.settings, server.engine, sockets):
+                (answer,) = await responses_to(url, handshake({}))
+    assert answer.status_code == 404
+    assert "has only /livez, /metrics, /readyz, /startupz" in answer.json()["detail"]
 
 
 @pytest.mark.anyio

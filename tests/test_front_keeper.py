@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from service import front_keeper
-from service.backoff import FAILED_STARTS
+from service.backoff import FAILED_STARTS, SETTLED
 from service.core import Core
 from service.errors import ServiceError
-from service.front_keeper import SETTLED, FrontKeeper
+from service.front_keeper import FrontKeeper
 from service.listeners import listeners
 from service.session import Session
 from service.settings import Settings

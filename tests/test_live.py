@@ -101,6 +101,15 @@ async def test_a_bad_frame_gets_a_problem_and_the_stream_continues(
     assert len(good["faces"]) == 1
 
 
+async def test_text_that_is_not_utf8_closes_the_stream_with_1007_and_the_reason() -> None:
+    async with live() as (_, url), connect(url) as client:
+        with capture_logs() as log:
+            await client.send(b"\xff", text=True)
+            code, reason = await closed(client)
+    assert (code, "binary message" in reason) == (1007, True)
+    assert [line["event"] for line in log if line["log_level"] != "info"] == []
+
+
 async def test_while_a_frame_is_processed_older_waiting_frames_are_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -15,7 +15,9 @@ from tests.waiting import LIMIT, wait_until
 def test_metrics_under_load_match_what_clients_counted(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     with (
-        serving(processes.gated, str(gate), queue_items=6, deadline_ms=1000 * LIMIT) as client,
+        serving(
+            processes.gated, str(gate), queue_items=6, max_frames=6, deadline_ms=1000 * LIMIT
+        ) as client,
         ThreadPoolExecutor(7) as pool,
     ):
 

@@ -42,7 +42,8 @@ OPERATIONS_BY_STATUS = {
 }
 STANDARD_HEADERS = {
     *("connection", "content-length", "content-type", "upgrade", "www-authenticate"),
-    *("referrer-policy", "vary", "x-content-type-options", "x-frame-options"),
+    *("referrer-policy", "sec-websocket-version", "vary", "x-content-type-options"),
+    "x-frame-options",
 }
 """Standard headers that are not specific to this API."""
 

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from service.backoff import FAILED_STARTS
+from service.backoff import FAILED_STARTS, SETTLED
 from service.errors import ModelFailure, OutOfMemory, StoreError, WorkerLost
 from service.explanation import Question
 from service.records import FaceImage, Scores
@@ -38,13 +38,20 @@ class Limits(TypedDict, total=False):
     start_timeout: float
     batch_timeout: float
     memory: int
+    pause: Callable[[int], float]
+    clock: Callable[[], float]
 
 
 @asynccontextmanager
 async def model_of(argv: Sequence[str], **limits: Unpack[Limits]) -> AsyncIterator[RemoteModel]:
     """A model that is not started yet; it does not pause between starts."""
-    patient: Limits = {"start_timeout": LIMIT, "batch_timeout": LIMIT, **limits}
-    model = RemoteModel(argv, pause=lambda _: 0.0, **patient)
+    patient: Limits = {
+        "start_timeout": LIMIT,
+        "batch_timeout": LIMIT,
+        "pause": lambda _: 0.0,
+        **limits,
+    }
+    model = RemoteModel(argv, **patient)
     try:
         yield model
     finally:
@@ -364,20 +371,40 @@ async def test_stopping_leaves_no_process_behind() -> None:
         os.kill(pid, 0)
 
 
-async def test_a_successful_start_resets_the_count_of_failed_starts(
+async def test_failed_starts_are_forgotten_once_a_process_has_been_up_for_long(
     tmp_path: Path,
 ) -> None:
     """Otherwise rare failures would add up over weeks until the process is given up."""
-    count = tmp_path / "starts"
+    count, now = tmp_path / "starts", [0.0]
     count.write_text("-1")
     script = (
         f"n=$(($(cat {count}) + 1)); echo $n > {count}; [ $((n % 3)) = 0 ] || exit 1; "
         f"exec {sys.executable} -m tests.processes dies"
     )
-    async with model_of(("sh", "-c", script)) as model:
+    async with model_of(("sh", "-c", script), clock=lambda: now[0]) as model:
         await model.start()
         for _ in range(FAILED_STARTS):  # each time two starts fail, and the third succeeds
+            await settle()
+            now[0] += SETTLED
             with pytest.raises(WorkerLost):
                 await model.scores(BAD)
             await until(lambda: model.up or not model.healthy)
             assert model.up
+
+
+async def test_pauses_grow_while_a_process_ends_soon_after_its_start() -> None:
+    failed_starts: list[int] = []
+    now = [0.0]
+
+    def pause(failed: int) -> float:
+        failed_starts.append(failed)
+        return 0.0
+
+    async with started(processes.dies, pause=pause, clock=lambda: now[0]) as model:
+        for seconds in (0.0, SETTLED - 1, SETTLED, 0.0):
+            await settle()
+            now[0] += seconds
+            with pytest.raises(WorkerLost):
+                await model.scores(BAD)
+            await model.ready()
+    assert failed_starts == [1, 2, 0, 1]

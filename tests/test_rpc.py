@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -90,6 +91,20 @@ async def test_concurrent_calls_each_get_their_own_answer() -> None:
     assert [(each.header["value"], each.body[0]) for each in answers] == [
         (value, value) for value in range(10)
     ]
+
+
+@pytest.mark.parametrize("header", [b"no JSON", b'{"answer": []}'])
+async def test_what_is_no_message_ends_the_connection_and_is_logged(header: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    here = RpcConnection(*await asyncio.open_connection(sock=ours), nothing)
+    with theirs, capture_logs() as log:
+        running = asyncio.create_task(here.run())
+        call = asyncio.create_task(here.call({"op": "samples"}))
+        theirs.sendall(struct.pack("!II", len(header), 0) + header)
+        await asyncio.wait_for(running, LIMIT)
+        with pytest.raises(NotReady):
+            await call
+    assert [line["log_level"] for line in log] == ["error"]
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda each: type(each).__name__)

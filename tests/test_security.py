@@ -108,6 +108,7 @@ def test_a_websocket_without_a_key_gets_the_same_401(keys_file: Path) -> None:
         assert refused.value.headers["X-Request-ID"] == "camera-1"
         assert refused.value.json()["request_id"] == "camera-1"
         assert refused.value.json()["type"] == "urn:gimefive:unauthorized"
+        assert refused.value.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_key_in_the_websocket_subprotocol_is_accepted_and_selected(keys_file: Path) -> None:
@@ -153,6 +154,29 @@ def test_a_missing_keys_file_is_logged_once_and_read_when_it_returns(
     assert capsys.readouterr().out.count("the keys file is unusable") == 1
     keys_file.write_text(content.replace("camera", "door"))
     assert keys.authenticate(key_scope(KEY)) == "door"
+
+
+def test_a_keys_file_is_read_again_once_a_passing_error_is_over(
+    keys_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(keys_file)
+    keys_file.write_text(line("camera", "new key"))
+
+    def fail(*_: object) -> str:
+        raise OSError("stale file handle")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "read_text", fail)
+        assert keys.authenticate(key_scope(KEY)) == "camera"
+    assert keys.authenticate(key_scope("new key")) == "camera"
+
+
+def test_an_empty_keys_file_refuses_everybody(tmp_path: Path) -> None:
+    (tmp_path / "keys").touch()
+    with serving(keys_file=tmp_path / "keys") as client:
+        refused = client.get("/models", headers={"X-API-Key": KEY})
+        check_problem(refused, 401, "unauthorized")
+        check_problem(client.get("/models", headers={"X-API-Key": ""}), 401, "unauthorized")
 
 
 def test_a_keys_file_changed_without_a_new_mtime_takes_effect(keys_file: Path) -> None:

@@ -1,5 +1,5 @@
 import os
-from math import inf
+from math import inf, nan
 from pathlib import Path
 
 import pytest
@@ -74,10 +74,18 @@ def test_a_container_cpu_quota_limits_the_available_cpus(
     assert available_cpus() == count
 
 
-@pytest.mark.parametrize("name", ["drain_delay", "drain_timeout"])
-def test_an_infinite_drain_time_is_refused(name: str) -> None:
-    with pytest.raises(ValidationError):
-        Settings().with_changes(**{name: inf})
+@pytest.mark.parametrize(
+    "name", ["drain_delay", "drain_timeout", "queue_seconds", "client_timeout", "threshold"]
+)
+@pytest.mark.parametrize("value", [inf, nan])
+def test_a_number_that_is_not_finite_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        Settings().with_changes(**{name: value})
+
+
+def test_a_batch_that_no_device_profits_from_is_refused() -> None:
+    with pytest.raises(ValidationError, match="1024"):
+        Settings(max_batch=1025)
 
 
 @pytest.mark.parametrize(
@@ -93,12 +101,14 @@ def test_trace_exporters_follow_the_opentelemetry_variable(
 
 def test_contradictory_settings_are_refused(tmp_path: Path) -> None:
     (key := tmp_path / "key.pem").touch()
-    with pytest.raises(ValidationError, match="needs tls_cert"):
+    with pytest.raises(ValidationError, match="set GIMEFIVE_TLS_CERT"):
         Settings(tls_key=key)
-    with pytest.raises(ValidationError, match="set keys_file, too"):
+    with pytest.raises(ValidationError, match="set GIMEFIVE_KEYS_FILE, too"):
         Settings(rate_limit=1)
-    with pytest.raises(ValidationError, match="queue_items to 512"):
+    with pytest.raises(ValidationError, match="set it to 512"):
         Settings(fronts=2, queue_items=511, max_frames=256)
+    with pytest.raises(ValidationError, match="set it to 256"):
+        Settings(queue_items=255, max_frames=256)
     assert Settings(fronts=2, queue_items=512, max_frames=256).of_one_front().queue_items == 256
     with pytest.raises(ValidationError, match="choose another"):
         Settings(port=8934, ops_port=8934)

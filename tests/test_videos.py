@@ -372,7 +372,7 @@ def test_a_missing_temporary_folder_gets_500(path: str, short_video: bytes, tmp_
 def test_a_frame_with_more_faces_than_the_queue_holds_fails_alone() -> None:
     crowd = np.tile(np.asarray(next(moving_portrait(1))), (1, 2, 1))
     empty = np.zeros_like(crowd)
-    with serving(queue_items=1) as client:
+    with serving(queue_items=1, max_frames=1) as client:
         told = lines(post(client, encode([empty, crowd, empty]), faces="detect"))
         assert [line.get("problem", {}).get("status") for line in told[1:4]] == [None, 413, None]
         drawn = explain(client, encode([empty, crowd, empty]), faces="detect")

@@ -98,7 +98,7 @@ def create_app(
         openapi_tags=openapi.TAGS,
         generate_unique_id_function=lambda route: route.name,  # as generated clients call it
     )
-    problems.install(app)
+    problems.install(app, "see /docs for the API")
     live.install(app)
     openapi.install(app, settings)
     answering = (stills, batches, explanations, videos, ops, live)
@@ -126,9 +126,10 @@ def create_ops_app(operated: Operated) -> ASGIApp:
         yield {"engine": operated}
 
     app = FastAPI(lifespan=lifespan, openapi_url=None, redirect_slashes=False)
-    problems.install(app)
+    paths = _paths(ops.probes)
+    problems.install(app, f"this port has only {', '.join(sorted(paths))}")
     app.include_router(ops.probes)
-    return Observe(app, _paths(ops.probes))
+    return Observe(app, paths)
 
 
 def _paths(*routers: FastAPI | APIRouter) -> frozenset[str]:

@@ -11,7 +11,6 @@ from service.api.parameters import Deadline, Faces, Threshold, Track, known_alon
 from service.api.state import EngineOf
 from service.contract import schemas
 from service.contract.problems import problem_of
-from service.records import Classification, Timings
 
 router = APIRouter(tags=["classify"], dependencies=[Depends(known_alone)])
 
@@ -46,11 +45,12 @@ async def classify_frames(
                 max_frame_bytes=settings.max_body_bytes,
             )
             answers = await engine.classify_frames(
-                [part.read for part in sent], faces, track=track, deadline=deadline
+                [part.read for part in sent],
+                faces,
+                track=track,
+                deadline=deadline,
+                timings=request.state.timings,
             )
-    request.state.timings = Timings.longest(
-        answer.timings for answer in answers if isinstance(answer, Classification)
-    )
     limit = engine.threshold(threshold)
 
     def frame(index: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """uvicorn's connections, hardened against what it does not expect of clients.
 
 A client that sends no request head, or reads no answer, is disconnected. One that offers to upgrade
-to an unsupported protocol is answered in HTTP/1.1.
+to an unsupported protocol, or opens a WebSocket in a wrong way, is answered in HTTP/1.1.
 """
 
 import asyncio
@@ -9,13 +9,17 @@ import fcntl
 import struct
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
 from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from service.api import observe, problems
 from service.errors import BadInput
@@ -103,6 +107,17 @@ class _TimeoutWebSocket(_DropsStalledReaders, WebSocketsSansIOProtocol):
     def state(self) -> dict[str, Any]:
         return self.scope["state"]
 
+    def send_receive_event_to_app(self) -> None:
+        """Pass on a message, unless it is text that is not UTF-8 (RFC 6455, section 8.1)."""
+        try:
+            if self.curr_msg_data_type == "text":
+                b"".join(self.frames).decode()
+        except UnicodeDecodeError:
+            self.conn.send_close(CloseCode.INVALID_DATA, "no UTF-8: send frames as binary messages")
+            self.handle_parser_exception()
+        else:
+            super().send_receive_event_to_app()
+
 
 class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
     """HTTP that disconnects clients which keep it waiting longer than `seconds`.
@@ -177,7 +192,7 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
         self.transport.close()
 
     def _should_upgrade(self) -> bool:
-        return self.parser.get_method() == b"GET" and super()._should_upgrade()
+        return super()._should_upgrade() and _opens_websocket(self._head_with(self.headers))
 
     def _unsupported_upgrade_warning(self) -> None:
         """Leave it to `data_received`, which knows what comes after the head."""
@@ -194,11 +209,14 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
         Args:
             rest: what came after the head.
         """
-        line = b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)
-        kept = [each for each in self.headers if each[0] not in {b"upgrade", b"connection"}]
-        head = b"".join(b"%s: %s\r\n" % each for each in kept)
+        offer = {b"upgrade", b"connection"}
+        head = self._head_with(each for each in self.headers if each[0] not in offer)
         self.parser = HttpRequestParser(self)
-        self.data_received(line + head + b"\r\n" + rest)
+        self.data_received(head + rest)
+
+    def _head_with(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+        line = b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)
+        return line + b"".join(b"%s: %s\r\n" % each for each in headers) + b"\r\n"
 
     def shutdown(self) -> None:
         """Close once idle; a client whose first request may be on its way gets a moment."""
@@ -226,6 +244,16 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
             self.transport.close()
         else:
             self._arm()  # a pipelined request waits for the one before it
+
+
+def _opens_websocket(head: bytes) -> bool:
+    """Whether a request's head is a valid handshake, and within the library's limits."""
+    trial = ServerProtocol()
+    trial.receive_data(head)
+    asked = (event for event in trial.events_received() if isinstance(event, Request))
+    return any(
+        trial.accept(request).status_code == HTTPStatus.SWITCHING_PROTOCOLS for request in asked
+    )
 
 
 def http_protocol(patience: float) -> type[HttpToolsProtocol]:

@@ -83,6 +83,8 @@ async def explain(
 ) -> Response:
     """Explain the score of one face by a heat map of the evidence for it.
 
+    `view`, `alpha` and `colormap` say how an image is drawn; a JSON answer has the raw map.
+
     `curl -F file=@face.jpg -o why.png http://localhost:8000/explain`
     """
     as_json = prefers(request, "application/json", "image/png")
@@ -98,9 +100,9 @@ async def explain(
             face=face,
             measured=faithfulness and as_json,
             deadline=deadline,
+            timings=request.state.timings,
         ) as explained,
     ):
-        request.state.timings = explained.timings
         headers = {**schemas.explanation_headers(explained), "Vary": "Accept"}
         if as_json:
             document = schemas.explanation(explained, engine.info, limit)

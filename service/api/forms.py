@@ -51,7 +51,7 @@ def body_size(request: Request, max_bytes: int) -> int:
         TooLarge: more than that.
         UnsupportedMedia: it is compressed.
     """
-    coding = request.headers.get("content-encoding", "identity")
+    coding = request.headers.get("content-encoding") or "identity"
     if coding.lower() != "identity":
         raise UnsupportedMedia(f"content encoding {coding}: send the body uncompressed")
     announced = request.headers.get("content-length", "")

@@ -103,7 +103,7 @@ class _Headers:
 
     async def send(self, message: Message) -> None:
         """Send; while draining, ask the client not to come back on this connection."""
-        if message["type"] == "http.response.start":
+        if message["type"] in {"http.response.start", "websocket.http.response.start"}:
             given = dict(message.get("headers", ()))
             added = [(name, value) for name, value in SAFE_HEADERS if name not in given]
             if self._engine.draining:

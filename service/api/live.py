@@ -73,11 +73,14 @@ async def upgrade() -> None:
 
     Send each frame as a binary message, an image encoded as for `/classify`. Of the frames that
     arrive while one is processed, only the newest is kept. The API key may also be sent as the
-    subprotocol `gimefive.key.KEY`. The service closes with 1008 if the query is invalid, 1009 if a
-    frame is over twice the size limit, 1012 when it shuts down and 1013 when there are too many
-    cameras; the close reason says why.
+    subprotocol `gimefive.key.KEY`. The service closes with 1007 if a text message is not UTF-8,
+    1008 if the query is invalid, 1009 if a frame is over twice the size limit, 1012 when it shuts
+    down and 1013 when there are too many cameras; the close reason says why.
     """
-    raise errors.NoWebSocket("/live is a WebSocket: connect to ws:// or wss://")
+    raise errors.NoWebSocket(
+        "/live is a WebSocket, and this request does not open one: "
+        "connect a WebSocket client to ws:// or wss://"
+    )
 
 
 @router.websocket("/live")

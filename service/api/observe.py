@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import problems
 from service.api.state import Operated
-from service.records import Timings
+from service.timings import Timings
 
 log = structlog.get_logger(__name__)
 
@@ -84,6 +84,7 @@ class _Observed:
         self._path = path
         self._send = send
         self._start = time.perf_counter()
+        self._timings = scope["state"]["timings"] = Timings()
 
     async def send(self, message: Message) -> None:
         """Send, with the headers that every response carries."""
@@ -103,11 +104,6 @@ class _Observed:
         known = {name: state[name] for name in ("key", "trace") if name in state}
         fields = {"id": self.id, **known, **state.get("log_fields", {})}
         record(engine, self._method, route, status, fields, seconds, self._timings)
-
-    @property
-    def _timings(self) -> Timings:
-        timings: Timings = self._scope["state"].get("timings", NOTHING)
-        return timings
 
 
 class _Opened:

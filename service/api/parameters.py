@@ -22,7 +22,13 @@ Faces = Annotated[
 ]
 Threshold = Annotated[
     float | None,
-    Query(ge=0, le=1, examples=[0.5], description="Confidence below which `abstained` is true."),
+    Query(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        examples=[0.5],
+        description="Confidence below which `abstained` is true.",
+    ),
 ]
 Track = Annotated[
     bool,
@@ -50,7 +56,9 @@ def _pluses(value: object) -> object:
 SpelledMethod = Annotated[Method, BeforeValidator(_pluses)]
 """A method, `gradcam++` as it is written or as ``gradcam%2B%2B``."""
 LayerQuery = Annotated[Layer, Query(description="Convolutional layer to explain.")]
-Alpha = Annotated[float, Query(ge=0, le=1, description="Opacity of the heat map.")]
+Alpha = Annotated[
+    float, Query(ge=0, le=1, allow_inf_nan=False, description="Opacity of the heat map.")
+]
 ColormapQuery = Annotated[Colormap, Query(description="Colours of the heat map.")]
 
 

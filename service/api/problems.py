@@ -50,8 +50,13 @@ class ProblemResponse(JsonResponse):
         await super().__call__(scope, receive, send)
 
 
-def install(app: FastAPI) -> None:
-    """Make every error that leaves `app` a problem."""
+def install(app: FastAPI, guide: str) -> None:
+    """Make every error that leaves `app` a problem.
+
+    Args:
+        app: what answers.
+        guide: says which paths it has, in words that follow those about one that it has not.
+    """
 
     @app.exception_handler(errors.ServiceError)
     async def service_error(request: Request, error: errors.ServiceError) -> JsonResponse:
@@ -71,7 +76,7 @@ def install(app: FastAPI) -> None:
         title = HTTPStatus(error.status_code).phrase
         kind = ProblemKind(error.status_code, title.lower().replace(" ", "-"), title)
         allowed = (error.headers or {}).get("Allow")
-        hint = f"use {allowed}" if allowed else "see /docs for the API"
+        hint = f"use {allowed}" if allowed else guide
         detail = f"{request.method} {request.url.path}: {error.detail}; {hint}"
         return ProblemResponse(kind, detail, request.state.request_id, error.headers)
 
@@ -87,7 +92,7 @@ def refusal(error: errors.ServiceError, request_id: str) -> ProblemResponse:
     if isinstance(error, errors.Unauthorised):
         headers["WWW-Authenticate"] = 'Bearer realm="gimefive"'
     if isinstance(error, errors.NoWebSocket):
-        headers |= {"Connection": "Upgrade", "Upgrade": "websocket"}
+        headers |= {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     if isinstance(error, errors.SlowClient):
         headers["Connection"] = "close"  # the rest of the body is not waited for
     return ProblemResponse(kind_of(error), str(error), request_id, headers)

@@ -37,6 +37,7 @@ class Keys:
             KeysUnusable: it cannot be read, or has an invalid line.
         """
         self._path = path
+        self._fault = ""
         self._seen = _fingerprint(path)
         self._keys = _read(path)
 
@@ -60,16 +61,22 @@ class Keys:
         return names[0]
 
     def _refresh(self) -> None:
-        """Read the file if it has changed; an unusable one leaves the keys as they are."""
+        """Read the file if it has changed; an unusable one leaves the keys as they are.
+
+        It is tried again each time, as whatever kept it from being read may pass.
+        """
         seen = _fingerprint(self._path)
         if seen == self._seen:
             return
-        self._seen = seen
         try:
             self._keys = _read(self._path)
-            log.info("keys read", file=str(self._path), keys=len(self._keys))
         except KeysUnusable as error:
-            log.error("the keys file is unusable: the keys known before stay", why=str(error))
+            if str(error) != self._fault:
+                log.error("the keys file is unusable: the keys known before stay", why=str(error))
+            self._fault = str(error)
+        else:
+            self._seen, self._fault = seen, ""
+            log.info("keys read", file=str(self._path), keys=len(self._keys))
 
 
 def subprotocol(scope: Scope) -> str | None:

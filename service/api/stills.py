@@ -62,8 +62,7 @@ async def answer(request: Request, parameters: Parameters) -> Response:
     """
     engine: Engine = request.state.engine
     async with bodies.received(request, engine, parameters.deadline_ms) as (data, deadline):
-        found = await engine.classify(data, parameters.faces, deadline)
-    request.state.timings = found.timings
+        found = await engine.classify(data, parameters.faces, deadline, request.state.timings)
     limit = engine.threshold(parameters.threshold)
     document = schemas.classification(found, engine.info, limit)
     return JsonResponse(document)

@@ -14,7 +14,7 @@ import typer
 from pydantic import ValidationError
 
 from service.errors import ServiceError
-from service.settings import Settings, unknown_variables, variable, variables
+from service.settings import Settings, first_fault, unknown_variables, variables
 
 
 def settings_with(**changes: object) -> Settings:
@@ -27,9 +27,7 @@ def settings_with(**changes: object) -> Settings:
     try:
         return Settings().with_changes(**changes)
     except ValidationError as error:
-        fault = error.errors()[0]
-        name = variable(str(fault["loc"][0])) if fault["loc"] else "settings"
-        typer.echo(f"gimefive: {name}: {fault['msg']}", err=True)
+        typer.echo(f"gimefive: {first_fault(error)}", err=True)
         raise typer.Exit(2) from None
 
 

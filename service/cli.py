@@ -71,7 +71,10 @@ def verify() -> None:
 
 @app.command()
 def classify(
-    paths: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(readable=False, help="Images, and folders of images."),  # one fails alone
+    ],
     faces: options.Faces = "detect",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line.")

@@ -1,11 +1,14 @@
 """How commands handle a service's answers, in process; see `test_cli` for the command line."""
 
 import asyncio
+import csv
+import errno
 import io
 import json
+import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +271,61 @@ async def test_answers_keep_the_order_of_the_files_and_problems_go_to_the_consol
     assert ["problem" in line for line in lines] == [path in {missing, broken} for path in order]
     said = output_of(console).splitlines()
     assert [line.partition(":")[0] for line in said] == [str(missing), str(broken)]
+
+
+async def rows_of(*paths: Path, status: int) -> list[list[str]]:
+    """The rows that `classify --csv` prints for these paths; `status` is how many fail."""
+    out = io.StringIO()
+    async with answering(classified("1")) as url:
+        with redirect_stdout(out):
+            run, backend = pictures.run, remote_backend(url, None)
+            failed = await asyncio.to_thread(
+                run, backend, paths, "whole", as_json=False, as_csv=True
+            )
+    assert failed == status
+    return list(csv.reader(io.StringIO(out.getvalue())))[1:]
+
+
+async def test_a_picture_that_is_named_twice_has_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    folder = Path("photos")
+    picture, link, other = (folder / name for name in ("a.png", "b.png", "c.txt"))
+    picture.write_bytes(png(1))
+    link.symlink_to("a.png")
+    other.touch()
+    again = (picture, tmp_path / picture, Path("photos/../photos"), folder)
+    rows = await rows_of(*again, status=0)
+    assert [row[0] for row in rows] == [str(picture), "photos/../photos/b.png"]
+    assert capsys.readouterr().err == "skipped: 1 .txt\n"
+
+
+async def test_a_folder_that_cannot_be_read_fails_and_the_others_are_processed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed, table = tmp_path / "closed.png", tmp_path / "tables"
+    closed.mkdir()
+    for name in ("a.png", "b.mp4"):
+        (tmp_path / name).write_bytes(png(1))
+    real = os.scandir
+
+    def scandir(path: Any = ".") -> Any:  # noqa: ANN401  # root may read every folder
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for paths in ([tmp_path], [closed, tmp_path / "a.png"]):
+        assert len(await rows_of(*paths, status=1)) == 1
+        assert f"{closed}: " in capsys.readouterr().err
+    lines = [*LINES, {"summary": {"frames": 1, "faces": 1, "tracks": []}}]
+    async with answering(ndjson(lines)) as url:
+        run, backend, query = video.run, remote_backend(url, None), QUERY | {"start": 0}
+        assert await asyncio.to_thread(run, backend, [tmp_path], None, table, query) == 1
+    assert f"{closed}: " in capsys.readouterr().err
+    assert [path.name for path in table.iterdir()] == ["b.csv"]
 
 
 def classified(version: str) -> str:

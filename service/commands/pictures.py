@@ -112,8 +112,8 @@ def _found(images: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Path]:
 
 def _not_in(done: Iterable[str], found: Sequence[Path]) -> list[Path]:
     """The pictures that are not done yet; prints how many are."""
-    answered = {sources.real(Path(name)) for name in done}
-    files = [file for file in found if sources.real(file) not in answered]
+    answered = {sources.place(Path(name)) for name in done}
+    files = [file for file in found if sources.place(file) not in answered]
     if len(files) < len(found):
         typer.echo(f"{len(found) - len(files)} of {len(found)} done before", err=True)
     return files

@@ -85,7 +85,7 @@ def classify(
             "--csv",
             help="Print CSV: filepath and six scores, one row per face, empty scores for an image "
             "without a face. With a FILE.csv among the paths, append to that file and skip the "
-            "images that it lists already.",
+            "images that it lists already; relative paths in it start from its folder.",
         ),
     ] = False,
     url: options.Url = None,

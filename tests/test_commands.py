@@ -358,6 +358,26 @@ async def test_a_csv_file_accepts_rows_of_one_model_and_face_mode_only(tmp_path:
     assert len(table.read_text().splitlines()) == 3
 
 
+async def test_a_csv_file_is_resumed_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two", "far/tables"):
+        (tmp_path / name / "photos").mkdir(parents=True)
+        (tmp_path / name / "photos" / "a.png").write_bytes(png(1))
+    (tmp_path / "tables").symlink_to("far/tables")
+    for folder, table, *photos in (
+        ("one", "../tables/out.csv", "photos"),
+        ("two", "../tables/out.csv", "photos"),
+        ("one/photos", "../../tables/out.csv", ".", "../../two/photos"),
+    ):
+        monkeypatch.chdir(tmp_path / folder)
+        assert await classify_into(Path(table), "1", *map(Path, photos)) == 0
+    assert capsys.readouterr().err == "2 of 2 done before\n"
+    rows = (tmp_path / "tables" / "out.csv").read_text().splitlines()[1:]
+    names = [row.partition(",")[0] for row in rows]
+    assert names == ["../../one/photos/a.png", "../../two/photos/a.png"]
+
+
 async def test_a_missing_or_damaged_model_note_of_a_csv_file_is_handled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,16 +70,20 @@ def _run_into(
     images: Sequence[Path],
     faces: FaceMode,
 ) -> int:
-    """As `run`, with rows for the pictures that a CSV file does not list yet."""
-    origin = Provenance(path, faces)
+    """As `run`, with rows for the pictures that a CSV file does not list yet.
+
+    Relative paths in the file start from its folder, so that they mean the same in every run.
+    """
+    origin, folder = Provenance(path, faces), sources.real(path.parent)
     found = _found(images, (path, origin.note))
     with closing(ResumableCsv(path, report.COLUMNS)) as table:
-        files = _not_in(table.done, found)
+        files = _not_in({folder / name for name in table.done}, found)
         known = not table.done or origin.resume()
         if files and not known:
             told = f"{path} does not say which model wrote its rows: it may be another"
             typer.echo(told, err=True)
-        return _answer(backend, files, faces, report.CsvWriter(table.write, origin.check))
+        writer = report.CsvWriter(table.write, origin.check, folder)
+        return _answer(backend, files, faces, writer)
 
 
 def _answer(
@@ -110,9 +114,9 @@ def _found(images: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Path]:
     return found
 
 
-def _not_in(done: Iterable[str], found: Sequence[Path]) -> list[Path]:
+def _not_in(done: Iterable[Path], found: Sequence[Path]) -> list[Path]:
     """The pictures that are not done yet; prints how many are."""
-    answered = {sources.place(Path(name)) for name in done}
+    answered = {sources.place(path) for path in done}
     files = [file for file in found if sources.place(file) not in answered]
     if len(files) < len(found):
         typer.echo(f"{len(found) - len(files)} of {len(found)} done before", err=True)

@@ -1,6 +1,7 @@
 """How results are written: as a table for people, JSON lines, or CSV."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,15 +61,18 @@ class CsvWriter:
         self,
         write: Callable[[str], object],
         check: Callable[[schemas.ModelRef], None] | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Write nothing yet, not even the header.
 
         Args:
             write: called with all rows of a file at once.
             check: called with the model that answered before its rows are written; may raise.
+            folder: where relative paths are to start from; None for the current folder.
         """
         self._write = write
         self._check = check
+        self._folder = folder
 
     def write(self, row: Row) -> None:
         """Write the lines of a file's faces."""
@@ -77,7 +81,13 @@ class CsvWriter:
                 self._check(row.answer.model)
             scores = [face.scores.model_dump().values() for face in row.answer.faces]
             nothing = dict.fromkeys(EMOTIONS).values()
-            self._write(csv_text([(row.path, *values) for values in scores or [nothing]]))
+            name = self._name(row.path)
+            self._write(csv_text([(name, *values) for values in scores or [nothing]]))
+
+    def _name(self, path: Path) -> str:
+        if self._folder is None or path.is_absolute():
+            return str(path)
+        return os.path.relpath(path, self._folder)
 
     def close(self) -> None:
         """Nothing follows."""

@@ -300,20 +300,6 @@ def test_stdout_has_only_answers_while_a_second_model_process_starts(
     assert len([json.loads(line) for line in told.stdout.splitlines()]) == 80
 
 
-def test_closing_stdout_early_ends_the_command_without_an_error(folder: Path) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "service.cli", "classify", "--json", str(folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **ENVIRONMENT},
-    ) as running:
-        assert running.stdout is not None
-        assert running.stderr is not None
-        running.stdout.close()
-        assert running.stderr.read() == b"skipped: 1 .txt\n"
-        assert running.wait(LIMIT) == 0
-
-
 def test_modules_in_the_working_directory_are_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

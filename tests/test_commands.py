@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, redirect_stdout, suppress
 from pathlib import Path
@@ -15,7 +16,6 @@ from typing import Any
 import pytest
 import typer
 from PIL import Image
-from rich.console import Console
 from structlog.testing import capture_logs
 
 from service import errors
@@ -24,6 +24,7 @@ from service.commands import pictures, report, video
 from service.commands.backends import remote_backend
 from service.commands.ending import check_folders
 from service.commands.jobs import Job, unfinished
+from service.commands.report import Console
 from service.contract.schemas import ClassifyResponse
 from service.records import FaceMode
 from tests.api import png
@@ -209,6 +210,38 @@ async def test_an_error_of_one_file_is_reported_and_the_others_are_processed(
     assert capsys.readouterr().out.count("problem") == 3
 
 
+SUMMARY = {"summary": {"frames": 1, "faces": 1, "tracks": []}}
+
+
+@pytest.mark.parametrize(
+    ("command", "with_stderr"),
+    [
+        ("classify a.mp4", False),
+        ("classify a.mp4 --json", False),
+        ("classify a.mp4 --csv", False),
+        ("video a.mp4", False),
+        ("classify gone.png a.mp4", True),
+    ],
+)
+async def test_closing_a_pipe_early_ends_the_command_without_an_error(
+    tmp_path: Path, command: str, with_stderr: bool
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(png(1))
+    text = ndjson([*LINES, SUMMARY]) if command.startswith("video") else classified("1")
+    reader, closed = os.pipe()
+    os.close(reader)
+    async with answering(text) as url:
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service.cli", *command.split(), "--url", url),
+            stdout=closed,
+            stderr=closed if with_stderr else asyncio.subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        os.close(closed)
+        _, said = await running.communicate()
+    assert (running.returncode, said or b"") == (0, b"")
+
+
 @pytest.mark.parametrize("kind", ["json", "csv"])
 async def test_rows_go_to_standard_output_while_progress_is_shown_on_a_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
@@ -320,7 +353,7 @@ async def test_a_folder_that_cannot_be_read_fails_and_the_others_are_processed(
     for paths in ([tmp_path], [closed, tmp_path / "a.png"]):
         assert len(await rows_of(*paths, status=1)) == 1
         assert f"{closed}: " in capsys.readouterr().err
-    lines = [*LINES, {"summary": {"frames": 1, "faces": 1, "tracks": []}}]
+    lines = [*LINES, SUMMARY]
     async with answering(ndjson(lines)) as url:
         run, backend, query = video.run, remote_backend(url, None), QUERY | {"start": 0}
         assert await asyncio.to_thread(run, backend, [tmp_path], None, table, query) == 1

@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, aclosing, closing
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.atomic import atomic_write
@@ -94,7 +93,7 @@ def _answer(
 ) -> int:
     async def work() -> int:
         async with backend as opened:
-            return await classify(opened, files, faces, writer, Console(stderr=True))
+            return await classify(opened, files, faces, writer, report.Console(stderr=True))
 
     return asyncio.run(work()) if files else 0
 
@@ -161,7 +160,7 @@ async def classify(
     files: list[Path],
     faces: FaceMode,
     writer: report.Writer,
-    progress_on: Console,
+    progress_on: report.Console,
 ) -> int:
     """Classify files concurrently, write the results in order; returns how many failed."""
     failed = 0

@@ -1,13 +1,14 @@
 """How results are written: as a table for people, JSON lines, or CSV."""
 
+import errno
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from rich.console import Console
+import rich.console
 from rich.markup import escape
 from rich.table import Table
 
@@ -34,6 +35,14 @@ class Row:
 def printed(text: str) -> None:
     """Print text that has its own line ends."""
     print(text, end="", flush=True)  # noqa: T201  # the command's output
+
+
+class Console(rich.console.Console):
+    """A console that raises `BrokenPipeError` when its reader is gone, as printing does."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Called by rich, whose own console ends the process with status 1."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class Writer(Protocol):

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from service.atomic import atomic_write
+from tests.disks import room_for
 
 
 def test_a_file_appears_under_its_name_only_once_complete(tmp_path: Path) -> None:
@@ -35,6 +36,21 @@ def test_a_file_that_cannot_be_written_is_named_as_the_caller_did(tmp_path: Path
     with pytest.raises(FileNotFoundError) as error, atomic_write(path):
         pass
     assert error.value.filename == str(path)
+
+
+@pytest.mark.parametrize("size", [1001, 100_000])  # written at the end, and at once
+def test_a_file_for_which_there_is_no_room_is_named_as_the_caller_did(
+    tmp_path: Path, size: int
+) -> None:
+    path = tmp_path / "out"
+    with (
+        room_for(1000),
+        pytest.raises(OSError, match="too large") as error,
+        atomic_write(path) as file,
+    ):
+        file.write(bytes(size))
+    assert error.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_only_files_are_replaced(tmp_path: Path) -> None:

@@ -105,6 +105,27 @@ def test_variable_frame_rate_timestamps_are_preserved() -> None:
         assert [counted(frame.picture()) for frame in frames] == list(range(6))
 
 
+@pytest.mark.parametrize("kind", ["mkv", "webm"])
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, range(25)),
+        ({"start": 0.5}, range(5, 25)),
+        ({"end": 2}, range(20)),
+        ({"fps": 5}, range(0, 25, 2)),
+    ],
+)
+def test_times_go_on_in_a_video_that_was_appended_to_another(
+    kind: str, wanted: dict[str, Any], expected: range
+) -> None:
+    both = list(counting(25))
+    data = encode(both[:10], kind, rate=10) + encode(both[10:], kind, rate=10)
+    frames = sampled_frames(data, **wanted)
+    assert [counted(frame.picture()) for frame in frames] == list(expected)
+    assert [frame.index for frame in frames] == list(expected)
+    assert [frame.time for frame in frames] == pytest.approx([at / 10 for at in expected])
+
+
 def test_fps_sampling_of_variable_frame_rate_takes_one_frame_per_period() -> None:
     times = [0, 0.1, 0.2, 0.3, 0.9, 1.0, 1.1, 2.5, 2.6]
     frames = sampled_frames(encode(counting(9), times=times), fps=2)
@@ -221,8 +242,9 @@ def mjpeg_with_timestamps(kind: str, moments: Sequence[int]) -> bytes:
     [
         ([0, 1, 1, 2, 3], [0, 1, 1, 2, 3], [0, 1, 3, 4]),
         ([0, 2, 1, 3, 4], [0, 2, 2, 3, 4], [0, 1, 3, 4]),
+        ([0, 50, 20, 51, 52], [0, 50, 50, 51, 52], [0, 1, 3, 4]),
     ],
-    ids=["stands still", "goes back"],
+    ids=["stands still", "goes back", "goes far back"],
 )
 def test_repeated_or_decreasing_timestamps_never_go_back(
     kind: str, moments: list[int], shown: list[int], sampled_at_25: list[int]

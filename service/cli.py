@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Facial-emotion classification with GiMeFive.",
+    rich_markup_mode="markdown",
 )
 
 

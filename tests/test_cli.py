@@ -162,6 +162,11 @@ def test_version_prints_the_package_version() -> None:
     assert run("--version")[0] == f"gimefive {service.__version__}\n"
 
 
+def test_help_says_where_settings_are_explained_and_fills_its_lines() -> None:
+    assert "see docs/operations.md" in run("--help")[0]
+    assert "named after the videos; run again, it skips" in run("video", "--help")[0]
+
+
 def test_an_interrupted_csv_file_is_completed(folder: Path, tmp_path: Path) -> None:
     table = tmp_path / "out.csv"
     run("classify", str(folder), "--csv", str(table))

@@ -257,6 +257,18 @@ async def test_rows_go_to_standard_output_while_progress_is_shown_on_a_terminal(
     assert str(file) not in output_of(terminal)
 
 
+async def test_a_table_that_is_not_for_a_terminal_has_a_line_per_face(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"{'long' * 50}.png"
+    file.write_bytes(png(1))
+    async with answering(classified("1")) as url, remote_backend(url, None) as backend:
+        await pictures.classify(backend, [file], "whole", report.TableWriter(), captured_console())
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        [str(file), "fear"]
+    ]
+
+
 async def test_the_table_has_the_answers_that_came_before_the_service_went_away(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

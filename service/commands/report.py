@@ -114,6 +114,10 @@ class JsonLinesWriter:
         """Nothing follows."""
 
 
+WIDE = 10_000
+"""Columns of a file or a pipe, where rows are not to be broken into lines."""
+
+
 class TableWriter:
     """A table for people, printed at the end."""
 
@@ -142,8 +146,12 @@ class TableWriter:
 
     def close(self) -> None:
         """Print the table, if it has rows."""
-        if self._table.rows:
-            Console().print(self._table)
+        if not self._table.rows:
+            return
+        console = Console()
+        if not console.is_terminal:
+            console.width = WIDE
+        console.print(self._table)
 
 
 def counted(count: int, thing: str) -> str:

@@ -29,7 +29,7 @@ def settings_with(**changes: object) -> Settings:
     except ValidationError as error:
         fault = error.errors()[0]
         name = variable(str(fault["loc"][0])) if fault["loc"] else "settings"
-        typer.echo(f"gimefive: {name}: {fault['msg']}", err=True)
+        typer.echo(f"gimefive: {name}: {fault['msg'].removeprefix('Value error, ')}", err=True)
         raise typer.Exit(2) from None
 
 

@@ -70,13 +70,11 @@ async def test_full_disk_while_writing_a_movie_is_one_error(
         with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as out:
             file.write(encode(counting(5)))
             file.seek(0)
-            with room_for(room):
-                async with (
-                    open_async_video(observed_video) as video,
-                    writing(video, file, out, 1, 10**9) as write,
-                ):
-                    for index, picture in enumerate(noise):
-                        await write(picture, index / 25)
+            async with open_async_video(observed_video) as video:
+                with room_for(room):
+                    async with writing(video, file, out, 1, 10**9) as write:
+                        for index, picture in enumerate(noise):
+                            await write(picture, index / 25)
             return out.seek(0, os.SEEK_END)
 
     size = await size_of_movie(10**7)

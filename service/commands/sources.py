@@ -42,7 +42,7 @@ def left_out(paths: Iterable[Path], suffixes: frozenset[str], outputs: Iterable[
     """
     written = {real(path) for path in outputs}
     below = {real(file): file for path in paths if is_folder(path) for file in _below(path)}
-    others = (file.suffix.lower() for place, file in below.items() if place not in written)
+    others = (file.suffix.lower() for name, file in below.items() if name not in written)
     endings = Counter(each or "without an ending" for each in others if each not in suffixes)
     return ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
 

@@ -20,7 +20,7 @@ from service.pipeline import overlapped
 from service.records import FaceMode, FrameResult, Picture, Prediction, Scores
 from service.settings import Settings
 from service.tracks import Tracker
-from service.video import Frame, Movie, Sound, full_disk_reported
+from service.video import Frame, Movie, Sound
 
 MARGIN = 0.1
 """By how much a score must exceed that of the named emotion to replace it."""
@@ -199,13 +199,12 @@ async def writing(
 
     Raises:
         TooLarge: over the limit.
-        DiskFull: there is no room for it.
+        OSError: `out` cannot be written.
     """
 
     def put(step: Callable[[], None]) -> None:
-        with full_disk_reported():
-            step()
-            out.flush()
+        step()
+        out.flush()
         if os.fstat(out.fileno()).st_size > max_bytes:
             raise TooLarge(
                 f"the annotated video has more than {max_bytes:,} bytes: ask for parts of it, by "

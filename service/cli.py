@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Facial-emotion classification with GiMeFive.",
+    rich_markup_mode="markdown",
 )
 
 
@@ -71,7 +71,10 @@ def verify() -> None:
 
 @app.command()
 def classify(
-    paths: Annotated[list[Path], typer.Argument(help="Images, and folders of images.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(readable=False, help="Images, and folders of images."),  # one fails alone
+    ],
     faces: options.Faces = "detect",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per line.")
@@ -82,7 +85,7 @@ def classify(
             "--csv",
             help="Print CSV: filepath and six scores, one row per face, empty scores for an image "
             "without a face. With a FILE.csv among the paths, append to that file and skip the "
-            "images that it lists already.",
+            "images that it lists already; relative paths in it start from its folder.",
         ),
     ] = False,
     url: options.Url = None,

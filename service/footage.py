@@ -146,6 +146,7 @@ class Footage:
 
         Raises:
             ServiceError: as for `watch`.
+            OSError: `out` cannot be written.
         """
         summariser = Summariser()
         async with open_async_video(partial(self._open, file, sampling)) as video:

@@ -1,20 +1,19 @@
 """Videos and movies are closed before their files, even on cancellation or an error."""
 
 import asyncio
-import errno
 import io
+import os
 import tempfile
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.annotator import writing
 from service.async_video import open_async_video
-from service.errors import Overloaded
 from service.own_thread import own_thread
 from service.video import Sampling, Video
+from tests.disks import room_for
 from tests.videos import counting, encode
 from tests.waiting import LIMIT, settle
 
@@ -29,15 +28,6 @@ class ObservedVideo(Video):
     def close(self) -> None:
         super().close()
         self.closed = True
-
-
-class FileOnFullDisk(io.FileIO):
-    """A file on a disk with room for 20,000 bytes."""
-
-    def write(self, data: object, /) -> int:
-        if self.tell() > 20_000:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return super().write(data)  # type: ignore[arg-type]  # any buffer is accepted
 
 
 def observed_video() -> ObservedVideo:
@@ -70,22 +60,27 @@ async def test_cancellation_while_opening_waits_until_the_video_is_closed() -> N
     assert opened[0].closed
 
 
-async def test_full_disk_while_writing_a_movie_is_reported(tmp_path: Path) -> None:
-    noise = np.random.default_rng(1).integers(0, 256, (60, 240, 320, 3), dtype=np.uint8)
-    with tempfile.TemporaryFile() as file, FileOnFullDisk(tmp_path / "out", "w+") as out:
-        file.write(encode(counting(5)))
-        file.seek(0)
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.99])
+async def test_full_disk_while_writing_a_movie_is_one_error(
+    share: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (3, 240, 320, 3), dtype=np.uint8)
 
-        async def draw() -> None:
-            async with (
-                open_async_video(observed_video) as video,
-                writing(video, file, out, 1, 10**9) as write,
-            ):
-                for index, picture in enumerate(noise):
-                    await write(picture, index / 25)
+    async def size_of_movie(room: int) -> int:
+        with tempfile.TemporaryFile() as file, tempfile.TemporaryFile() as out:
+            file.write(encode(counting(5)))
+            file.seek(0)
+            async with open_async_video(observed_video) as video:
+                with room_for(room):
+                    async with writing(video, file, out, 1, 10**9) as write:
+                        for index, picture in enumerate(noise):
+                            await write(picture, index / 25)
+            return out.seek(0, os.SEEK_END)
 
-        with pytest.raises(Overloaded, match="no room"):
-            await draw()
+    size = await size_of_movie(10**7)
+    with pytest.raises(OSError, match="too large"):
+        await size_of_movie(round(size * share))
+    assert capfd.readouterr().err == "", "nothing else is said"
 
 
 async def test_resources_are_closed_even_after_a_second_cancellation() -> None:

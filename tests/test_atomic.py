@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from service.atomic import atomic_write
+from tests.disks import room_for
 
 
 def test_a_file_appears_under_its_name_only_once_complete(tmp_path: Path) -> None:
@@ -36,13 +38,48 @@ def test_a_file_that_cannot_be_written_is_named_as_the_caller_did(tmp_path: Path
     assert error.value.filename == str(path)
 
 
-def test_a_file_that_cannot_take_its_name_is_named_as_the_caller_did(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1001, 100_000])  # written at the end, and at once
+def test_a_file_for_which_there_is_no_room_is_named_as_the_caller_did(
+    tmp_path: Path, size: int
+) -> None:
     path = tmp_path / "out"
-    path.mkdir()
-    with pytest.raises(IsADirectoryError) as error, atomic_write(path):
-        pass
+    with (
+        room_for(1000),
+        pytest.raises(OSError, match="too large") as error,
+        atomic_write(path) as file,
+    ):
+        file.write(bytes(size))
     assert error.value.filename == str(path)
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_files_are_replaced(tmp_path: Path) -> None:
+    folder, pipe, link = (tmp_path / name for name in ("folder", "pipe", "link"))
+    folder.mkdir()
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (folder, pipe, link):
+        with pytest.raises(FileExistsError) as error, atomic_write(path):
+            pytest.fail("refused before anything is written")
+        assert error.value.filename == str(path)
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "pipe", "link"}
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("before", [None, b"before"])
+def test_a_link_stays_and_the_file_that_it_leads_to_is_written(
+    tmp_path: Path, before: bytes | None
+) -> None:
+    file, link = tmp_path / "files" / "out", tmp_path / "link"
+    file.parent.mkdir()
+    if before is not None:
+        file.write_bytes(before)
+    link.symlink_to("files/out")
+    with atomic_write(link) as out:
+        out.write(b"complete")
+    assert link.is_symlink()
+    assert file.read_bytes() == b"complete"
+    assert list(file.parent.iterdir()) == [file]
 
 
 def test_concurrent_writes_of_one_file_do_not_interfere(tmp_path: Path) -> None:

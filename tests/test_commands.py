@@ -1,18 +1,21 @@
 """How commands handle a service's answers, in process; see `test_cli` for the command line."""
 
 import asyncio
+import csv
+import errno
 import io
 import json
+import os
 import re
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from PIL import Image
-from rich.console import Console
 from structlog.testing import capture_logs
 
 from service import errors
@@ -21,6 +24,7 @@ from service.commands import pictures, report, video
 from service.commands.backends import remote_backend
 from service.commands.ending import check_folders
 from service.commands.jobs import Job, unfinished
+from service.commands.report import Console
 from service.contract.schemas import ClassifyResponse
 from service.records import FaceMode
 from tests.api import png
@@ -206,6 +210,38 @@ async def test_an_error_of_one_file_is_reported_and_the_others_are_processed(
     assert capsys.readouterr().out.count("problem") == 3
 
 
+SUMMARY = {"summary": {"frames": 1, "faces": 1, "tracks": []}}
+
+
+@pytest.mark.parametrize(
+    ("command", "with_stderr"),
+    [
+        ("classify a.mp4", False),
+        ("classify a.mp4 --json", False),
+        ("classify a.mp4 --csv", False),
+        ("video a.mp4", False),
+        ("classify gone.png a.mp4", True),
+    ],
+)
+async def test_closing_a_pipe_early_ends_the_command_without_an_error(
+    tmp_path: Path, command: str, with_stderr: bool
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(png(1))
+    text = ndjson([*LINES, SUMMARY]) if command.startswith("video") else classified("1")
+    reader, closed = os.pipe()
+    os.close(reader)
+    async with answering(text) as url:
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "service.cli", *command.split(), "--url", url),
+            stdout=closed,
+            stderr=closed if with_stderr else asyncio.subprocess.PIPE,
+            cwd=tmp_path,
+        )
+        os.close(closed)
+        _, said = await running.communicate()
+    assert (running.returncode, said or b"") == (0, b"")
+
+
 @pytest.mark.parametrize("kind", ["json", "csv"])
 async def test_rows_go_to_standard_output_while_progress_is_shown_on_a_terminal(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
@@ -219,6 +255,18 @@ async def test_rows_go_to_standard_output_while_progress_is_shown_on_a_terminal(
     assert [str(file) in line for line in capsys.readouterr().out.splitlines()] == [True, True]
     assert "classifying" in output_of(terminal)
     assert str(file) not in output_of(terminal)
+
+
+async def test_a_table_that_is_not_for_a_terminal_has_a_line_per_face(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / f"{'long' * 50}.png"
+    file.write_bytes(png(1))
+    async with answering(classified("1")) as url, remote_backend(url, None) as backend:
+        await pictures.classify(backend, [file], "whole", report.TableWriter(), captured_console())
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        [str(file), "fear"]
+    ]
 
 
 async def test_the_table_has_the_answers_that_came_before_the_service_went_away(
@@ -270,6 +318,61 @@ async def test_answers_keep_the_order_of_the_files_and_problems_go_to_the_consol
     assert [line.partition(":")[0] for line in said] == [str(missing), str(broken)]
 
 
+async def rows_of(*paths: Path, status: int) -> list[list[str]]:
+    """The rows that `classify --csv` prints for these paths; `status` is how many fail."""
+    out = io.StringIO()
+    async with answering(classified("1")) as url:
+        with redirect_stdout(out):
+            run, backend = pictures.run, remote_backend(url, None)
+            failed = await asyncio.to_thread(
+                run, backend, paths, "whole", as_json=False, as_csv=True
+            )
+    assert failed == status
+    return list(csv.reader(io.StringIO(out.getvalue())))[1:]
+
+
+async def test_a_picture_that_is_named_twice_has_one_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    folder = Path("photos")
+    picture, link, other = (folder / name for name in ("a.png", "b.png", "c.txt"))
+    picture.write_bytes(png(1))
+    link.symlink_to("a.png")
+    other.touch()
+    again = (picture, tmp_path / picture, Path("photos/../photos"), folder)
+    rows = await rows_of(*again, status=0)
+    assert [row[0] for row in rows] == [str(picture), "photos/../photos/b.png"]
+    assert capsys.readouterr().err == "skipped: 1 .txt\n"
+
+
+async def test_a_folder_that_cannot_be_read_fails_and_the_others_are_processed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed, table = tmp_path / "closed.png", tmp_path / "tables"
+    closed.mkdir()
+    for name in ("a.png", "b.mp4"):
+        (tmp_path / name).write_bytes(png(1))
+    real = os.scandir
+
+    def scandir(path: Any = ".") -> Any:  # noqa: ANN401  # root may read every folder
+        if Path(path) == closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    for paths in ([tmp_path], [closed, tmp_path / "a.png"]):
+        assert len(await rows_of(*paths, status=1)) == 1
+        assert f"{closed}: " in capsys.readouterr().err
+    lines = [*LINES, SUMMARY]
+    async with answering(ndjson(lines)) as url:
+        run, backend, query = video.run, remote_backend(url, None), QUERY | {"start": 0}
+        assert await asyncio.to_thread(run, backend, [tmp_path], None, table, query) == 1
+    assert f"{closed}: " in capsys.readouterr().err
+    assert [path.name for path in table.iterdir()] == ["b.csv"]
+
+
 def classified(version: str) -> str:
     """A classify response of this model version."""
     model = {"name": "gimefive", "version": version, "precision": "int8"}
@@ -298,6 +401,26 @@ async def test_a_csv_file_accepts_rows_of_one_model_and_face_mode_only(tmp_path:
     assert table.read_text() == before
     assert await classify_into(table, "1", first, second) == 0
     assert len(table.read_text().splitlines()) == 3
+
+
+async def test_a_csv_file_is_resumed_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two", "far/tables"):
+        (tmp_path / name / "photos").mkdir(parents=True)
+        (tmp_path / name / "photos" / "a.png").write_bytes(png(1))
+    (tmp_path / "tables").symlink_to("far/tables")
+    for folder, table, *photos in (
+        ("one", "../tables/out.csv", "photos"),
+        ("two", "../tables/out.csv", "photos"),
+        ("one/photos", "../../tables/out.csv", ".", "../../two/photos"),
+    ):
+        monkeypatch.chdir(tmp_path / folder)
+        assert await classify_into(Path(table), "1", *map(Path, photos)) == 0
+    assert capsys.readouterr().err == "2 of 2 done before\n"
+    rows = (tmp_path / "tables" / "out.csv").read_text().splitlines()[1:]
+    names = [row.partition(",")[0] for row in rows]
+    assert names == ["../../one/photos/a.png", "../../two/photos/a.png"]
 
 
 async def test_a_missing_or_damaged_model_note_of_a_csv_file_is_handled(

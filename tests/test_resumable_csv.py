@@ -71,6 +71,24 @@ def test_a_csv_reader_gets_the_names_back_unchanged() -> None:
     assert list(dict.fromkeys(names)) == list(ENTRIES)
 
 
+def test_a_table_without_entries_leaves_no_file(tmp_path: Path) -> None:
+    path, link = tmp_path / "out.csv", tmp_path / "link.csv"
+    link.symlink_to(path)
+    ResumableCsv(link, COLUMNS).close()
+    assert list(tmp_path.iterdir()) == [link]
+    path.write_text(WHOLE)
+    ResumableCsv(path, COLUMNS).close()
+    assert path.read_bytes() == WHOLE.encode()
+
+
+def test_a_pipe_is_rejected_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    os.mkfifo(path)
+    with pytest.raises(BadInput, match="not a file"):
+        ResumableCsv(path, COLUMNS)
+    assert path.is_fifo()
+
+
 def test_an_unparsable_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_bytes(text([COLUMNS]).encode() + b'"' + b"x" * 200_000)

@@ -4,7 +4,7 @@ import io
 import struct
 import tempfile
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from av.audio.frame import AudioFrame
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace
 from hypothesis import given, settings
@@ -103,6 +104,27 @@ def test_variable_frame_rate_timestamps_are_preserved() -> None:
         frames = sampled_frames(encode(counting(6), kind, times=times))
         assert [frame.time for frame in frames] == pytest.approx(times, abs=0.001)
         assert [counted(frame.picture()) for frame in frames] == list(range(6))
+
+
+@pytest.mark.parametrize("kind", ["mkv", "webm"])
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({}, range(25)),
+        ({"start": 0.5}, range(5, 25)),
+        ({"end": 2}, range(20)),
+        ({"fps": 5}, range(0, 25, 2)),
+    ],
+)
+def test_times_go_on_in_a_video_that_was_appended_to_another(
+    kind: str, wanted: dict[str, Any], expected: range
+) -> None:
+    both = list(counting(25))
+    data = encode(both[:10], kind, rate=10) + encode(both[10:], kind, rate=10)
+    frames = sampled_frames(data, **wanted)
+    assert [counted(frame.picture()) for frame in frames] == list(expected)
+    assert [frame.index for frame in frames] == list(expected)
+    assert [frame.time for frame in frames] == pytest.approx([at / 10 for at in expected])
 
 
 def test_fps_sampling_of_variable_frame_rate_takes_one_frame_per_period() -> None:
@@ -221,8 +243,9 @@ def mjpeg_with_timestamps(kind: str, moments: Sequence[int]) -> bytes:
     [
         ([0, 1, 1, 2, 3], [0, 1, 1, 2, 3], [0, 1, 3, 4]),
         ([0, 2, 1, 3, 4], [0, 2, 2, 3, 4], [0, 1, 3, 4]),
+        ([0, 50, 20, 51, 52], [0, 50, 50, 51, 52], [0, 1, 3, 4]),
     ],
-    ids=["stands still", "goes back"],
+    ids=["stands still", "goes back", "goes far back"],
 )
 def test_repeated_or_decreasing_timestamps_never_go_back(
     kind: str, moments: list[int], shown: list[int], sampled_at_25: list[int]
@@ -527,6 +550,44 @@ def test_audio_that_begins_late_keeps_its_delay(codec: str) -> None:
     whole = encode(counting(25), "mkv", sound=codec, sound_begin=0.48)
     heard = [f.time for f in audio_of_copied_movie(whole) if np.abs(f.to_ndarray()).max() > 0.05]
     assert heard[0] == pytest.approx(0.48, abs=0.05)
+
+
+def with_tracks(*dispositions: Disposition) -> bytes:
+    """A video with audio tracks of which the n-th, from 0, begins after 0.3 n seconds."""
+    out = io.BytesIO()
+    with ExitStack() as stack:
+        made = stack.enter_context(av.open(out, "w", format="matroska"))
+        copies: list[tuple[Any, Any]] = []
+        for number, disposition in enumerate(dispositions):
+            data = encode(counting(25), "mkv", sound="aac", sound_begin=0.3 * number)
+            source = stack.enter_context(av.open(io.BytesIO(data), "r"))
+            for stream in source.streams if number == 0 else source.streams.audio:
+                copy: Any = made.add_stream_from_template(stream)
+                copies.append((list(source.demux(stream)), copy))
+                source.seek(0)
+            copy.disposition = disposition
+        for packets, copy in copies:
+            for packet in packets:
+                if packet.size:
+                    packet.stream = copy
+                    made.mux(packet)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("dispositions", "begin"),
+    [
+        ((Disposition(0), Disposition.default), 0.3),
+        ((Disposition.default, Disposition.default), 0),
+        ((Disposition(0), Disposition(0)), 0),
+    ],
+)
+def test_default_audio_track_is_kept_or_else_the_first(
+    dispositions: tuple[Disposition, ...], begin: float
+) -> None:
+    kept = audio_of_copied_movie(with_tracks(*dispositions))
+    heard = [frame.time for frame in kept if np.abs(frame.to_ndarray()).max() > 0.05]
+    assert heard[0] == pytest.approx(begin, abs=0.05)
 
 
 def test_audio_without_its_codec_header_is_kept() -> None:

@@ -11,7 +11,6 @@ from fastapi import Request
 
 from service.api import forms
 from service.errors import BadInput, NotAVideo, UnsupportedMedia
-from service.video import full_disk_reported
 
 _PIECE = 2**20
 """Bytes that are written at a time, in a thread."""
@@ -36,10 +35,9 @@ async def temporary(folder: Path | None) -> AsyncIterator[BinaryIO]:
     """A file without a name, which is gone once it is closed or the process ends.
 
     Raises:
-        DiskFull: none can be made there.
+        OSError: none can be made there.
     """
-    with full_disk_reported():
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closing it may fail
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closing it may fail
     try:
         yield file
     finally:
@@ -54,7 +52,7 @@ async def save_video(request: Request, file: BinaryIO, max_bytes: int) -> None:
         TooLarge: more than `max_bytes`; refused before the rest is read.
         BadInput: a form without the field `file`.
         NotAVideo: there are no bytes.
-        DiskFull: there is no room for it.
+        OSError: there is no room for it.
     """
     kind = forms.content_type(request)
     gathered = _gathered(forms.body(request, max_bytes))
@@ -62,15 +60,14 @@ async def save_video(request: Request, file: BinaryIO, max_bytes: int) -> None:
         await _field(request, gathered, file)
     elif kind.startswith("video/") or kind in _OTHERS:
         async for piece in gathered:
-            await asyncio.to_thread(_write, file, piece)
+            await asyncio.to_thread(file.write, piece)
     else:
         raise UnsupportedMedia(
             f"content type {kind or 'missing'}: send video/mp4 or another video type, "
             "application/octet-stream, or multipart/form-data with the field file"
         )
-    with full_disk_reported():
-        size = file.tell()
-        file.seek(0)
+    size = file.tell()
+    file.seek(0)
     if not size:
         raise NotAVideo("there are no bytes: send a video")
 
@@ -96,7 +93,7 @@ async def _field(request: Request, gathered: AsyncIterator[bytes], file: BinaryI
 
     form = forms.Form(request, choose)
     async for piece in gathered:
-        await asyncio.to_thread(_write, form, piece)
+        await asyncio.to_thread(form.write, piece)
     form.close()
     if not found:
         raise BadInput("the form has no file in the field 'file': send the video there")
@@ -116,8 +113,3 @@ def _close(file: BinaryIO) -> None:
     """Close a large file, which takes a while: its space is freed."""
     with suppress(OSError):  # a full disk was told of already, and this file is thrown away
         file.close()
-
-
-def _write(sink: forms.Sink, piece: bytes) -> None:
-    with full_disk_reported():
-        sink.write(piece)

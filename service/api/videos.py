@@ -1,10 +1,12 @@
 """POST /classify/video and /explain/video: a whole video."""
 
+import errno
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from os import SEEK_END
 from typing import Annotated, Literal
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Request
 
 from service import errors
@@ -28,6 +30,7 @@ from service.engine import Engine
 from service.records import FrameResult
 from service.video import Sampling
 
+log = structlog.get_logger(__name__)
 router = APIRouter(dependencies=[Depends(known_alone)])
 
 NDJSON = "application/x-ndjson"
@@ -58,13 +61,22 @@ SamplingOf = Annotated[Sampling, Depends(_sampling)]
 
 @asynccontextmanager
 async def _place(engine: Engine) -> AsyncIterator[None]:
-    """A place for a video; counts a refusal because of a full disk."""
+    """A place for a video; a refusal because of a full disk is counted.
+
+    Raises:
+        DiskFull: there is no room for it.
+    """
     async with engine.reserve_video():
         try:
             yield
-        except errors.DiskFull:
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            log.error("a video cannot be written", why=str(error))
             engine.metrics.rejected("disk_full")
-            raise
+            raise errors.DiskFull(
+                "there is no room for the video just now: try again later", 60
+            ) from error
 
 
 PROBLEMS = problems.responses(errors.NotAVideo, errors.DeadlineExceeded)

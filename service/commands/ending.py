@@ -46,7 +46,9 @@ def ending() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:  # the reader has closed the pipe
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
         raise typer.Exit from None
     except (ServiceError, OSError) as error:
         stop(error)

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from service.commands.ending import check_folders, check_outputs
-from service.commands.sources import VIDEOS, find, left_out, real
+from service.commands.sources import VIDEOS, find, is_folder, left_out, real
 from service.errors import BadInput
 
 
@@ -16,7 +16,7 @@ class Job:
     """A video to process.
 
     Attributes:
-        source: the video.
+        source: the video; or a folder that cannot be read, which fails like a missing video.
         movie: annotated MP4 to write; None for none.
         table: CSV to write; None for none.
     """
@@ -80,6 +80,9 @@ def _in_folders(sources: Sequence[Path], movies: Path | None, tables: Path | Non
     jobs: list[Job] = []
     made = [folder for folder in (movies, tables) if folder]
     for video, name in _named(sources, made):
+        if is_folder(video):
+            jobs.append(Job(video, None, None))
+            continue
         movie = movies and movies / name.with_suffix(".mp4")
         table = tables and tables / name.with_suffix(".csv")
         jobs.append(Job(video, movie, table))
@@ -110,4 +113,4 @@ def _named(sources: Sequence[Path], made: Sequence[Path]) -> Iterator[tuple[Path
             if place in seen or below & set(place.parents):
                 continue
             seen.add(place)
-            yield video, video.relative_to(source) if source.is_dir() else Path(video.name)
+            yield video, video.relative_to(source) if is_folder(source) else Path(video.name)

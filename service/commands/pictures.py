@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager, aclosing, closing
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from service.atomic import atomic_write
@@ -70,16 +69,20 @@ def _run_into(
     images: Sequence[Path],
     faces: FaceMode,
 ) -> int:
-    """As `run`, with rows for the pictures that a CSV file does not list yet."""
-    origin = Provenance(path, faces)
+    """As `run`, with rows for the pictures that a CSV file does not list yet.
+
+    Relative paths in the file start from its folder, so that they mean the same in every run.
+    """
+    origin, folder = Provenance(path, faces), sources.real(path.parent)
     found = _found(images, (path, origin.note))
     with closing(ResumableCsv(path, report.COLUMNS)) as table:
-        files = _not_in(table.done, found)
+        files = _not_in({folder / name for name in table.done}, found)
         known = not table.done or origin.resume()
         if files and not known:
             told = f"{path} does not say which model wrote its rows: it may be another"
             typer.echo(told, err=True)
-        return _answer(backend, files, faces, report.CsvWriter(table.write, origin.check))
+        writer = report.CsvWriter(table.write, origin.check, folder)
+        return _answer(backend, files, faces, writer)
 
 
 def _answer(
@@ -90,7 +93,7 @@ def _answer(
 ) -> int:
     async def work() -> int:
         async with backend as opened:
-            return await classify(opened, files, faces, writer, Console(stderr=True))
+            return await classify(opened, files, faces, writer, report.Console(stderr=True))
 
     return asyncio.run(work()) if files else 0
 
@@ -110,10 +113,10 @@ def _found(images: Sequence[Path], outputs: Sequence[Path] = ()) -> list[Path]:
     return found
 
 
-def _not_in(done: Iterable[str], found: Sequence[Path]) -> list[Path]:
+def _not_in(done: Iterable[Path], found: Sequence[Path]) -> list[Path]:
     """The pictures that are not done yet; prints how many are."""
-    answered = {sources.real(Path(name)) for name in done}
-    files = [file for file in found if sources.real(file) not in answered]
+    answered = {sources.place(path) for path in done}
+    files = [file for file in found if sources.place(file) not in answered]
     if len(files) < len(found):
         typer.echo(f"{len(found) - len(files)} of {len(found)} done before", err=True)
     return files
@@ -157,7 +160,7 @@ async def classify(
     files: list[Path],
     faces: FaceMode,
     writer: report.Writer,
-    progress_on: Console,
+    progress_on: report.Console,
 ) -> int:
     """Classify files concurrently, write the results in order; returns how many failed."""
     failed = 0

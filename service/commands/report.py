@@ -1,12 +1,14 @@
 """How results are written: as a table for people, JSON lines, or CSV."""
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from rich.console import Console
+import rich.console
 from rich.markup import escape
 from rich.table import Table
 
@@ -35,6 +37,14 @@ def printed(text: str) -> None:
     print(text, end="", flush=True)  # noqa: T201  # the command's output
 
 
+class Console(rich.console.Console):
+    """A console that raises `BrokenPipeError` when its reader is gone, as printing does."""
+
+    def on_broken_pipe(self) -> NoReturn:
+        """Called by rich, whose own console ends the process with status 1."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 class Writer(Protocol):
     """Somewhere to write rows to, in order."""
 
@@ -60,15 +70,18 @@ class CsvWriter:
         self,
         write: Callable[[str], object],
         check: Callable[[schemas.ModelRef], None] | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Write nothing yet, not even the header.
 
         Args:
             write: called with all rows of a file at once.
             check: called with the model that answered before its rows are written; may raise.
+            folder: where relative paths are to start from; None for the current folder.
         """
         self._write = write
         self._check = check
+        self._folder = folder
 
     def write(self, row: Row) -> None:
         """Write the lines of a file's faces."""
@@ -77,7 +90,13 @@ class CsvWriter:
                 self._check(row.answer.model)
             scores = [face.scores.model_dump().values() for face in row.answer.faces]
             nothing = dict.fromkeys(EMOTIONS).values()
-            self._write(csv_text([(row.path, *values) for values in scores or [nothing]]))
+            name = self._name(row.path)
+            self._write(csv_text([(name, *values) for values in scores or [nothing]]))
+
+    def _name(self, path: Path) -> str:
+        if self._folder is None or path.is_absolute():
+            return str(path)
+        return os.path.relpath(path, self._folder)
 
     def close(self) -> None:
         """Nothing follows."""
@@ -93,6 +112,10 @@ class JsonLinesWriter:
 
     def close(self) -> None:
         """Nothing follows."""
+
+
+WIDE = 10_000
+"""Columns of a file or a pipe, where rows are not to be broken into lines."""
 
 
 class TableWriter:
@@ -123,8 +146,12 @@ class TableWriter:
 
     def close(self) -> None:
         """Print the table, if it has rows."""
-        if self._table.rows:
-            Console().print(self._table)
+        if not self._table.rows:
+            return
+        console = Console()
+        if not console.is_terminal:
+            console.width = WIDE
+        console.print(self._table)
 
 
 def counted(count: int, thing: str) -> str:

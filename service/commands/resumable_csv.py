@@ -16,6 +16,8 @@ from service.errors import BadInput
 class ResumableCsv:
     """Rows on disk, grouped into entries by their first cell; an entry is written whole or not.
 
+    The header comes with the first entry: a file without entries is removed when it is closed.
+
     Attributes:
         done: the names of its entries.
     """
@@ -28,10 +30,11 @@ class ResumableCsv:
             OSError: it cannot be read or written.
         """
         self._path = path
+        self._head = csv_text([columns]).encode()
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.done = self._continue(csv_text([columns]).encode())
+            self.done = self._continue()
         except BaseException as error:
             os.close(self._file)
             if isinstance(error, BlockingIOError):
@@ -40,12 +43,15 @@ class ResumableCsv:
                 ) from error
             raise
 
-    def _continue(self, head: bytes) -> set[str]:
-        path, written = self._path, self._path.read_bytes()
+    def _continue(self) -> set[str]:
+        path, head = self._path, self._head
+        if not path.is_file():  # reading a pipe would wait for its writer
+            raise BadInput(f"{path} is not a file that rows can be added to: choose another name")
+        written = path.read_bytes()
         if not head.startswith(written) and not written.startswith(head):
             raise BadInput(f"{path} is another kind of table: choose another name")
         try:
-            kept = _whole(written) or head
+            kept = _whole(written)
             done = {row[0] for row in _rows(kept)[1:] if row}
         except csv.Error as error:
             raise BadInput(f"{path} is damaged ({error}): choose another name") from error
@@ -60,8 +66,8 @@ class ResumableCsv:
         Raises:
             OSError: they cannot be written; names the file.
         """
-        data = entry.encode(errors="surrogateescape")
         size = os.fstat(self._file).st_size
+        data = (b"" if size else self._head) + entry.encode(errors="surrogateescape")
         try:
             if os.write(self._file, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -71,6 +77,8 @@ class ResumableCsv:
 
     def close(self) -> None:
         """Nothing follows."""
+        if not os.fstat(self._file).st_size:
+            Path(os.path.realpath(self._path)).unlink(missing_ok=True)
         os.close(self._file)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -26,7 +25,7 @@ from service.client import DrawnVideo, Unreachable
 from service.commands.backends import Backend, Query, sampling
 from service.commands.ending import reason
 from service.commands.jobs import Job, only, unfinished
-from service.commands.report import counted
+from service.commands.report import Console, counted
 from service.contract import lines
 from service.contract.problems import TABLE
 from service.csv_text import csv_text

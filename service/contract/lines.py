@@ -28,7 +28,10 @@ class VideoHead(BaseModel):
     fps: float | None
     duration: float | None
     frames: int | None
-    sampled_frames: int | None = Field(description="How many frames are sampled, approximately.")
+    sampled_frames: int | None = Field(
+        description="How many frames are sampled: an estimate from rate and duration, which may be "
+        "off where the rate varies. The summary's `frames` is exact."
+    )
 
 
 class VideoFrame(BaseModel):

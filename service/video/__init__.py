@@ -1,10 +1,9 @@
 """Reading videos lazily, with exact times, and writing H.264 that browsers play."""
 
-from service.video.files import full_disk_reported
 from service.video.frame import Frame
 from service.video.reading import Video
 from service.video.sampling import Sampling
 from service.video.sound import Sound
 from service.video.writing import Movie
 
-__all__ = ["Frame", "Movie", "Sampling", "Sound", "Video", "full_disk_reported"]
+__all__ = ["Frame", "Movie", "Sampling", "Sound", "Video"]

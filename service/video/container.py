@@ -4,13 +4,17 @@ Only the demuxers named here are allowed, whatever the file's name, and none may
 playlists and external references are refused.
 """
 
-from typing import BinaryIO, NoReturn
+from collections.abc import Sequence
+from typing import BinaryIO, NoReturn, TypeVar
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition, Stream
 
 from service.errors import NotAVideo
 from service.video.files import FileView
+
+StreamT = TypeVar("StreamT", bound=Stream)
 
 _DEMUXERS = "mov,matroska,avi"
 _FORMATS = "MP4, MOV, WebM, MKV or AVI"
@@ -37,6 +41,11 @@ def open_container(file: BinaryIO | FileView) -> InputContainer:
                 "short; send the whole file"
             ) from error
         raise NotAVideo(f"this is no video in a known format; send {_FORMATS}") from error
+
+
+def preferred(streams: Sequence[StreamT]) -> StreamT:
+    """The stream that players choose: the first default one, or else the first of all."""
+    return next((each for each in streams if each.disposition & Disposition.default), streams[0])
 
 
 def _refuse(url: str, *_: object) -> NoReturn:

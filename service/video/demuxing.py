@@ -14,7 +14,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from service.errors import NotAVideo
-from service.video.container import open_container
+from service.video.container import open_container, preferred
 
 _REORDERING = 16
 """Most frames by which decoding order and display order differ, in H.264 and HEVC."""
@@ -235,11 +235,11 @@ class Demuxer:
 
 
 def _shown_stream(streams: tuple[VideoStream, ...]) -> VideoStream:
-    """The stream that players show: the first default one; never cover art."""
+    """The stream that players show; never cover art."""
     films = [each for each in streams if not each.disposition & Disposition.attached_pic]
     if not films:
         raise NotAVideo("the file holds no video: send one with a picture")
-    stream = next((each for each in films if each.disposition & Disposition.default), films[0])
+    stream = preferred(films)
     if stream.codec_context is None:
         raise NotAVideo("the video's codec is not known: send H.264, HEVC, VP8, VP9 or AV1")
     return stream

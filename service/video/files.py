@@ -1,33 +1,50 @@
-"""Temporary video files: a full disk, and a second reader of an open file."""
+"""Open files for FFmpeg: one to write, and a second reader of the same."""
 
-import errno
 import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-import structlog
 
-from service.errors import DiskFull
+class Sink:
+    """A file to write to, whose failures do not reach FFmpeg: it cannot pass them on."""
 
-log = structlog.get_logger(__name__)
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._failure: OSError | None = None
 
+    def write(self, data: bytes) -> int:
+        """Write at the current position."""
+        with self._keeping_failures():
+            self._file.write(data)
+        return len(data)
 
-@contextmanager
-def full_disk_reported() -> Iterator[None]:
-    """Turn "no space left" into an error for the client.
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the position."""
+        with self._keeping_failures():
+            self._file.seek(offset, whence)
+        return self.tell()
 
-    Raises:
-        DiskFull: there is none.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        log.error("a video cannot be written", why=str(error))
-        raise DiskFull("there is no room for the video just now: try again later", 60) from error
+    def tell(self) -> int:
+        """The position."""
+        return self._file.tell()
+
+    def check(self) -> None:
+        """Check that nothing has failed.
+
+        Raises:
+            OSError: the first failure.
+        """
+        if self._failure:
+            raise self._failure
+
+    @contextmanager
+    def _keeping_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._failure = self._failure or error
 
 
 class FileView(io.RawIOBase):

@@ -9,6 +9,7 @@ from av.video.frame import VideoFrame
 
 from service.errors import BadParameter, NotAVideo, TooLarge
 from service.records import VideoInfo
+from service.video.clock import Clock
 from service.video.decoding import Gap, decode, decoding_delay
 from service.video.demuxing import Demuxer
 from service.video.frame import Frame
@@ -84,7 +85,7 @@ class Video:
     def span(self) -> tuple[float, float | None]:
         """The times of the first wanted frame and of the end, on the file's own clock."""
         origin, end = self._demuxer.origin, self._sampling.end
-        return origin + self._time(self._first, 0.0), None if end is None else origin + end
+        return origin + (self._stated(self._first) or 0.0), None if end is None else origin + end
 
     def frames(self) -> Iterator[Frame]:
         """The wanted frames, in the order in which they are shown.
@@ -96,9 +97,10 @@ class Video:
             TooLarge: the video is longer than allowed, or its frames grow too large.
         """
         sampler = Sampler(self._sampling)
+        clock = Clock(1 / (self._demuxer.fps or 25))
         index, time = self._first_index, 0.0
         for each in chain(self._lost_first, [self._first], self._decoded):
-            time = max(time, self._time(each, time))
+            time = clock.time(self._stated(each))
             if self._sampling.ends(time):
                 return
             if isinstance(each, Gap):
@@ -133,7 +135,7 @@ class Video:
                 lost.append(frame)
                 continue
             self._check_pixels(frame.width, frame.height)
-            time = self._time(frame, 0.0)
+            time = self._stated(frame) or 0.0
             if self._sampling.ends(time):
                 raise BadParameter(f"no frame is shown from {start} s to {self._sampling.end} s")
             if self._sampling.begins(time):
@@ -144,10 +146,9 @@ class Video:
         lasts = "" if duration is None else f", which lasts {duration:.2f} s"
         raise BadParameter(f"start is at {start} s, after the last frame of the video{lasts}")
 
-    def _time(self, frame: VideoFrame | Gap, before: float) -> float:
-        if frame.pts is None:
-            return before + 1 / (self._demuxer.fps or 25)
-        return max(0.0, self._demuxer.time(frame.pts))
+    def _stated(self, frame: VideoFrame | Gap) -> float | None:
+        """When the file says that a frame is shown, if it does."""
+        return None if frame.pts is None else max(0.0, self._demuxer.time(frame.pts))
 
     def _describe(self) -> VideoInfo:
         width, height = reversed(self._size) if is_turned(self._first) else self._size

@@ -12,7 +12,7 @@ from av.codec import Codec
 from av.container import OutputContainer
 from av.packet import Packet
 
-from service.video.container import open_container
+from service.video.container import open_container, preferred
 from service.video.files import FileView
 
 _PLAYED = frozenset({"aac", "mp3", "opus", "flac", "alac"})
@@ -22,7 +22,9 @@ _Timed: TypeAlias = "tuple[float, Packet[Any]]"
 
 
 class Sound:
-    """The sound of a part of a video; silent where it is damaged or missing.
+    """The sound of a part of a video, of several tracks the one that players choose.
+
+    It is silent where it is damaged or missing.
 
     Args:
         file: the video.
@@ -43,13 +45,14 @@ class Sound:
     def join(self, output: OutputContainer) -> None:
         """Add the sound, if there is any, as a stream of another file."""
         self._output = output
-        streams = self._input.streams.audio
-        if not streams or streams[0].codec_context is None:
+        tracks = self._input.streams.audio
+        track = preferred(tracks) if tracks else None
+        if track is None or track.codec_context is None:
             return
         if self._start > 0:
             self._input.seek(int(self._start * av.time_base))
-        take = self._copied if _may_be_copied(streams[0]) else self._encoded
-        self._packets = _until_broken(take(streams[0], output))
+        take = self._copied if _may_be_copied(track) else self._encoded
+        self._packets = _until_broken(take(track, output))
         self._ahead = next(self._packets, None)
 
     def play_until(self, time: float) -> None:

@@ -12,7 +12,7 @@ from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
 from service.records import Picture
-from service.video.files import FileView
+from service.video.files import FileView, Sink
 from service.video.sound import Sound
 
 _CLOCK = Fraction(1, 90_000)
@@ -42,8 +42,9 @@ class Movie:
         self._threads = threads
         self._last = -1
         self._stream: VideoStream | None = None
+        self._out = Sink(file)
         self._container: OutputContainer = av.open(
-            file,
+            self._out,
             "w",
             format="mp4",
             options={"movflags": "+faststart"},
@@ -56,6 +57,9 @@ class Movie:
         Args:
             picture: RGB, in the size of the first one.
             time: when it is shown, in seconds, after the last one.
+
+        Raises:
+            OSError: the file cannot be written.
         """
         even = np.pad(picture, _to_even(picture), mode="edge")
         if self._stream is None:
@@ -73,18 +77,20 @@ class Movie:
         if self._sound is not None:
             self._sound.play_until(time)
         self._container.mux(self._stream.encode(frame))
+        self._out.check()
 
     def finish(self) -> None:
         """Complete the file.
 
         Raises:
-            av.FFmpegError: writing failed.
+            OSError: the file cannot be written.
         """
         if self._stream is not None:
             self._container.mux(self._stream.encode())
             if self._sound is not None:
                 self._sound.play_until(float(self._last * _CLOCK + 1 / self._fps))
         self._container.close()
+        self._out.check()
 
     def close(self) -> None:
         """Stop writing, whether the file is complete or not."""

@@ -86,8 +86,8 @@ class Engine:
         interactive, bulk, explaining = core.lanes
         self._interactive, self._explaining = interactive, explaining
         self._classifier = Classifier(self._intake, core, self.metrics)
-        temperature = self.stored.card.precisions["fp32"].temperature
-        self._explainer = Explainer(self._intake, core, explaining, bulk, self.metrics, temperature)
+        calibration = self.stored.card.precisions["fp32"].calibration
+        self._explainer = Explainer(self._intake, core, explaining, bulk, self.metrics, calibration)
         annotator = Annotator(self._explainer, self._intake, settings)
         self.footage = Footage(self._classifier, annotator, self._intake, bulk, settings)
 

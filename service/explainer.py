@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from service.calibration import Calibration
 from service.detection import DetectedImage
 from service.drawing import Style, Subject, draw, encode_png
 from service.errors import BadParameter, NoFace
@@ -34,7 +35,7 @@ class Explainer:
         explaining: ExplainLane,
         scoring: ScoreLane,
         metrics: Metrics,
-        temperature: float,
+        calibration: Calibration,
     ) -> None:
         """Do nothing yet.
 
@@ -44,14 +45,14 @@ class Explainer:
             explaining: the lane for explanations.
             scoring: the lane for scores that measure faithfulness.
             metrics: count the emotions of faces.
-            temperature: what the fp32 network's logits are divided by.
+            calibration: of the fp32 network's logits.
         """
         self._intake = intake
         self._submitter = submitter
         self._explaining = explaining
         self._scoring = scoring
         self._metrics = metrics
-        self._temperature = temperature
+        self._calibration = calibration
 
     async def explain(
         self,
@@ -143,9 +144,7 @@ class Explainer:
         self, face: Face, crop_to_image: NDArray[np.float64], explanation: Explanation
     ) -> ExplainedFace:
         """The face with its explanation, and probabilities from the same logits."""
-        scaled = explanation.logits / self._temperature
-        powers = np.exp(scaled - scaled.max())
-        prediction = Prediction(face, powers / powers.sum())
+        prediction = Prediction(face, self._calibration.scores(explanation.logits))
         self._metrics.classified(prediction.emotion)
         return ExplainedFace(prediction, crop_to_image, explanation)
 

@@ -83,7 +83,7 @@ class Model:
         if on_gpu:
             torch.cuda.set_device(self._device)  # graphs are captured on the current one
         artefact = stored.card.precisions[placement.artefact]
-        self._temperature = artefact.temperature
+        self._calibration = artefact.calibration
         self._network = _tune(_load(stored, placement.artefact, self._device), placement)
         self._run = OnCuda(self._compute, self._device) if on_gpu else on_cpu(self._compute)
         self._split_network = _SplitNetwork(
@@ -102,11 +102,11 @@ class Model:
     @torch.inference_mode()
     def scores(self, faces: NDArray[np.uint8]) -> Scores:
         """Calibrated probabilities, float32 ``[N, 6]``, of grey faces, uint8 ``[N, 64, 64]``."""
-        return self._run(faces)
+        return self._calibration.scores(self._run(faces))
 
     def _compute(self, faces: Tensor) -> Tensor:
-        logits = self._network(faces).float()
-        return torch.softmax(logits / self._temperature, dim=1)
+        logits: Tensor = self._network(faces).float()
+        return logits
 
     def explain(
         self, faces: NDArray[np.uint8], questions: Sequence[Question]

@@ -1,4 +1,4 @@
-"""Moving a batch to the device and its scores back: one copy each way."""
+"""Moving a batch to the device and its logits back: one copy each way."""
 
 from collections.abc import Callable
 
@@ -7,18 +7,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.records import EMOTIONS, FACE_SIZE, Scores
+from service.records import EMOTIONS, FACE_SIZE
+
+Logits = NDArray[np.float32]
+"""``[N, 6]``."""
 
 Compute = Callable[[Tensor], Tensor]
-"""From uint8 faces ``[N, 64, 64]`` on the device to float32 scores ``[N, 6]`` there."""
+"""From uint8 faces ``[N, 64, 64]`` on the device to float32 logits ``[N, 6]`` there."""
 
 
-def on_cpu(compute: Compute) -> Callable[[NDArray[np.uint8]], Scores]:
+def on_cpu(compute: Compute) -> Callable[[NDArray[np.uint8]], Logits]:
     """Run on the CPU, where nothing needs to be copied."""
 
-    def run(faces: NDArray[np.uint8]) -> Scores:
-        scores: Scores = compute(torch.from_numpy(faces)).numpy()
-        return scores
+    def run(faces: NDArray[np.uint8]) -> Logits:
+        logits: Logits = compute(torch.from_numpy(faces)).numpy()
+        return logits
 
     return run
 
@@ -34,8 +37,8 @@ class OnCuda:
         self._device = device
         self._buckets: dict[int, _Bucket] = {}
 
-    def __call__(self, faces: NDArray[np.uint8]) -> Scores:
-        """Scores float32 ``[N, 6]`` of faces uint8 ``[N, 64, 64]``."""
+    def __call__(self, faces: NDArray[np.uint8]) -> Logits:
+        """Logits float32 ``[N, 6]`` of faces uint8 ``[N, 64, 64]``."""
         size = bucket(len(faces))
         if size not in self._buckets:
             self._buckets[size] = _Bucket(self._compute, size, self._device)
@@ -57,15 +60,15 @@ class _Bucket:
         torch.cuda.current_stream(device).wait_stream(beside)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._scores = compute(self._faces)
+            self._logits = compute(self._faces)
 
-    def run(self, faces: NDArray[np.uint8]) -> Scores:
+    def run(self, faces: NDArray[np.uint8]) -> Logits:
         """Copy to the device, replay, copy back; rows beyond those of `faces` are ignored."""
         count = len(faces)
         self._sent[:count].copy_(torch.from_numpy(faces))
         self._faces[:count].copy_(self._sent[:count], non_blocking=True)
         self._graph.replay()
-        self._fetched[:count].copy_(self._scores[:count], non_blocking=True)
+        self._fetched[:count].copy_(self._logits[:count], non_blocking=True)
         torch.cuda.current_stream(self._faces.device).synchronize()
         return self._fetched[:count].numpy().copy()
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from service.calibration import Calibration
 from service.errors import NotFound, StoreError
 from service.records import EMOTIONS
 
@@ -35,12 +36,19 @@ class Artefact(StoredFile):
     """The model in one precision.
 
     Attributes:
-        temperature: divisor of its logits before the softmax.
+        temperature: of its calibration, as in `Calibration`.
+        exponent: likewise; cards up to version 11 have none.
         engine: torch's quantisation engine that it was exported for; None if not quantised.
     """
 
     temperature: Annotated[float, Field(gt=0)]
+    exponent: Annotated[float, Field(ge=0)] = 0.0
     engine: str | None = None
+
+    @property
+    def calibration(self) -> Calibration:
+        """From its logits to scores."""
+        return Calibration(self.temperature, self.exponent)
 
 
 class ModelCard(BaseModel):

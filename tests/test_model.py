@@ -47,11 +47,12 @@ def eager(stored: StoredModel) -> GiMeFive:
     return network.eval()
 
 
-def expected(eager: GiMeFive, faces: NDArray[np.uint8], temperature: float) -> NDArray[np.float32]:
+def expected(eager: GiMeFive, faces: NDArray[np.uint8], artefact: Artefact) -> NDArray[np.float32]:
     with torch.inference_mode():
-        scores: NDArray[np.float32] = torch.softmax(
-            eager(torch.from_numpy(faces)) / temperature, dim=1
-        ).numpy()
+        logits = eager(torch.from_numpy(faces))
+        spread = logits.std(dim=1, correction=0, keepdim=True)
+        scaled = logits * spread**artefact.exponent / artefact.temperature
+        scores: NDArray[np.float32] = torch.softmax(scaled, dim=1).numpy()
     return scores
 
 
@@ -59,8 +60,8 @@ def test_full_precision_scores_equal_the_eager_network(
     stored: StoredModel, eager: GiMeFive, faces: NDArray[np.uint8]
 ) -> None:
     model = Model(stored, Placement("cpu", "fp32", ""))
-    temperature = stored.card.precisions["fp32"].temperature
-    assert np.allclose(model.scores(faces), expected(eager, faces, temperature), atol=1e-4)
+    artefact = stored.card.precisions["fp32"]
+    assert np.allclose(model.scores(faces), expected(eager, faces, artefact), atol=1e-4)
 
 
 def test_int8_scores_are_close_and_do_not_depend_on_the_batch(
@@ -70,9 +71,8 @@ def test_int8_scores_are_close_and_do_not_depend_on_the_batch(
         pytest.skip("the embedded model has no int8 artefact")
     model = Model(stored, Placement("cpu", "int8", ""))
     scores = model.scores(faces)
-    assert np.allclose(
-        scores, expected(eager, faces, stored.card.precisions["fp32"].temperature), atol=0.1
-    )
+    artefact = stored.card.precisions["fp32"]
+    assert np.allclose(scores, expected(eager, faces, artefact), atol=0.1)
     alone = np.concatenate([model.scores(faces[i : i + 1]) for i in range(len(faces))])
     assert np.allclose(scores, alone, atol=1e-6)
 
@@ -107,8 +107,8 @@ def test_gpu_scores_match_the_eager_network(
     tolerance: float,
 ) -> None:
     model = Model(stored, Placement("cuda:0", precision, ""))
-    temperature = stored.card.precisions["fp32"].temperature
-    assert np.allclose(model.scores(faces), expected(eager, faces, temperature), atol=tolerance)
+    artefact = stored.card.precisions["fp32"]
+    assert np.allclose(model.scores(faces), expected(eager, faces, artefact), atol=tolerance)
 
 
 def card(precisions: Mapping[str, str | None], cpu: str = "int8") -> ModelCard:
@@ -170,17 +170,20 @@ def test_an_unavailable_device_or_precision_is_refused_with_the_reason(
         choose_device(card({"fp32": None}), "cpu", "int8")
 
 
-def test_scores_use_the_temperature_of_the_served_precision(
+def test_scores_use_the_calibration_of_the_served_precision(
     stored: StoredModel, faces: NDArray[np.uint8]
 ) -> None:
     if "int8" not in stored.card.precisions:
         pytest.skip("the embedded model has no int8 artefact")
-    own = stored.card.precisions["int8"]
-    hot = own.model_copy(update={"temperature": 3.0})
-    precisions = {"precisions": {**stored.card.precisions, "int8": hot}}
-    hotter = replace(stored, card=stored.card.model_copy(update=precisions))
-    usual, soft = (
-        np.ptp(np.log(Model(each, Placement("cpu", "int8", "")).scores(faces)), axis=1)
-        for each in (stored, hotter)
-    )
-    assert soft == pytest.approx(usual * own.temperature / 3, rel=1e-3)
+
+    def scores(temperature: float, exponent: float) -> NDArray[np.float32]:
+        own = stored.card.precisions["int8"].model_copy(
+            update={"temperature": temperature, "exponent": exponent}
+        )
+        precisions = {"precisions": {**stored.card.precisions, "int8": own}}
+        changed = replace(stored, card=stored.card.model_copy(update=precisions))
+        return Model(changed, Placement("cpu", "int8", "")).scores(faces)
+
+    ones = np.log(scores(1.0, 0.0))
+    spread = ones.std(axis=1)
+    assert np.log(scores(3.0, 0.5)).std(axis=1) == pytest.approx(spread**1.5 / 3, rel=1e-3)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from math import exp
+from math import exp, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -57,17 +57,18 @@ def test_a_short_half_life_reduces_the_lag_of_smoothed_scores() -> None:
     assert batch["frames"][1]["faces"][0]["smoothed"]["happiness"] == 10
 
 
-def test_explain_applies_the_temperature_of_the_model_card(tmp_path: Path) -> None:
+def test_explain_applies_the_calibration_of_the_model_card(tmp_path: Path) -> None:
     embedded = Settings().model_store
     shutil.copytree(embedded / "yunet", tmp_path / "yunet")
     newest = max((embedded / "gimefive").iterdir(), key=lambda folder: int(folder.name))
     card = json.loads((newest / "card.json").read_text())
-    card["precisions"]["fp32"]["temperature"] = 3.0
+    card["precisions"]["fp32"] |= {"temperature": 3.0, "exponent": 0.5}
     (tmp_path / "gimefive" / newest.name).mkdir(parents=True)
     (tmp_path / "gimefive" / newest.name / "card.json").write_text(json.dumps(card))
     with serving(model_store=tmp_path) as client:
         face = explain(client, png(9), "application/json").json()["face"]
-    assert face["confidence"] == pytest.approx(1 / (1 + 5 * exp(-9 / 3)), rel=1e-4)
+    spread = 9 * sqrt(5) / 6
+    assert face["confidence"] == pytest.approx(1 / (1 + 5 * exp(-9 * sqrt(spread) / 3)), rel=1e-4)
 
 
 def test_an_unhealthy_service_fails_the_liveness_probe(monkeypatch: pytest.MonkeyPatch) -> None:

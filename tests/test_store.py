@@ -89,6 +89,7 @@ def test_a_model_name_cannot_reach_outside_the_store(tmp_path: Path) -> None:
         ({"default_precision": {"cuda": "fp16"}}, r"card\.json: Value error, .* cpu and cuda"),
         ({"precisions": {"fp32": artefact(sha256="x")}}, "sha256"),
         ({"precisions": {"fp32": artefact(temperature=0)}}, "temperature"),
+        ({"precisions": {"fp32": artefact(exponent=-1)}}, "exponent"),
         ({"precisions": {"fp32": artefact(file="../m")}}, r"precisions\.fp32\.file"),
     ],
 )

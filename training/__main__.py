@@ -1,4 +1,4 @@
-"""``python -m training``: train, ablate, export, evaluate, calibrate, describe, compare."""
+"""The commands of ``python -m training``."""
 
 import sys
 from dataclasses import replace
@@ -12,7 +12,7 @@ from training import evaluate as evaluation
 from training.ablation import Faces, Plan, table
 from training.ablation import ablate as run_ablation
 from training.artefact import score_with_mirror_images
-from training.calibrate import fit_temperature
+from training.calibrate import fit_calibration
 from training.compare import compare as side_by_side
 from training.conditions import CONDITIONS, under
 from training.data import check_unseen, read, split
@@ -23,6 +23,7 @@ from training.evidence import cross_fitted
 from training.export import export as write_version
 from training.feed import Data
 from training.material import Order
+from training.recalibrate import recalibrate as write_recalibrated
 from training.recipe import Recipe
 from training.run import Execution
 from training.train import train as run
@@ -37,6 +38,7 @@ File = Annotated[Path, typer.Argument(help="model.*.pt, next to its card.json")]
 Unseen = Annotated[
     list[Path] | None, typer.Option(help="a data set to evaluate that was not trained on")
 ]
+Version = Annotated[int, typer.Option(min=1, help="a new number; versions never change")]
 Processes = Annotated[int, typer.Option(help="processes that share each batch")]
 Device = Annotated[str, typer.Option(help="cpu or cuda; default: cuda if available")]
 
@@ -81,7 +83,7 @@ def export(
         Path, typer.Argument(metavar="RUN", help="folder of a finished run, or of a version")
     ],
     data: Sets,
-    version: Annotated[int, typer.Option(min=1, help="a new number; versions never change")],
+    version: Version,
     averaged_with: Annotated[
         list[Path] | None,
         typer.Option(help="a run or version to average in, as far as validation faces gain"),
@@ -92,6 +94,17 @@ def export(
     """Export a run as a version of the store: files, card, README and figures."""
     averaged, unknown = tuple(averaged_with or ()), tuple(unseen or ())
     write_version(Order(folder, averaged, tuple(data), unknown, store, version), typer.echo)
+
+
+@app.command()
+def recalibrate(
+    folder: Annotated[Path, typer.Argument(help="folder of a version, with card.json")],
+    data: Sets,
+    version: Version,
+    unseen: Unseen = None,
+) -> None:
+    """Write a version with the files of another, calibrated and measured anew."""
+    write_recalibrated(folder, data, unseen or [], version, typer.echo)
 
 
 @app.command()
@@ -121,15 +134,15 @@ def evaluate(
 
 @app.command()
 def calibrate(file: File, data: Sets) -> None:
-    """Fit a file's temperature on the held-out part of data sets, as an export does.
+    """Fit a file's calibration on the held-out part of data sets, as an export does.
 
-    Prints the cross-fitted results: each face at a temperature fitted on other faces.
+    Prints the cross-fitted results: each face calibrated by other faces.
     """
     artefact = Artefact.open(file)
     sets = [artefact.choose(read(path), Part.held_out) for path in data]
     held_out = {faces.name: artefact.score(faces) for faces in sets}
-    temperature = fit_temperature(list(held_out.values()))
-    typer.echo(f"the card's temperature is {artefact.entry['temperature']}, here {temperature}")
+    typer.echo(f"in the card: {artefact.calibration}")
+    typer.echo(f"fitted here: {fit_calibration(list(held_out.values()))}")
     for name, report in cross_fitted(held_out).items():
         typer.echo(evaluation.line(name, report))
 

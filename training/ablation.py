@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from service.calibration import softmax
 from training import metrics, origin
 from training.artefact import score, score_with_mirror_images
 from training.augment import resize
-from training.calibrate import fit_offsets, fit_temperature
+from training.calibrate import fit_calibration, fit_offsets
 from training.data import FaceSet, Split
 from training.feed import Data
 from training.recipe import Recipe
@@ -76,7 +77,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Row:
-    """The results of one run, with offsets and temperature fitted on its validation faces.
+    """The results of one run, with offsets and calibration fitted on its validation faces.
 
     Attributes:
         name: what was changed.
@@ -109,7 +110,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Answers:
-    """A network's logits by data set, with offsets and temperature applied as by an export."""
+    """A network's logits by data set, with offsets and calibration applied as by an export."""
 
     held_out: dict[str, Scored]
     unseen: dict[str, Scored]
@@ -119,11 +120,11 @@ class Answers:
         """Score every face, calibrated on the validation faces."""
         validation = [score(part.validation) for part in faces.splits]
         offsets = fit_offsets(validation)
-        temperature = fit_temperature([scored.shifted(offsets) for scored in validation])
+        calibration = fit_calibration([scored.shifted(offsets) for scored in validation])
 
         def calibrated(part: FaceSet) -> Scored:
             shifted = score(part).shifted(offsets)
-            return replace(shifted, logits=shifted.logits / temperature)
+            return replace(shifted, logits=calibration.scale(shifted.logits))
 
         return cls(
             {part.held_out.name: calibrated(part.held_out) for part in faces.splits},
@@ -138,7 +139,7 @@ class Answers:
     @property
     def losses(self) -> list[metrics.Values]:
         """Per held-out set, float64 ``[N]``: each face's negative log-likelihood."""
-        return [metrics.losses(metrics.softmax(s.logits), s.labels) for s in self.held_out.values()]
+        return [metrics.losses(softmax(s.logits), s.labels) for s in self.held_out.values()]
 
 
 @dataclass(frozen=True)

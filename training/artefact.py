@@ -48,6 +48,16 @@ def load(path: Path, engine: str | None = None) -> torch.jit.ScriptModule:
     return module.float()
 
 
+def verify(path: Path, sha256: str) -> None:
+    """Make sure that a file is as its card says.
+
+    Raises:
+        ExportError: it was altered.
+    """
+    if digest(path) != sha256:
+        raise ExportError(f"{path} was altered: its SHA-256 is not that of the card")
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of a file as a hexadecimal string."""
     return sha256(path.read_bytes()).hexdigest()

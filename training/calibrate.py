@@ -1,26 +1,28 @@
-"""Logit offsets, temperature and abstention threshold.
+"""Logit offsets, calibration and abstention threshold.
 
 Every data set has equal weight, whatever its size: the network was trained that way, and it is not
 known which set future faces will resemble.
 """
 
 from collections.abc import Callable, Sequence
-from math import exp, log, sqrt
+from math import log
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
+from service.calibration import Calibration
 from training import metrics
 from training.report import THRESHOLDS, Scored
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.02, 50.0
 
 FOLDS = 10
-"""Folds for cross-fitting: each is evaluated at the temperature fitted on the others."""
+"""Folds for cross-fitting: each is scored with the calibration fitted on the others."""
 
-OFFSET_PENALTY = 1e-4
-"""Loss per squared offset: keeps offsets finite for classes without a validation face."""
+PENALTY = 1e-4
+"""Loss per squared offset and exponent: keeps finite what the faces do not determine."""
 
 
 def fit_offsets(sets: Sequence[Scored]) -> tuple[float, ...]:
@@ -30,66 +32,72 @@ def fit_offsets(sets: Sequence[Scored]) -> tuple[float, ...]:
     temperature corrects. Offsets and a temperature are fitted together for the lowest negative
     log-likelihood (bias-corrected temperature scaling; Alexandari et al., 2020).
     """
-    faces = [(torch.from_numpy(s.logits), torch.from_numpy(s.labels)) for s in sets]
+    faces = _tensors(sets)
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     offsets = torch.zeros(faces[0][0].shape[1], dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [log_temperature, offsets], max_iter=200, line_search_fn="strong_wolfe"
-    )
 
-    def loss() -> torch.Tensor:
-        optimizer.zero_grad()
-        temperature = log_temperature.clamp(log(MIN_TEMPERATURE), log(MAX_TEMPERATURE)).exp()
+    def loss() -> Tensor:
+        temperature = _temperature(log_temperature)
         losses = [functional.cross_entropy((z + offsets) / temperature, y) for z, y in faces]
-        total = torch.stack(losses).mean() + OFFSET_PENALTY * offsets.square().sum()
-        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return total
+        return torch.stack(losses).mean() + PENALTY * offsets.square().sum()
 
-    optimizer.step(loss)  # type: ignore[no-untyped-call]  # likewise
+    _minimise(loss, log_temperature, offsets)
     return tuple((offsets - offsets.mean()).tolist())
 
 
-def fit_temperature(sets: Sequence[Scored]) -> float:
-    """The temperature, to four decimals, that minimises the negative log-likelihood.
+def fit_calibration(sets: Sequence[Scored]) -> Calibration:
+    """The calibration, to four decimals, with the lowest negative log-likelihood."""
+    faces = [(z, z.std(dim=1, correction=0, keepdim=True), y) for z, y in _tensors(sets)]
+    log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    root = torch.full((), 0.5, dtype=torch.float64, requires_grad=True)
 
-    The negative log-likelihood is convex in one over the temperature, so it has one minimum along
-    the logarithm, which a golden-section search from 0.02 to 50 finds (Guo et al., 2017).
-    """
+    def loss() -> Tensor:
+        temperature, exponent = _temperature(log_temperature), root.square()
+        losses = [
+            functional.cross_entropy(z * (spread**exponent / temperature), y)
+            for z, spread, y in faces
+        ]
+        return torch.stack(losses).mean() + PENALTY * exponent.square()
 
-    def loss(log_temperature: float) -> float:
-        return _mean_nll(sets, exp(log_temperature))
+    _minimise(loss, log_temperature, root)
+    return Calibration(
+        round(_temperature(log_temperature).item(), 4), round(root.square().item(), 4)
+    )
 
-    return round(exp(_minimum(loss, log(MIN_TEMPERATURE), log(MAX_TEMPERATURE))), 4)
 
+def cross_fitted_scores(sets: Sequence[Scored]) -> list[metrics.Scores]:
+    """Scores with, for each face, the calibration fitted on the folds that do not contain it.
 
-def cross_fitted_temperatures(sets: Sequence[Scored]) -> list[metrics.Values]:
-    """For each face, the temperature fitted on the folds that do not contain it.
-
-    Results at these temperatures estimate those on new faces at a temperature fitted on all.
+    Their results estimate those on new faces with the calibration fitted on all.
 
     Args:
         sets: at least two faces in total.
 
     Returns:
-        For each set, float64 ``[N, 1]``.
+        For each set, float64 ``[N, 6]``.
     """
-    fitted = [np.empty((len(part.labels), 1)) for part in sets]
+    fitted = [np.empty_like(part.logits) for part in sets]
     for fold in range(FOLDS):
         others = [_without(fold, part) for part in sets]
-        temperature = fit_temperature([part for part in others if len(part.labels)])
-        for temperatures in fitted:
-            temperatures[fold::FOLDS] = temperature
+        calibration = fit_calibration([part for part in others if len(part.labels)])
+        for part, scores in zip(sets, fitted, strict=True):
+            scores[fold::FOLDS] = calibration.scores(part.logits[fold::FOLDS])
     return fitted
 
 
 def calibrated_loss(sets: Sequence[Scored]) -> float:
-    """The negative log-likelihood at the best offsets and temperature, in nats."""
+    """The negative log-likelihood with the best offsets and calibration, in nats."""
     offsets = fit_offsets(sets)
     shifted = [part.shifted(offsets) for part in sets]
-    return _mean_nll(shifted, fit_temperature(shifted))
+    calibration = fit_calibration(shifted)
+    losses = [
+        metrics.negative_log_likelihood(calibration.scores(part.logits), part.labels)
+        for part in shifted
+    ]
+    return sum(losses) / len(losses)
 
 
-def choose_threshold(sets: Sequence[Scored], temperature: float) -> float:
+def choose_threshold(sets: Sequence[Scored], calibration: Calibration) -> float:
     """The top score, one of `THRESHOLDS`, below which it is better to abstain.
 
     A correct answer counts +1, a wrong one -1 and an abstention 0; of the thresholds with the
@@ -98,7 +106,7 @@ def choose_threshold(sets: Sequence[Scored], temperature: float) -> float:
     """
     gain = np.zeros(len(THRESHOLDS))
     for part in sets:
-        scores = metrics.softmax(part.logits, temperature)
+        scores = calibration.scores(part.logits)
         worth = np.where(scores.argmax(axis=1) == part.labels, 1.0, -1.0)
         answered = scores.max(axis=1) >= THRESHOLDS[:, None]
         gain += (answered * worth).mean(axis=1)
@@ -110,26 +118,22 @@ def _without(fold: int, part: Scored) -> Scored:
     return Scored(part.logits[kept], part.labels[kept])
 
 
-def _mean_nll(sets: Sequence[Scored], temperature: float) -> float:
-    losses = [
-        metrics.negative_log_likelihood(metrics.softmax(part.logits, temperature), part.labels)
-        for part in sets
-    ]
-    return sum(losses) / len(losses)
+def _tensors(sets: Sequence[Scored]) -> list[tuple[Tensor, Tensor]]:
+    return [(torch.from_numpy(s.logits), torch.from_numpy(s.labels)) for s in sets]
 
 
-def _minimum(function: Callable[[float], float], low: float, high: float) -> float:
-    """The minimum of a `function` that is unimodal between `low` and `high` (golden section)."""
-    golden = (sqrt(5) - 1) / 2
-    left, right = high - golden * (high - low), low + golden * (high - low)
-    at_left, at_right = function(left), function(right)
-    while high - low > 1e-6:
-        if at_left < at_right:
-            high, right, at_right = right, left, at_left
-            left = high - golden * (high - low)
-            at_left = function(left)
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + golden * (high - low)
-            at_right = function(right)
-    return (low + high) / 2
+def _temperature(logarithm: Tensor) -> Tensor:
+    return logarithm.clamp(log(MIN_TEMPERATURE), log(MAX_TEMPERATURE)).exp()
+
+
+def _minimise(loss: Callable[[], Tensor], *parameters: Tensor) -> None:
+    """Change the parameters so that the loss is lowest."""
+    optimizer = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return value
+
+    optimizer.step(step)  # type: ignore[no-untyped-call]  # likewise

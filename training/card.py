@@ -1,9 +1,12 @@
 """The card of a version: everything known about it, as JSON next to its files."""
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
+from service.calibration import Calibration
 from training.errors import ExportError
 from training.report import Report, Share
 
@@ -16,20 +19,31 @@ class Input(TypedDict):
     colour: str
 
 
-class Precision(TypedDict):
+class File(TypedDict):
     """A file of the version.
 
     `parameters` is the dtype that the parameters are stored in, `engine` torch's quantized engine
-    for an 8-bit file, and `agreement` the share of held-out faces with the same answer as ``fp32``.
+    for an 8-bit file.
     """
 
     file: str
     sha256: str
     bytes: int
-    temperature: float
     parameters: str
-    agreement: float
     engine: NotRequired[str]
+
+
+class Precision(File):
+    """A file, and what was measured of it.
+
+    `temperature` and `exponent` are those of its `service.calibration.Calibration` (up to version
+    11 there is no exponent), and `agreement` is the share of held-out faces with the same answer as
+    ``fp32``.
+    """
+
+    temperature: float
+    exponent: NotRequired[float]
+    agreement: float
 
 
 class Source(TypedDict):
@@ -54,16 +68,32 @@ class Metrics(TypedDict):
     unseen: dict[str, dict[str, Report]]
 
 
-class Card(TypedDict):
-    """The card.
+class Measured(TypedDict):
+    """What follows from the files' scores.
 
     Attributes:
-        averaged: the share of each folder's weights, if they are a mean.
-        offsets: what was added to the logits, by label (missing in version 1).
-        calibrated_on: the part whose faces the temperatures were fitted on; see `calibrated_on`.
+        precisions: the files, by precision.
+        calibrated_on: the part whose faces the calibrations were fitted on; see `calibrated_on`.
         threshold: the top score below which the service abstains by default.
         robustness: accuracy on held-out faces by condition and data set, of the default precision
             on CPUs.
+    """
+
+    precisions: dict[str, Precision]
+    calibrated_on: NotRequired[Literal["held_out", "validation"]]
+    threshold: float
+    default_precision: dict[str, str]
+    default_reason: dict[str, str]
+    metrics: Metrics
+    robustness: dict[str, dict[str, Share]]
+
+
+class Card(Measured):
+    """The card.
+
+    Attributes:
+        averaged: the share of each folder's weights (missing in early cards if there is one).
+        offsets: what was added to the logits, by label (missing in version 1).
     """
 
     name: str
@@ -74,14 +104,7 @@ class Card(TypedDict):
     parameters: int
     averaged: NotRequired[dict[str, float]]
     offsets: NotRequired[dict[str, float]]
-    calibrated_on: NotRequired[Literal["held_out", "validation"]]
-    threshold: float
-    precisions: dict[str, Precision]
-    default_precision: dict[str, str]
-    default_reason: dict[str, str]
     data: list[Source]
-    metrics: Metrics
-    robustness: dict[str, dict[str, Share]]
     recipes: list[dict[str, Any]]
     history: list[dict[str, float]]
     command: str
@@ -90,7 +113,7 @@ class Card(TypedDict):
 
 
 def calibrated_on(card: Card) -> Literal["held_out", "validation"]:
-    """The part of the data sets whose faces the temperatures were fitted on.
+    """The part of the data sets whose faces the calibrations were fitted on.
 
     Cards up to version 10 do not say. Version 10 was the first to use held-out faces.
     """
@@ -98,6 +121,23 @@ def calibrated_on(card: Card) -> Literal["held_out", "validation"]:
         "held_out" if int(card["version"]) >= 10 else "validation"
     )
     return card.get("calibrated_on", inferred)
+
+
+def calibration(entry: Precision) -> Calibration:
+    """From a file's logits to scores."""
+    return Calibration(entry["temperature"], entry.get("exponent", 0.0))
+
+
+def commit() -> str | None:
+    """The commit of the code, with ``-dirty`` if files differ from it."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    words = [git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(  # noqa: S603  # the command is fixed
+        words, cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() or None
 
 
 def write(card: Card, folder: Path) -> None:

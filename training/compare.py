@@ -5,7 +5,7 @@ from pathlib import Path
 
 from training.card import Card, read
 from training.conditions import AS_THEY_ARE
-from training.readme import UNKNOWN, percent, table
+from training.markdown import UNKNOWN, percent, table
 from training.report import Report
 
 

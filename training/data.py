@@ -73,7 +73,7 @@ class Split:
     Attributes:
         train: for training.
         validation: for choices: final weights, averaging shares, offsets, threshold.
-        held_out: for reporting, temperatures and the choice of precision.
+        held_out: for reporting, calibration and the choice of precision.
     """
 
     train: FaceSet

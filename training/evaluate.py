@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
-from training.artefact import digest, load, score
-from training.card import Card, Precision, read
+from service.calibration import Calibration
+from training.artefact import load, score, verify
+from training.card import Card, Precision, calibration, read
 from training.data import FaceSet, split
 from training.errors import ExportError
 from training.pictures import draw_report
@@ -48,10 +49,14 @@ class Artefact:
         card = read(path.parent)
         for entry in card["precisions"].values():
             if entry["file"] == path.name:
-                if digest(path) != entry["sha256"]:
-                    raise ExportError(f"{path} was altered: its SHA-256 is not that of the card")
+                verify(path, entry["sha256"])
                 return cls(load(path, entry.get("engine")), entry, card)
         raise ExportError(f"{path.parent / 'card.json'} does not name {path.name}")
+
+    @property
+    def calibration(self) -> Calibration:
+        """From the file's logits to scores."""
+        return calibration(self.entry)
 
     def choose(self, faces: FaceSet, part: Part) -> FaceSet:
         """All faces, or the given part as the file's run split them.
@@ -77,8 +82,9 @@ class Artefact:
         return score(self.module, faces)
 
     def measure(self, faces: FaceSet) -> Report:
-        """The results on a data set, at the file's temperature."""
-        return measure(self.score(faces), self.entry["temperature"])
+        """The results on a data set, with the file's calibration."""
+        scored = self.score(faces)
+        return measure(scored, self.calibration.scores(scored.logits))
 
 
 def line(name: str, report: Report) -> str:

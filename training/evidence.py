@@ -7,8 +7,9 @@ from typing import Self
 import numpy as np
 from torch import nn
 
+from service.calibration import Calibration
 from training.artefact import score
-from training.calibrate import choose_threshold, cross_fitted_temperatures, fit_temperature
+from training.calibrate import choose_threshold, cross_fitted_scores, fit_calibration
 from training.card import Metrics
 from training.data import FaceSet, Split
 from training.report import Report, Scored, measure
@@ -26,7 +27,7 @@ class Evidence:
 
     Attributes:
         validation: per data set, the faces that choices are made on.
-        held_out: per data set, the faces for results, the default precision and the temperature.
+        held_out: per data set, the faces for results, the default precision and the calibration.
         unseen: per data set that was not trained on, the faces for results only.
     """
 
@@ -49,7 +50,7 @@ class Findings:
     """What follows from the evidence of ``fp32`` and ``int8``.
 
     Attributes:
-        temperatures: by precision.
+        calibrations: by precision.
         threshold: the default abstention threshold, chosen on the scores of ``fp32``.
         agreement: by precision, the share of held-out faces with the same answer as ``fp32``.
         default: the default precision on CPUs.
@@ -57,7 +58,7 @@ class Findings:
         metrics: every report.
     """
 
-    temperatures: dict[str, float]
+    calibrations: dict[str, Calibration]
     threshold: float
     agreement: dict[str, float]
     default: str
@@ -68,7 +69,7 @@ class Findings:
     def of(cls, evidence: dict[str, Evidence]) -> Self:
         """Fit, choose and measure."""
         held_out = {p: list(e.held_out.values()) for p, e in evidence.items()}
-        temperatures = {p: fit_temperature(sets) for p, sets in held_out.items()}
+        calibrations = {p: fit_calibration(sets) for p, sets in held_out.items()}
         pooled = {p: Scored.pool(sets) for p, sets in held_out.items()}
         loss = round(pooled["fp32"].accuracy - pooled["int8"].accuracy, 6)
         fits = loss <= INT8_LOSS
@@ -78,12 +79,15 @@ class Findings:
         )
         held_out_reports = {p: cross_fitted(e.held_out) for p, e in evidence.items()}
         unseen = {
-            p: {name: measure(faces, temperatures[p]) for name, faces in e.unseen.items()}
+            p: {
+                name: measure(faces, calibrations[p].scores(faces.logits))
+                for name, faces in e.unseen.items()
+            }
             for p, e in evidence.items()
         }
         return cls(
-            temperatures=temperatures,
-            threshold=choose_threshold(evidence["fp32"].validation, temperatures["fp32"]),
+            calibrations=calibrations,
+            threshold=choose_threshold(evidence["fp32"].validation, calibrations["fp32"]),
             agreement={p: scored.agreement(pooled["fp32"]) for p, scored in pooled.items()},
             default="int8" if fits else "fp32",
             reason=reason,
@@ -92,11 +96,11 @@ class Findings:
 
 
 def cross_fitted(held_out: dict[str, Scored]) -> dict[str, Report]:
-    """Reports per data set and pooled, each face at a temperature fitted on other faces."""
+    """Reports per data set and pooled, each face calibrated by other faces."""
     sets = list(held_out.values())
-    temperatures = cross_fitted_temperatures(sets)
-    reports = [measure(*pair) for pair in zip(sets, temperatures, strict=True)]
-    pooled = measure(Scored.pool(sets), np.concatenate(temperatures))
+    scores = cross_fitted_scores(sets)
+    reports = [measure(*pair) for pair in zip(sets, scores, strict=True)]
+    pooled = measure(Scored.pool(sets), np.concatenate(scores))
     return dict(zip([*held_out, POOLED], [*reports, pooled], strict=True))
 
 

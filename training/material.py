@@ -22,7 +22,7 @@ class Order:
     """What to export.
 
     Attributes:
-        run: folder of a finished run, or of a version to get new offsets, temperatures and results.
+        run: folder of a finished run, or of a version to get new offsets, calibration and results.
         averaged: folders of the same kinds, averaged in as far as the validation faces gain.
         data: the data sets it was trained on.
         unseen: data sets it was not trained on, to be evaluated in full.

@@ -38,14 +38,6 @@ class Selective(NamedTuple):
     accuracy: float
 
 
-def softmax(logits: NDArray[np.floating], temperature: float | Values = 1.0) -> Scores:
-    """Probabilities from logits ``[N, K]`` divided by `temperature`, a number or ``[N, 1]``."""
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    scores: Scores = powers / powers.sum(axis=1, keepdims=True)
-    return scores
-
-
 def wilson(share: float, total: int, z: float = 1.959964) -> tuple[float, float]:
     """The Wilson score interval of a share of `total` faces; 95% by default.
 

@@ -1,36 +1,32 @@
 """The model card in Markdown: ``model_card.md`` filled in from ``card.json`` alone."""
 
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from string import Template
-from textwrap import fill
 from typing import Any
 
-from training.card import Card, Source, calibrated_on
+from training.card import Card, Source, calibrated_on, calibration
 from training.evidence import POOLED
+from training.markdown import UNKNOWN, paragraph, percent, table
 from training.metrics import chance_calibration_error
 from training.recipe import Recipe
 from training.report import Report, Share
 
 SHOWN_THRESHOLDS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-UNKNOWN = "-"
 
-TEMPERATURES = {
+FITTED = {
     "held_out": (
-        "Each file has one temperature: the one with the lowest NLL on the held-out faces, with "
-        "equal weight for every data set. The held-out rows are cross-fitted: each tenth of the "
-        "faces is scored at the temperature fitted on the other nine, so no face influences its "
-        "own result."
+        "have the lowest NLL on the held-out faces, with equal weight for every data set. The "
+        "held-out rows are cross-fitted: each tenth of the faces is scored with what was fitted on "
+        "the other nine, so no face influences its own result."
     ),
     "validation": (
-        "Each file has one temperature: the one with the lowest NLL on the validation faces, with "
-        "equal weight for every data set. Versions from 10 on use held-out faces instead, so their "
-        "ECE is not quite comparable."
+        "have the lowest NLL on the validation faces, with equal weight for every data set. "
+        "Versions from 10 on use held-out faces instead, so their ECE is not quite comparable."
     ),
 }
-"""How the temperatures were fitted, by the part of the data sets that was used."""
+"""How temperature and exponent were fitted, by the part of the data sets that was used."""
 
 
 def markdown(card: Card) -> str:
@@ -52,13 +48,13 @@ def markdown(card: Card) -> str:
         engine=card["precisions"]["int8"]["engine"],
         torch=card["torch"].split("+")[0],
         data=_data(card),
-        learned=" except the temperature" if calibrated_on(card) == "held_out" else "",
+        learned=" except the calibration" if calibrated_on(card) == "held_out" else "",
         licences="\n".join(f"- {s['name']}: {_parts(s)}. {s['licence']}." for s in card["data"]),
         results=_results(card),
         agreement=f"{card['precisions']['int8']['agreement']:.1%}",
         emotions=_emotions(card, report),
         offsets=_offsets(card),
-        temperatures=_paragraph(TEMPERATURES[calibrated_on(card)]),
+        fitted=_fitted(card),
         calibration=_calibration(card),
         threshold=f"{card['threshold']:.2f}",
         coverage=_coverage(card, report),
@@ -72,28 +68,10 @@ def markdown(card: Card) -> str:
     )
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
-    """An aligned Markdown table: the first `words` columns to the left, the others to the right."""
-    cells = [list(header), *(list(row) for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    rule = ["-" * w if i < words else "-" * (w - 1) + ":" for i, w in enumerate(widths)]
-
-    def line(row: Sequence[str]) -> str:
-        pairs = enumerate(zip(row, widths, strict=True))
-        padded = (cell.ljust(w) if i < words else cell.rjust(w) for i, (cell, w) in pairs)
-        return f"| {' | '.join(padded)} |"
-
-    return "\n".join([line(cells[0]), line(rule), *(line(row) for row in cells[1:])])
-
-
-def _paragraph(text: str) -> str:
-    return fill(text, width=120, break_long_words=False, break_on_hyphens=False)
-
-
 def _headline(precision: str, pooled: Report) -> str:
     accuracy = pooled["accuracy"]
     low, high = percent(accuracy["low"]), percent(accuracy["high"])
-    return _paragraph(
+    return paragraph(
         f"Pooled over all held-out faces, {precision} (the default on CPUs) reaches "
         f"**{percent(accuracy['value'])}% accuracy** (95% interval {low} to {high}) and "
         f"**{percent(pooled['macro_recall'])}% macro recall**."
@@ -108,10 +86,12 @@ def _files(card: Card) -> str:
             f"`{entry['sha256'][:16]}...`",
             f"{entry['bytes'] / 1e6:.1f} MB",
             f"{entry['temperature']:.4f}",
+            f"{calibration(entry).exponent:.4f}",
         ]
         for entry in card["precisions"].values()
     ]
-    return table(["file", "stored as", "SHA-256", "size", "temperature"], rows, words=3)
+    header = ["file", "stored as", "SHA-256", "size", "temperature", "exponent"]
+    return table(header, rows, words=3)
 
 
 def _data(card: Card) -> str:
@@ -159,7 +139,7 @@ def _offsets(card: Card) -> str:
     if "offsets" not in card:
         return ""
     values = ", ".join(f"{label} {value:+.2f}" for label, value in card["offsets"].items())
-    text = _paragraph(
+    text = paragraph(
         "The loss gives rare emotions more weight, so the network predicts them too often. Offsets "
         f"of the logits, which are part of the files, correct this: {values}. They were fitted on "
         "the validation faces, together with a temperature (Alexandari et al., 2020)."
@@ -167,11 +147,21 @@ def _offsets(card: Card) -> str:
     return f"{text}\n\n"
 
 
+def _fitted(card: Card) -> str:
+    return paragraph(
+        "Each face's logits are divided by `temperature / spread**exponent`, where the spread is "
+        "their standard deviation (with a divisor of 6): above an exponent of 0, the scores of "
+        "logits that spread further get sharper. Temperature and exponent (0 up to version 11) "
+        + FITTED[calibrated_on(card)]
+    )
+
+
 def _averaged(card: Card) -> str:
-    if "averaged" not in card:
+    averaged = card.get("averaged", {})
+    if len(averaged) < 2:
         return ""
-    shares = ", ".join(f"`{folder}` {share:.0%}" for folder, share in card["averaged"].items())
-    text = _paragraph(
+    shares = ", ".join(f"`{folder}` {share:.0%}" for folder, share in averaged.items())
+    text = paragraph(
         f"The weights are a mean, with shares chosen on the validation faces: {shares}. The recipe "
         "above is that of the first of these and of the runs that it continued."
     )
@@ -321,8 +311,3 @@ def _interval(share: Share | None) -> str:
 
 def _value(share: Share | None) -> float | None:
     return share["value"] if share else None
-
-
-def percent(value: float | None) -> str:
-    """A share in percent with one decimal; `UNKNOWN` if there is none."""
-    return UNKNOWN if value is None else f"{100 * value:.1f}"

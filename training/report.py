@@ -7,6 +7,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from service.calibration import softmax
 from training import metrics
 from training.network import EMOTIONS
 
@@ -105,10 +106,9 @@ class Scored:
         return _share(self.accuracy, len(self.labels))
 
 
-def measure(scored: Scored, temperature: float | metrics.Values) -> Report:
-    """The metrics of a network's scores at `temperature`, a number or ``[N, 1]``."""
-    labels = scored.labels
-    before, after = metrics.softmax(scored.logits), metrics.softmax(scored.logits, temperature)
+def measure(scored: Scored, after: metrics.Scores) -> Report:
+    """The metrics of a network's calibrated scores, `after`, and of those before calibration."""
+    labels, before = scored.labels, softmax(scored.logits)
     counts = metrics.confusion(after, labels)
     return Report(
         images=len(labels),

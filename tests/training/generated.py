@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from training import metrics
+from service.calibration import Calibration
 from training.data import FaceSet
 from training.network import EMOTIONS, GiMeFive
 from training.report import Scored
@@ -90,10 +90,10 @@ def write_paper_layout(faces: FaceSet, parent: Path) -> Path:
     return path
 
 
-def sampled_scores(temperature: float, faces: int, seed: int) -> Scored:
-    """Logits with labels sampled from their softmax at `temperature`."""
+def sampled_scores(temperature: float, faces: int, seed: int, *, exponent: float = 0.0) -> Scored:
+    """Logits with labels sampled from their scores with this calibration."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=2, size=(faces, 6))
-    cumulative = metrics.softmax(logits, temperature).cumsum(axis=1)
+    cumulative = Calibration(temperature, exponent).scores(logits).cumsum(axis=1)
     labels = (rng.random((faces, 1)) > cumulative[:, :-1]).sum(axis=1)
     return Scored(logits, labels)

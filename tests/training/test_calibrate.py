@@ -1,23 +1,35 @@
-"""Temperature, offsets and threshold for faces whose true probabilities are known."""
+"""Calibration, offsets and threshold for faces whose true probabilities are known."""
+
+from dataclasses import astuple
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
+from service.calibration import Calibration
 from tests.training.generated import sampled_scores
 from training.calibrate import (
     choose_threshold,
-    cross_fitted_temperatures,
+    cross_fitted_scores,
+    fit_calibration,
     fit_offsets,
-    fit_temperature,
 )
 from training.report import THRESHOLDS, Scored
 
+UNCHANGED = Calibration(1.0)
 
-@pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
-def test_fit_temperature_recovers_the_true_temperature(true: float) -> None:
-    assert fit_temperature([sampled_scores(true, 8000, seed=3)]) == pytest.approx(true, rel=0.05)
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+@pytest.mark.parametrize("exponent", [0.0, 0.5])
+def test_fit_recovers_the_true_calibration(temperature: float, exponent: float) -> None:
+    scored = sampled_scores(temperature, 20000, seed=3, exponent=exponent)
+    found = fit_calibration([scored])
+    spread = scored.logits.std(axis=1)
+    assert found.exponent == pytest.approx(exponent, abs=0.15)
+    fitted = found.temperature / spread**found.exponent
+    assert fitted == pytest.approx(temperature / spread**exponent, rel=0.15)
 
 
 def test_fit_offsets_recovers_the_true_offsets_at_another_temperature() -> None:
@@ -35,55 +47,69 @@ def test_offset_of_a_class_without_faces_is_finite_and_the_lowest() -> None:
     assert -50 < offsets[2] < -3
 
 
-def test_fitted_temperature_minimises_the_nll() -> None:
-    scored = sampled_scores(0.7, 300, seed=4)
+def test_fitted_calibration_minimises_the_nll() -> None:
+    scored = sampled_scores(0.7, 300, seed=4, exponent=0.4)
     logits, labels = torch.from_numpy(scored.logits), torch.from_numpy(scored.labels)
+    spread = logits.std(dim=1, correction=0, keepdim=True)
 
-    def loss(temperature: float) -> float:
-        return float(functional.cross_entropy(logits / temperature, labels))
+    def loss(temperature: float, exponent: float) -> float:
+        return float(functional.cross_entropy(logits * spread**exponent / temperature, labels))
 
-    found = fit_temperature([scored])
-    assert loss(found) <= min(loss(t) for t in np.geomspace(0.05, 20, 400)) + 1e-7
+    found = fit_calibration([scored])
+    others = product(np.geomspace(0.05, 20, 60), np.linspace(0, 2, 60))
+    assert loss(found.temperature, found.exponent) <= min(loss(*other) for other in others) + 1e-4
 
 
-def test_temperature_weights_data_sets_equally_regardless_of_size() -> None:
+def test_scores_that_would_have_to_be_flatter_where_logits_spread_get_one_temperature() -> None:
+    assert fit_calibration([sampled_scores(1.0, 8000, seed=14, exponent=-0.5)]).exponent < 1e-3
+
+
+def test_answers_that_are_all_right_are_scored_as_certain() -> None:
+    right = Scored(np.eye(6) * 3, np.arange(6))
+    assert fit_calibration([right]).scores(right.logits).max() > 0.999
+
+
+def test_calibration_weights_data_sets_equally_regardless_of_size() -> None:
     small, large = sampled_scores(0.5, 200, seed=5), sampled_scores(2.0, 200, seed=6)
-    repeated = Scored.pool([large] * 9)
-    assert fit_temperature([small, repeated]) == fit_temperature([small, large])
+    repeated = fit_calibration([small, Scored.pool([large] * 9)])
+    once = fit_calibration([small, large])
+    assert astuple(repeated) == pytest.approx(astuple(once), abs=2e-4)
 
 
-def test_cross_fitted_temperature_excludes_the_faces_of_its_own_fold() -> None:
+def test_cross_fitted_scores_exclude_the_faces_of_their_own_fold() -> None:
     sets = [sampled_scores(0.5, 40, seed=10), sampled_scores(2.0, 25, seed=11)]
     others = [np.arange(len(part.labels)) % 10 != 3 for part in sets]
     rest = [Scored(s.logits[kept], s.labels[kept]) for s, kept in zip(sets, others, strict=True)]
-    before = cross_fitted_temperatures(sets)
-    assert before[1][3] == before[0][33] == fit_temperature(rest)
+    before = cross_fitted_scores(sets)
+    np.testing.assert_allclose(before[1][3], fit_calibration(rest).scores(sets[1].logits[3]))
     sets[0].labels[3] = (sets[0].labels[3] + 1) % 6
-    after = cross_fitted_temperatures(sets)
+    after = cross_fitted_scores(sets)
     for some, same, kept in zip(before, after, others, strict=True):
-        assert ((some == same)[:, 0] == ~kept).all()
+        assert ((some == same).all(axis=1) == ~kept).all()
 
 
-def test_single_face_set_gets_the_temperature_of_the_other_sets() -> None:
+def test_single_face_set_is_calibrated_by_the_other_sets() -> None:
     one, others = sampled_scores(1.0, 1, seed=12), sampled_scores(0.7, 300, seed=13)
-    (alone,), _ = cross_fitted_temperatures([one, others])
-    assert alone == pytest.approx(0.7, rel=0.3)
+    (alone,), _ = cross_fitted_scores([one, others])
+    kept = np.arange(300) % 10 != 0
+    rest = Scored(others.logits[kept], others.labels[kept])
+    np.testing.assert_allclose(alone, fit_calibration([rest]).scores(one.logits[0]))
 
 
 def test_threshold_of_calibrated_scores_is_near_one_half() -> None:
     calibrated = sampled_scores(1.0, 20000, seed=7)
-    assert choose_threshold([calibrated], 1.0) == pytest.approx(0.5, abs=0.05)
+    assert choose_threshold([calibrated], UNCHANGED) == pytest.approx(0.5, abs=0.05)
 
 
 def test_threshold_is_zero_if_every_answer_is_correct() -> None:
     logits = np.eye(6) * 3
-    assert choose_threshold([Scored(logits, np.arange(6))], 1.0) == 0.0
+    assert choose_threshold([Scored(logits, np.arange(6))], UNCHANGED) == 0.0
 
 
 def test_threshold_is_just_above_scores_whose_answers_are_wrong() -> None:
     sure = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.62, 0.38], [0.62, 0.38]]))
     scored = Scored(sure, np.array([0, 0, 1, 1]))
-    threshold = choose_threshold([scored], 1.0)
+    threshold = choose_threshold([scored], UNCHANGED)
     assert threshold == 0.65
     assert threshold in THRESHOLDS
 
@@ -96,4 +122,5 @@ def test_offsets_and_threshold_weight_data_sets_equally_regardless_of_size() -> 
     wrong = Scored(np.eye(6)[[0] * 10], np.array([0] * 4 + [1] * 6))
     right = Scored(np.eye(6)[[0] * 90], np.array([0] * 50 + [1] * 40))
     often = Scored.pool([right] * 9)
-    assert choose_threshold([wrong, often], 1.0) == choose_threshold([wrong, right], 1.0) > 0
+    threshold = choose_threshold([wrong, right], UNCHANGED)
+    assert choose_threshold([wrong, often], UNCHANGED) == threshold > 0

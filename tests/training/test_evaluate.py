@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from service.calibration import Calibration
 from tests.training.conftest import Exported
 from tests.training.generated import write_zip
 from training import evaluate as evaluation
@@ -99,16 +100,17 @@ def test_parts_of_a_changed_or_unknown_data_set_are_rejected(
     assert output_of("evaluate", exported.folder / "model.fp32.pt", other)
 
 
-def test_calibrate_reproduces_temperature_and_held_out_results_of_the_card(
+def test_calibrate_reproduces_calibration_and_held_out_results_of_the_card(
     exported: Exported,
 ) -> None:
     card = json.loads((exported.folder / "card.json").read_text())
-    temperature = card["precisions"]["int8"]["temperature"]
+    entry = card["precisions"]["int8"]
+    calibration = Calibration(entry["temperature"], entry["exponent"])
     lines = output_of("calibrate", exported.folder / "model.int8.pt", *exported.data)
-    assert lines[0] == f"the card's temperature is {temperature}, here {temperature}"
+    assert lines[:2] == [f"in the card: {calibration}", f"fitted here: {calibration}"]
     held_out = card["metrics"]["held_out"]
     assert list(held_out) == ["raf-noise", "fer2013-noise", "pooled"]
-    assert lines[1:] == [evaluation.line(name, by["int8"]) for name, by in held_out.items()]
+    assert lines[2:] == [evaluation.line(name, by["int8"]) for name, by in held_out.items()]
 
 
 def test_describe_reproduces_page_and_figures(exported: Exported, tmp_path: Path) -> None:

@@ -35,16 +35,16 @@ def test_agreement_is_the_share_of_equal_answers() -> None:
     assert findings.agreement == {"fp32": 1.0, "int8": 0.99}
 
 
-def test_each_precision_is_evaluated_at_its_own_temperature() -> None:
+def test_each_precision_is_evaluated_with_its_own_calibration() -> None:
     findings = Findings.of({"fp32": evidence(950), "int8": evidence(500)})
-    assert findings.temperatures["fp32"] < findings.temperatures["int8"]
+    assert findings.calibrations["fp32"].temperature < findings.calibrations["int8"].temperature
     for precision, share in (("fp32", 0.95), ("int8", 0.5)):
         report = findings.metrics["held_out"]["set"][precision]
         assert report["accuracy"]["value"] == share
         assert report["ece"]["after"] == pytest.approx(0, abs=1e-3)
 
 
-def test_unseen_sets_are_evaluated_at_the_temperature_of_the_held_out_set() -> None:
+def test_unseen_sets_are_evaluated_with_the_calibration_of_the_held_out_set() -> None:
     evidence_by_precision = {"fp32": evidence(950), "int8": evidence(500)}
     found = {
         precision: Evidence(each.validation, each.held_out, {"far": evidence(700).held_out["set"]})
@@ -52,5 +52,6 @@ def test_unseen_sets_are_evaluated_at_the_temperature_of_the_held_out_set() -> N
     }
     findings = Findings.of(found)
     for precision, each in found.items():
-        expected = measure(each.unseen["far"], findings.temperatures[precision])
+        far = each.unseen["far"]
+        expected = measure(far, findings.calibrations[precision].scores(far.logits))
         assert findings.metrics["unseen"]["far"][precision] == expected

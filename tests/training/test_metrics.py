@@ -7,17 +7,12 @@ import pytest
 import torch
 from torch.nn import functional
 
+from service.calibration import softmax
 from training import metrics
 
 # Four faces, three classes: correct, correct, wrong, wrong; no face of class 2.
 SCORES = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.7, 0.1, 0.2], [0.2, 0.2, 0.6]])
 LABELS = np.array([0, 1, 1, 0])
-
-
-def test_softmax_applies_the_temperature_and_is_stable_for_large_logits() -> None:
-    logits = np.array([[1.0, 2.0, 3.0], [1000.0, 0.0, -1000.0]])
-    expected = functional.softmax(torch.from_numpy(logits) / 2.5, dim=1).numpy()
-    np.testing.assert_allclose(metrics.softmax(logits, 2.5), expected, atol=1e-12)
 
 
 def test_accuracy_is_the_share_of_correct_answers() -> None:
@@ -44,7 +39,7 @@ def test_negative_log_likelihood_equals_cross_entropy() -> None:
     logits = np.random.default_rng(1).normal(size=(50, 6))
     labels = np.arange(50) % 6
     by_torch = functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels))
-    found = metrics.negative_log_likelihood(metrics.softmax(logits), labels)
+    found = metrics.negative_log_likelihood(softmax(logits), labels)
     assert found == pytest.approx(float(by_torch))
 
 

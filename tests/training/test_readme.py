@@ -9,8 +9,9 @@ from PIL import Image
 
 from tests.training.conftest import Exported
 from training.card import Card, calibrated_on, read
+from training.markdown import table
 from training.network import EMOTIONS
-from training.readme import markdown, table
+from training.readme import markdown
 
 VERSIONS = sorted((Path(__file__).parents[2] / "model_store" / "gimefive").iterdir())
 
@@ -71,11 +72,11 @@ def test_accuracy_without_corruption_equals_the_held_out_accuracy(card: Card) ->
         assert share == card["metrics"]["held_out"][name][precision]["accuracy"]
 
 
-def test_files_table_has_names_digests_and_temperatures(page: str, card: Card) -> None:
+def test_files_table_has_names_digests_and_calibrations(page: str, card: Card) -> None:
     for row, entry in zip(rows(section(page, "Files")), card["precisions"].values(), strict=True):
         assert row[0] == f"`{entry['file']}`"
         assert row[2].strip("`").rstrip(".") == entry["sha256"][:16]
-        assert row[4] == f"{entry['temperature']:.4f}"
+        assert row[4:] == [f"{entry['temperature']:.4f}", f"{entry['exponent']:.4f}"]
 
 
 def test_page_states_scope_limits_and_licence(page: str) -> None:
@@ -184,7 +185,7 @@ def test_page_states_the_commit_of_the_export(card: Card, commit: str | None, wo
     assert words in markdown(changed)
 
 
-def test_card_states_the_part_that_temperatures_were_fitted_on(card: Card) -> None:
+def test_card_states_the_part_that_calibrations_were_fitted_on(card: Card) -> None:
     assert int(card["version"]) < 10
     assert card["calibrated_on"] == calibrated_on(card) == "held_out"
     assert "cross-fitted" in markdown(card)

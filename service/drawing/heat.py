@@ -28,6 +28,9 @@ FINE = 4 * FACE_SIZE
 TINY = float(np.finfo(np.float32).tiny)
 """Avoids a division by zero for empty maps."""
 
+BAND = 1 << 16
+"""Pixels of a picture that are overlaid at a time; each takes 18 bytes of temporary memory."""
+
 FADE = 3.0
 """Width of the soft edge of a heat map, in pixels of the 64x64 crop."""
 
@@ -101,16 +104,17 @@ def lay_heat(picture: Picture, heat: HeatMap, crop: Affine, alpha: float, colorm
     left, top, right, bottom = _extent(crop, picture)
     if not heat.any() or left >= right or top >= bottom:
         return
+    fine, fade = upsample(normalise(heat), FINE), np.float32(alpha) * _fade()
     place = crop @ _grid_to_crop(FINE)
-    place[:, 2] -= (left, top)
-    size = (right - left, bottom - top)
-    fine = upsample(normalise(heat), FINE)
-    strength = np.asarray(
-        cv2.warpAffine(fine, place, size, borderMode=cv2.BORDER_REPLICATE), dtype=np.float32
-    )
-    opacity = np.float32(alpha) * cv2.warpAffine(_fade(), place, size)
-    region = picture[top:bottom, left:right]
-    region[:] = cv2.blendLinear(region, colour(strength, colormap), 1 - opacity, opacity)
+    rows = max(1, BAND // (right - left))
+    for start in range(top, bottom, rows):
+        region = picture[start : min(start + rows, bottom), left:right]
+        local = place - [[0, 0, left], [0, 0, start]]
+        size = (region.shape[1], region.shape[0])
+        strength = cv2.warpAffine(fine, local, size, borderMode=cv2.BORDER_REPLICATE)
+        opacity = np.asarray(cv2.warpAffine(fade, local, size), dtype=np.float32)
+        colours = colour(np.asarray(strength, dtype=np.float32), colormap)
+        region[:] = cv2.blendLinear(region, colours, 1 - opacity, opacity)
 
 
 def corners(crop: Affine) -> NDArray[np.float64]:

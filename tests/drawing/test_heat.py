@@ -1,5 +1,7 @@
 """Heat maps have the right colours and positions."""
 
+import tracemalloc
+
 import cv2
 import matplotlib as mpl
 import numpy as np
@@ -104,6 +106,20 @@ class TestPosition:
         expected = crop @ [16 * cell[1] + 7.5, 16 * cell[0] + 7.5, 1]
         error = np.hypot(*(centroid(picture[..., 0]) - expected)) / scale
         assert error < 0.3, "in pixels of the 64x64 crop"
+
+    def test_heat_on_a_large_face_is_smooth_and_takes_little_memory(self) -> None:
+        heat = np.random.default_rng(5).random((4, 4), dtype=np.float32)
+        crop = crop_matrix(Box(100, 100, 1800, 1800), angle=10)
+        picture = np.zeros((2000, 2000, 3), dtype=np.uint8)
+        tracemalloc.start()
+        try:
+            lay_heat(picture, heat, crop, alpha=1, colormap="gray")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < picture.nbytes / 2
+        inside = picture[700:1300, 700:1300, 0].astype(int)
+        assert max(abs(np.diff(inside, axis=axis)).max() for axis in (0, 1)) <= 2
 
     def test_heat_map_of_a_network_is_drawn_where_the_evidence_is(self) -> None:
         crop = crop_matrix(Box(150, 90, 260, 260), angle=25)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from service.calibration import softmax
-from training import metrics, origin
+from training import markdown, metrics, origin
 from training.artefact import score, score_with_mirror_images
 from training.augment import resize
 from training.calibrate import fit_calibration, fit_offsets
@@ -222,21 +222,16 @@ def load(path: Path) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
-    sets = list(rows[0].accuracy)
-    cells = [
-        ["", *sets, "macro recall", "accuracy gained", "NLL", "NLL gained"],
-        ["---", *["---:"] * (len(sets) + 4)],
-        *(_cells(row) for row in rows),
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+    header = ["", *rows[0].accuracy, "macro recall", "accuracy gained", "NLL", "NLL gained"]
+    return markdown.table(header, [_cells(row) for row in rows])
 
 
 def _cells(row: Row) -> list[str]:
     accuracy, nll = row.accuracy_gain, row.nll_gain
     return [
         row.name,
-        *(f"{100 * value:.1f}" for value in row.accuracy.values()),
-        f"{100 * row.macro_recall:.1f}",
+        *map(markdown.percent, row.accuracy.values()),
+        markdown.percent(row.macro_recall),
         f"{100 * accuracy.value:+.1f} ± {100 * accuracy.reach:.1f}" if accuracy.reach else "",
         f"{row.nll:.3f}",
         f"{nll.value:+.3f} ± {nll.reach:.3f}" if nll.reach else "",

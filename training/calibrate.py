@@ -46,7 +46,10 @@ def fit_offsets(sets: Sequence[Scored]) -> tuple[float, ...]:
 
 
 def fit_calibration(sets: Sequence[Scored]) -> Calibration:
-    """The calibration, to four decimals, with the lowest negative log-likelihood."""
+    """The calibration, to four decimals, with the lowest negative log-likelihood.
+
+    The exponent is fitted as a square, which is never negative.
+    """
     faces = [(z, z.std(dim=1, correction=0, keepdim=True), y) for z, y in _tensors(sets)]
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     root = torch.full((), 0.5, dtype=torch.float64, requires_grad=True)

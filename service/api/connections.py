@@ -17,7 +17,7 @@ import structlog
 from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -28,6 +28,9 @@ log = structlog.get_logger(__name__)
 
 MOST_HEAD = 2**16
 """Largest request head, in bytes; httptools has no limit of its own."""
+
+MOST_PIECES = 1000
+"""Pieces of a WebSocket message that are kept apart; each takes 45 bytes more than it brings."""
 
 FIRST_REQUEST_GRACE = 1.0
 """Seconds that a connected client has for its first request while the service stops."""
@@ -106,6 +109,12 @@ class _TimeoutWebSocket(_DropsStalledReaders, WebSocketsSansIOProtocol):
 
     def state(self) -> dict[str, Any]:
         return self.scope["state"]
+
+    def handle_cont(self, event: Frame) -> None:
+        """Receive a piece of a message; many tiny ones would take far more memory than it may."""
+        if len(self.frames) >= MOST_PIECES:
+            self.frames = [b"".join(self.frames)]
+        super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
         """Pass on a message, unless it is text that is not UTF-8 (RFC 6455, section 8.1)."""

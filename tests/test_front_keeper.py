@@ -248,6 +248,8 @@ async def test_failed_replacements_are_counted_until_one_starts(
     else:
         program.rename(broken)
     await quiet.lose()
+    assert not quiet.front.up
+    assert quiet.front.healthy  # so far
     await until(lambda: quiet.front.failed_starts >= FAILED_STARTS)
     assert not quiet.front.up
     assert not quiet.front.healthy

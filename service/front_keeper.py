@@ -47,6 +47,8 @@ class FrontKeeper:
         start_timeout: float,
         pause: Callable[[int], float] = backoff.pause,
         clock: Callable[[], float] = time.monotonic,
+        hung: float = HUNG,
+        grace: float = GRACE,
     ) -> None:
         """Start nothing yet.
 
@@ -58,6 +60,8 @@ class FrontKeeper:
             start_timeout: longest that a front may take to start serving, in seconds.
             pause: seconds to wait before a start after so many that failed.
             clock: monotonic seconds.
+            hung: as `HUNG`.
+            grace: as `GRACE`.
         """
         self.failed_starts = 0
         self._sockets = sockets
@@ -67,6 +71,8 @@ class FrontKeeper:
         self._start_timeout = start_timeout
         self._pause = pause
         self._clock = clock
+        self._hung = hung
+        self._grace = grace
         self._connection: RpcConnection | None = None
         self._served = asyncio.Event()
         self._draining = False
@@ -132,7 +138,7 @@ class FrontKeeper:
         try:
             served = await self._attend(connection, session)
             with suppress(TimeoutError):
-                async with asyncio.timeout(GRACE):
+                async with asyncio.timeout(self._grace):
                     await process.wait()
         finally:
             await session.close()
@@ -196,13 +202,13 @@ class FrontKeeper:
         self._served.set()
         self._notify()
         log.info("front up")
-        hanging = asyncio.create_task(_hanging(connection))
+        hanging = asyncio.create_task(_hanging(connection, self._hung))
         try:
             await asyncio.wait([running, hanging], return_when=asyncio.FIRST_COMPLETED)
         finally:
             hanging.cancel()
         if not running.done():
-            log.error("front hangs", seconds=HUNG)
+            log.error("front hangs", seconds=self._hung)
         return self._clock() - began
 
     def _notify(self) -> None:
@@ -212,10 +218,10 @@ class FrontKeeper:
             self._connection.notify({"op": "stop"})
 
 
-async def _hanging(connection: RpcConnection) -> None:
-    """Return once the other end does not answer any more."""
+async def _hanging(connection: RpcConnection, seconds: float) -> None:
+    """Return once the other end, which is asked every so many seconds, does not answer in time."""
     with suppress(TimeoutError, ServiceError):
         while True:
-            await asyncio.sleep(HUNG)
-            async with asyncio.timeout(HUNG):
+            await asyncio.sleep(seconds)
+            async with asyncio.timeout(seconds):
                 await connection.call({"op": "samples"})

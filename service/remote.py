@@ -166,7 +166,7 @@ class RemoteModel:
         try:
             message = await process.ask(request, self._batch_timeout)
         except WorkerLost as error:
-            if process is self._process:
+            if process is self._process and self.up:  # or the next batch's error hides the reason
                 self._up.clear()
                 self._exit_reason = str(error)
             raise

@@ -118,7 +118,13 @@ class Supervisor:
         for front in self._fronts:
             front.stop()
         limit = self.settings.drain_timeout + GRACE
-        asyncio.get_running_loop().call_later(limit, self.end)
+        asyncio.get_running_loop().call_later(limit, self._give_up, limit)
+
+    def _give_up(self, seconds: float) -> None:
+        """Kill the fronts that have not ended by now."""
+        if late := sum(not task.done() for task in self._keeping):
+            log.error("draining took too long", seconds=seconds, fronts=late)
+        self.end()
 
     async def _start(self) -> None:
         """Wait until all fronts serve; raise the error of the first that cannot."""

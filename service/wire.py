@@ -41,13 +41,18 @@ async def receive(stream: asyncio.StreamReader) -> Message:
 
     Raises:
         asyncio.IncompleteReadError: the stream has ended.
+        ValueError: what came is no message.
     """
     header, body = _LENGTHS.unpack(await stream.readexactly(_LENGTHS.size))
-    return Message(orjson.loads(await stream.readexactly(header)), await stream.readexactly(body))
+    return _message(await stream.readexactly(header), await stream.readexactly(body))
 
 
 def read(stream: BinaryIO) -> Message | None:
-    """The next message of a blocking stream; None if the stream has ended, even midway."""
+    """The next message of a blocking stream; None if the stream has ended, even midway.
+
+    Raises:
+        ValueError: what came is no message.
+    """
     lengths = stream.read(_LENGTHS.size)
     if len(lengths) < _LENGTHS.size:
         return None
@@ -55,4 +60,11 @@ def read(stream: BinaryIO) -> Message | None:
     header, body = stream.read(header_bytes), stream.read(body_bytes)
     if len(header) < header_bytes or len(body) < body_bytes:
         return None
-    return Message(orjson.loads(header), body)
+    return _message(header, body)
+
+
+def _message(header: bytes, body: bytes) -> Message:
+    fields = orjson.loads(header)
+    if not isinstance(fields, dict):
+        raise ValueError("the header is no JSON object")
+    return Message(fields, body)

@@ -7,6 +7,7 @@ import re
 import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +33,7 @@ from tests import processes
 from tests.api import check_problem, explain, png, post, rejected, said, samples, serving
 from tests.fakes import POISON
 from tests.pictures import PORTRAIT
+from tests.processes import shut
 from tests.waiting import LIMIT, wait_until
 
 
@@ -534,14 +536,21 @@ def test_explaining_an_image_without_a_face_gets_422(client: TestClient) -> None
     check_problem(explain(client, png(128, (320, 240)), faces="detect"), 422, "no-face")
 
 
-def test_a_full_queue_gets_503_with_retry_after() -> None:
-    with serving(max_faces=100, queue_items=1, max_frames=1) as client:
-        engine: Engine = client.app_state["engine"]
-        engine._intake._waiting = 1  # simulates a full queue
-        response = post(client, png(1), faces="whole")
-        detail = check_problem(response, 503, "overloaded")
-        assert detail.startswith("overloaded (pictures waiting: 1): try again in ")
-        assert int(response.headers["Retry-After"]) >= 1
+def test_a_full_queue_gets_503_with_retry_after(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    files = [("files", ("f.png", png(1)))]
+    with (
+        serving(processes.gated, str(gate), queue_items=1, max_frames=1) as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        with shut(gate):
+            batch = pool.submit(client.post, "/classify/frames?faces=whole", files=files)
+            wait_until(Path(f"{gate}.log").exists)  # it has reached the model
+            response = post(client, png(1), faces="whole")
+        assert batch.result().status_code == 200
+    detail = check_problem(response, 503, "overloaded")
+    assert detail.startswith("overloaded (pictures waiting: 1): try again in ")
+    assert int(response.headers["Retry-After"]) >= 1
 
 
 @pytest.mark.parametrize("path", ["/classify", "/classify?faces=whole", "/explain"])

@@ -1,6 +1,8 @@
 """POST /classify/frames: a batch is admitted as a whole, and each frame fails alone."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +16,10 @@ from service.errors import TooLarge
 from service.footage import FRAME_SECONDS
 from service.limits import Quota
 from tests import processes
-from tests.api import check_problem, png, rejected, serving
+from tests.api import check_problem, png, rejected, samples, serving
 from tests.fakes import POISON
+from tests.processes import shut
+from tests.waiting import wait_until
 
 
 def post(client: TestClient, frames: Sequence[bytes], **query: Any) -> Response:  # noqa: ANN401  # any value of a query
@@ -105,11 +109,23 @@ def test_a_batch_over_a_limit_gets_413_naming_the_limit() -> None:
         assert "5,000" in check_problem(post(client, [b"0" * 5001]), 413, "too-large")
 
 
-def test_a_batch_that_does_not_fit_in_the_queue_is_rejected_as_a_whole() -> None:
-    with serving(queue_items=4, max_frames=4) as client:
-        client.app_state["engine"]._intake._waiting = 2  # simulates waiting faces
-        check_problem(post(client, [png(1)] * 3), 503, "overloaded")
-        assert post(client, [png(1)] * 2).status_code == 200
+def test_a_batch_that_does_not_fit_in_the_queue_is_rejected_as_a_whole(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with (
+        serving(processes.gated, str(gate), queue_items=4, max_frames=4) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+
+        def waiting() -> float:
+            return samples(client)["gimefive_queue_depth{'lane': 'bulk'}"]
+
+        with shut(gate):
+            first = pool.submit(post, client, [png(1)] * 2)
+            wait_until(Path(f"{gate}.log").exists)  # it has reached the model
+            check_problem(post(client, [png(1)] * 3), 503, "overloaded")
+            second = pool.submit(post, client, [png(1)] * 2)
+            wait_until(lambda: waiting() == 2)  # the lane's share of those that can wait
+        assert first.result().status_code == second.result().status_code == 200
 
 
 def test_a_batch_that_does_not_fit_in_memory_gets_503_before_it_is_read() -> None:

@@ -24,8 +24,9 @@ from service.explanation import LiveResult
 from service.listeners import listeners
 from service.server import operations
 from service.tracks import Tracker
-from tests import videos
+from tests import processes, videos
 from tests.api import png
+from tests.processes import shut
 from tests.served import open_files, served
 from tests.virtual import VirtualLoop
 from tests.waiting import LIMIT, until
@@ -58,13 +59,29 @@ def test_a_stopped_watch_does_not_drop_the_client() -> None:
         runner.run(run())
 
 
+HEAD = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+CHUNK = HEAD + b"Transfer-Encoding: chunked\r\n\r\n1"
+
+
 @pytest.mark.anyio
-@pytest.mark.parametrize("piece", [b"x-a: " + b"b" * 10_000 + b"\r\n", b"b" * 10_000])
-async def test_endless_request_headers_close_the_connection(piece: bytes) -> None:
+@pytest.mark.parametrize(
+    ("begin", "piece"),
+    [
+        (HEAD, b"x-a: " + b"b" * 10_000 + b"\r\n"),
+        (HEAD + b"x-b: ", b"b" * 10_000),
+        (CHUNK + b"\r\na\r\n0\r\n", b"x-a: " + b"b" * 10_000 + b"\r\n"),
+        (CHUNK + b"\r\na\r\n0\r\nx-b: ", b"b" * 10_000),
+        (CHUNK + b";", b"b" * 10_000),
+    ],
+    ids=["headers", "header", "trailers", "trailer", "chunk extension"],
+)
+async def test_what_is_endless_beside_a_body_closes_the_connection(
+    begin: bytes, piece: bytes
+) -> None:
     async with served(client_timeout=2 * LIMIT) as (_, url):
         host, port = url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port))
-        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\nx-b: ")
+        writer.write(begin)
 
         async def send_forever() -> None:
             while True:
@@ -78,6 +95,22 @@ async def test_endless_request_headers_close_the_connection(piece: bytes) -> Non
         sending.cancel()
         await asyncio.wait([sending])
         writer.close()
+
+
+@pytest.mark.anyio
+async def test_requests_of_a_client_that_pipelines_and_leaves_are_dropped(tmp_path: Path) -> None:
+    gate, body = tmp_path / "gate", png(1)
+    request = HEAD.replace(b"classify", b"classify?faces=whole")
+    request += b"Content-Length: %d\r\n\r\n" % len(body) + body
+    async with served(processes.argv(processes.gated, str(gate))) as (_, url):
+        host, port = url.removeprefix("http://").split(":")
+        with shut(gate), capture_logs() as log:
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.write(2 * request)
+            await until(Path(f"{gate}.log").exists)  # the first has reached the model
+            writer.close()
+            await until(lambda: log)
+    assert [line["status"] for line in log if line["event"] == "request"] == [499]
 
 
 @pytest.fixture

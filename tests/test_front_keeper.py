@@ -55,10 +55,7 @@ async def nothing() -> bytes:
     return b""
 
 
-async def test_a_hanging_front_is_killed_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    hung = front_keeper.HUNG
-    monkeypatch.setattr(front_keeper, "HUNG", 0.5)
-    monkeypatch.setattr("service.front_keeper.GRACE", 0)
+async def test_a_hanging_front_is_killed_and_replaced() -> None:
     settings, lost = Settings(workers=1), asyncio.Event()
     with listeners("127.0.0.1", 0, 1) as sockets:
         async with Core.open(settings, lambda _: processes.argv(processes.sound)) as core:
@@ -72,13 +69,14 @@ async def test_a_hanging_front_is_killed_and_replaced(monkeypatch: pytest.Monkey
                 lambda: Session(core, core.healthy, nothing),
                 lost.set,
                 start_timeout=LIMIT,
+                hung=0.5,
+                grace=0,
             )
             keeping = asyncio.create_task(front.keep())
             await front.served()
             first = the_front()
             os.kill(first, signal.SIGSTOP)
             await lost.wait()
-            monkeypatch.setattr(front_keeper, "HUNG", hung)  # the replacement may be slow
             await until(lambda: front.up or keeping.done())
             assert the_front() != first
             front.stop()
@@ -96,7 +94,6 @@ def hanging_program(tmp_path: Path) -> str:
 async def test_a_first_front_that_does_not_get_ready_in_time_fails_the_start(
     monkeypatch: pytest.MonkeyPatch, hanging_program: str
 ) -> None:
-    monkeypatch.setattr("service.front_keeper.GRACE", 0)
     async with Core.open(Settings(workers=1), lambda _: processes.argv(processes.sound)) as core:
         monkeypatch.setattr(sys, "executable", hanging_program)
         front = FrontKeeper(
@@ -105,6 +102,7 @@ async def test_a_first_front_that_does_not_get_ready_in_time_fails_the_start(
             lambda: Session(core, core.healthy, nothing),
             none_lost,
             start_timeout=0.1,
+            grace=0,
         )
         with pytest.raises(ServiceError, match="before it served"):
             await asyncio.wait_for(front.keep(), LIMIT)
@@ -250,6 +248,8 @@ async def test_failed_replacements_are_counted_until_one_starts(
     else:
         program.rename(broken)
     await quiet.lose()
+    assert not quiet.front.up
+    assert quiet.front.healthy  # so far
     await until(lambda: quiet.front.failed_starts >= FAILED_STARTS)
     assert not quiet.front.up
     assert not quiet.front.healthy

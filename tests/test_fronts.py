@@ -1,6 +1,7 @@
 """Several front processes over one model process act as one service, over real HTTP."""
 
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -181,7 +182,7 @@ def test_a_killed_front_loses_only_its_own_requests_and_is_replaced(
     assert len(fronts_of(gated)) == 2
 
 
-def test_probes_fail_while_no_front_can_start_and_pass_once_both_are_back(
+def test_probes_tell_whether_one_front_or_none_can_start_and_pass_once_both_are_back(
     tmp_path: Path,
 ) -> None:
     keys = tmp_path / "keys"
@@ -193,10 +194,12 @@ def test_probes_fail_while_no_front_can_start_and_pass_once_both_are_back(
             return client.get(f"http://127.0.0.1:{server.ops_port}/{probe}").status_code
 
         keys.write_text("no key")
-        for pid in fronts_of(server):
-            os.kill(pid, signal.SIGKILL)
+        one, other = fronts_of(server)
+        os.kill(one, signal.SIGKILL)
         wait_until(lambda: status("livez") == 503)
-        assert status("readyz") == 503
+        assert status("readyz") == 200  # the other still serves
+        os.kill(other, signal.SIGKILL)
+        wait_until(lambda: status("readyz") == 503)
         keys.write_text(hashed)
         wait_until(lambda: status("readyz") == 200)
         wait_until(lambda: status("livez") == 200)  # both fronts are back
@@ -232,13 +235,25 @@ def test_shutdown_answers_all_requests_that_both_fronts_accepted(tmp_path: Path)
         wait_for_the_end_of(children)
 
 
+def test_a_front_that_does_not_end_in_time_is_killed_and_the_log_says_so() -> None:
+    with two_fronts(processes.sound, drain_timeout=0.1) as server:
+        children = server.workers()
+        os.kill(fronts_of(server)[0], signal.SIGSTOP)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(LIMIT) == 0
+        wait_for_the_end_of(children)
+    errors = [line for line in map(json.loads, server.log) if line["level"] == "error"]
+    assert [(line["event"], line["fronts"]) for line in errors] == [("draining took too long", 1)]
+
+
 def test_rate_limit_and_readiness_span_both_fronts_and_a_second_signal_ends_them(
     tmp_path: Path,
 ) -> None:
     keys = tmp_path / "keys"
     keys.write_text(f"camera:{hashlib.sha256(b'key').hexdigest()}\n")
-    settings = {"keys_file": keys, "rate_limit": 0.001, "rate_burst": 5, "drain_delay": 2 * LIMIT}
-    with two_fronts(processes.sound, **settings) as server:
+    limits = {"keys_file": keys, "rate_limit": 0.001, "rate_burst": 5}
+    with two_fronts(processes.sound, **limits, drain_delay=2 * LIMIT, ops_port=0) as server:
+        operations = f"http://127.0.0.1:{server.ops_port}"
 
         def probed() -> int:
             return httpx.get(f"{server.url}/readyz", timeout=LIMIT).status_code
@@ -248,6 +263,8 @@ def test_rate_limit_and_readiness_span_both_fronts_and_a_second_signal_ends_them
         children = server.workers()
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: {probed() for _ in range(16)} == {503})
+        assert httpx.get(f"{operations}/readyz", timeout=LIMIT).status_code == 503
+        assert httpx.get(f"{operations}/livez", timeout=LIMIT).status_code == 200
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(LIMIT) == 0
         wait_for_the_end_of(children)

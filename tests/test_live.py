@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import signal
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -108,6 +109,24 @@ async def test_text_that_is_not_utf8_closes_the_stream_with_1007_and_the_reason(
             code, reason = await closed(client)
     assert (code, "binary message" in reason) == (1007, True)
     assert [line["event"] for line in log if line["log_level"] != "info"] == []
+
+
+async def test_a_frame_in_tiny_pieces_takes_no_more_memory_than_a_whole_one() -> None:
+    size, peaks = 20_000, []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(size):
+            yield b"x"
+            await asyncio.sleep(0)  # the service reads it
+
+    async with live() as (_, url), connect(url) as client:
+        for frame in (bytes(size), bytes(size), pieces()):  # the first warms up
+            tracemalloc.start()
+            await client.send(frame)
+            assert "problem" in json.loads(await client.recv())
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert peaks[2] - peaks[1] < 10 * size, peaks
 
 
 async def test_while_a_frame_is_processed_older_waiting_frames_are_dropped(

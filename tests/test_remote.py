@@ -289,6 +289,16 @@ async def test_a_process_that_dies_hangs_or_sends_garbage_is_replaced(
         assert model.restarts == 1
 
 
+async def test_the_log_says_that_a_process_hung_also_if_a_second_batch_was_sent() -> None:
+    async with started(processes.hangs, batch_timeout=0.2) as model:
+        with capture_logs() as log:
+            asked = [model.scores(BAD), model.scores(GOOD)]
+            lost = await asyncio.gather(*asked, return_exceptions=True)
+            await asyncio.wait_for(model.ready(), LIMIT)
+    assert [type(each) for each in lost] == [WorkerLost, WorkerLost]
+    assert ["did not answer" in line["why"] for line in log if "why" in line] == [True]
+
+
 @pytest.mark.parametrize(
     "process", [processes.starts_only_once, processes.restarts_as_another_version]
 )

@@ -93,7 +93,7 @@ async def test_concurrent_calls_each_get_their_own_answer() -> None:
     ]
 
 
-@pytest.mark.parametrize("header", [b"no JSON", b'{"answer": []}'])
+@pytest.mark.parametrize("header", [b"no JSON", b"[]", b'{"answer": []}'])
 async def test_what_is_no_message_ends_the_connection_and_is_logged(header: bytes) -> None:
     ours, theirs = socket.socketpair()
     here = RpcConnection(*await asyncio.open_connection(sock=ours), nothing)

@@ -156,6 +156,22 @@ def test_a_missing_keys_file_is_logged_once_and_read_when_it_returns(
     assert keys.authenticate(key_scope(KEY)) == "door"
 
 
+def test_each_disappearance_of_the_keys_file_is_logged_and_so_is_each_return(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume, away = tmp_path / "volume", tmp_path / "away"
+    volume.mkdir()
+    (volume / "keys").write_text(line("camera", KEY))
+    keys = Keys(volume / "keys")
+    for _ in range(2):
+        volume.rename(away)
+        assert keys.authenticate(key_scope(KEY)) == "camera"
+        away.rename(volume)
+        assert keys.authenticate(key_scope(KEY)) == "camera"
+    log = capsys.readouterr().out
+    assert (log.count("the keys file is unusable"), log.count("keys read")) == (2, 2)
+
+
 def test_a_keys_file_is_read_again_once_a_passing_error_is_over(
     keys_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

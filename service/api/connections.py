@@ -15,9 +15,14 @@ from typing import Any, cast
 
 import structlog
 from httptools import HttpParserUpgrade, HttpRequestParser
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
@@ -27,7 +32,11 @@ from service.errors import BadInput
 log = structlog.get_logger(__name__)
 
 MOST_HEAD = 2**16
-"""Largest request head, in bytes; httptools has no limit of its own."""
+"""Most bytes of a request's head, or of what comes beside its body, such as trailers, at a stretch;
+httptools has no limit of its own."""
+
+MOST_PIECES = 1000
+"""Pieces of a WebSocket message that are kept apart; each takes 45 bytes more than it brings."""
 
 FIRST_REQUEST_GRACE = 1.0
 """Seconds that a connected client has for its first request while the service stops."""
@@ -107,6 +116,12 @@ class _TimeoutWebSocket(_DropsStalledReaders, WebSocketsSansIOProtocol):
     def state(self) -> dict[str, Any]:
         return self.scope["state"]
 
+    def handle_cont(self, event: Frame) -> None:
+        """Receive a piece of a message; many tiny ones would take far more memory than it may."""
+        if len(self.frames) >= MOST_PIECES:
+            self.frames = [b"".join(self.frames)]
+        super().handle_cont(event)
+
     def send_receive_event_to_app(self) -> None:
         """Pass on a message, unless it is text that is not UTF-8 (RFC 6455, section 8.1)."""
         try:
@@ -126,6 +141,7 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
     """
 
     _waiting: asyncio.TimerHandle | None = None
+    _answered: RequestResponseCycle | None = None
     _head = 0
     _in_body = False
 
@@ -134,16 +150,15 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
         self._arm()
 
     def data_received(self, data: bytes) -> None:
+        self._head += len(data)
         try:
             super().data_received(data)
         except HttpParserUpgrade as upgrade:
             if self._passes_over_upgrade():
                 self._go_on(data[upgrade.args[0] :])
             return
-        if self._waiting and not self._in_body:
-            self._head += len(data)
-            if self._head > MOST_HEAD:
-                self.transport.close()
+        if self._head > MOST_HEAD:
+            self.transport.close()
         served = self.transport.get_protocol() is not self  # by a WebSocket's
         if self._idle and not self._waiting and not served:
             self._arm()  # uvicorn's own timer ended with the first byte, whatever it belongs to
@@ -159,6 +174,10 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
         if not self._passes_over_upgrade():
             super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._head = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         self._in_body = False
         if not self._passes_over_upgrade():
@@ -166,10 +185,13 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._answered and not self._answered.response_complete:
+            self._answered.disconnected = True  # uvicorn tells only the last of a pipeline
+            self._answered.message_event.set()
         super().connection_lost(exc)
 
     def state(self) -> dict[str, Any]:
-        return self.cycle.scope["state"]
+        return self._answered.scope["state"] if self._answered else {}
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, with a problem document like everything else."""
@@ -190,6 +212,10 @@ class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
         head = b"".join(b"%s: %s\r\n" % each for each in headers)
         self.transport.write(STATUS_LINE[400] + head + b"\r\n" + bytes(refusal.body))
         self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:
         return super()._should_upgrade() and _opens_websocket(self._head_with(self.headers))

@@ -38,7 +38,7 @@ class Keys:
         """
         self._path = path
         self._fault = ""
-        self._seen = _fingerprint(path)
+        self._seen: tuple[int, ...] | None = _fingerprint(path)
         self._keys = _read(path)
 
     def authenticate(self, scope: Scope) -> str:
@@ -73,7 +73,7 @@ class Keys:
         except KeysUnusable as error:
             if str(error) != self._fault:
                 log.error("the keys file is unusable: the keys known before stay", why=str(error))
-            self._fault = str(error)
+            self._seen, self._fault = None, str(error)
         else:
             self._seen, self._fault = seen, ""
             log.info("keys read", file=str(self._path), keys=len(self._keys))

@@ -290,6 +290,17 @@ def test_a_name_that_is_not_utf8_is_printed_as_it_is(tmp_path: Path) -> None:
     assert told.stdout.splitlines()[1].startswith(os.fsencode(picture) + b",")
 
 
+def test_closed_standard_streams_are_no_obstacle(tmp_path: Path) -> None:
+    table = tmp_path / "out.csv"
+    command = [sys.executable, "-m", "service.cli", "classify", "--csv", str(table), str(PORTRAIT)]
+    subprocess.run(
+        ["/bin/sh", "-c", '"$@" <&- >&- 2>&-', "-", *command],
+        check=True,
+        env={**os.environ, **ENVIRONMENT},
+    )
+    assert len(table.read_text().splitlines()) == 2
+
+
 def test_stdout_has_only_answers_while_a_second_model_process_starts(
     folder: Path, tmp_path: Path
 ) -> None:

@@ -194,6 +194,18 @@ async def test_an_error_that_affects_every_file_aborts_the_command(
     assert output_of(console) == ""
 
 
+@pytest.mark.parametrize(("key", "told"), [(None, "--key-file"), ("wrong", "unauthorized!")])
+async def test_a_missing_key_is_reported_with_the_option_for_it(
+    tmp_path: Path, key: str | None, told: str
+) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(png(1))
+    async with answering(json.dumps(problem("unauthorized", 401)), 401) as url:
+        with pytest.raises(errors.Unauthorised, match=told):
+            async with remote_backend(url, key) as backend:
+                await backend.classify(picture.read_bytes(), "whole")
+
+
 async def test_an_error_of_one_file_is_reported_and_the_others_are_processed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,7 +174,12 @@ def chosen(
 async def remote_backend(url: str, key: str | None) -> AsyncIterator[Backend]:
     """The service at a URL."""
     async with AsyncClient(url, key=key, deadline=DEADLINE, retries=PATIENT) as client:
-        yield _Remote(client)
+        try:
+            yield _Remote(client)
+        except Unauthorised as error:
+            if key is None:
+                raise Unauthorised("the service needs an API key: use --key-file") from error
+            raise
 
 
 @asynccontextmanager

@@ -112,6 +112,7 @@ def test_a_folder_without_images_is_reported_and_no_file_is_written(
     [
         (("classify", "a.jpg", "--json", "--csv"), "not both"),
         (("classify", "a.jpg", "--url", "http://x", "--device", "cpu"), "for a model here"),
+        (("classify", "a.jpg", "--key-file", "key"), "is for a service: add --url"),
         (("classify", "a.jpg", "--device", "tpu"), "GIMEFIVE_DEVICE: use auto, cpu"),
         (("explain", "b.jpg", "-o", "why.png"), "does not exist"),
         (("explain", "a.jpg", "-o", "why.jpg"), "end with .png"),

@@ -163,6 +163,8 @@ def chosen(
     """
     if url and (device or precision):
         raise typer.BadParameter("--device and --precision are for a model here, not for --url")
+    if key_file and not url:
+        raise typer.BadParameter("--key-file is for a service: add --url")
     settings = settings_with(device=device, precision=precision, **changes)
     if url is None:
         logs.configure(settings.with_changes(log_level="error"))

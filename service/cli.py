@@ -10,7 +10,7 @@ import typer
 
 import service
 from service.commands import options
-from service.commands.ending import ending, settings_with, stop
+from service.commands.ending import ending, open_streams, settings_with, stop
 from service.errors import ServiceError
 from service.explanation import View
 from service.store import ModelStore
@@ -31,11 +31,12 @@ def _version(wanted: bool) -> None:  # typer calls it with the flag
 
 @app.callback()
 def main(
-    version: Annotated[  # the callback above handles it
+    version: Annotated[  # noqa: ARG001  # the callback above handles it
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Facial-emotion classification with GiMeFive. Settings: GIMEFIVE_*, see docs/operations.md."""
+    open_streams()
 
 
 @app.command()

@@ -112,6 +112,7 @@ def test_a_folder_without_images_is_reported_and_no_file_is_written(
     [
         (("classify", "a.jpg", "--json", "--csv"), "not both"),
         (("classify", "a.jpg", "--url", "http://x", "--device", "cpu"), "for a model here"),
+        (("classify", "a.jpg", "--key-file", "key"), "is for a service: add --url"),
         (("classify", "a.jpg", "--device", "tpu"), "GIMEFIVE_DEVICE: use auto, cpu"),
         (("explain", "b.jpg", "-o", "why.png"), "does not exist"),
         (("explain", "a.jpg", "-o", "why.jpg"), "end with .png"),
@@ -299,6 +300,17 @@ def test_a_name_that_is_not_utf8_is_printed_as_it_is(tmp_path: Path) -> None:
         env={**os.environ, **ENVIRONMENT, "PYTHONIOENCODING": "utf-8:strict"},
     )
     assert told.stdout.splitlines()[1].startswith(os.fsencode(picture) + b",")
+
+
+def test_closed_standard_streams_are_no_obstacle(tmp_path: Path) -> None:
+    table = tmp_path / "out.csv"
+    command = [sys.executable, "-m", "service.cli", "classify", "--csv", str(table), str(PORTRAIT)]
+    subprocess.run(
+        ["/bin/sh", "-c", '"$@" <&- >&- 2>&-', "-", *command],
+        check=True,
+        env={**os.environ, **ENVIRONMENT},
+    )
+    assert len(table.read_text().splitlines()) == 2
 
 
 def test_stdout_has_only_answers_while_a_second_model_process_starts(

@@ -232,8 +232,28 @@ def test_connection_errors_raise_unreachable_after_the_last_attempt(run: Run) ->
 @both_clients
 def test_a_foreign_error_response_is_reported_by_its_status(run: Run) -> None:
     for text in ("<html>", "[]"):
-        with pytest.raises(errors.ServiceError, match="status 502"):
-            run(Script(httpx.Response(502, text=text)), Retries())
+        with pytest.raises(errors.ServiceError, match="status 413"):
+            run(Script(httpx.Response(413, text=text)), Retries())
+
+
+@both_clients
+def test_a_proxy_without_its_service_is_asked_again(run: Run) -> None:
+    script = Script(*(httpx.Response(status, text="<html>") for status in (502, 503)), no_faces())
+    run(script, Retries(first=1))
+    assert script.delays == [1, 2]
+
+
+@both_clients
+@pytest.mark.parametrize(
+    ("status", "headers", "told"),
+    [(308, {"Location": "https://service/classify"}, "to https://service/"), (404, {}, "404$")],
+)
+def test_a_wrong_url_raises_unreachable(
+    run: Run, status: int, headers: dict[str, str], told: str
+) -> None:
+    answer = httpx.Response(status, headers=headers, text="<html>")
+    with pytest.raises(Unreachable, match=told):
+        run(Script(answer), Retries(attempts=1))
 
 
 def client_of(answer: httpx.Response) -> Client:
@@ -313,13 +333,15 @@ def test_an_unknown_option_raises_before_any_request_is_sent(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_name_given_as_str_raises_type_error() -> None:
-    name: Any = str(PORTRAIT)
+@pytest.mark.parametrize(
+    "ask", [lambda client, name: client.classify(name), lambda client, name: client.frames([name])]
+)
+def test_a_file_name_given_as_str_raises_type_error(ask: Callable[[Client, str], object]) -> None:
     with (
         Client("http://service", transport=httpx.MockTransport(Script())) as client,
         pytest.raises(TypeError, match=r"bytes, or the Path of a file, not '.*collins\.jpg'"),
     ):
-        client.classify(name)
+        ask(client, str(PORTRAIT))
 
 
 def test_retry_delays_grow_up_to_the_longest() -> None:

@@ -28,6 +28,7 @@ from service.commands.report import Console
 from service.contract.schemas import ClassifyResponse
 from service.records import FaceMode
 from tests.api import png
+from tests.disks import room_for
 from tests.served import served
 
 pytestmark = pytest.mark.anyio
@@ -191,6 +192,18 @@ async def test_an_error_that_affects_every_file_aborts_the_command(
         with pytest.raises(error):
             await video.process(backend, jobs, QUERY, console, again=True)
     assert output_of(console) == ""
+
+
+@pytest.mark.parametrize(("key", "told"), [(None, "--key-file"), ("wrong", "unauthorized!")])
+async def test_a_missing_key_is_reported_with_the_option_for_it(
+    tmp_path: Path, key: str | None, told: str
+) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(png(1))
+    async with answering(json.dumps(problem("unauthorized", 401)), 401) as url:
+        with pytest.raises(errors.Unauthorised, match=told):
+            async with remote_backend(url, key) as backend:
+                await backend.classify(picture.read_bytes(), "whole")
 
 
 async def test_an_error_of_one_file_is_reported_and_the_others_are_processed(
@@ -421,6 +434,31 @@ async def test_a_csv_file_is_resumed_from_any_folder(
     rows = (tmp_path / "tables" / "out.csv").read_text().splitlines()[1:]
     names = [row.partition(",")[0] for row in rows]
     assert names == ["../../one/photos/a.png", "../../two/photos/a.png"]
+
+
+async def test_a_path_that_goes_up_from_a_linked_folder_is_listed_where_it_leads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "far" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/deep")
+    for folder in (tmp_path, tmp_path / "far"):
+        (folder / "a.png").write_bytes(png(1))
+    monkeypatch.chdir(tmp_path)
+    for picture in ("link/../a.png", "far/a.png"):
+        assert await classify_into(Path("out.csv"), "1", Path(picture)) == 0
+    assert capsys.readouterr().err == "1 of 1 done before\n"
+    assert (tmp_path / "out.csv").read_text().splitlines()[1].startswith("far/a.png,")
+
+
+async def test_a_disk_that_is_full_at_the_first_row_leaves_neither_table_nor_note(
+    tmp_path: Path,
+) -> None:
+    picture, table = tmp_path / "a.png", tmp_path / "out.csv"
+    picture.write_bytes(png(1))
+    with room_for(100), pytest.raises(OSError, match=r"out\.csv'"):
+        await classify_into(table, "1", picture)
+    assert not table.exists()
+    assert not (tmp_path / "out.csv.json").exists()
 
 
 async def test_a_missing_or_damaged_model_note_of_a_csv_file_is_handled(

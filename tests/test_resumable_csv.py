@@ -1,5 +1,6 @@
 import csv
 import errno
+import fcntl
 import io
 import os
 from pathlib import Path
@@ -64,6 +65,22 @@ def test_a_file_in_use_by_another_run_is_rejected(tmp_path: Path) -> None:
         ResumableCsv(path, COLUMNS)
     first.close()
     ResumableCsv(path, COLUMNS).close()
+
+
+def test_a_file_that_another_run_removes_while_it_is_opened_is_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.csv"
+    first, flock = ResumableCsv(path, COLUMNS), fcntl.flock
+
+    def lock_once_the_first_run_has_ended(file: int, how: int) -> None:
+        first.close()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock_once_the_first_run_has_ended)
+    with pytest.raises(BadInput, match="another run"):
+        ResumableCsv(path, COLUMNS)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_csv_reader_gets_the_names_back_unchanged() -> None:

@@ -33,6 +33,9 @@ Source = bytes | Path
 CHUNK = 1 << 18
 READ_TIMEOUT = 60.0
 
+ABSENT = (404, 502, 503)
+"""Statuses that, without a problem document, say that no service is behind the URL."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
@@ -91,8 +94,7 @@ class Call(Generic[T]):
     def _parts(self) -> Iterator[tuple[str, tuple[str, bytes]]]:
         for index, frame in enumerate(self.frames):
             name = frame.name if isinstance(frame, Path) else f"{index:06}"
-            content = frame.read_bytes() if isinstance(frame, Path) else frame
-            yield "files", (name, content)
+            yield "files", (name, _content(frame))
 
 
 def piece(file: BinaryIO, left: int) -> bytes:
@@ -181,6 +183,8 @@ def failure(response: httpx.Response) -> ServiceError:
         problem = {}
     if not isinstance(problem, dict):
         problem = {}
+    if "type" not in problem and (response.is_redirect or response.status_code in ABSENT):
+        return _absent(response)
     problem.setdefault("detail", f"status {response.status_code} without a problem document")
     return raised(problem, _seconds(response.headers.get("Retry-After")))
 
@@ -197,6 +201,13 @@ def plain(query: Mapping[str, object]) -> dict[str, str]:
 def unreachable(error: Exception, url: httpx.URL) -> Unreachable:
     """The error for a failed connection."""
     return Unreachable(f"no answer from {url}: {str(error) or type(error).__name__}")
+
+
+def _absent(response: httpx.Response) -> Unreachable:
+    to = response.headers.get("Location")
+    told = f", a redirect to {to}" if to else ""
+    status = response.status_code
+    return Unreachable(f"what answered is not a GiMeFive service: status {status}{told}")
 
 
 def _as(model: type[ModelT]) -> Callable[[httpx.Response], ModelT]:
@@ -229,7 +240,20 @@ def _size(source: Source) -> int:
             return source.stat().st_size
         case bytes():
             return len(source)
-    raise TypeError(f"give bytes, or the Path of a file, not {source!r}")
+    raise _neither(source)
+
+
+def _content(source: Source) -> bytes:
+    match source:
+        case Path():
+            return source.read_bytes()
+        case bytes():
+            return source
+    raise _neither(source)
+
+
+def _neither(source: object) -> TypeError:
+    return TypeError(f"give bytes, or the Path of a file, not {source!r}")
 
 
 def _seconds(header: str | None) -> float:

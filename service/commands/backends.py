@@ -163,6 +163,8 @@ def chosen(
     """
     if url and (device or precision):
         raise typer.BadParameter("--device and --precision are for a model here, not for --url")
+    if key_file and not url:
+        raise typer.BadParameter("--key-file is for a service: add --url")
     settings = settings_with(device=device, precision=precision, **changes)
     if url is None:
         logs.configure(settings.with_changes(log_level="error"))
@@ -174,7 +176,12 @@ def chosen(
 async def remote_backend(url: str, key: str | None) -> AsyncIterator[Backend]:
     """The service at a URL."""
     async with AsyncClient(url, key=key, deadline=DEADLINE, retries=PATIENT) as client:
-        yield _Remote(client)
+        try:
+            yield _Remote(client)
+        except Unauthorised as error:
+            if key is None:
+                raise Unauthorised("the service needs an API key: use --key-file") from error
+            raise
 
 
 @asynccontextmanager

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from service.errors import ServiceError
 from service.settings import Settings, first_fault, unknown_variables, variables
 
+NOWHERE = Path(os.devnull)
+
 
 def settings_with(**changes: object) -> Settings:
     """The environment's settings with `changes`; invalid ones end the command with status 2."""
@@ -29,6 +31,13 @@ def settings_with(**changes: object) -> Settings:
     except ValidationError as error:
         typer.echo(f"gimefive: {first_fault(error)}", err=True)
         raise typer.Exit(2) from None
+
+
+def open_streams() -> None:
+    """Have closed standard streams lead nowhere: else the next files get their numbers."""
+    sys.stdin = sys.stdin or NOWHERE.open()
+    sys.stdout = sys.stdout or NOWHERE.open("w")
+    sys.stderr = sys.stderr or NOWHERE.open("w")
 
 
 @contextmanager
@@ -46,7 +55,7 @@ def ending() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:  # the reader has closed the pipe
-        nowhere = os.open(os.devnull, os.O_WRONLY)
+        nowhere = os.open(NOWHERE, os.O_WRONLY)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere, stream.fileno())
         raise typer.Exit from None

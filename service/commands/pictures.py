@@ -82,7 +82,11 @@ def _run_into(
             told = f"{path} does not say which model wrote its rows: it may be another"
             typer.echo(told, err=True)
         writer = report.CsvWriter(table.write, origin.check, folder)
-        return _answer(backend, files, faces, writer)
+        try:
+            return _answer(backend, files, faces, writer)
+        finally:
+            if table.empty:
+                origin.note.unlink(missing_ok=True)
 
 
 def _answer(

@@ -12,6 +12,7 @@ import rich.console
 from rich.markup import escape
 from rich.table import Table
 
+from service.commands.sources import place
 from service.contract import schemas
 from service.csv_text import csv_text
 from service.records import EMOTIONS
@@ -96,7 +97,10 @@ class CsvWriter:
     def _name(self, path: Path) -> str:
         if self._folder is None or path.is_absolute():
             return str(path)
-        return os.path.relpath(path, self._folder)
+        name = os.path.relpath(path, self._folder)
+        if place(self._folder / name) == place(path):
+            return name
+        return os.path.relpath(place(path), self._folder)  # it goes up from a linked folder
 
     def close(self) -> None:
         """Nothing follows."""

@@ -34,6 +34,8 @@ class ResumableCsv:
         self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(self._file).st_nlink:  # removed since by another run without entries
+                raise BlockingIOError
             self.done = self._continue()
         except BaseException as error:
             os.close(self._file)
@@ -75,9 +77,14 @@ class ResumableCsv:
             os.truncate(self._file, size)
             raise OSError(error.errno, error.strerror, str(self._path)) from error
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is written."""
+        return not os.fstat(self._file).st_size
+
     def close(self) -> None:
         """Nothing follows."""
-        if not os.fstat(self._file).st_size:
+        if self.empty:
             Path(os.path.realpath(self._path)).unlink(missing_ok=True)
         os.close(self._file)
 

@@ -40,12 +40,15 @@ def restart(worker: FakeWorker) -> None:
 
 
 async def test_a_face_that_fails_its_batch_fails_alone() -> None:
-    worker = PoisonedWorker()
-    async with harness(worker, max_batch=8) as d:
+    worker, notes = PoisonedWorker(), Notes()
+    async with harness(worker, max_batch=8, notes=notes) as d:
         requests = [d.ask(n) for n in (1, 2, POISON, 4, 5)]
         answers = await asyncio.gather(*requests, return_exceptions=True)
-    assert isinstance(answers.pop(2), ModelFailure)
-    assert answers == [[1], [2], [4], [5]]
+        assert isinstance(answers.pop(2), ModelFailure)
+        assert answers == [[1], [2], [4], [5]]
+        await d.submit(*range(8))
+    assert len(worker.batches[-1]) == 8, "batches become no smaller"
+    assert (notes.failures, notes.abandoned) == (["interactive"], [])
 
 
 async def test_a_failed_result_in_a_batch_fails_only_its_caller() -> None:
@@ -62,6 +65,18 @@ async def test_a_failed_result_in_a_batch_fails_only_its_caller() -> None:
         answers = await asyncio.gather(d.ask(1), d.ask(POISON), return_exceptions=True)
     assert answers[0] == [1]
     assert isinstance(answers[1], ModelFailure)
+
+
+async def test_a_worker_that_answers_for_too_few_faces_leaves_no_caller_waiting() -> None:
+    async def short(worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
+        return BatchResult((await run(worker, faces)).results[:-1], 0.1)
+
+    async with harness(FakeWorker(), run=short) as d:
+        requests = [d.ask(1), d.ask(2)]
+        await settle()
+        assert all(request.done() for request in requests)
+        assert isinstance(requests[-1].exception(), ModelFailure)
+        requests[0].exception()
 
 
 async def test_a_batch_of_a_lost_worker_is_retried_once_and_then_fails() -> None:
@@ -121,6 +136,24 @@ async def test_a_face_that_was_only_sent_ahead_outlives_two_workers() -> None:
         assert await asyncio.gather(*computing, ahead) == [[1], [2], [3]]
 
 
+async def test_a_face_sent_ahead_over_which_the_worker_is_then_lost_is_retried_once() -> None:
+    now, worker = [0.0], DyingWorker(seconds=2.0)
+    async with harness(worker, clock=lambda: now[0]) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        computing = d.ask(1)
+        await settle()
+        now[0] = 2.0
+        ahead = d.ask(POISON)
+        await settle()
+        assert worker.batches == [[0], [1], [POISON]]
+        worker.gate.set()
+        assert await computing == [1]
+        with pytest.raises(WorkerLost):
+            await ahead
+    assert worker.batches == [[0], [1], [POISON], [POISON]]
+
+
 async def test_faces_of_a_lost_worker_are_retried_singly_when_those_sent_ahead_are_late() -> None:
     now, worker = [0.0], FakeWorker(seconds=2.0)
     async with harness(worker, clock=lambda: now[0]) as d:
@@ -156,6 +189,22 @@ async def test_faces_of_a_lost_worker_keep_their_order_until_it_is_up_again() ->
         assert await asyncio.gather(*requests) == [[1], [2]]
     assert worker.batches == [[1, 2], [1], [2]]
     assert notes.depth == 0
+
+
+async def test_a_face_of_a_lost_worker_takes_no_place_once_its_caller_has_gone() -> None:
+    worker, notes = FakeWorker(), Notes()
+    worker.gate.clear()
+    async with harness(worker, notes=notes) as d:
+        gone, stays = d.ask(1), d.ask(2)
+        await settle()
+        gone.cancel()
+        await settle()
+        lose(worker)
+        await settle()
+        assert notes.depth == 1
+        restart(worker)
+        assert await stays == [2]
+    assert worker.batches == [[1, 2], [2]]
 
 
 async def test_a_call_cancelled_during_its_batch_does_not_affect_the_others() -> None:

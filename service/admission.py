@@ -135,10 +135,7 @@ class Admission:
             self.drop(gone, self._clock())
             self.admit_parked(queue)
         for entry in entries:
-            if not entry.future.done():
-                entry.future.cancel()
-            elif not entry.future.cancelled():
-                entry.future.exception()  # retrieved: the caller gets only the first error
+            entry.future.cancel()  # one that has failed is not logged then: a call has one error
 
     def drop(self, entries: Entries, now: float) -> None:
         """Count entries that will not be computed, and tell the callers of those that are late."""

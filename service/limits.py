@@ -138,7 +138,6 @@ class RateLimiter:
         tokens, since = self._buckets.get(name, (self._burst, now))
         tokens = min(self._burst, tokens + (now - since) * self._per_second)
         if tokens < 1:
-            self._buckets[name] = tokens, now
             wait = (1 - tokens) / self._per_second
             raise RateLimited(
                 f"over this key's rate of {self._per_second:g} a second: try again in {wait:.1f} s",

@@ -75,13 +75,13 @@ class Tracker:
         return track.seen == self._before or time - track.seen <= self._patience
 
     def _see(self, track: "_Track | None", prediction: Prediction, time: float) -> Prediction:
+        edges = _edges([prediction.face.box])[0]
         if track is None:
             self._count += 1
-            track = _Track(self._count, time, _edges([prediction.face.box])[0])
+            track = _Track(self._count, time, edges)
             self._tracks.append(track)
-        else:
-            track.move(time, _edges([prediction.face.box])[0])
         smoothed = track.smooth(time, prediction.scores, self._half_life)
+        track.move(time, edges)
         return replace(prediction, track=track.number, smoothed=smoothed)
 
 
@@ -126,7 +126,6 @@ class _Track:
     velocity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(4))
     scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(len(EMOTIONS)))
     weight: float = 0.0
-    scored: float = 0.0
 
     def expected(self, time: float) -> NDArray[np.float64]:
         """The predicted edges; the velocity decays while the track is out of sight."""
@@ -134,6 +133,7 @@ class _Track:
         return self.edges + self.velocity * travelled
 
     def move(self, time: float, edges: NDArray[np.float64]) -> None:
+        """It was seen here; its scores are smoothed before, since they age from the last time."""
         passed = time - self.seen
         if passed > 0:
             trust = 1 - exp(-passed / _SETTLING)
@@ -143,10 +143,9 @@ class _Track:
 
     def smooth(self, time: float, scores: Scores, half_life: float) -> Scores:
         """The mean of all scores so far, with weights that decay exponentially with age."""
-        kept = 0.5 ** ((time - self.scored) / half_life) if self.weight else 0.0
+        kept = 0.5 ** ((time - self.seen) / half_life)
         self.scores = self.scores * kept + scores
         self.weight = self.weight * kept + 1
-        self.scored = time
         return (self.scores / self.weight).astype(np.float32)
 
 

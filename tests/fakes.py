@@ -80,10 +80,13 @@ class BrokenWorker(FakeWorker):
         raise ZeroDivisionError
 
 
+@dataclass(eq=False)
 class CrampedWorker(FakeWorker):
-    """Runs out of memory with more than two faces."""
+    """Runs out of memory with more faces than it has room for."""
+
+    room: int = 2
 
     def answer(self, faces: NDArray[np.uint8]) -> Scores:
-        if len(faces) > 2:
+        if len(faces) > self.room:
             raise OutOfMemory("no memory")
         return scores_of(faces)

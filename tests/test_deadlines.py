@@ -80,9 +80,10 @@ async def test_a_cutoff_reaches_all_holders_although_some_are_slow_to_end() -> N
     ended_early: list[None] = []
     cutoff, begun = Cutoff(lambda: ended_early.append(None)), 0
 
-    async def hold(*, slow_to_end: bool) -> None:
+    async def hold(*, slow_to_end: bool, seconds: float | None) -> None:
         nonlocal begun
-        async with cutoff.enforced():
+        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        async with cutoff.enforced(deadline):
             begun += 1
             try:
                 await asyncio.Event().wait()
@@ -90,7 +91,11 @@ async def test_a_cutoff_reaches_all_holders_although_some_are_slow_to_end() -> N
                 if slow_to_end:
                     await asyncio.sleep(0.01)
 
-    held = [asyncio.create_task(hold(slow_to_end=not each)) for each in range(4)]
+    held = [
+        asyncio.create_task(hold(slow_to_end=slow, seconds=seconds))
+        for slow in (True, False)
+        for seconds in (None, 2 * LIMIT)
+    ]
     for _ in range(3):
         await asyncio.sleep(0)
     assert begun == len(held)

@@ -239,9 +239,11 @@ def test_face_without_landmarks_is_cropped_upright() -> None:
     assert (frame.x, frame.y) == (140, 100 + FRAMING.below * FRAMING.side * 100)
 
 
-def test_framing_without_levelling_does_not_rotate_the_face() -> None:
+def test_framing_without_levelling_shifts_but_does_not_rotate_the_crop() -> None:
     face = face_with_eyes([(100, 100), (140, 130)], Box(80, 60, 80, 100))
-    assert Framing(0.9, 0, level=False).frame(face).angle == 0
+    frame = Framing(0.9, 0.1, level=False).frame(face)
+    assert frame.angle == 0
+    assert (frame.x, frame.y, frame.side) == pytest.approx((120, 110 + 0.1 * 90, 90))
 
 
 @pytest.mark.parametrize("frame", [CropFrame(80, 70, 90, 0.4), CropFrame(110.5, 60.25, 20, -1.0)])

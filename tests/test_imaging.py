@@ -163,6 +163,7 @@ SHALLOW = [0, 1, 20, 128, 200, 255]
         ("TIFF", DEEP.astype(np.float32)),
         ("TIFF", (DEEP / 257).astype(np.float32)),
         ("TIFF", (DEEP / 65_535).astype(np.float32)),
+        ("TIFF", (DEEP * 65_537.0).astype(np.float32)),
     ],
 )
 def test_high_bit_depth_greyscale_is_scaled_to_8_bits(
@@ -380,9 +381,19 @@ def test_jpeg_with_more_scans_than_encoders_write_is_rejected(options: dict[str,
 
 
 def test_what_follows_a_jpeg_or_is_embedded_in_it_is_not_counted_as_its_scans() -> None:
-    others = b"\xff\xda" * 1000
-    data = jpeg_with_scans(1, comment=others) + others
+    others = b"\xff\xda\0\2" * 1000
+    data = jpeg_with_scans(1, comment=others) + others * 50
     assert_allclose(quadrant_colours(decode(data, LIMIT)), QUADRANT_COLOURS, atol=6)
+
+
+def test_pixels_of_another_format_are_not_mistaken_for_scans_of_a_jpeg() -> None:
+    picture = np.tile(np.array([0, 0xDA, 0xFF], np.uint8), (300, 400, 1))  # as BGR: ff da 00
+    assert_array_equal(decode(encode(picture, "BMP"), LIMIT), picture)
+
+
+def test_a_row_of_over_a_million_pixels_is_decoded() -> None:
+    row = np.arange(2**20 + 1)[None, :, None].repeat(3, axis=2).astype(np.uint8)
+    assert_array_equal(decode(encode(row, "PNG"), 2 * LIMIT), row)
 
 
 def test_run_length_encoded_bmp_is_decoded() -> None:

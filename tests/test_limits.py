@@ -38,6 +38,17 @@ def test_retry_after_is_at_least_a_second_and_ignores_holders_of_no_place() -> N
     assert wait() == 1
 
 
+def test_more_places_than_there_are_are_refused_and_all_stay_free() -> None:
+    refused: list[None] = []
+    quota = Quota(2, "videos are in progress", lambda: refused.append(None))
+    with pytest.raises(Overloaded) as full, quota.hold(3):
+        pass
+    assert full.value.retry_after == 10
+    assert len(refused) == 1
+    with quota.hold(2):
+        assert quota.held() == 2
+
+
 def test_messages_are_grammatical_for_a_limit_of_one() -> None:
     quota = Quota(1, "cameras are connected", lambda: None)
     told = r"^too many cameras are connected already \(1\):"

@@ -232,6 +232,10 @@ def test_the_rate_limiter_allows_a_burst_and_then_its_rate_per_key() -> None:
         rate.take("camera")
     assert limited.value.retry_after == 0.5
     rate.take("nightly")
+    now = 0.25
+    with pytest.raises(RateLimited) as limited:
+        rate.take("camera")
+    assert limited.value.retry_after == 0.25
     now = 0.5
     rate.take("camera")
     with pytest.raises(RateLimited):

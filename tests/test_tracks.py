@@ -103,6 +103,28 @@ def test_face_that_returns_after_a_long_absence_gets_a_new_track_number() -> Non
     assert numbers[-1] == 2
 
 
+@pytest.mark.parametrize(
+    ("apart", "jump", "number"),
+    [(0.02, 80, 1), (0.02, 90, 2), (0.5, 100, 1), (0.5, 200, 1), (1.0, 300, 2)],
+)
+def test_the_sooner_a_face_is_seen_again_the_nearer_it_must_be_to_keep_its_track_number(
+    apart: float, jump: float, number: int
+) -> None:
+    """The boxes, 100 pixels wide, overlap by a fifth, by a tenth, touch, or are far apart."""
+    tracker = Tracker()
+    tracker.follow(5.0, faces([Box(0, 0, 100, 100)]))
+    (seen,) = tracker.follow(5.0 + apart, faces([Box(jump, 0, 100, 100)]))
+    assert seen.track == number
+
+
+def test_a_face_between_two_tracks_continues_that_which_was_seen_last() -> None:
+    tracker, lost, seen = Tracker(), Box(0, 0, 100, 100), Box(100, 0, 100, 100)
+    tracker.follow(0.0, faces([lost, seen]))
+    tracker.follow(0.9, faces([seen]))
+    (between,) = tracker.follow(1.0, faces([Box(50, 0, 100, 100)]))
+    assert between.track == 2
+
+
 def test_new_face_elsewhere_does_not_inherit_the_track_number_of_a_lost_face() -> None:
     left, entered = moving_face((0, 100), (0, 0)), moving_face((900, 500), (0, 0))
     numbers = track_numbers([hidden_between(left, 1, 9), hidden_between(entered, 0, 1.2)], 10)
@@ -204,6 +226,13 @@ def test_summary_describes_frames_faces_and_tracks() -> None:
     np.testing.assert_allclose(
         first.scores, (10 * scores(happy=0.9) + 11 * scores(sad=0.8)) / 21, atol=1e-6
     )
+
+
+def test_faces_without_a_track_are_counted_in_the_summary_and_belong_to_no_track() -> None:
+    summariser = Summariser()
+    summariser.add(FrameResult(0, 0.0, tuple(faces([Box(0, 0, 90, 90)]))))
+    summary = summariser.summary()
+    assert (summary.frames, summary.faces, summary.tracks) == (1, 1, ())
 
 
 def test_face_that_stops_while_hidden_keeps_its_track_number() -> None:

@@ -162,10 +162,10 @@ class TestWaitingForRoom:
         async with harness(worker, max_batch=1, max_items=8, notes=notes) as d:
             running = d.ask(0)
             await settle()
-            chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, 5, 6, wait=True)]
+            chunks = [d.ask(1, 2, 3, wait=True), d.ask(4, wait=True), d.ask(5, 6, wait=True)]
             await settle()
-            assert notes.depth == 3
-            frames = d.ask(7, 8, 9, 10, 11)
+            assert notes.depth == 4
+            frames = d.ask(7, 8, 9, 10)
             await settle()
             assert notes.depth == 8
             worker.gate.set()
@@ -202,16 +202,46 @@ class TestWaitingForRoom:
         assert worker.batches == [[0], [3], [3], [3]]
         assert notes.abandoned == ["cancelled"] * 6
 
-    async def test_closing_answers_waiting_callers_with_not_ready(self) -> None:
-        worker = FakeWorker()
+    @pytest.mark.parametrize("why", ["cancelled", "expired"])
+    async def test_a_call_that_nobody_needs_any_more_lets_in_those_behind_it(
+        self, why: str
+    ) -> None:
+        now, notes, worker = [0.0], Notes(), FakeWorker()
         worker.gate.clear()
-        async with harness(worker, max_batch=1, max_items=2) as d:
+        async with harness(
+            worker, max_batch=1, max_items=8, notes=notes, clock=lambda: now[0]
+        ) as d:
+            calls = [d.ask(0)]
+            await settle()
+            calls += [d.ask(1, 2, wait=True)]
+            gone = d.ask(3, 4, 5, wait=True, deadline=1.0)
+            calls += [d.ask(6, wait=True)]
+            await settle()
+            assert notes.depth == 2
+            if why == "cancelled":
+                gone.cancel()
+            else:
+                now[0] = 1.0
+            calls += [d.ask(7, wait=True)]
+            await settle()
+            assert notes.depth == 4
+            assert notes.abandoned == [why] * 3
+            assert gone.done()
+            worker.gate.set()
+            assert await asyncio.gather(*calls) == [[0], [1, 2], [6], [7]]
+            await asyncio.gather(gone, return_exceptions=True)
+
+    async def test_closing_answers_waiting_callers_with_not_ready(self) -> None:
+        worker, notes = FakeWorker(), Notes()
+        worker.gate.clear()
+        async with harness(worker, max_batch=1, max_items=2, notes=notes) as d:
             calls = [d.ask(0)]
             await settle()
             calls += [d.ask(1, wait=True), d.ask(2, wait=True)]
             await settle()
         answers = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(answer) for answer in answers] == [NotReady] * 3
+        assert notes.abandoned == []
 
     async def test_waiting_callers_wait_for_a_worker_to_restart(self) -> None:
         worker = FakeWorker()
@@ -231,11 +261,12 @@ async def test_a_request_larger_than_its_lane_is_too_large(wait: bool) -> None:
 
 
 async def test_requests_are_refused_while_no_worker_is_up() -> None:
-    worker = FakeWorker()
+    worker, notes = FakeWorker(), Notes()
     worker.alive.clear()
-    async with harness(worker) as d:
+    async with harness(worker, notes=notes) as d:
         with pytest.raises(NotReady):
             await d.submit(1)
+    assert notes.refused == ["not_ready"]
 
 
 @pytest.mark.parametrize("wait", [False, True])

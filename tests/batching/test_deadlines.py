@@ -145,11 +145,16 @@ async def test_the_safety_margin_grows_only_after_answers_later_than_predicted()
 
 
 async def test_an_idle_worker_is_used_even_if_the_deadline_may_be_missed() -> None:
-    worker = FakeWorker(seconds=2.0)
-    async with harness(worker) as d:
+    busy, worker = FakeWorker(seconds=2.0), FakeWorker(seconds=2.0)
+    async with harness(busy, worker) as d:
         assert await d.submit(1) == [1]
         await settle()
-        assert await d.submit(2, deadline=0.5) == [2]
+        busy.gate.clear()
+        running = d.ask(2)
+        await settle()
+        assert await d.submit(3, deadline=0.5) == [3]
+        busy.gate.set()
+        await running
 
 
 async def test_a_queued_face_that_would_be_late_is_dropped_for_one_that_is_in_time() -> None:
@@ -169,6 +174,18 @@ async def test_a_queued_face_that_would_be_late_is_dropped_for_one_that_is_in_ti
     assert notes.abandoned == ["expired"]
 
 
+async def test_a_queued_face_that_would_be_late_is_not_dropped_where_there_is_room_for_it() -> None:
+    worker = FakeWorker(seconds=2.0)
+    worker.gate.clear()
+    async with harness(worker, max_batch=2) as d:
+        running = d.ask(0)
+        await settle()
+        hurried, patient = d.ask(1, deadline=1.9), d.ask(2)
+        await settle()
+        worker.gate.set()
+        assert (await running, await hurried, await patient) == ([0], [1], [2])
+
+
 async def test_no_face_is_dropped_when_all_are_predicted_to_be_late() -> None:
     worker = FakeWorker(seconds=8.0)
     notes = Notes()
@@ -182,7 +199,8 @@ async def test_no_face_is_dropped_when_all_are_predicted_to_be_late() -> None:
 
 async def test_another_lane_counts_in_the_predicted_wait_only_by_its_share() -> None:
     worker = FakeWorker(seconds=1.0)
-    quick, flood = lane("interactive", weight=4, max_batch=1), lane("bulk", max_batch=1)
+    quick = lane("interactive", weight=8, max_batch=1)
+    flood = lane("bulk", weight=2, max_batch=1)
     async with harness(worker, lanes=[quick, flood]) as d:
         await d.submit(1)
         await d.submit(1, lane=flood)
@@ -223,7 +241,8 @@ async def test_the_safety_margin_grows_when_an_outage_delayed_answers() -> None:
 
 
 async def test_simultaneous_requests_count_in_the_predicted_wait() -> None:
-    async with harness(FakeWorker(seconds=2.0), max_batch=1) as d:
+    lanes = [lane(max_batch=1), lane("bulk")]
+    async with harness(FakeWorker(seconds=2.0), lanes=lanes) as d:
         await d.submit(0)
         await settle()
         asked = [d.ask(number, deadline=3.0) for number in (1, 2)]

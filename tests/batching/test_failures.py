@@ -1,5 +1,8 @@
 import asyncio
-from collections.abc import Sequence
+import gc
+from collections.abc import Coroutine, Generator, Sequence
+from typing import Any
+from weakref import WeakSet
 
 import pytest
 from structlog.testing import capture_logs
@@ -40,12 +43,15 @@ def restart(worker: FakeWorker) -> None:
 
 
 async def test_a_face_that_fails_its_batch_fails_alone() -> None:
-    worker = PoisonedWorker()
-    async with harness(worker, max_batch=8) as d:
+    worker, notes = PoisonedWorker(), Notes()
+    async with harness(worker, max_batch=8, notes=notes) as d:
         requests = [d.ask(n) for n in (1, 2, POISON, 4, 5)]
         answers = await asyncio.gather(*requests, return_exceptions=True)
-    assert isinstance(answers.pop(2), ModelFailure)
-    assert answers == [[1], [2], [4], [5]]
+        assert isinstance(answers.pop(2), ModelFailure)
+        assert answers == [[1], [2], [4], [5]]
+        await d.submit(*range(8))
+    assert len(worker.batches[-1]) == 8, "batches become no smaller"
+    assert (notes.failures, notes.abandoned) == (["interactive"], [])
 
 
 async def test_a_failed_result_in_a_batch_fails_only_its_caller() -> None:
@@ -62,6 +68,32 @@ async def test_a_failed_result_in_a_batch_fails_only_its_caller() -> None:
         answers = await asyncio.gather(d.ask(1), d.ask(POISON), return_exceptions=True)
     assert answers[0] == [1]
     assert isinstance(answers[1], ModelFailure)
+
+
+async def test_a_call_whose_faces_all_fail_gets_one_error_and_the_log_none() -> None:
+    async def fail(_: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
+        return BatchResult([ModelFailure("not this one") for _ in faces], 0.1)
+
+    logged: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: logged.append(context["message"]))
+    async with harness(FakeWorker(), run=fail) as d:
+        with pytest.raises(ModelFailure):
+            await d.submit(1, 2, 3)
+    gc.collect()  # asyncio logs an error that nobody has read when its future is freed
+    assert logged == []
+
+
+async def test_a_worker_that_answers_for_too_few_faces_leaves_no_caller_waiting() -> None:
+    async def short(worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
+        return BatchResult((await run(worker, faces)).results[:-1], 0.1)
+
+    async with harness(FakeWorker(), run=short) as d:
+        requests = [d.ask(1), d.ask(2)]
+        await settle()
+        assert all(request.done() for request in requests)
+        assert isinstance(requests[-1].exception(), ModelFailure)
+        requests[0].exception()
 
 
 async def test_a_batch_of_a_lost_worker_is_retried_once_and_then_fails() -> None:
@@ -121,6 +153,24 @@ async def test_a_face_that_was_only_sent_ahead_outlives_two_workers() -> None:
         assert await asyncio.gather(*computing, ahead) == [[1], [2], [3]]
 
 
+async def test_a_face_sent_ahead_over_which_the_worker_is_then_lost_is_retried_once() -> None:
+    now, worker = [0.0], DyingWorker(seconds=2.0)
+    async with harness(worker, clock=lambda: now[0]) as d:
+        await d.submit(0)
+        worker.gate.clear()
+        computing = d.ask(1)
+        await settle()
+        now[0] = 2.0
+        ahead = d.ask(POISON)
+        await settle()
+        assert worker.batches == [[0], [1], [POISON]]
+        worker.gate.set()
+        assert await computing == [1]
+        with pytest.raises(WorkerLost):
+            await ahead
+    assert worker.batches == [[0], [1], [POISON], [POISON]]
+
+
 async def test_faces_of_a_lost_worker_are_retried_singly_when_those_sent_ahead_are_late() -> None:
     now, worker = [0.0], FakeWorker(seconds=2.0)
     async with harness(worker, clock=lambda: now[0]) as d:
@@ -158,6 +208,26 @@ async def test_faces_of_a_lost_worker_keep_their_order_until_it_is_up_again() ->
     assert notes.depth == 0
 
 
+async def test_a_face_of_a_lost_worker_takes_no_place_once_its_caller_has_gone() -> None:
+    worker, notes = FakeWorker(), Notes()
+    worker.gate.clear()
+    async with harness(worker, notes=notes) as d:
+        gone, leaves, stays = d.ask(1), d.ask(2), d.ask(3)
+        await settle()
+        gone.cancel()
+        await settle()
+        lose(worker)
+        await settle()
+        assert notes.depth == 2
+        leaves.cancel()
+        await settle()
+        assert notes.depth == 1
+        restart(worker)
+        assert await stays == [3]
+    assert worker.batches == [[1, 2, 3], [3]]
+    assert notes.abandoned == ["cancelled"]
+
+
 async def test_a_call_cancelled_during_its_batch_does_not_affect_the_others() -> None:
     worker = FakeWorker()
     worker.gate.clear()
@@ -169,6 +239,24 @@ async def test_a_call_cancelled_during_its_batch_does_not_affect_the_others() ->
         await settle()
         worker.gate.set()
         assert await stays == [2]
+
+
+async def test_a_face_of_a_lost_worker_is_in_time_if_it_is_so_alone() -> None:
+    async def slow(worker: FakeWorker, faces: Sequence[FaceImage]) -> BatchResult[Scores]:
+        return BatchResult((await run(worker, faces)).results, 1.0 * len(faces))
+
+    worker = FakeWorker()
+    async with harness(worker, run=slow, max_batch=4) as d:
+        await d.submit(0)
+        await d.submit(1, 2, 3, 4)
+        worker.gate.clear()
+        requests = [d.ask(5, deadline=2.0), d.ask(6, 7, 8)]
+        await settle()
+        requests.append(d.ask(9))
+        lose(worker)
+        await settle()
+        restart(worker)
+        assert await asyncio.gather(*requests) == [[5], [6, 7, 8], [9]]
 
 
 async def test_an_unexpected_error_is_logged_and_fails_only_its_batch() -> None:
@@ -200,12 +288,29 @@ async def test_a_failed_batcher_is_unhealthy_and_answers_all_calls() -> None:
         await settle()
         now[0] = 2.0
         worker.gate.set()
-        await asyncio.gather(*busy)
-        await settle()
+        with capture_logs() as log:
+            await asyncio.gather(*busy)
+            await settle()
+        assert [str(line["exc_info"]) for line in log] == ["expired"], "the operator is told why"
         assert not d.batcher.healthy
         assert waiting.done()
         answers = await asyncio.gather(late, waiting, d.ask(5), return_exceptions=True)
     assert [type(answer) for answer in answers] == [DeadlineExceeded, NotReady, NotReady]
+
+
+class DeafNotes(Notes):
+    """An observer that breaks whoever tells it of a failure."""
+
+    def failed(self, lane: str) -> None:
+        raise RuntimeError(lane)
+
+
+async def test_no_call_is_left_waiting_when_a_failure_cannot_be_reported() -> None:
+    async with harness(BrokenWorker(), notes=DeafNotes()) as d:
+        requests = [d.ask(1), d.ask(2)]
+        await settle()
+        assert all(isinstance(each.exception(), ModelFailure | NotReady) for each in requests)
+        assert not d.batcher.healthy
 
 
 async def test_a_failed_batcher_does_not_requeue_the_batch_of_a_lost_worker() -> None:
@@ -234,15 +339,60 @@ def test_a_call_waits_for_a_lost_worker_no_longer_than_outage() -> None:
 
     async def wait() -> None:
         async with harness(worker, clock=loop.time) as d:
+            await asyncio.sleep(OUTAGE / 2)  # in which nobody waits
             with pytest.raises(NotReady, match="come back"):
                 await d.submit(1, wait=True)
-            assert loop.time() == OUTAGE
-            waiting = d.ask(2, wait=True)
-            loop.call_later(OUTAGE / 2, worker.alive.set)
-            assert await waiting == [2]
+            assert loop.time() == OUTAGE * 1.5
+            for number in (2, 3):
+                back = loop.time() + OUTAGE * 0.9
+                loop.call_at(back, worker.alive.set)
+                assert await d.submit(number, wait=True) == [number]
+                assert loop.time() == pytest.approx(back)
+                worker.alive.clear()
 
     loop.run_until_complete(wait())
     loop.close()
+
+
+def test_calls_wait_longer_than_outage_for_a_worker_that_is_back_and_busy() -> None:
+    worker = FakeWorker(seconds=1.0)
+    worker.alive.clear()
+    worker.gate.clear()
+    loop = VirtualLoop()
+
+    async def wait() -> None:
+        async with harness(worker, max_batch=1, clock=loop.time) as d:
+            requests = [d.ask(number, wait=True) for number in (1, 2, 3)]
+            loop.call_later(OUTAGE * 0.9, worker.alive.set)
+            loop.call_later(OUTAGE * 2, worker.gate.set)
+            assert await asyncio.gather(*requests) == [[1], [2], [3]]
+
+    loop.run_until_complete(wait())
+    loop.close()
+
+
+async def test_answered_batches_leave_no_task_behind_even_while_a_worker_is_down() -> None:
+    alive: WeakSet[asyncio.Task[Any]] = WeakSet()
+
+    def recorded(
+        loop: asyncio.AbstractEventLoop,
+        work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        /,
+        **options: Any,  # noqa: ANN401  # a task's own
+    ) -> asyncio.Task[Any]:
+        task = asyncio.Task(work, loop=loop, **options)
+        alive.add(task)
+        return task
+
+    down = FakeWorker()
+    down.alive.clear()
+    asyncio.get_running_loop().set_task_factory(recorded)
+    async with harness(down, FakeWorker()) as d:
+        for number in range(20):
+            await d.submit(number)
+        await settle()
+        gc.collect()
+        assert len(alive) < 5
 
 
 @pytest.mark.parametrize("steps", range(8))

@@ -15,6 +15,8 @@ def test_the_linear_cost_of_a_batch_is_learned(slope: float, base: float, sizes:
         cost.learn(size, slope * size + base)
     if len(set(sizes)) > 1 and len(sizes) < 50:
         assert cost.fit() == pytest.approx((slope, base), rel=1e-3, abs=1e-3)
+        in_three = slope * 130 + base * 3  # of 64, 64 and 2 items
+        assert cost.seconds(130, 64) == pytest.approx(in_three, rel=1e-2, abs=1e-2)
     for size in set(sizes):
         assert cost.seconds(size, 64) >= 0
 
@@ -22,6 +24,18 @@ def test_the_linear_cost_of_a_batch_is_learned(slope: float, base: float, sizes:
 def test_without_observations_a_batch_costs_nothing_and_one_item_fits() -> None:
     assert Cost().seconds(10, 8) == 0
     assert Cost().fitting(1.0) == 1
+
+
+@given(slope=st.floats(0.001, 1), base=st.floats(0, 1), budget=st.floats(0.001, 10))
+def test_the_largest_batch_within_the_budget_is_allowed_and_always_one_item(
+    slope: float, base: float, budget: float
+) -> None:
+    cost = Cost()
+    for size in (1, 64):
+        cost.learn(size, slope * size + base)
+    allowed = cost.fitting(budget)
+    assert allowed == 1 or slope * allowed + base <= budget + 1e-6
+    assert slope * (allowed + 1) + base > budget - 1e-6
 
 
 @given(st.floats(-10, 10))

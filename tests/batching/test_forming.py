@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import ModelFailure
+from service.errors import ModelFailure, OutOfMemory
 from service.worker_pool import LEAD, share
 from tests.batching.harness import Harness, Notes, harness
 from tests.fakes import POISON, CrampedWorker, FakeWorker, PoisonedWorker, face
@@ -205,3 +205,14 @@ async def test_out_of_memory_halves_the_batch_cap_permanently() -> None:
         assert await d.submit(*range(8)) == list(range(8))
     sizes = [len(batch) for batch in worker.batches]
     assert sizes == [8, 4, 2, 2, 4, 2, 2, 2, 2, 2, 2]
+
+
+async def test_a_worker_without_memory_for_one_face_gets_single_faces_from_then_on() -> None:
+    worker = CrampedWorker(room=0)
+    async with harness(worker, max_batch=8) as d:
+        with pytest.raises(OutOfMemory):
+            await d.submit(1, 2)
+        worker.batches.clear()
+        worker.room = 1
+        assert await d.submit(3, 4, 5) == [3, 4, 5]
+    assert worker.batches == [[3], [4], [5]]

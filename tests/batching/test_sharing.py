@@ -60,7 +60,8 @@ async def test_failed_batches_count_against_their_lanes_share() -> None:
         raise ModelFailure("cannot compute this")
 
     worker = FakeWorker()
-    sound, failing = lane("bulk", run=take, max_batch=1), lane("explain", run=fail, max_batch=1)
+    sound = lane("bulk", run=take, max_batch=1)
+    failing = lane("explain", run=fail, weight=2, max_batch=1)
     async with harness(worker, lanes=[sound, failing], clock=lambda: now[0]) as d:
         worker.gate.clear()
         first = d.ask(0)
@@ -70,8 +71,8 @@ async def test_failed_batches_count_against_their_lanes_share() -> None:
         await settle()
         worker.gate.set()
         await asyncio.gather(first, *requests, return_exceptions=True)
-    served = [batch[0] for batch in worker.batches][1:11]
-    assert 4 <= sum(value < 100 for value in served) <= 6
+    served = [batch[0] for batch in worker.batches][:9]
+    assert 2 <= sum(value < 100 for value in served) <= 4
 
 
 class TestUrgentWork:

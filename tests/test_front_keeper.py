@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -75,8 +76,13 @@ async def test_a_hanging_front_is_killed_and_replaced() -> None:
             keeping = asyncio.create_task(front.keep())
             await front.served()
             first = the_front()
-            os.kill(first, signal.SIGSTOP)
-            await lost.wait()
+
+            def gone() -> bool:
+                with suppress(ProcessLookupError):
+                    os.kill(first, signal.SIGSTOP)  # again and again: `tests.stall` continues it
+                return lost.is_set()
+
+            await until(gone)
             await until(lambda: front.up or keeping.done())
             assert the_front() != first
             front.stop()

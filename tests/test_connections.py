@@ -15,8 +15,8 @@ from structlog.typing import EventDict
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from service.api import connections
-from service.api.connections import StallWatch
+from service.api import stalls
+from service.api.stalls import StallWatch
 from service.camera import Camera
 from service.engine import Engine
 from service.errors import BadInput
@@ -153,7 +153,7 @@ def _stalls_soon_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def soon(seconds: float, left: Callable[[], int], stalled: Callable[[], None]) -> StallWatch:
         return StallWatch(seconds / 100, left, stalled)
 
-    monkeypatch.setattr(connections, "StallWatch", soon)
+    monkeypatch.setattr(stalls, "StallWatch", soon)
 
 
 @pytest.mark.anyio

@@ -5,15 +5,11 @@ to an unsupported protocol, or opens a WebSocket in a wrong way, is answered in 
 """
 
 import asyncio
-import fcntl
-import struct
 import sys
-import termios
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
-import structlog
 from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import (
@@ -27,9 +23,8 @@ from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
 from service.api import observe, problems
+from service.api.stalls import DropsStalledReaders
 from service.errors import BadInput
-
-log = structlog.get_logger(__name__)
 
 MOST_HEAD = 2**16
 """Most bytes of a request's head, or of what comes beside its body, such as trailers, at a stretch;
@@ -42,75 +37,7 @@ FIRST_REQUEST_GRACE = 1.0
 """Seconds that a connected client has for its first request while the service stops."""
 
 
-class StallWatch:
-    """Calls `stalled` when a client has read nothing of its answer for `seconds`."""
-
-    def __init__(
-        self, seconds: float, left: Callable[[], int], stalled: Callable[[], None]
-    ) -> None:
-        """Watch nothing yet.
-
-        Args:
-            seconds: how long.
-            left: bytes that the client has yet to take.
-            stalled: called then.
-        """
-        self._seconds = seconds
-        self._left = left
-        self._stalled = stalled
-        self._timer: asyncio.TimerHandle | None = None
-
-    def start(self) -> None:
-        """There is something to take."""
-        later = asyncio.get_running_loop().call_later
-        self._timer = later(self._seconds, self._check, self._left())
-
-    def stop(self) -> None:
-        """There is not."""
-        if self._timer:
-            self._timer.cancel()
-
-    def _check(self, before: int) -> None:
-        if self._left() < before:
-            self.start()
-        else:
-            self._stalled()
-
-
-class _DropsStalledReaders(asyncio.Protocol):
-    """Stands before a protocol whose clients are dropped when they read nothing for `seconds`."""
-
-    seconds: float
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        writing = cast("asyncio.Transport", transport)
-
-        def abort() -> None:
-            request = self.state().get("request_id")
-            log.warning("the client reads no longer", id=request, seconds=self.seconds)
-            writing.abort()
-
-        self._reading = StallWatch(self.seconds, lambda: unsent_bytes(writing), abort)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._reading.start()
-
-    def resume_writing(self) -> None:
-        self._reading.stop()
-        super().resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._reading.stop()
-        super().connection_lost(exc)
-
-    def state(self) -> dict[str, Any]:
-        """That of the request which is answered, as ASGI has it."""
-        raise NotImplementedError
-
-
-class _TimeoutWebSocket(_DropsStalledReaders, WebSocketsSansIOProtocol):
+class _TimeoutWebSocket(DropsStalledReaders, WebSocketsSansIOProtocol):
     """A WebSocket; uvicorn's pings find clients that are silent."""
 
     def state(self) -> dict[str, Any]:
@@ -134,7 +61,7 @@ class _TimeoutWebSocket(_DropsStalledReaders, WebSocketsSansIOProtocol):
             super().send_receive_event_to_app()
 
 
-class _TimeoutHttp(_DropsStalledReaders, HttpToolsProtocol):
+class _TimeoutHttp(DropsStalledReaders, HttpToolsProtocol):
     """HTTP that disconnects clients which keep it waiting longer than `seconds`.
 
     That is for a request's head, or with an unread answer.
@@ -298,14 +225,3 @@ def websocket_protocol(patience: float) -> type[WebSocketsSansIOProtocol]:
         seconds = patience
 
     return Limited
-
-
-def unsent_bytes(transport: asyncio.Transport) -> int:
-    """Bytes that the client has not received yet, including the kernel's where it tells."""
-    held = transport.get_write_buffer_size()
-    try:
-        number: int = transport.get_extra_info("socket").fileno()
-        (sent,) = struct.unpack("i", fcntl.ioctl(number, termios.TIOCOUTQ, bytes(4)))
-    except OSError:
-        return held
-    return held + int(sent)

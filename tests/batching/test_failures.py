@@ -11,7 +11,7 @@ from service.batching import OUTAGE
 from service.errors import DeadlineExceeded, ModelFailure, NotReady, WorkerLost
 from service.lanes import BatchResult
 from service.records import FaceImage, Scores
-from tests.batching.harness import Notes, harness, run
+from tests.batching.harness import Harness, Notes, harness, run
 from tests.fakes import (
     POISON,
     BrokenWorker,
@@ -133,6 +133,21 @@ async def test_another_worker_computes_the_batch_of_a_lost_worker() -> None:
     assert sound.batches == [[1]]
 
 
+async def sent_ahead(
+    d: Harness, worker: FakeWorker, now: list[float], face: int, deadline: float | None = None
+) -> tuple[asyncio.Task[list[float]], asyncio.Task[list[float]]]:
+    """Calls for face 1, which the worker computes behind its gate, and for one sent after it."""
+    await d.submit(0)
+    worker.gate.clear()
+    computing = d.ask(1)
+    await settle()
+    now[0] = 2.0
+    ahead = d.ask(face, deadline=deadline)
+    await settle()
+    assert worker.batches == [[0], [1], [face]]
+    return computing, ahead
+
+
 async def test_a_face_that_was_only_sent_ahead_outlives_two_workers() -> None:
     now, workers = [0.0], [FakeWorker(seconds=2.0), FakeWorker(seconds=2.0)]
     async with harness(*workers, clock=lambda: now[0]) as d:
@@ -156,14 +171,7 @@ async def test_a_face_that_was_only_sent_ahead_outlives_two_workers() -> None:
 async def test_a_face_sent_ahead_over_which_the_worker_is_then_lost_is_retried_once() -> None:
     now, worker = [0.0], DyingWorker(seconds=2.0)
     async with harness(worker, clock=lambda: now[0]) as d:
-        await d.submit(0)
-        worker.gate.clear()
-        computing = d.ask(1)
-        await settle()
-        now[0] = 2.0
-        ahead = d.ask(POISON)
-        await settle()
-        assert worker.batches == [[0], [1], [POISON]]
+        computing, ahead = await sent_ahead(d, worker, now, POISON)
         worker.gate.set()
         assert await computing == [1]
         with pytest.raises(WorkerLost):
@@ -174,14 +182,7 @@ async def test_a_face_sent_ahead_over_which_the_worker_is_then_lost_is_retried_o
 async def test_faces_of_a_lost_worker_are_retried_singly_when_those_sent_ahead_are_late() -> None:
     now, worker = [0.0], FakeWorker(seconds=2.0)
     async with harness(worker, clock=lambda: now[0]) as d:
-        await d.submit(0)
-        worker.gate.clear()
-        computing = d.ask(1)
-        await settle()
-        now[0] = 2.0
-        ahead = d.ask(2, deadline=3.0)
-        await settle()
-        assert worker.batches == [[0], [1], [2]]
+        computing, ahead = await sent_ahead(d, worker, now, 2, deadline=3.0)
         lose(worker)
         await settle()
         others = d.ask(3, 4, wait=True)

@@ -26,9 +26,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     if target.exists() and not target.is_file():
         raise FileExistsError(errno.EEXIST, "Not a file that can be replaced", str(path))
     part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    with _naming(path):
-        file = io.BufferedRandom(_Part(part, path))
     try:
+        with _naming(path):
+            file = io.BufferedRandom(_Part(part, path))
         with file:
             yield file
         with _naming(path):

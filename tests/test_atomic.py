@@ -1,8 +1,12 @@
 import os
+import sys
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from service import atomic
 from service.atomic import atomic_write
 from tests.disks import room_for
 
@@ -90,3 +94,35 @@ def test_concurrent_writes_of_one_file_do_not_interfere(tmp_path: Path) -> None:
             second.write(b"second")
         assert path.read_bytes() == b"second"
     assert path.read_bytes() == b"first"
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # nobody can close it
+def test_an_interruption_at_any_line_of_its_creation_leaves_no_file(tmp_path: Path) -> None:
+    def enter_until(number: int) -> bool:
+        left = number
+
+        def trace(frame: FrameType, event: str, _: object) -> Any:  # noqa: ANN401  # as typeshed has it
+            nonlocal left
+            if frame.f_code.co_filename != atomic.__file__:
+                return None
+            left -= event == "line"
+            if not left:
+                raise KeyboardInterrupt
+            return trace
+
+        writing = atomic_write(tmp_path / "out")
+        sys.settrace(trace)
+        try:
+            writing.__enter__()
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+        writing.__exit__(None, None, None)
+        return False
+
+    lines = 1
+    while enter_until(lines):
+        assert list(tmp_path.iterdir()) == []
+        lines += 1
+    assert lines > 5

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training import origin
 from training.augment import resize
 from training.feed import Data
-from training.network import EMOTIONS, GiMeFive, logits_of, with_measured_norms
+from training.network import EMOTIONS, GiMeFive, compiled, logits_of, with_measured_norms
 from training.objective import Objective
 from training.photographs import photographed
 from training.recipe import Recipe
@@ -120,7 +120,9 @@ class Run:
         """Train, or resume, to the end of the recipe."""
         self._resume()
         replica = DistributedDataParallel(
-            self.network, forward_sync_buffers=False, gradient_as_bucket_view=True
+            compiled(self.network, self.device),
+            forward_sync_buffers=False,
+            gradient_as_bucket_view=True,
         )
         with self.progress:
             batch, last = self.recipe.batch, self.recipe.last

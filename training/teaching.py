@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from training import origin
 from training.feed import Data
-from training.network import EMOTIONS, logits_of
+from training.network import EMOTIONS, compiled, logits_of
 from training.recipe import Recipe
 from training.sharing import shared_out
 
@@ -60,11 +60,13 @@ def lessons(data: Data, recipe: Recipe, device: torch.device) -> tuple[Lesson, .
         return tuple(
             Lesson(
                 data.where(folds == fold).to(device),
-                _ready([t for t in teachers if origin.left_out(t) == (fold, recipe.folds)], device),
+                _answering(
+                    [t for t in teachers if origin.left_out(t) == (fold, recipe.folds)], device
+                ),
             )
             for fold in range(recipe.folds)
         )
-    return (Lesson(data.to(device), _ready(teachers, device)),)
+    return (Lesson(data.to(device), _answering(teachers, device)),)
 
 
 def learned(data: Data, recipe: Recipe) -> Data:
@@ -83,6 +85,11 @@ def _mean_answer(recipe: Recipe, device: torch.device, faces: Tensor) -> Tensor:
             for view in views:
                 mean += torch.softmax(logits_of(network, view, device), 1)
     return mean / (len(recipe.teachers) * len(views))
+
+
+def _answering(teachers: Sequence[str], device: torch.device) -> tuple[nn.Module, ...]:
+    """The teachers that answer at every step, each time for a batch of the same size."""
+    return tuple(compiled(network, device) for network in _ready(teachers, device))
 
 
 def _ready(teachers: Sequence[str], device: torch.device) -> tuple[nn.Module, ...]:

@@ -49,7 +49,7 @@ def train(recipe: Recipe, data: Data, out: Path, execution: Execution) -> Path:
     Raises:
         RunError: `out` contains a run of another recipe, other data or another number of processes;
             or the run's start or a teacher is unfinished, or may have been trained on faces that
-            this run holds or leaves out.
+            this run holds out.
     """
     job = prepare(recipe, data, out, execution)
     for name, value in KEEP_MEMORY.items():

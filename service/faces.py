@@ -98,7 +98,7 @@ class Framing:
         return CropFrame(x, y, side, angle)
 
 
-FRAMING = Framing(side=1.0, below=0.0, level=True)
+FRAMING = Framing(side=0.97, below=0.0, level=True)
 """The framing chosen by measurement: see docs/adr/0003-face-crop.md."""
 
 

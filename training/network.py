@@ -171,8 +171,8 @@ def with_measured_norms(network: GiMeFive, faces: Tensor) -> GiMeFive:
 def compiled(network: nn.Module, device: torch.device) -> nn.Module:
     """The same function of inputs, with the same weights, compiled for `device` if it is a GPU.
 
-    There the time of a step is mostly that of moving feature maps through memory, which fused
-    kernels do less often. Each new shape of inputs is compiled at its first call.
+    Fused kernels move feature maps through memory less often. Each shape of inputs is compiled at
+    its first call.
     """
     if device.type != "cuda":
         return network

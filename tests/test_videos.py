@@ -449,7 +449,7 @@ def test_audio_is_kept_and_cut_to_the_selected_part(
 
 
 def test_an_explained_video_over_the_size_limit_gets_413(client: TestClient) -> None:
-    video = encode(moving_portrait(25, (640, 480)), "webm")
+    video = encode(moving_portrait(25, (640, 480)), "webm", groups={"b": "20k"})
     drawn = len(explain(client, video).content)
     assert drawn > len(video)
     for limit in (len(video), drawn - 1):

@@ -35,7 +35,7 @@ CONTAINERS = {
 FAST = {
     "libx264": {"preset": "ultrafast", "crf": "16"},
     "libx265": {"preset": "ultrafast", "x265-params": "log-level=none"},
-    "libvpx": {"deadline": "realtime", "cpu-used": "8"},
+    "libvpx": {"deadline": "realtime", "cpu-used": "-8"},  # above 0, the load decides the bytes
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
 }
 

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from dataclasses import replace
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ HALF_BOUND = 0.05
 
 HALF_LOSS = 0.0005
 """The accuracy that storing them in half precision may cost: half of the tables' last digit."""
+
+WRITTEN_ANYWAY = ("version", "byteorder", ".data/serialization_id")
+"""Records that every TorchScript file ends with."""
 
 
 def score(network: nn.Module, faces: FaceSet) -> Scored:
@@ -81,13 +85,13 @@ def write_float(network: GiMeFive, path: Path, faces: FaceSet) -> str:
         ExportError: the script's logits are not those of the network.
     """
     exact = score(network, faces)
-    _write_script(network, path)
+    _write(torch.jit.script(network), path)
     some = faces.take(np.arange(min(len(faces), 256)))
     difference = _max_difference(score(load(path), some), exact)
     if not difference <= SCRIPT_BOUND:
         raise ExportError(f"the script's logits are off by {difference:.2g}")
     half = path.with_suffix(".half")
-    _write_script(deepcopy(network).half(), half)
+    _write(torch.jit.script(deepcopy(network).half()), half)
     stored = score(load(half), faces)
     if (
         _max_difference(stored, exact) <= HALF_BOUND
@@ -106,7 +110,7 @@ def write_int8(network: GiMeFive, path: Path, faces: FaceSet) -> None:
         ExportError: the logits of a face depend on the batch size.
     """
     module = quantise(network, torch.from_numpy(faces.faces))
-    torch.jit.save(module, path)
+    _write(module, path)
     written, some = load(path, ENGINE), torch.from_numpy(faces.faces[:64])
     together = logits_of(written, some)
     for batch in (1, 7):
@@ -115,8 +119,18 @@ def write_int8(network: GiMeFive, path: Path, faces: FaceSet) -> None:
             raise ExportError(f"in batches of {batch} 8-bit logits are off by {apart:.2g}")
 
 
-def _write_script(network: GiMeFive, path: Path) -> None:
-    torch.jit.save(torch.jit.script(network), path)
+def _write(module: torch.jit.ScriptModule, path: Path) -> None:
+    """Write a module without its debug records, which name the source files of this machine."""
+    with BytesIO() as complete:
+        torch.jit.save(module, complete)
+        complete.seek(0)
+        records = torch._C.PyTorchFileReader(complete)  # nothing public copies records
+        writer = torch._C.PyTorchFileWriter(str(path))
+        for name in records.get_all_records():
+            if not name.endswith(".debug_pkl") and name not in WRITTEN_ANYWAY:
+                record = records.get_record(name)
+                writer.write_record(name, record, len(record))
+        writer.write_end_of_file()
 
 
 def _max_difference(some: Scored, exact: Scored) -> float:

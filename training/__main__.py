@@ -88,12 +88,27 @@ def export(
         list[Path] | None,
         typer.Option(help="a run or version to average in, as far as validation faces gain"),
     ] = None,
+    evened: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=SHARE",
+            help="a data set whose emotions are to count as more evenly frequent, 0 to 1",
+        ),
+    ] = None,
     unseen: Unseen = None,
     store: Annotated[Path, typer.Option(help="the model store")] = Path("model_store"),
 ) -> None:
     """Export a run as a version of the store: files, card, README and figures."""
-    averaged, unknown = tuple(averaged_with or ()), tuple(unseen or ())
-    write_version(Order(folder, averaged, tuple(data), unknown, store, version), typer.echo)
+    order = Order(
+        run=folder,
+        averaged=tuple(averaged_with or ()),
+        data=tuple(data),
+        evened=dict(map(_share, evened or ())),
+        unseen=tuple(unseen or ()),
+        store=store,
+        version=version,
+    )
+    write_version(order, typer.echo)
 
 
 @app.command()
@@ -161,6 +176,17 @@ def compare(
 ) -> None:
     """Print the figures of several versions side by side."""
     typer.echo(side_by_side(folders))
+
+
+def _share(option: str) -> tuple[str, float]:
+    """The name and the share of ``NAME=SHARE``."""
+    name, _, share = option.rpartition("=")
+    try:
+        if name and 0 <= float(share) <= 1:
+            return name, float(share)
+    except ValueError:
+        pass
+    raise typer.BadParameter(f"{option} is not like raf-db-train=0.5, with a share from 0 to 1")
 
 
 def _execution(processes: int, device: str) -> Execution:

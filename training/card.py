@@ -94,6 +94,8 @@ class Card(Measured):
     Attributes:
         averaged: the share of each folder's weights (missing in early cards if there is one).
         offsets: what was added to the logits, by label (missing in version 1).
+        evened: how far the frequencies of emotions were evened out, by data set (missing up to
+            version 13); see `training.evening`.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Card(Measured):
     parameters: int
     averaged: NotRequired[dict[str, float]]
     offsets: NotRequired[dict[str, float]]
+    evened: NotRequired[dict[str, float]]
     data: list[Source]
     recipes: list[dict[str, Any]]
     history: list[dict[str, float]]

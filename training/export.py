@@ -80,6 +80,7 @@ def _card(order: Order, material: Material, measured: Measured) -> Card:
         averaged=material.shares,
         **measured,
         offsets=dict(zip(EMOTIONS, material.offsets, strict=True)),
+        evened=order.evened,
         data=_sources(order, material),
         recipes=[asdict(recipe) for recipe in material.recipes],
         history=material.history,

@@ -11,6 +11,7 @@ from training.averaging import averaged
 from training.calibrate import fit_offsets
 from training.data import FaceSet, Split, check_names, check_unseen, digests, read, split
 from training.errors import RunError
+from training.evening import evened
 from training.network import GiMeFive, with_folded_norms, with_offsets
 from training.recipe import Recipe
 
@@ -25,6 +26,7 @@ class Order:
         run: folder of a finished run, or of a version to get new offsets, calibration and results.
         averaged: folders of the same kinds, averaged in as far as the validation faces gain.
         data: the data sets it was trained on.
+        evened: by name of such a data set, how far to even out its frequencies; see `evened`.
         unseen: data sets it was not trained on, to be evaluated in full.
         store: the model store.
         version: the number of the new version.
@@ -33,6 +35,7 @@ class Order:
     run: Path
     averaged: tuple[Path, ...]
     data: tuple[Path, ...]
+    evened: dict[str, float]
     unseen: tuple[Path, ...]
     store: Path
     version: int
@@ -47,6 +50,7 @@ class Order:
         """The command line of this export, with the data sets' file names only."""
         words = ["python -m training export", str(self.run), *(path.name for path in self.data)]
         words += [f"--averaged-with {folder}" for folder in self.averaged]
+        words += [f"--evened {name}={share}" for name, share in self.evened.items()]
         words += [f"--unseen {path.name}" for path in self.unseen]
         return " ".join([*words, f"--version {self.version}"])
 
@@ -56,8 +60,8 @@ class Material:
     """What an export is made from.
 
     Attributes:
-        network: with the weights of the run, or their mean with others', norms folded and `offsets`
-            added to its logits, in evaluation mode.
+        network: with the weights of the run, or their mean with others', norms folded, `offsets`
+            added to its logits and data sets evened out, in evaluation mode.
         shares: the share of each folder's weights.
         offsets: one per emotion, fitted on the validation faces.
         recipes: of the runs that led here, earliest first.
@@ -79,8 +83,8 @@ class Material:
         """Read the run's folder and all data sets.
 
         Raises:
-            DataError: a data set cannot be read, two have the same name, or an unseen one contains
-                faces of another.
+            DataError: a data set cannot be read, two have the same name, an unseen one contains
+                faces of another, or there is none to even out.
             RunError: a run is missing or unfinished, was trained on other data, or split the data
                 differently, so that one was trained on what another held out.
         """
@@ -110,5 +114,7 @@ class Material:
         network, shares = averaged(networks, [s.validation for s in splits])
         offsets = fit_offsets([score(network, s.validation) for s in splits])
         network = with_offsets(network, offsets)
+        if order.evened:
+            network = evened(network, [s.train for s in splits], order.evened)
         named = {str(f): share for f, share in zip(folders, shares, strict=True)}
         return cls(network, named, offsets, recipes, history, splits, unseen)

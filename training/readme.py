@@ -51,6 +51,7 @@ def markdown(card: Card) -> str:
         agreement=f"{card['precisions']['int8']['agreement']:.1%}",
         emotions=_emotions(card, report),
         offsets=_offsets(card),
+        evened=_evened(card),
         fitted=_fitted(card),
         calibration=_calibration(card),
         threshold=f"{card['threshold']:.2f}",
@@ -140,6 +141,21 @@ def _offsets(card: Card) -> str:
         "The loss gives rare emotions more weight, so the network predicts them too often. Offsets "
         f"of the logits, which are part of the files, correct this: {values}. They were fitted on "
         "the validation faces, together with a temperature (Alexandari et al., 2020)."
+    )
+    return f"{text}\n\n"
+
+
+def _evened(card: Card) -> str:
+    shares = card.get("evened", {})
+    if not shares:
+        return ""
+    named = ", ".join(f"{name} ({share:.0%})" for name, share in shares.items())
+    text = paragraph(
+        "Faces that look like those of some data sets are answered as if emotions were more evenly "
+        f"frequent there than they are: {named}. At 100% all six would count as equally frequent. "
+        "This is part of the files, too. It finds more of the rare emotions, costs accuracy, and "
+        "makes the scores of such faces probabilities for a more even collection than the data "
+        "sets are (docs/adr/0015-evened-frequencies.md)."
     )
     return f"{text}\n\n"
 

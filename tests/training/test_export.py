@@ -176,6 +176,24 @@ def test_averaging_with_identical_weights_gives_them_no_share(
     assert all(torch.equal(old[name], new[name]) for name in old if name != "fc3.bias")
 
 
+def test_evened_data_set_is_on_the_card(exported: Exported, tmp_path: Path) -> None:
+    run_command([*exported.arguments, "--evened", "raf-noise=0.5"], tmp_path)
+    again = tmp_path / "gimefive" / "7"
+    card = json.loads((again / "card.json").read_text())
+    assert card["evened"] == {"raf-noise": 0.5}
+    assert "--evened raf-noise=0.5" in card["command"]
+    assert "raf-noise (50%)" in " ".join((again / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize("option", ["raf-noise", "raf-noise=half", "raf-noise=1.5", "=0.5"])
+def test_evened_option_without_a_name_or_a_share_is_rejected(
+    exported: Exported, option: str
+) -> None:
+    result = CliRunner().invoke(app, [*exported.arguments, "--evened", option])
+    assert result.exit_code == 2
+    assert "a share from 0 to 1" in " ".join(result.output.replace("│", " ").split())
+
+
 def test_runs_with_different_split_seeds_are_not_averaged(
     exported: Exported, tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Each part of a data set is used only for its purpose; no result is on training faces."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,12 @@ from tests.training.in_process import train_in_process
 from training import ablation, export, material
 from training.__main__ import app
 from training.ablation import BASE, Answers, Faces
-from training.artefact import score
+from training.artefact import load, score
 from training.calibrate import fit_calibration, fit_offsets
 from training.data import FaceSet, digests, read, split
 from training.errors import ExportError
 from training.evidence import Evidence, Findings
-from training.network import with_folded_norms
+from training.network import GiMeFive, with_folded_norms, with_offsets
 from training.report import Scored
 
 
@@ -84,6 +84,30 @@ def test_averaging_shares_are_chosen_on_the_validation_set(
     CliRunner().invoke(app, arguments, catch_exceptions=False)
     expected = [split(read(path), 5).validation.files for path in exported.data]
     assert [faces.files for faces in seen] == expected
+
+
+def test_frequencies_are_evened_out_from_the_training_set(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[FaceSet] = []
+
+    def evened(
+        network: GiMeFive, faces: Sequence[FaceSet], shares: Mapping[str, float]
+    ) -> GiMeFive:
+        assert shares == {"raf-noise": 0.5}
+        seen.extend(faces)
+        return with_offsets(network, [1, 0, 0, 0, 0, 0])
+
+    monkeypatch.setattr(material, "evened", evened)
+    arguments = [*exported.arguments, "--evened", "raf-noise=0.5", "--store", str(tmp_path)]
+    CliRunner().invoke(app, arguments, catch_exceptions=False)
+    expected = [split(read(path), 5).train.files for path in exported.data]
+    assert [faces.files for faces in seen] == expected
+    before, after = (
+        load(folder / "model.fp32.pt").state_dict()["fc3.bias"]
+        for folder in (exported.folder, tmp_path / "gimefive" / "7")
+    )
+    assert (after - before).tolist() == pytest.approx([1, 0, 0, 0, 0, 0], abs=0.01)
 
 
 def test_int8_scales_are_calibrated_on_training_faces(

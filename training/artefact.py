@@ -29,10 +29,10 @@ WRITTEN_ANYWAY = ("version", "byteorder", ".data/serialization_id")
 """Records that every TorchScript file ends with."""
 
 
-def score(network: nn.Module, faces: FaceSet) -> Scored:
-    """The logits of a network, or of a loaded file, for a data set."""
+def score(network: nn.Module, faces: FaceSet, evened: float = 0.0) -> Scored:
+    """The logits of a network, or of a loaded file, for a data set that is evened out so far."""
     logits = logits_of(network, torch.from_numpy(faces.faces))
-    return Scored(logits.double().numpy(), faces.labels)
+    return Scored(logits.double().numpy(), faces.labels, evened)
 
 
 def score_with_mirror_images(network: nn.Module, faces: FaceSet) -> Scored:

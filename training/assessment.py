@@ -15,6 +15,7 @@ def assess(
     files: Mapping[str, File],
     splits: Sequence[Split],
     unseen: Sequence[FaceSet],
+    evened: Mapping[str, float],
     say: Callable[[str], None],
 ) -> Measured:
     """Calibrate the files, measure them, and choose the threshold and the default precision.
@@ -24,13 +25,14 @@ def assess(
         files: by precision.
         splits: the data sets it was trained on.
         unseen: data sets it was not trained on.
+        evened: how far data sets were evened out, by name.
         say: reports progress.
     """
     modules = {p: load(folder / file["file"], file.get("engine")) for p, file in files.items()}
     evidence = {}
     for precision, module in modules.items():
         say(f"evaluating {files[precision]['file']}")
-        evidence[precision] = Evidence.gather(module, splits, unseen)
+        evidence[precision] = Evidence.gather(module, splits, unseen, evened)
     findings = Findings.of(evidence)
     say("evaluating robustness")
     return Measured(

@@ -5,6 +5,7 @@ known which set future faces will resemble.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import log
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch.nn import functional
 
 from service.calibration import Calibration
 from training import metrics
+from training.evening import weights
 from training.report import THRESHOLDS, Scored
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.02, 50.0
@@ -32,7 +34,7 @@ def fit_offsets(sets: Sequence[Scored]) -> tuple[float, ...]:
     temperature corrects. Offsets and a temperature are fitted together for the lowest negative
     log-likelihood (bias-corrected temperature scaling; Alexandari et al., 2020).
     """
-    faces = _tensors(sets)
+    faces = [(torch.from_numpy(s.logits), torch.from_numpy(s.labels)) for s in sets]
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     offsets = torch.zeros(faces[0][0].shape[1], dtype=torch.float64, requires_grad=True)
 
@@ -48,17 +50,18 @@ def fit_offsets(sets: Sequence[Scored]) -> tuple[float, ...]:
 def fit_calibration(sets: Sequence[Scored]) -> Calibration:
     """The calibration, to four decimals, with the lowest negative log-likelihood.
 
-    The exponent is fitted as a square, which is never negative.
+    The exponent is fitted as a square, which is never negative. Faces of a set that was evened out
+    count as often as the network assumes; otherwise they would sharpen the scores of all others.
     """
-    faces = [(z, z.std(dim=1, correction=0, keepdim=True), y) for z, y in _tensors(sets)]
+    faces = [_weighted(part) for part in sets]
     log_temperature = torch.zeros((), dtype=torch.float64, requires_grad=True)
     root = torch.full((), 0.5, dtype=torch.float64, requires_grad=True)
 
     def loss() -> Tensor:
         temperature, exponent = _temperature(log_temperature), root.square()
         losses = [
-            functional.cross_entropy(z * (spread**exponent / temperature), y)
-            for z, spread, y in faces
+            functional.cross_entropy(z * (spread**exponent / temperature), y, counted)
+            for z, spread, y, counted in faces
         ]
         return torch.stack(losses).mean() + PENALTY * exponent.square()
 
@@ -118,11 +121,15 @@ def choose_threshold(sets: Sequence[Scored], calibration: Calibration) -> float:
 
 def _without(fold: int, part: Scored) -> Scored:
     kept = np.arange(len(part.labels)) % FOLDS != fold
-    return Scored(part.logits[kept], part.labels[kept])
+    return replace(part, logits=part.logits[kept], labels=part.labels[kept])
 
 
-def _tensors(sets: Sequence[Scored]) -> list[tuple[Tensor, Tensor]]:
-    return [(torch.from_numpy(s.logits), torch.from_numpy(s.labels)) for s in sets]
+def _weighted(part: Scored) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits, their spread, labels, and how much each emotion counts."""
+    logits = torch.from_numpy(part.logits)
+    spread = logits.std(dim=1, correction=0, keepdim=True)
+    counted = torch.from_numpy(weights(part.labels, part.evened))
+    return logits, spread, torch.from_numpy(part.labels), counted
 
 
 def _temperature(logarithm: Tensor) -> Tensor:

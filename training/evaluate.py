@@ -79,7 +79,7 @@ class Artefact:
 
     def score(self, faces: FaceSet) -> Scored:
         """The logits for a data set."""
-        return score(self.module, faces)
+        return score(self.module, faces, self.card.get("evened", {}).get(faces.name, 0.0))
 
     def measure(self, faces: FaceSet) -> Report:
         """The results on a data set, with the file's calibration."""

@@ -1,9 +1,10 @@
-"""Rare emotions of a data set, answered as if they were less rare there.
+"""Emotions that are rare in a data set, answered as if they were less rare there.
 
-A network learns how frequent each emotion is in every data set, and that faces which look like
-those of one set show its emotions as often as they do. Subtracting the logarithms of these
-frequencies from the logits undoes that (Menon et al., *Long-tail learning via logit adjustment*,
-arXiv 2007.07314): it costs accuracy on that set and gains macro recall.
+A network learns how frequent each emotion is in every data set, and answers faces that look like
+those of a set accordingly. Subtracting the logarithms of the frequencies from the logits undoes
+that (logit adjustment; Menon et al., arXiv 2007.07314). Here only emotions that fewer than one face
+in six shows are changed: raising these gains most of the macro recall and costs fewer points of
+accuracy and calibration than lowering the frequent ones, too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training import metrics
 from training.artefact import score
 from training.data import FaceSet
 from training.errors import DataError
@@ -32,20 +34,17 @@ def evened(network: GiMeFive, sets: Sequence[FaceSet], shares: Mapping[str, floa
     Args:
         network: in evaluation mode; not modified.
         sets: the training faces of each data set.
-        shares: by name of a set, how much of the logarithms of its frequencies to remove: 0 is
-            none, at 1 all emotions count as equally frequent. Other sets keep their frequencies.
+        shares: by name of a set, how far to even it out; see `weights`. Other sets are not changed.
 
     Raises:
-        DataError: there is no set of such a name, or it does not show every emotion.
+        DataError: there is no set of such a name.
     """
-    changes = torch.zeros(len(sets), len(EMOTIONS), dtype=torch.float64)
     names = [faces.name for faces in sets]
-    for name, share in shares.items():
-        if name not in names:
-            raise DataError(f"there is no data set {name} to even out: there are {names}")
-        which = names.index(name)
-        changes[which] = -share * _log_frequencies(sets[which])
-    change = _membership(network, sets) @ changes
+    unknown = set(shares) - set(names)
+    if unknown:
+        raise DataError(f"cannot even out {', '.join(unknown)}: the data sets are {names}")
+    gains = np.log([weights(faces.labels, shares.get(faces.name, 0.0)) for faces in sets])
+    change = _membership(network, sets) @ torch.from_numpy(gains)
     copy = deepcopy(network)
     with torch.no_grad():
         copy.fc3.weight.add_(change[:-1].T)
@@ -53,13 +52,16 @@ def evened(network: GiMeFive, sets: Sequence[FaceSet], shares: Mapping[str, floa
     return copy
 
 
-def _log_frequencies(faces: FaceSet) -> Tensor:
-    """The logarithm of each emotion's frequency, zero on average, float64 ``[6]``."""
-    counts = np.bincount(faces.labels, minlength=len(EMOTIONS))
-    if not counts.all():
-        raise DataError(f"{faces.name} does not show every emotion, so it cannot be evened out")
-    logarithms = torch.from_numpy(np.log(counts))
-    return logarithms - logarithms.mean()
+def weights(labels: metrics.Labels, share: float) -> metrics.Values:
+    """How much each emotion counts, float64 ``[6]``, if rare ones are evened out.
+
+    Those that at least one face in six shows count once. At a `share` of 0 so do the others, and at
+    1 as if one face in six showed them.
+    """
+    counts = np.bincount(labels, minlength=len(EMOTIONS)).clip(min=1)
+    even = len(labels) / len(EMOTIONS)
+    counted: metrics.Values = np.minimum(counts / even, 1.0) ** -share
+    return counted
 
 
 def _membership(network: GiMeFive, sets: Sequence[FaceSet]) -> Tensor:

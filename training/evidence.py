@@ -1,6 +1,6 @@
 """Logits of the written files for faces they were not trained on, and what follows from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -36,11 +36,18 @@ class Evidence:
     unseen: dict[str, Scored]
 
     @classmethod
-    def gather(cls, network: nn.Module, splits: Sequence[Split], unseen: Sequence[FaceSet]) -> Self:
-        """Score every face with a loaded file."""
+    def gather(
+        cls,
+        network: nn.Module,
+        splits: Sequence[Split],
+        unseen: Sequence[FaceSet],
+        evened: Mapping[str, float],
+    ) -> Self:
+        """Score every face with a loaded file, from sets that were `evened` out, by name."""
+        held_out = [s.held_out for s in splits]
         return cls(
             validation=tuple(score(network, s.validation) for s in splits),
-            held_out={s.held_out.name: score(network, s.held_out) for s in splits},
+            held_out={s.name: score(network, s, evened.get(s.name, 0.0)) for s in held_out},
             unseen={faces.name: score(network, faces) for faces in unseen},
         )
 

@@ -38,7 +38,7 @@ def export(order: Order, say: Callable[[str], None]) -> None:
     with new_folder(order.destination) as folder:
         say("writing the fp32 and int8 files")
         files = _write_files(material, folder)
-        measured = assess(folder, files, material.splits, material.unseen, say)
+        measured = assess(folder, files, material.splits, material.unseen, order.evened, say)
         write(_card(order, material, measured), folder)
         describe(folder)
     say(summary(order.destination, measured))

@@ -134,7 +134,7 @@ def _results(card: Card) -> str:
 
 
 def _offsets(card: Card) -> str:
-    if "offsets" not in card:
+    if not any(round(value, 2) for value in card.get("offsets", {}).values()):
         return ""
     values = ", ".join(f"{label} {value:+.2f}" for label, value in card["offsets"].items())
     text = paragraph(
@@ -149,13 +149,12 @@ def _evened(card: Card) -> str:
     shares = card.get("evened", {})
     if not shares:
         return ""
-    named = ", ".join(f"{name} ({share:.0%})" for name, share in shares.items())
+    named = " and ".join(f"{name} (by {share:.0%})" for name, share in shares.items())
     text = paragraph(
-        "Faces that look like those of some data sets are answered as if emotions were more evenly "
-        f"frequent there than they are: {named}. At 100% all six would count as equally frequent. "
-        "This is part of the files, too. It finds more of the rare emotions, costs accuracy, and "
-        "makes the scores of such faces probabilities for a more even collection than the data "
-        "sets are (docs/adr/0015-evened-frequencies.md)."
+        "Faces that look like those of some data sets are answered as if rare emotions were less "
+        f"rare there: {named}, where 100% would mean that at least one face in six shows each "
+        "emotion. This is part of the files, and the calibration counts rare faces accordingly. It "
+        "finds more of them and costs accuracy (`docs/adr/0015-rare-emotions.md`)."
     )
     return f"{text}\n\n"
 

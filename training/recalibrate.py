@@ -48,7 +48,7 @@ def recalibrate(
         for file in card["precisions"].values():
             verify(folder / file["file"], file["sha256"])
             shutil.copy(folder / file["file"], draft)
-        measured = assess(draft, card["precisions"], splits, others, say)
+        measured = assess(draft, card["precisions"], splits, others, card.get("evened", {}), say)
         command = f"python -m training recalibrate {folder} {_files(card)} --version {version}"
         recalibrated: Card = {
             **card,

@@ -76,10 +76,12 @@ class Scored:
     Attributes:
         logits: float64 ``[N, 6]``.
         labels: int64 ``[N]``.
+        evened: how far its rare emotions count for more in a calibration; see `evening.weights`.
     """
 
     logits: metrics.Values
     labels: metrics.Labels
+    evened: float = 0.0
 
     @classmethod
     def pool(cls, sets: Sequence["Scored"]) -> "Scored":

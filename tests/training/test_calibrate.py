@@ -1,6 +1,6 @@
 """Calibration, offsets and threshold for faces whose true probabilities are known."""
 
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from itertools import product
 
 import numpy as np
@@ -74,6 +74,19 @@ def test_calibration_weights_data_sets_equally_regardless_of_size() -> None:
     repeated = fit_calibration([small, Scored.pool([large] * 9)])
     once = fit_calibration([small, large])
     assert astuple(repeated) == pytest.approx(astuple(once), abs=2e-4)
+
+
+def test_rare_faces_of_an_evened_set_count_for_more_in_the_calibration() -> None:
+    scored, other = sampled_scores(0.7, 400, seed=15), sampled_scores(1.5, 100, seed=16)
+    most = np.array([22, 22, 22, 22, 22, 10])  # fear is half as frequent as one in six
+    places = [np.flatnonzero(scored.labels == k)[:n] for k, n in enumerate(most)]
+    uneven, doubled = (
+        Scored(scored.logits[taken], scored.labels[taken])
+        for taken in map(np.concatenate, (places, [*places, places[5]]))
+    )
+    found = fit_calibration([replace(uneven, evened=1.0), other])
+    assert astuple(found) == pytest.approx(astuple(fit_calibration([doubled, other])), abs=2e-4)
+    assert astuple(found) != pytest.approx(astuple(fit_calibration([uneven, other])), abs=2e-4)
 
 
 def test_cross_fitted_scores_exclude_the_faces_of_their_own_fold() -> None:

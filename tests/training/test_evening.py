@@ -9,7 +9,7 @@ import torch
 from tests.training.generated import noise_faces, random_network
 from training.data import FaceSet
 from training.errors import DataError
-from training.evening import evened
+from training.evening import evened, weights
 from training.network import logits_of, with_folded_norms
 
 NETWORK = with_folded_norms(random_network())
@@ -38,14 +38,12 @@ def gained(shares: dict[str, float], faces: FaceSet) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
-def test_share_of_the_log_frequencies_is_removed_where_faces_look_like_the_set(
-    share: float,
-) -> None:
-    logarithms = np.log([40, 20, 20, 10, 10, 5])
+def test_rare_emotions_gain_where_faces_look_like_the_set(share: float) -> None:
+    logarithms = np.log([1, 1, 1, 60 / 105, 60 / 105, 30 / 105])  # of six times the frequencies
     expected = -share * (logarithms - logarithms.mean())
     shares = {"uneven": share}
-    assert gained(shares, uneven(3)).tolist() == pytest.approx(expected.tolist(), abs=0.15 * share)
-    assert gained(shares, striped(4)).tolist() == pytest.approx([0] * 6, abs=0.15 * share)
+    assert gained(shares, uneven(3)).tolist() == pytest.approx(expected.tolist(), abs=0.1 * share)
+    assert gained(shares, striped(4)).tolist() == pytest.approx([0] * 6, abs=0.1 * share)
 
 
 def test_nothing_changes_where_frequencies_are_even_or_not_to_be_evened_out() -> None:
@@ -53,9 +51,13 @@ def test_nothing_changes_where_frequencies_are_even_or_not_to_be_evened_out() ->
         assert gained(shares, uneven(3)).tolist() == pytest.approx([0] * 6, abs=1e-5)
 
 
-def test_sets_that_cannot_be_evened_out_are_rejected() -> None:
-    with pytest.raises(DataError, match=r"no data set other .*: there are \['uneven', 'striped'"):
+def test_unknown_set_is_rejected() -> None:
+    with pytest.raises(DataError, match=r"even out other: the data sets are \['uneven', 'striped'"):
         gained({"other": 0.5}, uneven(3))
-    happy = uneven(1).take(np.array([0, 6, 12]))
-    with pytest.raises(DataError, match="uneven does not show every emotion"):
-        evened(NETWORK, [happy, striped(2)], {"uneven": 0.5})
+
+
+def test_emotions_that_less_than_one_face_in_six_shows_count_for_more() -> None:
+    labels = np.array([0] * 12 + [1] * 6 + [2] * 3 + [3] * 3)
+    assert weights(labels, 1.0).tolist() == [1, 1, 4 / 3, 4 / 3, 4, 4]  # as if shown once
+    assert weights(labels, 0.5).tolist() == [1, 1, (4 / 3) ** 0.5, (4 / 3) ** 0.5, 2, 2]
+    assert weights(labels, 0.0).tolist() == [1] * 6

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from service.calibration import Calibration
 from service.store import ModelStore
 from tests.training.conftest import HISTORY, Exported
 from tests.training.generated import noise_faces, random_network, write_zip
-from training import export
+from training import __main__ as commands
+from training import evidence, export
 from training.__main__ import app
 from training.artefact import load
 from training.data import FaceSet, read
 from training.errors import DataError, ExportError, RunError
 from training.network import GiMeFive, logits_of
+from training.report import Scored
 
 FACES = torch.from_numpy(noise_faces("other", each=1, seed=9).faces)
 
@@ -176,13 +180,29 @@ def test_averaging_with_identical_weights_gives_them_no_share(
     assert all(torch.equal(old[name], new[name]) for name in old if name != "fc3.bias")
 
 
-def test_evened_data_set_is_on_the_card(exported: Exported, tmp_path: Path) -> None:
+def test_evened_data_set_is_on_the_card_and_counts_so_in_every_calibration(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float]] = []
+
+    def fit(sets: Sequence[Scored]) -> Calibration:
+        seen.append([part.evened for part in sets])
+        return Calibration(1.0)
+
+    monkeypatch.setattr(evidence, "fit_calibration", fit)
+    monkeypatch.setattr(commands, "fit_calibration", fit)
     run_command([*exported.arguments, "--evened", "raf-noise=0.5"], tmp_path)
     again = tmp_path / "gimefive" / "7"
     card = json.loads((again / "card.json").read_text())
     assert card["evened"] == {"raf-noise": 0.5}
     assert "--evened raf-noise=0.5" in card["command"]
-    assert "raf-noise (50%)" in " ".join((again / "README.md").read_text().split())
+    assert "raf-noise (by 50%)" in " ".join((again / "README.md").read_text().split())
+    data = [str(path) for path in exported.data]
+    recalibrate = ["recalibrate", str(again), *data, "--unseen", str(exported.unseen)]
+    CliRunner().invoke(app, [*recalibrate, "--version", "8"], catch_exceptions=False)
+    calibrate = ["calibrate", str(again / "model.fp32.pt"), *data]
+    CliRunner().invoke(app, calibrate, catch_exceptions=False)
+    assert seen == [[0.5, 0.0]] * 5  # two files twice, and one
 
 
 @pytest.mark.parametrize("option", ["raf-noise", "raf-noise=half", "raf-noise=1.5", "=0.5"])

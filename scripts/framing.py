@@ -4,7 +4,7 @@ Held-out faces of data sets are pasted into larger images: enlarged, rotated, wi
 surroundings. The detector finds them there, and each way of framing crops them again. The better a
 way is, the closer the network's accuracy comes to that on the data set's own crops::
 
-    python -m scripts.framing DATA.zip ... --network model_store/gimefive/13
+    python -m scripts.framing DATA.zip ... --network model_store/gimefive/14
 """
 
 from collections.abc import Sequence

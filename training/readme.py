@@ -154,7 +154,7 @@ def _evened(card: Card) -> str:
         "Faces that look like those of some data sets are answered as if rare emotions were less "
         f"rare there: {named}, where 100% would mean that at least one face in six shows each "
         "emotion. This is part of the files, and the calibration counts rare faces accordingly. It "
-        "finds more of them and costs accuracy (`docs/adr/0015-rare-emotions.md`)."
+        "finds more of them and may cost accuracy (`docs/adr/0015-rare-emotions.md`)."
     )
     return f"{text}\n\n"
 

@@ -92,7 +92,7 @@ def export(
         list[str] | None,
         typer.Option(
             metavar="NAME=SHARE",
-            help="a data set whose emotions are to count as more evenly frequent, 0 to 1",
+            help="a data set whose rare emotions are to be answered as if less rare, 0 to 1",
         ),
     ] = None,
     unseen: Unseen = None,

@@ -26,7 +26,7 @@ RIDGE = 1e-3
 
 
 def evened(network: GiMeFive, sets: Sequence[FaceSet], shares: Mapping[str, float]) -> GiMeFive:
-    """A copy of the network that answers as if some data sets had more even frequencies.
+    """The network that answers as if some data sets had more even frequencies.
 
     How much a face belongs to each set is estimated by least squares from the last hidden layer, so
     the change is one of the last layer's weights.
@@ -35,6 +35,7 @@ def evened(network: GiMeFive, sets: Sequence[FaceSet], shares: Mapping[str, floa
         network: in evaluation mode; not modified.
         sets: the training faces of each data set.
         shares: by name of a set, how far to even it out; see `weights`. Other sets are not changed.
+            A negative share takes back that much.
 
     Raises:
         DataError: there is no set of such a name.
@@ -43,6 +44,8 @@ def evened(network: GiMeFive, sets: Sequence[FaceSet], shares: Mapping[str, floa
     unknown = set(shares) - set(names)
     if unknown:
         raise DataError(f"cannot even out {', '.join(unknown)}: the data sets are {names}")
+    if not any(shares.values()):
+        return network
     gains = np.log([weights(faces.labels, shares.get(faces.name, 0.0)) for faces in sets])
     change = _membership(network, sets) @ torch.from_numpy(gains)
     copy = deepcopy(network)

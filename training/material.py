@@ -61,7 +61,9 @@ class Material:
 
     Attributes:
         network: with the weights of the run, or their mean with others', norms folded, `offsets`
-            added to its logits and data sets evened out, in evaluation mode.
+            added to its logits and data sets evened out, in evaluation mode. How far versions that
+            it is made from were evened out is taken back first, or the offsets would undo it for
+            all faces.
         shares: the share of each folder's weights.
         offsets: one per emotion, fitted on the validation faces.
         recipes: of the runs that led here, earliest first.
@@ -111,10 +113,13 @@ class Material:
         unseen = tuple(read(path) for path in order.unseen)
         check_names([s.train.name for s in splits] + [faces.name for faces in unseen])
         check_unseen(unseen, splits)
+        train = [s.train for s in splits]
+        networks = [
+            evened(network, train, {name: -share for name, share in origin.evened_out(f).items()})
+            for network, f in zip(networks, folders, strict=True)
+        ]
         network, shares = averaged(networks, [s.validation for s in splits])
         offsets = fit_offsets([score(network, s.validation) for s in splits])
-        network = with_offsets(network, offsets)
-        if order.evened:
-            network = evened(network, [s.train for s in splits], order.evened)
+        network = evened(with_offsets(network, offsets), train, order.evened)
         named = {str(f): share for f, share in zip(folders, shares, strict=True)}
         return cls(network, named, offsets, recipes, history, splits, unseen)

@@ -86,6 +86,11 @@ def learned(folder: Path) -> Digests:
     }
 
 
+def evened_out(folder: Path) -> dict[str, float]:
+    """How far data sets were evened out in a version, by name; none in a run."""
+    return card.read(folder).get("evened", {}) if is_version(str(folder)) else {}
+
+
 def _check_cross_fitted(recipe: Recipe) -> None:
     """Make sure that, if teachers left out folds, each fold has a teacher that left it out."""
     taught = {left_out(teacher) for teacher in recipe.teachers}

@@ -10,26 +10,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from tests.training.generated import noise_faces, random_network, write_folder, write_zip
+from tests.training.generated import (
+    noise_faces,
+    random_network,
+    write_folder,
+    write_run,
+    write_zip,
+)
 from training import run
 from training.__main__ import app
-from training.data import split
-from training.feed import Data
 from training.network import GiMeFive, with_offsets
 from training.recipe import Recipe
 from training.train import KEEP_MEMORY
-
-HISTORY = [
-    {
-        "images": 100 * (i + 1),
-        "pixels": 32 if i < 3 else 64,
-        "learning_rate": 0.001,
-        "train_loss": 1.75 - i / 8,
-        "validation_loss": 1.5 - i / 8,
-        "validation_accuracy": 0.25 + i / 8,
-    }
-    for i in range(5)
-]
 
 
 @dataclass(frozen=True)
@@ -73,16 +65,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     )
     sets = noise_faces("raf-noise", each=10), noise_faces("fer2013-noise", each=10, seed=1)
     data = write_zip(sets[0], parent), write_folder(sets[1], parent)
-    splits = [split(faces, 5) for faces in sets]
-    for folder, recipe in ((parent / "first", Recipe(images=500, seed=5)), (run, started)):
-        folder.mkdir()
-        torch.save(random_network().state_dict(), folder / "weights.pt")
-        (folder / "recipe.json").write_text(recipe.to_json())
-        (folder / "history.json").write_text(json.dumps(HISTORY))
-        data_of_run = Data.of(
-            [s.train for s in splits], [s.validation for s in splits], recipe.turns
-        )
-        (folder / "data.json").write_text(json.dumps(data_of_run.digests))
+    write_run(parent / "first", sets, Recipe(images=500, seed=5))
+    write_run(run, sets, started)
     unseen = write_zip(noise_faces("elsewhere", each=2, seed=2), parent)
     version = Exported(parent / "store" / "gimefive" / "7", run, data, unseen, output="")
     arguments = [*version.arguments, "--store", str(parent / "store")]

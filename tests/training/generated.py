@@ -1,8 +1,10 @@
-"""Noise faces, data sets in every layout, sampled scores, and a network with random weights."""
+"""Noise faces, data sets in every layout, sampled scores, a network and a run of random weights."""
 
 import csv
 import io
+import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +13,23 @@ from PIL import Image
 from torch import nn
 
 from service.calibration import Calibration
-from training.data import FaceSet
+from training.data import FaceSet, split
+from training.feed import Data
 from training.network import EMOTIONS, GiMeFive
+from training.recipe import Recipe
 from training.report import Scored
+
+HISTORY = [
+    {
+        "images": 100 * (i + 1),
+        "pixels": 32 if i < 3 else 64,
+        "learning_rate": 0.001,
+        "train_loss": 1.75 - i / 8,
+        "validation_loss": 1.5 - i / 8,
+        "validation_accuracy": 0.25 + i / 8,
+    }
+    for i in range(5)
+]
 
 
 def random_network() -> GiMeFive:
@@ -97,3 +113,13 @@ def sampled_scores(temperature: float, faces: int, seed: int, *, exponent: float
     cumulative = Calibration(temperature, exponent).scores(logits).cumsum(axis=1)
     labels = (rng.random((faces, 1)) > cumulative[:, :-1]).sum(axis=1)
     return Scored(logits, labels)
+
+
+def write_run(folder: Path, sets: Sequence[FaceSet], recipe: Recipe) -> None:
+    """A finished run with the random network, trained on its part of `sets`."""
+    folder.mkdir()
+    torch.save(random_network().state_dict(), folder / "weights.pt")
+    (folder / "recipe.json").write_text(recipe.to_json())
+    (folder / "history.json").write_text(json.dumps(HISTORY))
+    data = Data.of_splits([split(faces, recipe.seed) for faces in sets], recipe.turns)
+    (folder / "data.json").write_text(json.dumps(data.digests))

@@ -51,6 +51,12 @@ def test_nothing_changes_where_frequencies_are_even_or_not_to_be_evened_out() ->
         assert gained(shares, uneven(3)).tolist() == pytest.approx([0] * 6, abs=1e-5)
 
 
+def test_a_negative_share_takes_back_a_positive_one() -> None:
+    sets = [uneven(1), striped(2)]
+    network = evened(evened(NETWORK, sets, {"uneven": 0.7}), sets, {"uneven": -0.7})
+    torch.testing.assert_close(network.state_dict(), NETWORK.state_dict())
+
+
 def test_unknown_set_is_rejected() -> None:
     with pytest.raises(DataError, match=r"even out other: the data sets are \['uneven', 'striped'"):
         gained({"other": 0.5}, uneven(3))

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from service.calibration import Calibration
 from service.store import ModelStore
-from tests.training.conftest import HISTORY, Exported
-from tests.training.generated import noise_faces, random_network, write_zip
+from tests.training.conftest import Exported
+from tests.training.generated import HISTORY, noise_faces, random_network, write_zip
 from training import __main__ as commands
 from training import evidence, export
 from training.__main__ import app

@@ -1,7 +1,7 @@
 """Each part of a data set is used only for its purpose; no result is on training faces."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,13 @@ import torch
 from typer.testing import CliRunner
 
 from tests.training.conftest import Exported
-from tests.training.generated import noise_faces, random_network, sampled_scores, write_zip
+from tests.training.generated import (
+    noise_faces,
+    random_network,
+    sampled_scores,
+    write_run,
+    write_zip,
+)
 from tests.training.in_process import train_in_process
 from training import ablation, export, material
 from training.__main__ import app
@@ -19,8 +25,11 @@ from training.artefact import load, score
 from training.calibrate import fit_calibration, fit_offsets
 from training.data import FaceSet, digests, read, split
 from training.errors import ExportError
+from training.evening import evened
 from training.evidence import Evidence, Findings
-from training.network import GiMeFive, with_folded_norms, with_offsets
+from training.material import Material, Order
+from training.network import GiMeFive, with_folded_norms
+from training.recipe import Recipe
 from training.report import Scored
 
 
@@ -86,28 +95,29 @@ def test_averaging_shares_are_chosen_on_the_validation_set(
     assert [faces.files for faces in seen] == expected
 
 
-def test_frequencies_are_evened_out_from_the_training_set(
-    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_frequencies_are_evened_out_from_the_training_set_and_back_for_the_next_version(
+    tmp_path: Path,
 ) -> None:
-    seen: list[FaceSet] = []
+    faces = noise_faces("uneven", each=20)
+    faces = faces.take(np.flatnonzero((faces.labels < 4) | (np.arange(len(faces)) < 30)))
+    data, run = write_zip(faces, tmp_path), tmp_path / "run"
+    write_run(run, [faces], Recipe(seed=5))
 
-    def evened(
-        network: GiMeFive, faces: Sequence[FaceSet], shares: Mapping[str, float]
-    ) -> GiMeFive:
-        assert shares == {"raf-noise": 0.5}
-        seen.extend(faces)
-        return with_offsets(network, [1, 0, 0, 0, 0, 0])
+    def exported_from(folder: Path) -> GiMeFive:
+        return Material.read(Order(folder, (), (data,), {}, (), tmp_path, version=2)).network
 
-    monkeypatch.setattr(material, "evened", evened)
-    arguments = [*exported.arguments, "--evened", "raf-noise=0.5", "--store", str(tmp_path)]
-    CliRunner().invoke(app, arguments, catch_exceptions=False)
-    expected = [split(read(path), 5).train.files for path in exported.data]
-    assert [faces.files for faces in seen] == expected
-    before, after = (
-        load(folder / "model.fp32.pt").state_dict()["fc3.bias"]
-        for folder in (exported.folder, tmp_path / "gimefive" / "7")
-    )
-    assert (after - before).tolist() == pytest.approx([1, 0, 0, 0, 0, 0], abs=0.01)
+    network = exported_from(run)
+    expected = evened(network, [split(faces, 5).train], {"uneven": 0.7}).fc3
+    arguments = [str(run), str(data), "--evened", "uneven=0.7", "--store", str(tmp_path)]
+    CliRunner().invoke(app, ["export", *arguments, "--version", "1"], catch_exceptions=False)
+    version = tmp_path / "gimefive" / "1"
+    stored = load(version / "model.fp32.pt").state_dict()
+    assert (expected.bias - network.fc3.bias).abs().max() > 0.1
+    torch.testing.assert_close(stored["fc3.bias"], expected.bias, atol=0.01, rtol=0)
+    torch.testing.assert_close(stored["fc3.weight"], expected.weight, atol=0.01, rtol=0)
+    again = exported_from(version).fc3
+    torch.testing.assert_close(again.bias, network.fc3.bias, atol=0.01, rtol=0)
+    torch.testing.assert_close(again.weight, network.fc3.weight, atol=0.01, rtol=0)
 
 
 def test_int8_scales_are_calibrated_on_training_faces(

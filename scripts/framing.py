@@ -2,7 +2,8 @@
 
 Held-out faces of data sets are pasted into larger images: enlarged, rotated, with made-up
 surroundings. The detector finds them there, and each way of framing crops them again. The better a
-way is, the closer the network's accuracy comes to that on the data set's own crops::
+way is, the closer the network's accuracy comes to that on the data set's own crops. What enlarging
+them has cost by then is seen where the data set's own frame is cut from the image::
 
     python -m scripts.framing DATA.zip ... --network model_store/gimefive/14
 """
@@ -181,8 +182,11 @@ def main(
         judge.accuracy(list(trial.originals.faces), trial.originals.labels) for trial in trials
     ]
     typer.echo(row("the data set's", trials, own, shares))
-    for name, method in methods(trials).items():
-        frames = [[method.frame(scene.face) for scene in trial.scenes] for trial in trials]
+    framed = {"the data set's, from the image": own} | {
+        name: [[method.frame(scene.face) for scene in trial.scenes] for trial in trials]
+        for name, method in methods(trials).items()
+    }
+    for name, frames in framed.items():
         shares = []
         for trial, squares in zip(trials, frames, strict=True):
             crops = [cut(s.picture, f) for s, f in zip(trial.scenes, squares, strict=True)]

@@ -116,7 +116,7 @@ class FrontKeeper:
         """Keep a front up until `stop`.
 
         Raises:
-            ServiceError: the first one could not start.
+            ServiceError: the first one could not start, though nothing was draining.
         """
         while not self._ending.is_set():
             await self._run_one()
@@ -146,7 +146,7 @@ class FrontKeeper:
             await process.wait()
         if self._ending.is_set():
             return
-        if not self._served.is_set():
+        if not (self._served.is_set() or self._draining):
             raise ServiceError(session.fault or "a front ended before it served: see its log")
         self.failed_starts = backoff.failed_starts(self.failed_starts, served)
         self._lost()

@@ -250,6 +250,18 @@ async def test_a_front_that_starts_late_is_told_to_drain_and_to_stop(quiet: Quie
     assert quiet.notes[1:] == ["drain", "stop"]
 
 
+async def test_a_first_front_that_dies_during_a_drain_is_replaced(quiet: QuietFronts) -> None:
+    """Failing the start would end the other fronts, with the requests that they have."""
+    with shut(quiet.folder / "gate"):
+        keeping = asyncio.create_task(quiet.front.keep())
+        await until(lambda: quiet.notes)
+        quiet.front.drain()
+        os.kill(int(quiet.notes[0]), signal.SIGKILL)
+        await until(lambda: len(quiet.notes) > 1 or keeping.done())
+        quiet.front.stop()
+    await keeping
+
+
 async def test_a_replacement_started_during_a_drain_is_told_to_drain(quiet: QuietFronts) -> None:
     keeping = asyncio.create_task(quiet.front.keep())
     await quiet.front.served()

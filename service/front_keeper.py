@@ -23,7 +23,8 @@ GRACE = 5
 """Seconds that a front may take to end once it has closed its connection."""
 
 HUNG = 20
-"""Seconds between health checks of a front, and how long one may take."""
+"""Seconds between health checks of a front, and how long one may take. Each asks for its counts, so
+that no more are lost with it."""
 
 SAMPLES_TIMEOUT = 1
 """Seconds that a front may take to report its counts; after that the last ones are used."""
@@ -108,16 +109,14 @@ class FrontKeeper:
         """What this front and those it replaced have counted; never decreases."""
         if self._connection:
             with suppress(ServiceError, TimeoutError):
-                async with asyncio.timeout(SAMPLES_TIMEOUT):
-                    reply = await self._connection.call({"op": "samples"})
-                self._latest = reply.header["samples"]
+                await self._update(self._connection, SAMPLES_TIMEOUT)
         return merged([self._past, self._latest])
 
     async def keep(self) -> None:
         """Keep a front up until `stop`.
 
         Raises:
-            ServiceError: the first one could not start.
+            ServiceError: the first one could not start, though nothing was draining.
         """
         while not self._ending.is_set():
             await self._run_one()
@@ -147,7 +146,7 @@ class FrontKeeper:
             await process.wait()
         if self._ending.is_set():
             return
-        if not self._served.is_set():
+        if not (self._served.is_set() or self._draining):
             raise ServiceError(session.fault or "a front ended before it served: see its log")
         self.failed_starts = backoff.failed_starts(self.failed_starts, served)
         self._lost()
@@ -202,7 +201,7 @@ class FrontKeeper:
         self._served.set()
         self._notify()
         log.info("front up")
-        hanging = asyncio.create_task(_hanging(connection, self._hung))
+        hanging = asyncio.create_task(self._hanging(connection))
         try:
             await asyncio.wait([running, hanging], return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -217,11 +216,15 @@ class FrontKeeper:
         if self._connection and self._ending.is_set():
             self._connection.notify({"op": "stop"})
 
+    async def _hanging(self, connection: RpcConnection) -> None:
+        """Return once a front, whose health is checked again and again, does not answer in time."""
+        with suppress(TimeoutError, ServiceError):
+            while True:
+                await asyncio.sleep(self._hung)
+                await self._update(connection, self._hung)
 
-async def _hanging(connection: RpcConnection, seconds: float) -> None:
-    """Return once the other end, which is asked every so many seconds, does not answer in time."""
-    with suppress(TimeoutError, ServiceError):
-        while True:
-            await asyncio.sleep(seconds)
-            async with asyncio.timeout(seconds):
-                await connection.call({"op": "samples"})
+    async def _update(self, connection: RpcConnection, seconds: float) -> None:
+        """Ask a front for its counts, which it has to report within so many seconds."""
+        async with asyncio.timeout(seconds):
+            reply = await connection.call({"op": "samples"})
+        self._latest = reply.header["samples"]

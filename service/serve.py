@@ -157,7 +157,8 @@ async def _serve_with_fronts(settings: Settings, command: WorkerCommand) -> None
 
             freeze_gc()
             async with operations(settings, supervisor, ops_sockets):
-                _log_ready(settings, supervisor.info, sockets[0], ops_sockets)
+                if not supervisor.draining:
+                    _log_ready(settings, supervisor.info, sockets[0], ops_sockets)
                 await supervisor.serve()
     log.info("ended")
 

@@ -57,6 +57,8 @@ class Supervisor:
     ) -> AsyncIterator["Supervisor"]:
         """Start the model processes, then the fronts; end all of them with the context.
 
+        From the start of the fronts on, the first signal drains them, the second kills them.
+
         Args:
             settings: what to serve, and how.
             command: returns the command line of a model process.
@@ -67,6 +69,7 @@ class Supervisor:
         """
         async with Core.open(settings, command) as core:
             supervisor = cls(settings, core, sockets)
+            drain_on_signals(supervisor.drain_or_end)
             try:
                 await supervisor._start()
                 yield supervisor
@@ -88,12 +91,9 @@ class Supervisor:
         return self.metrics.text(await asyncio.gather(*(front.samples() for front in self._fronts)))
 
     async def serve(self) -> None:
-        """Wait until the fronts have ended; the first signal drains them, the second kills them."""
-        drain_on_signals(self.drain_or_end)
-        done, _ = await asyncio.wait(self._keeping, return_when=asyncio.FIRST_EXCEPTION)
-        for ended in done:
-            if not ended.cancelled():
-                ended.result()
+        """Wait until the fronts have ended."""
+        await asyncio.wait(self._keeping, return_when=asyncio.FIRST_EXCEPTION)
+        self._check()
 
     def drain_or_end(self, sign: signal.Signals) -> None:
         """Drain, or end at once if already draining."""
@@ -127,12 +127,17 @@ class Supervisor:
         self.end()
 
     async def _start(self) -> None:
-        """Wait until all fronts serve; raise the error of the first that cannot."""
+        """Wait until all fronts serve, or were ended; raise the error of the first that cannot."""
         for front, keeping in zip(self._fronts, self._keeping, strict=True):
             served = asyncio.create_task(front.served())
             await asyncio.wait([served, keeping], return_when=asyncio.FIRST_COMPLETED)
             served.cancel()
-            if keeping.done():
+            self._check()
+
+    def _check(self) -> None:
+        """Raise the error of a front that could not start."""
+        for keeping in self._keeping:
+            if keeping.done() and not keeping.cancelled():
                 keeping.result()
 
     def _session(self) -> Session:

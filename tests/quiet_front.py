@@ -33,6 +33,7 @@ async def main(folder: Path) -> None:
     async def answer(message: Message) -> Message:
         match message.header["op"]:
             case "samples":
+                note("samples")
                 return Message({"samples": [("things", "things_total", {}, COUNTED)]})
             case "stop":
                 note("stop")

@@ -171,7 +171,14 @@ class QuietFronts:
 
 
 @pytest.fixture
-async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[QuietFronts]:
+def hung() -> float:
+    return front_keeper.HUNG
+
+
+@pytest.fixture
+async def quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hung: float
+) -> AsyncIterator[QuietFronts]:
     """Fronts, not started yet, each of which takes the only place for a video."""
     monkeypatch.setattr(front_keeper, "SAMPLES_TIMEOUT", 60)
     settings, lost = Settings(workers=1, max_videos=1), asyncio.Event()
@@ -194,7 +201,7 @@ async def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
             failed_starts.append(failed)
             return 0.0
 
-        front = FrontKeeper([], {}, session, lost.set, LIMIT, pause, clock=lambda: now[0])
+        front = FrontKeeper([], {}, session, lost.set, LIMIT, pause, lambda: now[0], hung)
         yield QuietFronts(front, tmp_path, lost, now, failed_starts)
 
 
@@ -206,6 +213,18 @@ async def test_metrics_of_a_lost_front_are_kept_in_the_totals(quiet: QuietFronts
     assert await quiet.counted() == COUNTED
     await until(lambda: quiet.front.up)
     assert await quiet.counted() == 2 * COUNTED
+    quiet.front.stop()
+    await keeping
+
+
+@pytest.mark.parametrize("hung", [0.5])
+async def test_what_a_lost_front_counted_until_its_last_health_check_is_kept(
+    quiet: QuietFronts,
+) -> None:
+    keeping = asyncio.create_task(quiet.front.keep())
+    await until(lambda: quiet.notes[-2:] == ["samples"] * 2)  # the first check has its answer
+    await quiet.lose()
+    assert await quiet.counted() >= COUNTED
     quiet.front.stop()
     await keeping
 
@@ -229,6 +248,18 @@ async def test_a_front_that_starts_late_is_told_to_drain_and_to_stop(quiet: Quie
         quiet.front.stop()
     await asyncio.wait_for(keeping, LIMIT)
     assert quiet.notes[1:] == ["drain", "stop"]
+
+
+async def test_a_first_front_that_dies_during_a_drain_is_replaced(quiet: QuietFronts) -> None:
+    """Failing the start would end the other fronts, with the requests that they have."""
+    with shut(quiet.folder / "gate"):
+        keeping = asyncio.create_task(quiet.front.keep())
+        await until(lambda: quiet.notes)
+        quiet.front.drain()
+        os.kill(int(quiet.notes[0]), signal.SIGKILL)
+        await until(lambda: len(quiet.notes) > 1 or keeping.done())
+        quiet.front.stop()
+    await keeping
 
 
 async def test_a_replacement_started_during_a_drain_is_told_to_drain(quiet: QuietFronts) -> None:

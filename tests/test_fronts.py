@@ -17,12 +17,13 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.settings import variable
 from tests import processes
 from tests.api import check_counts, png
 from tests.fakes import POISON
 from tests.fronts import fronts_of, two_fronts
 from tests.processes import shut
-from tests.servers import Server, command, wait_for_the_end_of
+from tests.servers import Server, command, listens, wait_for_the_end_of
 from tests.waiting import LIMIT, wait_until
 
 ROOM = 32
@@ -233,6 +234,47 @@ def test_shutdown_answers_all_requests_that_both_fronts_accepted(tmp_path: Path)
         assert {done.result().status_code for done in asked} == {200}
         assert server.process.wait(LIMIT) == 0
         wait_for_the_end_of(children)
+
+
+ONE_LATE = (
+    "import sys; from service.serve import serve; from service.settings import Settings;"
+    "from tests import processes; model = processes.argv(processes.gated, sys.argv[1]);"
+    "sys.executable = sys.argv[2]; serve(Settings(), lambda _: model)"
+)
+"""A service over a gated model, whose fronts another program than Python starts."""
+
+
+def test_a_signal_before_all_fronts_serve_lets_those_that_do_answer(tmp_path: Path) -> None:
+    gate, late, program = (tmp_path / name for name in ("gate", "late", "program"))
+    program.write_text(
+        f'#!/bin/sh\nmkdir {tmp_path}/first || flock -s {late} true\nexec {sys.executable} "$@"\n'
+    )
+    program.chmod(0o755)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {"fronts": 2, "workers": 1, "port": port, "deadline_ms": 1000 * LIMIT}
+    settings |= dict.fromkeys(("start_timeout", "drain_timeout"), LIMIT)
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", ONE_LATE, gate, program],
+            env={**os.environ, **{variable(name): str(each) for name, each in settings.items()}},
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        server = Server(process, f"http://127.0.0.1:{port}", None, [])
+        with shut(late), shut(gate):
+            wait_until(lambda: listens(server.url))
+            (asked,) = ask_behind_the_gate(server, gate, pool, range(1))
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: not listens(server.url))
+        assert asked.result().status_code == 200
+        _, log = process.communicate()
+    events = [json.loads(line)["event"] for line in log.splitlines() if line.startswith("{")]
+    assert "ready" not in events
+    assert events[-1] == "ended"
+    assert process.returncode == 0
 
 
 def test_fronts_that_do_not_end_in_time_are_killed_and_the_log_says_so() -> None:

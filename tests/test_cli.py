@@ -226,13 +226,14 @@ def test_classify_does_not_overwrite_a_foreign_file(folder: Path, tmp_path: Path
     assert table.read_text() == "Dear diary"
 
 
+@pytest.mark.parametrize("table", [["out.csv"], []], ids=["file", "stdout"])
 def test_an_unreachable_service_is_reported_once_and_leaves_no_table(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, table: list[str]
 ) -> None:
-    files = (str(folder), "--csv", str(tmp_path / "out.csv"))
-    _, err = run("classify", *files, "--url", "http://127.0.0.1:9", status=1)
+    files = (str(folder), "--csv", *(str(tmp_path / name) for name in table))
+    out, err = run("classify", *files, "--url", "http://127.0.0.1:9", status=1)
     assert err.count("no answer from http://127.0.0.1:9") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert (out, list(tmp_path.iterdir())) == ("", [])
 
 
 def test_skipped_files_of_a_folder_are_counted_by_extension(folder: Path, tmp_path: Path) -> None:

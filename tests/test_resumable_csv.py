@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -42,6 +43,19 @@ def test_a_file_truncated_anywhere_is_completed(tmp_path: Path, cut: int) -> Non
     assert completed(path) == WHOLE
 
 
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_a_file_that_a_spreadsheet_has_saved_is_completed(
+    tmp_path: Path, quoting: Literal[0, 1], encoding: str, line_end: str
+) -> None:
+    path = tmp_path / "out.csv"
+    rows = [COLUMNS, *ENTRIES["a"], *ENTRIES["b, c"]]
+    with path.open("w", encoding=encoding, newline="") as file:
+        csv.writer(file, quoting=quoting, lineterminator=line_end).writerows(rows)
+    assert completed(path) == WHOLE
+
+
 def test_an_empty_line_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "out.csv"
     path.write_bytes(WHOLE.encode() + b"\r\n")
@@ -50,12 +64,13 @@ def test_an_empty_line_is_ignored(tmp_path: Path) -> None:
     table.close()
 
 
-def test_a_file_with_other_columns_is_rejected_and_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"other,columns\n", b"\xef\xbb\xbfname;value\r\na;1\r\n"])
+def test_a_file_with_other_columns_is_rejected_and_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "out.csv"
-    path.write_text("other,columns\n")
+    path.write_bytes(content)
     with pytest.raises(BadInput, match="choose another name"):
         ResumableCsv(path, COLUMNS)
-    assert path.read_text() == "other,columns\n"
+    assert path.read_bytes() == content
 
 
 def test_a_file_in_use_by_another_run_is_rejected(tmp_path: Path) -> None:

@@ -366,17 +366,32 @@ def frames_before_the_error(data: bytes) -> Sequence[Frame]:
     return frames
 
 
+def noisy_video(kind: str) -> bytes:
+    """60 frames of noise, which make up most of the file, after its index."""
+    rng = np.random.default_rng(7)
+    noise = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(60)]
+    return encode(noise, kind, options={"movflags": "faststart"})
+
+
 @pytest.mark.parametrize("kind", ["mkv", "webm", "avi", "mp4"])
 @pytest.mark.parametrize("damage", ["cut", "garbage"])
 def test_frames_before_truncation_or_garbage_are_returned(kind: str, damage: str) -> None:
-    rng = np.random.default_rng(7)
-    noise = [rng.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(60)]
-    whole = encode(noise, kind, options={"movflags": "faststart"})
+    whole = noisy_video(kind)
     keep = len(whole) * 6 // 10
-    lost = b"" if damage == "cut" else rng.bytes(len(whole) - keep)
+    lost = b"" if damage == "cut" else np.random.default_rng(7).bytes(len(whole) - keep)
     frames = frames_before_the_error(whole[:keep] + lost)
     assert 5 < len(frames) < 50
     assert [frame.index for frame in frames] == list(range(len(frames)))
+
+
+@pytest.mark.parametrize("kind", ["mkv", "webm", "avi", "mp4"])
+def test_start_after_a_truncation_is_reported_as_such(kind: str) -> None:
+    whole = noisy_video(kind)
+    for start in (2, 3):
+        with pytest.raises(NotAVideo, match=rf"start is at {start} s.* cut short"):
+            open_video(whole[: len(whole) * 6 // 10], start=start)
+    with pytest.raises(BadParameter, match="last frame"):
+        open_video(whole, start=3)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mov"])

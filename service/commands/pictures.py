@@ -15,7 +15,6 @@ from service.commands.backends import Backend
 from service.commands.ending import check_outputs
 from service.commands.provenance import Provenance
 from service.commands.resumable_csv import ResumableCsv
-from service.csv_text import csv_text
 from service.errors import BadInput
 from service.explanation import check_view
 from service.records import FaceMode
@@ -56,10 +55,11 @@ def run(
     if tables:
         return _run_into(tables[0], backend, images, faces)
     files = _found(images)
+    writer: report.Writer
     if as_csv:
-        report.printed(csv_text([report.COLUMNS]))
-        return _answer(backend, files, faces, report.CsvWriter(report.printed))
-    writer = report.JsonLinesWriter() if as_json else report.TableWriter()
+        writer = report.CsvWriter(report.PrintedCsv().write)
+    else:
+        writer = report.JsonLinesWriter() if as_json else report.TableWriter()
     return _answer(backend, files, faces, writer)
 
 

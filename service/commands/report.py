@@ -106,6 +106,18 @@ class CsvWriter:
         """Nothing follows."""
 
 
+class PrintedCsv:
+    """Rows on standard output; the header comes with the first."""
+
+    def __init__(self) -> None:
+        self._head = csv_text([COLUMNS])
+
+    def write(self, rows: str) -> None:
+        """Print rows, as `csv_text` makes them."""
+        printed(self._head + rows)
+        self._head = ""
+
+
 class JsonLinesWriter:
     """One object per file: ``path`` and the answer of /classify, or ``problem``."""
 

@@ -1,5 +1,6 @@
 """A CSV file that a later run resumes where an interrupted one stopped."""
 
+import codecs
 import csv
 import errno
 import fcntl
@@ -15,6 +16,8 @@ from service.errors import BadInput
 
 class ResumableCsv:
     """Rows on disk, grouped into entries by their first cell; an entry is written whole or not.
+
+    A file that a spreadsheet has saved is rewritten as it was written here, with the same rows.
 
     The header comes with the first entry: a file without entries is removed when it is closed.
 
@@ -49,11 +52,13 @@ class ResumableCsv:
         path, head = self._path, self._head
         if not path.is_file():  # reading a pipe would wait for its writer
             raise BadInput(f"{path} is not a file that rows can be added to: choose another name")
-        written = path.read_bytes()
-        if not head.startswith(written) and not written.startswith(head):
-            raise BadInput(f"{path} is another kind of table: choose another name")
+        written = table = path.read_bytes()
         try:
-            kept = _whole(written)
+            if not head.startswith(table) and not table.startswith(head):
+                table = _plain(written)
+                if not table.startswith(head):
+                    raise BadInput(f"{path} is another kind of table: choose another name")
+            kept = _whole(table)
             done = {row[0] for row in _rows(kept)[1:] if row}
         except csv.Error as error:
             raise BadInput(f"{path} is damaged ({error}): choose another name") from error
@@ -91,6 +96,12 @@ class ResumableCsv:
 
 def _rows(data: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(data.decode(errors="surrogateescape"), newline="")))
+
+
+def _plain(data: bytes) -> bytes:
+    """A table as `csv_text` writes it: spreadsheets save other quotes, line ends, and a mark."""
+    rows = _rows(data.removeprefix(codecs.BOM_UTF8))
+    return csv_text(rows).encode(errors="surrogateescape")
 
 
 def _whole(data: bytes) -> bytes:

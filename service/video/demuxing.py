@@ -49,6 +49,7 @@ class Demuxer:
             self.origin = float(self._first * self._time_base)
             rate = self.stream.average_rate
             self.fps = float(rate) if rate and rate <= _MOST_FPS else None
+            self._few = _LOST_FRAMES / (self.fps or 1)
             self.duration = self._stated_duration()
             self._indexed = self._lists_every_frame()
         except BaseException:
@@ -139,19 +140,19 @@ class Demuxer:
         Raises:
             NotAVideo: it is, or it did.
         """
-        few = _LOST_FRAMES / (self.fps or 1)
-        if time < self.time(self._last_shown) - few:
+        if time < self.time(self._last_shown) - self._few:
             raise NotAVideo(f"the video breaks off at {time:.2f} s: it is damaged from there on")
-        if self._is_cut(few):
+        if self.is_cut():
             raise NotAVideo(f"the video breaks off at {time:.2f} s: the file is cut short")
 
-    def _is_cut(self, few: float) -> bool:
+    def is_cut(self) -> bool:
+        """Whether the file, read to its end, ends before it says that it does."""
         if self._format == "mov":
             stored = (entry.timestamp for entry in self.stream.index_entries if entry.size)
             return self._last_dts != max(stored, default=self._last_dts)
         if self.duration is None:
             return False
-        tolerance = max(few, min(_LOST_SHARE * self.duration, _LOST_SECONDS))
+        tolerance = max(self._few, min(_LOST_SHARE * self.duration, _LOST_SECONDS))
         return self._read_until() < self.duration - tolerance
 
     def _read_until(self) -> float:

@@ -33,7 +33,8 @@ class Video:
         info: what the file says of the video.
 
     Raises:
-        NotAVideo: no video in a known format, or no frame can be decoded.
+        NotAVideo: no video in a known format, no frame can be decoded, or the file is cut short
+            before the start.
         TooLarge: over a limit.
         BadParameter: no frame lies in the wanted part.
     """
@@ -142,6 +143,8 @@ class Video:
                 return lost, frame
         if not start:
             raise NotAVideo("the video holds no frame that can be decoded; send the whole file")
+        if self._demuxer.is_cut():
+            raise NotAVideo(f"start is at {start} s, but the file is cut short before that")
         duration = self._demuxer.duration
         lasts = "" if duration is None else f", which lasts {duration:.2f} s"
         raise BadParameter(f"start is at {start} s, after the last frame of the video{lasts}")

@@ -11,6 +11,7 @@ import pytest
 from service.commands.resumable_csv import ResumableCsv
 from service.csv_text import csv_text as text
 from service.errors import BadInput
+from tests.disks import room_for
 
 COLUMNS = ("name", "value")
 ENTRIES = {
@@ -54,6 +55,14 @@ def test_a_file_that_a_spreadsheet_has_saved_is_completed(
     with path.open("w", encoding=encoding, newline="") as file:
         csv.writer(file, quoting=quoting, lineterminator=line_end).writerows(rows)
     assert completed(path) == WHOLE
+
+
+def test_a_file_that_a_spreadsheet_has_saved_survives_a_full_disk(tmp_path: Path) -> None:
+    path, content = tmp_path / "out.csv", b"\xef\xbb\xbf" + WHOLE.encode()
+    path.write_bytes(content)
+    with room_for(len(WHOLE) // 2), pytest.raises(OSError, match=r"File too large.*out\.csv"):
+        ResumableCsv(path, COLUMNS)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == {path: content}
 
 
 def test_an_empty_line_is_ignored(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from service.atomic import atomic_write
 from service.csv_text import csv_text
 from service.errors import BadInput
 
@@ -34,18 +35,11 @@ class ResumableCsv:
         """
         self._path = path
         self._head = csv_text([columns]).encode()
-        self._file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+        self._file = _locked(path)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not os.fstat(self._file).st_nlink:  # removed since by another run without entries
-                raise BlockingIOError
             self.done = self._continue()
-        except BaseException as error:
+        except BaseException:
             os.close(self._file)
-            if isinstance(error, BlockingIOError):
-                raise BadInput(
-                    f"{path} is being written by another run: wait until it ends"
-                ) from error
             raise
 
     def _continue(self) -> set[str]:
@@ -62,10 +56,18 @@ class ResumableCsv:
             done = {row[0] for row in _rows(kept)[1:] if row}
         except csv.Error as error:
             raise BadInput(f"{path} is damaged ({error}): choose another name") from error
-        os.truncate(self._file, len(kept) if written.startswith(kept) else 0)
-        if not written.startswith(kept):
-            os.write(self._file, kept)
+        if written.startswith(kept):
+            os.truncate(self._file, len(kept))
+        else:
+            self._replace(kept)
         return done
+
+    def _replace(self, content: bytes) -> None:
+        """Write the file anew, completely or not at all."""
+        with atomic_write(self._path) as file:
+            file.write(content)
+        replaced, self._file = self._file, _locked(self._path)
+        os.close(replaced)
 
     def write(self, entry: str) -> None:
         """Append an entry's rows, as `csv_text` makes them, whole or not at all.
@@ -92,6 +94,26 @@ class ResumableCsv:
         if self.empty:
             Path(os.path.realpath(self._path)).unlink(missing_ok=True)
         os.close(self._file)
+
+
+def _locked(path: Path) -> int:
+    """A descriptor of the file, created if missing, that no other run has.
+
+    Raises:
+        BadInput: another run writes it.
+        OSError: it cannot be read or written.
+    """
+    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.fstat(file).st_nlink:  # removed or replaced since by another run
+            raise BlockingIOError
+    except BaseException as error:
+        os.close(file)
+        if isinstance(error, BlockingIOError):
+            raise BadInput(f"{path} is being written by another run: wait until it ends") from error
+        raise
+    return file
 
 
 def _rows(data: bytes) -> list[list[str]]:

@@ -47,6 +47,8 @@ def listeners(host: str, port: int, count: int) -> Iterator[list[list[socket.soc
             ]
         except OSError as error:
             raise ServiceError(f"cannot listen on {host}, port {port}: {error.strerror}") from error
+        except UnicodeError as error:
+            raise ServiceError(f"cannot listen on {host}: this is no name of a host") from error
         yield sockets
 
 

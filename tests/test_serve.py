@@ -38,6 +38,11 @@ def test_an_address_in_use_is_reported_before_a_model_is_loaded() -> None:
             serve(settings, lambda _: pytest.fail("it was"))
 
 
+def test_a_host_that_cannot_be_a_name_is_reported_before_a_model_is_loaded() -> None:
+    with pytest.raises(ServiceError, match=r"cannot listen on a\.\.b: "):
+        serve(Settings().with_changes(workers=1, host="a..b"), lambda _: pytest.fail("it was"))
+
+
 def test_an_operations_port_in_use_is_reported_before_a_model_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         settings = Settings().with_changes(workers=1, port=0, ops_port=other.getsockname()[1])

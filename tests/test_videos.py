@@ -379,6 +379,11 @@ def test_a_frame_with_more_faces_than_the_queue_holds_fails_alone() -> None:
         assert drawn.headers["X-Failed-Frames"] == "1"
 
 
+def test_frames_to_explain_wait_for_room_in_a_queue_for_one_face(short_video: bytes) -> None:
+    with serving(queue_items=1, max_frames=1) as client:
+        assert explain(client, short_video).headers["X-Failed-Frames"] == "0"
+
+
 def test_no_temporary_file_is_left_behind(short_video: bytes, tmp_path: Path) -> None:
     with serving(temp_dir=tmp_path) as client:
         assert post(client, short_video).status_code == 200

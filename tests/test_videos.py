@@ -29,6 +29,7 @@ from service.video import Frame, Video
 from tests import processes
 from tests.api import check_problem, rejected, serving
 from tests.fakes import POISON
+from tests.pictures import large_and_small
 from tests.served import served
 from tests.videos import counted, counting, damaged, encode, grey, moving_portrait
 from tests.waiting import LIMIT, settle, until
@@ -424,6 +425,19 @@ def test_an_explained_video_keeps_size_and_times_and_marks_the_face(
         changed = np.abs(after.astype(int) - before).max(axis=2) > 60
         assert changed.mean() > 0.02, "a box, a label and heat"
         assert not changed[-6:].any(), "and nothing else"
+
+
+def test_each_of_several_faces_in_a_frame_gets_its_own_heat(client: TestClient) -> None:
+    picture = large_and_small().copy()
+    picture[50:90, 150:190] = 0  # where the crop of the large face begins: its map is empty
+    video = encode([picture])
+    plain, drawn = (
+        decoded(explain(client, video, faces="detect", alpha=alpha))[0][0].astype(int)
+        for alpha in (0, 1)
+    )
+    heated = np.abs(drawn - plain).max(axis=2) > 60
+    assert heated[:, 300:].any()
+    assert not heated[:, :300].any()
 
 
 def test_skipped_frames_repeat_the_last_drawing(client: TestClient) -> None:

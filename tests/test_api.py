@@ -471,6 +471,8 @@ def test_explain_returns_the_map_and_faithfulness_as_json(client: TestClient) ->
     assert answer.explanation.faithfulness is not None
     without = explain(client, png(9), "application/json").json()
     assert without["explanation"]["faithfulness"] is None
+    assert without["explanation"]["method"] == "gradcam"
+    assert without["explanation"]["layer"] == "conv5"
     other = explain(client, png(9), "application/json", target="fear", faithfulness=True).json()
     assert set(other["explanation"]["faithfulness"].values()) == {0}  # no evidence for fear
     assert (answer.explanation.logit, other["explanation"]["logit"]) == (9, 0)

@@ -42,6 +42,15 @@ def blurred_and_sharp() -> Picture:
     return np.asarray(canvas)
 
 
+def large_and_small() -> Picture:
+    """The portrait twice: large on the left, smaller and dark on the right."""
+    portrait = Image.open(PORTRAIT).convert("RGB")
+    canvas = Image.new("RGB", (600, 512))
+    canvas.paste(portrait, (0, 0))
+    canvas.paste(portrait.resize((300, 300)).point(lambda value: value // 3), (300, 0))
+    return np.asarray(canvas)
+
+
 def noise(width: int, height: int, seed: int = 0) -> Picture:
     """An image of random pixels."""
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

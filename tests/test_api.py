@@ -32,7 +32,7 @@ from service.settings import Settings
 from tests import processes
 from tests.api import check_problem, explain, png, post, rejected, said, samples, serving
 from tests.fakes import POISON
-from tests.pictures import PORTRAIT
+from tests.pictures import PORTRAIT, encode, large_and_small, noise
 from tests.processes import shut
 from tests.waiting import LIMIT, wait_until
 
@@ -358,11 +358,15 @@ def test_a_valid_request_id_is_kept_and_an_invalid_one_is_replaced(client: TestC
 
 
 def test_server_timing_lists_the_duration_of_each_stage(client: TestClient) -> None:
-    header = post(client, png(1), faces="whole").headers["Server-Timing"]
-    stages = dict(part.split(";dur=") for part in header.split(", "))
-    assert list(stages) == ["decode", "detect", "queue", "inference"]
-    assert float(stages["inference"]) == 250
-    assert float(stages["decode"]) > 0
+    for response, inference in (
+        (post(client, png(1), faces="whole"), 250),
+        (explain(client, png(1), "application/json"), 500),
+    ):
+        header = response.headers["Server-Timing"]
+        stages = dict(part.split(";dur=") for part in header.split(", "))
+        assert list(stages) == ["decode", "detect", "queue", "inference"]
+        assert float(stages["inference"]) == inference
+        assert float(stages["decode"]) > 0
 
 
 @pytest.mark.parametrize(
@@ -454,6 +458,8 @@ def test_an_explained_face_below_the_threshold_abstains(client: TestClient) -> N
     for threshold, abstained in ((0, False), (1, True)):
         answer = explain(client, png(9), "application/json", threshold=threshold).json()
         assert answer["face"]["abstained"] is abstained
+    sure, doubtful = (explain(client, png(9), threshold=threshold) for threshold in (0, 1))
+    assert (np.asarray(opened(sure)) != np.asarray(opened(doubtful))).any(), "and is drawn so"
 
 
 def test_explain_returns_the_map_and_faithfulness_as_json(client: TestClient) -> None:
@@ -465,8 +471,11 @@ def test_explain_returns_the_map_and_faithfulness_as_json(client: TestClient) ->
     assert answer.explanation.faithfulness is not None
     without = explain(client, png(9), "application/json").json()
     assert without["explanation"]["faithfulness"] is None
+    assert without["explanation"]["method"] == "gradcam"
+    assert without["explanation"]["layer"] == "conv5"
     other = explain(client, png(9), "application/json", target="fear", faithfulness=True).json()
     assert set(other["explanation"]["faithfulness"].values()) == {0}  # no evidence for fear
+    assert (answer.explanation.logit, other["explanation"]["logit"]) == (9, 0)
     empty = explain(client, png(0), "application/json", target="fear", faithfulness=True).json()
     assert empty["explanation"]["faithfulness"] is None
 
@@ -474,8 +483,10 @@ def test_explain_returns_the_map_and_faithfulness_as_json(client: TestClient) ->
 def test_faithfulness_is_the_same_with_a_queue_shorter_than_its_batch(
     client: TestClient,
 ) -> None:
+    body = encode(noise(64, 64), "PNG")
+
     def measured(client: TestClient) -> object:
-        answer = explain(client, png(9), "application/json", faithfulness=True).json()
+        answer = explain(client, body, "application/json", faithfulness=True).json()
         return answer["explanation"]["faithfulness"]
 
     with serving(queue_items=40, max_frames=40) as narrow:
@@ -530,6 +541,36 @@ def test_an_explained_face_counts_in_the_faces_metric() -> None:
         explain(client, png(9))
         counted = re.findall(r"gimefive_faces_total{.*} (.*)", client.get("/metrics").text)
         assert sum(map(float, counted)) == 1
+
+
+def test_the_chosen_face_is_explained_as_if_it_were_alone(client: TestClient) -> None:
+    both = large_and_small()
+    alone = both.copy()
+    alone[:, :300] = 0
+
+    def explained(picture: Picture, face: int) -> dict[str, Any]:
+        body, kind = encode(picture, "PNG"), "application/json"
+        answer: dict[str, Any] = explain(client, body, kind, faces="detect", face=face).json()
+        return answer
+
+    large, chosen, expected = explained(both, 0), explained(both, 1), explained(alone, 0)
+    assert chosen["face"]["box"] == pytest.approx(expected["face"]["box"], abs=2)
+    place, expected_place = (answer["explanation"]["place"] for answer in (chosen, expected))
+    np.testing.assert_allclose(place, expected_place, atol=0.5)
+    assert chosen["explanation"]["max"] == pytest.approx(expected["explanation"]["max"], abs=5)
+    assert large["explanation"]["max"] > 2 * chosen["explanation"]["max"] > 0
+
+
+def test_the_card_of_an_explained_face_covers_no_other_face(client: TestClient) -> None:
+    picture = large_and_small()
+    body = encode(picture, "PNG")
+    boxes = [face["box"] for face in post(client, body, faces="detect").json()["faces"]]
+    for face, other in ((0, boxes[1]), (1, boxes[0])):
+        drawn = opened(explain(client, body, faces="detect", face=face, alpha=0))
+        changed = np.asarray(drawn)[:, : picture.shape[1]] != picture
+        assert changed.any()
+        top, left = other["y"], other["x"]
+        assert not changed[top : top + other["height"], left : left + other["width"]].any()
 
 
 def test_explaining_an_image_without_a_face_gets_422(client: TestClient) -> None:

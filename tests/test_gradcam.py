@@ -229,7 +229,25 @@ def test_activations_are_the_mean_activation_and_the_strongest_channels(
     assert set(answer.features.channels) == set(np.argsort(strength)[-STRONGEST:])
     assert (np.diff(strength[answer.features.channels]) <= 0).all()
     np.testing.assert_allclose(answer.features.maps, fires[answer.features.channels])
-    assert answer.features.total == 512
+    assert (len(answer.features.channels), answer.features.total) == (16, 512)
+
+
+def test_a_batch_of_activations_and_another_method_has_for_each_face_its_own_maps(
+    network: GiMeFive, faces: Tensor
+) -> None:
+    gradcam, *answers = explain(
+        network, faces, [Question("gradcam", "conv2", 3), *[Question("activations", "conv2")] * 4]
+    )
+    oracle = LayerGradCam(network, network.conv2)
+    theirs = oracle.attribute(faces[:1].float(), target=3, relu_attributions=True)
+    assert_same_maps(gradcam.heat[None], theirs[:, 0].detach().numpy())
+    assert gradcam.features is None
+    with torch.no_grad():
+        fires = network.features(faces, 2).clamp(min=0).numpy()
+    for answer, own in zip(answers, fires[1:], strict=True):
+        np.testing.assert_allclose(answer.heat, own.mean(axis=0), rtol=1e-5)
+        assert answer.features is not None
+        np.testing.assert_allclose(answer.features.maps, own[answer.features.channels])
 
 
 class Counting(GiMeFive):

@@ -8,6 +8,7 @@ import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 from websockets.asyncio.client import connect
@@ -19,6 +20,7 @@ from service.errors import NotReady
 from service.explanation import LiveResult
 from tests.api import png
 from tests.cameras import NOTHING, Look, closed, exchange, live, look_with
+from tests.pictures import encode, large_and_small
 from tests.waiting import LIMIT
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +87,21 @@ async def test_with_explain_each_face_has_its_raw_map_and_its_placement() -> Non
     assert face["place"][0] == [2, 0, 0.5]
     assert face["emotion"] == "happiness"
     assert face["track"] == 1
+
+
+async def test_with_explain_each_of_several_faces_has_its_own_map_and_placement() -> None:
+    picture = large_and_small()
+    height, width = picture.shape[:2]
+    async with live() as (_, url), connect(f"{url}?explain=gradcam") as client:
+        answer = await exchange(client, encode(picture, "PNG"))
+    assert answer["image"] == {"width": width, "height": height}
+    large, small = answer["faces"]
+    assert large["map"][0][0] > 2 * small["map"][0][0] > 0
+    for face in (large, small):
+        box = face["box"]
+        middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+        placed = np.array(face["place"]) @ [31.5, 31.5, 1]
+        assert placed == pytest.approx(middle, abs=0.3 * box["width"])
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from service.video import Frame, Video
 from tests import processes
 from tests.api import check_problem, rejected, serving
 from tests.fakes import POISON
+from tests.pictures import large_and_small
 from tests.served import served
 from tests.videos import counted, counting, damaged, encode, grey, moving_portrait
 from tests.waiting import LIMIT, settle, until
@@ -379,6 +380,11 @@ def test_a_frame_with_more_faces_than_the_queue_holds_fails_alone() -> None:
         assert drawn.headers["X-Failed-Frames"] == "1"
 
 
+def test_frames_to_explain_wait_for_room_in_a_queue_for_one_face(short_video: bytes) -> None:
+    with serving(queue_items=1, max_frames=1) as client:
+        assert explain(client, short_video).headers["X-Failed-Frames"] == "0"
+
+
 def test_no_temporary_file_is_left_behind(short_video: bytes, tmp_path: Path) -> None:
     with serving(temp_dir=tmp_path) as client:
         assert post(client, short_video).status_code == 200
@@ -419,6 +425,19 @@ def test_an_explained_video_keeps_size_and_times_and_marks_the_face(
         changed = np.abs(after.astype(int) - before).max(axis=2) > 60
         assert changed.mean() > 0.02, "a box, a label and heat"
         assert not changed[-6:].any(), "and nothing else"
+
+
+def test_each_of_several_faces_in_a_frame_gets_its_own_heat(client: TestClient) -> None:
+    picture = large_and_small().copy()
+    picture[50:90, 150:190] = 0  # where the crop of the large face begins: its map is empty
+    video = encode([picture])
+    plain, drawn = (
+        decoded(explain(client, video, faces="detect", alpha=alpha))[0][0].astype(int)
+        for alpha in (0, 1)
+    )
+    heated = np.abs(drawn - plain).max(axis=2) > 60
+    assert heated[:, 300:].any()
+    assert not heated[:, :300].any()
 
 
 def test_skipped_frames_repeat_the_last_drawing(client: TestClient) -> None:

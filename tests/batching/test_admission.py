@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -73,13 +74,16 @@ async def test_an_overdue_batch_does_not_shorten_the_predicted_wait() -> None:
         await asyncio.gather(running, waiting)
 
 
-@pytest.mark.parametrize(("max_wait", "refused"), [(10, ["queue_full"]), (1000, [])])
+@pytest.mark.parametrize(
+    ("limit", "refused"),
+    [({"max_wait": 10}, ["queue_full"]), ({"max_wait": 1000}, []), ({}, [])],
+)
 async def test_over_free_queue_a_request_that_would_wait_over_max_wait_is_refused(
-    max_wait: float, refused: list[str]
+    limit: dict[str, Any], refused: list[str]
 ) -> None:
     worker = FakeWorker(seconds=2.0)
     notes = Notes()
-    async with harness(worker, max_items=1000, max_wait=max_wait, notes=notes) as d:
+    async with harness(worker, max_items=1000, notes=notes, **limit) as d:
         await d.submit(0)
         worker.gate.clear()
         running = d.ask(0)

@@ -164,6 +164,7 @@ def main(
     detector: Annotated[Path, typer.Option(help="the YuNet model")] = DETECTOR,
     pixels: Annotated[int, typer.Option(help="side of the network's input")] = FACE_SIZE,
     faces: Annotated[int, typer.Option(help="held-out faces per data set")] = 400,
+    images: Annotated[int, typer.Option(help="images per face")] = 1,
     tilt: Annotated[float, typer.Option(help="largest rotation of a face, in degrees")] = TILT,
 ) -> None:
     """Print a table that compares the ways to frame a detected face."""
@@ -173,7 +174,7 @@ def main(
     for path in data:
         held_out = split(read(path), seed).held_out
         some = np.random.default_rng(0).permutation(len(held_out))[:faces]
-        trials.append(Trial.of(held_out.take(some), tilt, FaceDetector(detector)))
+        trials.append(Trial.of(held_out.take(np.tile(some, images)), tilt, FaceDetector(detector)))
     names = [trial.originals.name for trial in trials]
     typer.echo(f"\n| crop | eyes | off, px | {' | '.join(names)} | mean |")
     typer.echo("|---" * (4 + len(trials)) + "|")

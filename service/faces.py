@@ -108,7 +108,7 @@ def crop(picture: Picture, face: Face) -> FaceImage:
 
 
 def cut(picture: Picture, frame: CropFrame) -> FaceImage:
-    """The content of a frame, uint8 ``[64, 64]``: oversampled, then reduced as in the paper."""
+    """The content of a frame, uint8 ``[64, 64]``, grey; each pixel averages what it covers."""
     return grey_face(_sample(picture, frame, FACE_SIZE, cv2.BORDER_REPLICATE))
 
 
@@ -164,9 +164,7 @@ class FaceDetector:
         """The face detected by a closer look, else the candidate; empty if its score is too low."""
         x, y, width, height = candidate[:4]
         frame = CropFrame(x + width / 2, y + height / 2, _LOOK_WIDTH * max(width, height))
-        samples = _sample(picture, frame, _LOOK_SIDE, cv2.BORDER_CONSTANT)
-        size = (_LOOK_SIDE, _LOOK_SIDE)
-        rows = self._run(cv2.resize(samples, size, interpolation=cv2.INTER_AREA))
+        rows = self._run(_sample(picture, frame, _LOOK_SIDE, cv2.BORDER_CONSTANT))
         off_centre = np.abs(rows[:, :2] + rows[:, 2:4] / 2 - _LOOK_SIDE / 2).max(axis=1)
         larger = rows[:, 2:4].max(axis=1) / (_LOOK_SIDE / _LOOK_WIDTH)
         rows = rows[(off_centre < _LOOK_SIDE / _LOOK_WIDTH / 2) & (larger < _LOOK_GROWTH)]
@@ -245,7 +243,10 @@ def _face(row: Row) -> Face:
 
 
 def _sample(picture: Picture, frame: CropFrame, size: int, border: int) -> Picture:
-    """The content of a frame, `size` pixels wide, or a multiple of it if the frame is larger."""
+    """The content of a frame, `size` pixels wide.
+
+    If the frame is larger, a pixel is the mean of several samples.
+    """
     samples = size * min(max(ceil(frame.side / size), 1), _MOST_SAMPLES)
     centre, limit = np.array([frame.x, frame.y]), np.array(picture.shape[1::-1])
     reach = frame.side / 2 * (abs(cos(frame.angle)) + abs(sin(frame.angle))) + 1
@@ -253,13 +254,11 @@ def _sample(picture: Picture, frame: CropFrame, size: int, border: int) -> Pictu
     high = np.ceil(centre + reach).clip(low + 1, limit).astype(int)
     matrix = frame.matrix(samples)
     matrix[:, 2] -= low
-    return np.asarray(
-        cv2.warpAffine(
-            picture[low[1] : high[1], low[0] : high[0]],
-            matrix,
-            (samples, samples),
-            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-            borderMode=border,
-        ),
-        dtype=np.uint8,
+    sampled = cv2.warpAffine(
+        picture[low[1] : high[1], low[0] : high[0]],
+        matrix,
+        (samples, samples),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=border,
     )
+    return np.asarray(cv2.resize(sampled, (size, size), interpolation=cv2.INTER_AREA), np.uint8)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 
 from service.annotator import FramePlanner, steady
 from service.drawing import Arrangement, Style, Subject
@@ -14,6 +15,7 @@ from service.explanation import ExplainedFace
 from service.records import Box, Scores
 from service.tracks import Tracker
 from service.video import Frame
+from service.video.orientation import Orientation
 from tests.drawing.scenes import PLAIN, explanation, subject
 
 ROOM = (854, 480)
@@ -80,7 +82,9 @@ def explained_face(scores: Scores) -> ExplainedFace:
 
 
 def sampled_frame(index: int) -> Frame:
-    return Frame(index, index / 25, True, None, (1, 1))  # type: ignore[arg-type]  # its image is never read
+    orientation = Orientation(turned=False, mirrored=False, upended=False)
+    decoded: VideoFrame = None  # type: ignore[assignment]  # its image is never read
+    return Frame(index, index / 25, True, decoded, (1, 1), orientation)
 
 
 def test_overlay_is_not_kept_after_a_failed_frame() -> None:

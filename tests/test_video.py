@@ -1,5 +1,6 @@
 """Reading videos: containers, sampling, seeking, damage and limits; writing movies with audio."""
 
+import gc
 import io
 import struct
 import tempfile
@@ -179,6 +180,19 @@ def test_sampled_frame_estimate_is_one_when_one_frame_is_sampled(wanted: dict[st
     with open_video(encode(counting(25)), **wanted) as video:
         assert video.info.sampled_frames == 1
         assert sum(frame.sampled for frame in video.frames()) == 1
+
+
+def test_frames_are_freed_without_garbage_collection() -> None:
+    data = encode(counting(25), rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        shown = [frame.picture().shape for frame in sampled_frames(data)]
+        kept = sum(isinstance(each, VideoFrame) for each in gc.get_objects())
+    finally:
+        gc.enable()
+    assert shown == [(64, 48, 3)] * 25
+    assert kept <= 1  # the first one, whose display matrix was read
 
 
 def test_non_square_pixels_are_resampled_to_square() -> None:

@@ -7,7 +7,7 @@ from av.video.frame import VideoFrame
 
 from service.errors import NotAVideo
 from service.records import Picture
-from service.video.orientation import upright
+from service.video.orientation import Orientation
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Frame:
         sampled: whether it is to be analysed.
         decoded: the decoder's output, or why there is none.
         size: width and height of the video in square pixels, before rotation.
+        orientation: of the video.
     """
 
     index: int
@@ -27,6 +28,7 @@ class Frame:
     sampled: bool
     decoded: VideoFrame | NotAVideo
     size: tuple[int, int]
+    orientation: Orientation
 
     @property
     def damaged(self) -> bool:
@@ -43,4 +45,4 @@ class Frame:
             raise self.decoded
         width, height = self.size
         rgb = self.decoded.reformat(width=width, height=height, format="rgb24", threads=1)
-        return upright(rgb.to_ndarray().astype(np.uint8, copy=False), self.decoded)
+        return self.orientation.upright(rgb.to_ndarray().astype(np.uint8, copy=False))

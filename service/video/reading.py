@@ -13,7 +13,7 @@ from service.video.clock import Clock
 from service.video.decoding import Gap, decode, decoding_delay
 from service.video.demuxing import Demuxer
 from service.video.frame import Frame
-from service.video.orientation import is_turned
+from service.video.orientation import Orientation
 from service.video.sampling import Sampler, Sampling
 
 _MOST_THREADS = 4
@@ -65,6 +65,7 @@ class Video:
             self._first_index, self._decoded = self._seek()
             self._lost_first, self._first = self._find_first()
             self._size = (round(self._first.width * self._ratio), self._first.height)
+            self._orientation = Orientation.of(self._first)
             self.info = self._describe()
         except BaseException:
             self.close()
@@ -105,17 +106,22 @@ class Video:
             if self._sampling.ends(time):
                 return
             if isinstance(each, Gap):
-                yield Frame(index, time, sampled=True, decoded=each.problem(), size=self._size)
+                yield self._frame(index, time, each.problem(), sampled=True)
                 sampler.pass_over(each.packets)
                 index += each.packets
                 continue
             self._check_pixels(each.width, each.height)
             if time - self._sampling.start > self._max_seconds:
                 raise self._too_long()
-            yield Frame(index, time, sampler.takes(time), each, self._size)
+            yield self._frame(index, time, each, sampled=sampler.takes(time))
             index += 1
         if not self._closed:
             self._demuxer.check_complete(time)
+
+    def _frame(
+        self, index: int, time: float, decoded: VideoFrame | NotAVideo, *, sampled: bool
+    ) -> Frame:
+        return Frame(index, time, sampled, decoded, self._size, self._orientation)
 
     def _seek(self) -> tuple[int, Generator[VideoFrame | Gap]]:
         """Go to the start: the number of the first wanted frame, and all frames from there on."""
@@ -154,7 +160,7 @@ class Video:
         return None if frame.pts is None else max(0.0, self._demuxer.time(frame.pts))
 
     def _describe(self) -> VideoInfo:
-        width, height = reversed(self._size) if is_turned(self._first) else self._size
+        width, height = reversed(self._size) if self._orientation.turned else self._size
         fps, duration = self._demuxer.fps, self._demuxer.duration
         return VideoInfo(
             width=width,
